@@ -1,1 +1,34 @@
-//! x
+//! The BERT encoder in [Burn](https://burn.dev), and the loading of its weights.
+//!
+//! ```text
+//! config.json ─► BertConfig ─► KeyTable ─┐
+//! model.safetensors, piece by piece ─► TensorReader ─► Weights ─► BertModel
+//! PackedBatch ─► BertModel::forward ─► last_hidden_state
+//! ```
+//!
+//! Source: Devlin et al., *BERT: Pre-training of Deep Bidirectional Transformers for Language
+//! Understanding* (<https://arxiv.org/abs/1810.04805>), as implemented by Hugging Face
+//! `transformers`; each struct of [`model`] links the class that it mirrors.
+//!
+//! The model has no padding anywhere: a [`PackedBatch`] is the tokens of all texts one after the
+//! other, and attention stays within each text's own range.
+
+mod batch;
+mod config;
+mod error;
+pub mod keys;
+pub mod model;
+pub mod ops;
+mod safetensors;
+mod weights;
+
+pub use batch::PackedBatch;
+pub use config::{BertConfig, SUPPORTED_MODEL_TYPES};
+pub use error::Error;
+pub use keys::KeyTable;
+pub use model::BertModel;
+pub use safetensors::TensorReader;
+pub use weights::Weights;
+
+/// The result of everything here that can fail.
+pub type Result<T> = std::result::Result<T, Error>;

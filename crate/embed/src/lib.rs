@@ -1,1 +1,27 @@
-//! x
+//! The files of a sentence-transformers model folder and texts in, sentence embeddings out.
+//!
+//! ```text
+//! modules.json ─► FolderPlan ─► the small files, then the weights in pieces ─► Loader ─► Embedder
+//! texts ─► tokenizer ─► PackedBatch ─► BertModel ─► pooling, dense, normalize ─► vectors
+//! ```
+//!
+//! The folder's own files decide everything, as in `sentence-transformers`: pooling, length limit,
+//! prompts, normalisation. Nothing here reads a disk or a network, so the same code runs natively
+//! and in a browser; `examples/encode.rs` shows it on a folder of a disk.
+
+mod embedder;
+mod error;
+mod folder;
+mod loader;
+pub mod modules;
+mod tokenizer;
+
+pub use embedder::{Embedder, EncodeOptions, Encoded, Output, Prompt};
+pub use error::Error;
+pub use folder::{FolderFile, FolderPlan};
+pub use loader::Loader;
+pub use modules::PoolingMode;
+pub use tokenizer::Tokens;
+
+/// The result of everything here that can fail.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,1 +1,91 @@
-fn main(){}
+//! `cargo xtask <verb>`: the one entry point for people and CI.
+//!
+//! A verb makes whatever it needs first (toolchain, npm packages, wasm, model, browser), and everything that is already
+//! there is left alone, so a verb can be run at any time and in any order.
+
+mod bench;
+mod build;
+mod chromium;
+mod demo;
+mod fixtures;
+mod model;
+mod npm;
+mod packages;
+mod python;
+mod sh;
+mod size;
+mod test;
+mod toolchain;
+mod wasm;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+const HELP: &str = "\
+cargo xtask <verb>
+
+  build                       wasm, npm package (pkg/dist) and demo page (www/dist)
+  wasm | pkg                  only the first step | the first two steps of `build`
+  demo [--port N]             build, then serve the demo page
+  test [rust|unit|browser]    build, then every test, or one kind
+  bench [args…]               build, then tests/bench/run.ts with these arguments
+  size                        bytes of pkg/dist, raw and compressed, against the budget
+  model                       all-MiniLM-L6-v2 into www/models
+  fixtures [args…]            tests/fixtures/generate.py (needs Python)
+  help                        this text
+
+environment
+  CHROME            the browser for `test` and `bench`
+  EMBERVEC_CACHE    where downloads are kept (default: ~/.cache/embervec)
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not `Debug`, which adds a backtrace of this tool under RUST_BACKTRACE=1.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let (verb, rest) = match args.split_first() {
+        Some((verb, rest)) => (verb.as_str(), rest),
+        None => ("help", args),
+    };
+    env::set_current_dir(sh::root()).context("the project's folder is gone")?;
+
+    match verb {
+        "bench" => bench::run(rest),
+        "demo" => demo::run(rest),
+        "fixtures" => fixtures::run(rest),
+        "test" => test::run(rest),
+        "build" | "help" | "--help" | "-h" | "model" | "pkg" | "size" | "wasm" => {
+            no_arguments(verb, rest)?;
+            match verb {
+                "build" => build::www(),
+                "model" => model::ensure(),
+                "pkg" => build::package(),
+                "size" => build::package().and_then(|()| size::check()),
+                "wasm" => wasm::build(),
+                _ => {
+                    print!("{HELP}");
+                    Ok(())
+                }
+            }
+        }
+        _ => bail!("there is no verb `{verb}`\n\n{HELP}"),
+    }
+}
+
+fn no_arguments(verb: &str, rest: &[String]) -> Result<()> {
+    match rest.first() {
+        None => Ok(()),
+        Some(argument) => bail!("`{verb}` takes no arguments, but got `{argument}`"),
+    }
+}

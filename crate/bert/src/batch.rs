@@ -1,0 +1,135 @@
+//! Texts as the encoder takes them: token ids without padding.
+
+use std::ops::Range;
+
+use crate::{BertConfig, Error, Result};
+
+/// The tokens of several texts, one text after the other.
+///
+/// There is no padding and so no attention mask: [`PackedBatch::ranges`] says where each text
+/// begins and ends, and attention never crosses these borders. Padding would cost time and, worse,
+/// let a text's vector depend on its neighbours.
+#[derive(Clone, Debug, Default)]
+pub struct PackedBatch {
+    input_ids: Vec<u32>,
+    token_type_ids: Vec<u32>,
+    /// Where each text ends (the prefix sums that flash attention calls `cu_seqlens`, without the
+    /// leading 0).
+    ends: Vec<usize>,
+}
+
+impl PackedBatch {
+    /// A batch with no text in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for a text without tokens (the tokenizer gives at least `[CLS]` and
+    /// `[SEP]`) or when the two lists differ in length.
+    pub fn push(&mut self, input_ids: &[u32], token_type_ids: &[u32]) -> Result<()> {
+        if input_ids.is_empty() {
+            return Err(Error::InvalidInput(
+                "a text has no tokens at all; the tokenizer must add [CLS] and [SEP]".into(),
+            ));
+        }
+        if input_ids.len() != token_type_ids.len() {
+            return Err(Error::InvalidInput(format!(
+                "a text has {} input_ids but {} token_type_ids",
+                input_ids.len(),
+                token_type_ids.len()
+            )));
+        }
+        self.input_ids.extend_from_slice(input_ids);
+        self.token_type_ids.extend_from_slice(token_type_ids);
+        self.ends.push(self.input_ids.len());
+        Ok(())
+    }
+
+    /// Number of texts.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether no text is in it.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Number of tokens of all texts together.
+    pub fn token_count(&self) -> usize {
+        self.input_ids.len()
+    }
+
+    /// The tokens of all texts.
+    pub fn input_ids(&self) -> &[u32] {
+        &self.input_ids
+    }
+
+    /// The segment (0 or 1) of each token.
+    pub fn token_type_ids(&self) -> &[u32] {
+        &self.token_type_ids
+    }
+
+    /// The position of each token within its own text.
+    pub fn position_ids(&self) -> Vec<u32> {
+        self.ranges().flat_map(|range| 0..range.len() as u32).collect()
+    }
+
+    /// Each text's range of rows.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| start..end)
+    }
+
+    /// Refuses what would read outside the model's tables.
+    pub(crate) fn check(&self, config: &BertConfig) -> Result<()> {
+        let longest = self.ranges().map(|range| range.len()).max().unwrap_or(0);
+        if longest > config.max_position_embeddings {
+            return Err(Error::InvalidInput(format!(
+                "a text has {longest} tokens, but the model has {} positions",
+                config.max_position_embeddings
+            )));
+        }
+        if let Some(id) = self.input_ids.iter().find(|&&id| id as usize >= config.vocab_size) {
+            return Err(Error::InvalidInput(format!(
+                "token id {id} is outside the model's vocabulary of {}; tokenizer.json and config.json do not belong together",
+                config.vocab_size
+            )));
+        }
+        if let Some(id) =
+            self.token_type_ids.iter().find(|&&id| id as usize >= config.type_vocab_size)
+        {
+            return Err(Error::InvalidInput(format!(
+                "token type {id} is outside the model's {} token types",
+                config.type_vocab_size
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_lie_one_after_the_other() {
+        let mut batch = PackedBatch::new();
+        batch.push(&[101, 7, 102], &[0, 0, 0]).expect("valid");
+        batch.push(&[101, 102], &[0, 0]).expect("valid");
+        assert_eq!(batch.input_ids(), [101, 7, 102, 101, 102]);
+        assert_eq!(batch.position_ids(), [0, 1, 2, 0, 1]);
+        assert_eq!(batch.ranges().collect::<Vec<_>>(), [0..3, 3..5]);
+        assert_eq!(batch.len(), 2);
+    }
+
+    #[test]
+    fn a_text_needs_tokens() {
+        assert!(matches!(PackedBatch::new().push(&[], &[]), Err(Error::InvalidInput(_))));
+        assert!(matches!(PackedBatch::new().push(&[1], &[]), Err(Error::InvalidInput(_))));
+    }
+}

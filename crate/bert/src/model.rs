@@ -1,0 +1,330 @@
+//! The encoder: one struct per Hugging Face class, in the order of `modeling_bert.py`.
+//!
+//! Dropout is left out everywhere: it does nothing outside training.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::ops::{self, Activation};
+use crate::{BertConfig, Error, PackedBatch, Result, Weights};
+
+/// `torch.nn.Linear`: a weight of `[out_features, in_features]` and a bias of `[out_features]`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    weight: Param<Tensor<2>>,
+    bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// Takes `{name}.weight`, and `{name}.bias` where there is one.
+    pub fn load(weights: &mut Weights, name: &str, device: &Device) -> Result<Self> {
+        let bias = format!("{name}.bias");
+        Ok(Self {
+            weight: weights.take(&format!("{name}.weight"), device)?,
+            bias: match weights.contains(&bias) {
+                true => Some(weights.take(&bias, device)?),
+                false => None,
+            },
+        })
+    }
+
+    /// # Shapes
+    ///
+    /// `[rows, in_features]` to `[rows, out_features]`
+    pub fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val), activation)
+    }
+}
+
+/// `torch.nn.LayerNorm` over the hidden size.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    fn load(weights: &mut Weights, name: &str, epsilon: f64, device: &Device) -> Result<Self> {
+        Ok(Self {
+            weight: weights.take(&format!("{name}.weight"), device)?,
+            bias: weights.take(&format!("{name}.bias"), device)?,
+            epsilon,
+        })
+    }
+
+    fn forward(&self, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
+        ops::layer_norm(x, residual, self.weight.val(), self.bias.val(), self.epsilon)
+    }
+}
+
+/// Word, position and token type embeddings, summed and normalised.
+///
+/// [`BertEmbeddings`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L53)
+#[derive(Module, Debug)]
+pub struct BertEmbeddings {
+    word_embeddings: Param<Tensor<2>>,
+    position_embeddings: Param<Tensor<2>>,
+    token_type_embeddings: Param<Tensor<2>>,
+    layer_norm: LayerNorm,
+}
+
+impl BertEmbeddings {
+    fn load(weights: &mut Weights, config: &BertConfig, device: &Device) -> Result<Self> {
+        Ok(Self {
+            word_embeddings: weights.take("embeddings.word_embeddings.weight", device)?,
+            position_embeddings: weights.take("embeddings.position_embeddings.weight", device)?,
+            token_type_embeddings: weights
+                .take("embeddings.token_type_embeddings.weight", device)?,
+            layer_norm: LayerNorm::load(
+                weights,
+                "embeddings.LayerNorm",
+                config.layer_norm_eps,
+                device,
+            )?,
+        })
+    }
+
+    fn forward(&self, batch: &PackedBatch) -> Tensor<2> {
+        let rows = |table: &Param<Tensor<2>>, ids: &[u32]| {
+            let table = table.val();
+            let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+            let count = ids.len();
+            let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &table.device());
+            table.select(0, ids)
+        };
+        let embeddings = rows(&self.word_embeddings, batch.input_ids())
+            + rows(&self.token_type_embeddings, batch.token_type_ids())
+            + rows(&self.position_embeddings, &batch.position_ids());
+        self.layer_norm.forward(embeddings, None)
+    }
+}
+
+/// Every token looks at every token of its own text.
+///
+/// [`BertSelfAttention`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L139)
+#[derive(Module, Debug)]
+pub struct BertSelfAttention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    num_attention_heads: usize,
+}
+
+impl BertSelfAttention {
+    fn load(
+        weights: &mut Weights,
+        name: &str,
+        config: &BertConfig,
+        device: &Device,
+    ) -> Result<Self> {
+        Ok(Self {
+            query: Linear::load(weights, &format!("{name}.query"), device)?,
+            key: Linear::load(weights, &format!("{name}.key"), device)?,
+            value: Linear::load(weights, &format!("{name}.value"), device)?,
+            num_attention_heads: config.num_attention_heads,
+        })
+    }
+
+    fn forward(&self, hidden_states: Tensor<2>, batch: &PackedBatch) -> Tensor<2> {
+        ops::packed_attention(
+            self.query.forward(hidden_states.clone(), Activation::Identity),
+            self.key.forward(hidden_states.clone(), Activation::Identity),
+            self.value.forward(hidden_states, Activation::Identity),
+            batch.ranges(),
+            self.num_attention_heads,
+        )
+    }
+}
+
+/// A linear layer, the residual connection and layer normalisation: the end of both halves of a
+/// layer.
+///
+/// [`BertSelfOutput`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L282)
+/// and [`BertOutput`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L340),
+/// which are the same.
+#[derive(Module, Debug)]
+pub struct BertOutput {
+    dense: Linear,
+    layer_norm: LayerNorm,
+}
+
+impl BertOutput {
+    fn load(
+        weights: &mut Weights,
+        name: &str,
+        config: &BertConfig,
+        device: &Device,
+    ) -> Result<Self> {
+        Ok(Self {
+            dense: Linear::load(weights, &format!("{name}.dense"), device)?,
+            layer_norm: LayerNorm::load(
+                weights,
+                &format!("{name}.LayerNorm"),
+                config.layer_norm_eps,
+                device,
+            )?,
+        })
+    }
+
+    fn forward(&self, hidden_states: Tensor<2>, input: Tensor<2>) -> Tensor<2> {
+        let hidden_states = self.dense.forward(hidden_states, Activation::Identity);
+        self.layer_norm.forward(hidden_states, Some(input))
+    }
+}
+
+/// Self-attention and its output.
+///
+/// [`BertAttention`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L296)
+#[derive(Module, Debug)]
+pub struct BertAttention {
+    self_attention: BertSelfAttention,
+    output: BertOutput,
+}
+
+/// Attention, then the feed-forward block.
+///
+/// [`BertLayer`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L354);
+/// `intermediate` is
+/// [`BertIntermediate`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L325).
+#[derive(Module, Debug)]
+pub struct BertLayer {
+    attention: BertAttention,
+    intermediate: Linear,
+    output: BertOutput,
+}
+
+impl BertLayer {
+    fn load(
+        weights: &mut Weights,
+        name: &str,
+        config: &BertConfig,
+        device: &Device,
+    ) -> Result<Self> {
+        Ok(Self {
+            attention: BertAttention {
+                self_attention: BertSelfAttention::load(
+                    weights,
+                    &format!("{name}.attention.self"),
+                    config,
+                    device,
+                )?,
+                output: BertOutput::load(
+                    weights,
+                    &format!("{name}.attention.output"),
+                    config,
+                    device,
+                )?,
+            },
+            intermediate: Linear::load(weights, &format!("{name}.intermediate.dense"), device)?,
+            output: BertOutput::load(weights, &format!("{name}.output"), config, device)?,
+        })
+    }
+
+    fn forward(&self, hidden_states: Tensor<2>, batch: &PackedBatch) -> Tensor<2> {
+        let context = self.attention.self_attention.forward(hidden_states.clone(), batch);
+        let attention_output = self.attention.output.forward(context, hidden_states);
+        let intermediate = self.intermediate.forward(attention_output.clone(), Activation::Gelu);
+        self.output.forward(intermediate, attention_output)
+    }
+}
+
+/// The `[CLS]` vector through a linear layer and tanh, as next-sentence prediction uses it.
+///
+/// [`BertPooler`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L451)
+#[derive(Module, Debug)]
+pub struct BertPooler {
+    dense: Linear,
+}
+
+/// Token ids in, a vector per token out.
+///
+/// [`BertModel`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L594)
+/// with its `BertEncoder` (the list of layers) inlined.
+#[derive(Module, Debug)]
+pub struct BertModel {
+    embeddings: BertEmbeddings,
+    encoder: Vec<BertLayer>,
+    pooler: Option<BertPooler>,
+    #[module(skip)]
+    config: BertConfig,
+}
+
+impl BertModel {
+    /// Builds the model from the weights that a [`crate::TensorReader`] with
+    /// [`crate::KeyTable::bert`] has read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tensor`] for a tensor that is not there.
+    pub fn load(config: BertConfig, mut weights: Weights, device: &Device) -> Result<Self> {
+        let weights = &mut weights;
+        Ok(Self {
+            embeddings: BertEmbeddings::load(weights, &config, device)?,
+            encoder: (0..config.num_hidden_layers)
+                .map(|layer| {
+                    BertLayer::load(weights, &format!("encoder.layer.{layer}"), &config, device)
+                })
+                .collect::<Result<_>>()?,
+            pooler: match weights.contains("pooler.dense.weight") {
+                true => Some(BertPooler { dense: Linear::load(weights, "pooler.dense", device)? }),
+                false => None,
+            },
+            config,
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &BertConfig {
+        &self.config
+    }
+
+    /// The last layer's vector of every token: `last_hidden_state`.
+    ///
+    /// # Shapes
+    ///
+    /// Returns `[batch.token_count(), hidden_size]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for an empty batch, ids outside the model's tables, or a text with
+    /// more tokens than the model has positions.
+    pub fn forward(&self, batch: &PackedBatch) -> Result<Tensor<2>> {
+        if batch.is_empty() {
+            return Err(Error::InvalidInput("the batch holds no text".into()));
+        }
+        batch.check(&self.config)?;
+        let embeddings = self.embeddings.forward(batch);
+        Ok(self
+            .encoder
+            .iter()
+            .fold(embeddings, |hidden_states, layer| layer.forward(hidden_states, batch)))
+    }
+
+    /// Each text's `pooler_output`, or `None` for a model without a pooler.
+    ///
+    /// # Shapes
+    ///
+    /// - `last_hidden_state`: `[batch.token_count(), hidden_size]`
+    /// - returns `[batch.len(), hidden_size]`
+    pub fn pooler_output(
+        &self,
+        last_hidden_state: Tensor<2>,
+        batch: &PackedBatch,
+    ) -> Option<Tensor<2>> {
+        let pooler = self.pooler.as_ref()?;
+        let first_tokens = batch
+            .ranges()
+            .map(|text| last_hidden_state.clone().slice_dim(0, text.start..text.start + 1));
+        Some(pooler.dense.forward(Tensor::cat(first_tokens.collect(), 0), Activation::Tanh))
+    }
+}
+
+/// A tensor's values, row by row.
+///
+/// # Errors
+///
+/// [`Error::Device`] when the device does not deliver.
+pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    tensor.try_into_vec_as::<f32>().map_err(|error| Error::Device(error.to_string()))
+}

@@ -1,0 +1,348 @@
+//! The modules that sentence-transformers puts after the transformer.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use embervec_bert::model::{Linear, to_vec};
+use embervec_bert::ops::Activation;
+use embervec_bert::{KeyTable, Weights};
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// How the vectors of a text's tokens become one.
+///
+/// [`Pooling`](https://github.com/huggingface/sentence-transformers/blob/v5.1.2/sentence_transformers/models/Pooling.py)
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolingMode {
+    /// The first token's vector.
+    Cls,
+    /// The largest value of each dimension.
+    Max,
+    /// The average.
+    Mean,
+    /// The sum.
+    Sum,
+    /// The sum over the square root of the number of tokens.
+    #[serde(alias = "mean_sqrt_len_tokens")]
+    MeanSqrtLen,
+    /// The average weighted with the position: 1 for the first token, 2 for the second, …
+    #[serde(alias = "weightedmean")]
+    WeightedMean,
+    /// The last token's vector.
+    #[serde(alias = "lasttoken")]
+    LastToken,
+}
+
+/// The names that [`PoolingMode::parse`] accepts.
+const POOLING_MODES: &str = "cls, max, mean, sum, mean_sqrt_len, weighted_mean, last_token";
+
+impl PoolingMode {
+    /// The mode of this name, in the spelling of this project or of sentence-transformers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] that lists the names there are.
+    pub fn parse(name: &str) -> Result<Self> {
+        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name))
+            .map_err(|_| {
+                Error::InvalidInput(format!(
+                    "pooling \"{name}\" does not exist; there are: {POOLING_MODES}"
+                ))
+            })
+    }
+
+    /// Appends the pooled vector of one text to `out`.
+    ///
+    /// # Shapes
+    ///
+    /// `tokens`: `[number of tokens, size]`, at least one; the first `skip` (fewer than all) belong
+    /// to a prompt and take no part. Appends `[size]`.
+    pub(crate) fn pool(self, tokens: &[f32], size: usize, skip: usize, out: &mut Vec<f32>) {
+        let rows = || tokens.chunks_exact(size).enumerate().skip(skip);
+        let count = (tokens.len() / size - skip) as f32;
+        match self {
+            Self::Cls => out.extend(rows().take(1).flat_map(|(_, row)| row)),
+            Self::LastToken => out.extend_from_slice(&tokens[tokens.len() - size..]),
+            Self::Max => {
+                let mut max = vec![f32::NEG_INFINITY; size];
+                for (_, row) in rows() {
+                    max.iter_mut().zip(row).for_each(|(max, x)| *max = max.max(*x));
+                }
+                out.append(&mut max);
+            }
+            Self::Sum => out.extend(weighted_sum(rows(), size, |_| 1.0)),
+            Self::Mean => out.extend(weighted_sum(rows(), size, |_| 1.0).map(|x| x / count)),
+            Self::MeanSqrtLen => {
+                out.extend(weighted_sum(rows(), size, |_| 1.0).map(|x| x / count.sqrt()));
+            }
+            Self::WeightedMean => {
+                let weight = |position: usize| (position + 1) as f32;
+                let total: f32 = rows().map(|(position, _)| weight(position)).sum();
+                out.extend(weighted_sum(rows(), size, weight).map(|x| x / total));
+            }
+        }
+    }
+}
+
+fn weighted_sum<'a>(
+    rows: impl Iterator<Item = (usize, &'a [f32])>,
+    size: usize,
+    weight: impl Fn(usize) -> f32,
+) -> impl Iterator<Item = f32> {
+    let mut sum = vec![0.0f32; size];
+    for (position, row) in rows {
+        let weight = weight(position);
+        sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * x);
+    }
+    sum.into_iter()
+}
+
+/// `1_Pooling/config.json`, in the spelling of today (`pooling_mode`) or of the years before.
+#[derive(Debug, Deserialize)]
+struct PoolingConfig {
+    #[serde(alias = "word_embedding_dimension")]
+    embedding_dimension: usize,
+    #[serde(default)]
+    pooling_mode: Option<OneOrMany>,
+    #[serde(default)]
+    pooling_mode_cls_token: bool,
+    #[serde(default)]
+    pooling_mode_max_tokens: bool,
+    #[serde(default)]
+    pooling_mode_mean_tokens: bool,
+    #[serde(default)]
+    pooling_mode_mean_sqrt_len_tokens: bool,
+    #[serde(default)]
+    pooling_mode_weightedmean_tokens: bool,
+    #[serde(default)]
+    pooling_mode_lasttoken: bool,
+    #[serde(default = "default_true")]
+    include_prompt: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(PoolingMode),
+    Many(Vec<PoolingMode>),
+}
+
+fn default_true() -> bool {
+    true
+}
+
+/// The pooling of a folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pooling {
+    /// One or several, whose vectors are concatenated in this order.
+    pub modes: Vec<PoolingMode>,
+    /// Whether a prompt's tokens take part.
+    pub include_prompt: bool,
+}
+
+impl Pooling {
+    /// What sentence-transformers uses for a folder that does not say.
+    pub(crate) fn mean() -> Self {
+        Self { modes: vec![PoolingMode::Mean], include_prompt: true }
+    }
+
+    pub(crate) fn from_json(file: &str, json: &[u8], hidden_size: usize) -> Result<Self> {
+        let config: PoolingConfig = serde_json::from_slice(json)
+            .map_err(|source| embervec_bert::Error::Json { file: file.into(), source })?;
+        if config.embedding_dimension != hidden_size {
+            return Err(Error::InvalidFile {
+                file: file.into(),
+                problem: format!(
+                    "is for vectors of {}, but the model's have {hidden_size}",
+                    config.embedding_dimension
+                ),
+            });
+        }
+        let modes = match config.pooling_mode {
+            Some(OneOrMany::One(mode)) => vec![mode],
+            Some(OneOrMany::Many(modes)) => modes,
+            None => [
+                (config.pooling_mode_cls_token, PoolingMode::Cls),
+                (config.pooling_mode_max_tokens, PoolingMode::Max),
+                (config.pooling_mode_mean_tokens, PoolingMode::Mean),
+                (config.pooling_mode_mean_sqrt_len_tokens, PoolingMode::MeanSqrtLen),
+                (config.pooling_mode_weightedmean_tokens, PoolingMode::WeightedMean),
+                (config.pooling_mode_lasttoken, PoolingMode::LastToken),
+            ]
+            .into_iter()
+            .filter_map(|(wanted, mode)| wanted.then_some(mode))
+            .collect(),
+        };
+        let modes = if modes.is_empty() { vec![PoolingMode::Mean] } else { modes };
+        Ok(Self { modes, include_prompt: config.include_prompt })
+    }
+}
+
+/// `2_Dense/config.json`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct DenseConfig {
+    pub in_features: usize,
+    pub out_features: usize,
+    #[serde(default = "default_true")]
+    bias: bool,
+    #[serde(default)]
+    activation_function: Option<String>,
+    #[serde(default)]
+    module_input_name: Option<String>,
+    #[serde(default)]
+    module_output_name: Option<String>,
+    #[serde(default)]
+    use_residual: bool,
+}
+
+impl DenseConfig {
+    /// The tensors of its weight file.
+    pub fn key_table(&self) -> KeyTable {
+        let mut table = KeyTable::new();
+        table.require("linear.weight", &[self.out_features, self.in_features]);
+        if self.bias {
+            table.require("linear.bias", &[self.out_features]);
+        }
+        table
+    }
+
+    /// The activation, as long as all of the module can be computed.
+    pub fn activation(&self, file: &str) -> Result<Activation> {
+        let names = [&self.module_input_name, &self.module_output_name];
+        if names.into_iter().flatten().any(|name| name != "sentence_embedding") {
+            return Err(Error::unsupported(
+                file,
+                "a Dense module of tokens".into(),
+                "sentence_embedding",
+            ));
+        }
+        if self.use_residual {
+            return Err(Error::unsupported(file, "use_residual true".into(), "false"));
+        }
+        // Python's path of the class; the default of sentence-transformers is Tanh.
+        let class =
+            self.activation_function.as_deref().unwrap_or("torch.nn.modules.activation.Tanh");
+        match class.rsplit('.').next().unwrap_or_default() {
+            "Tanh" => Ok(Activation::Tanh),
+            "Identity" => Ok(Activation::Identity),
+            "GELU" => Ok(Activation::Gelu),
+            _ => Err(Error::unsupported(
+                file,
+                format!("activation_function \"{class}\""),
+                "Tanh, Identity, GELU",
+            )),
+        }
+    }
+}
+
+/// A linear layer and an activation on the sentence's vector.
+///
+/// [`Dense`](https://github.com/huggingface/sentence-transformers/blob/v5.1.2/sentence_transformers/models/Dense.py)
+#[derive(Debug)]
+pub(crate) struct Dense {
+    linear: Linear,
+    activation: Activation,
+    pub in_features: usize,
+    pub out_features: usize,
+}
+
+impl Dense {
+    pub fn load(
+        config: &DenseConfig,
+        file: &str,
+        mut weights: Weights,
+        device: &Device,
+    ) -> Result<Self> {
+        Ok(Self {
+            linear: Linear::load(&mut weights, "linear", device)?,
+            activation: config.activation(file)?,
+            in_features: config.in_features,
+            out_features: config.out_features,
+        })
+    }
+
+    /// `[texts, in_features]` to `[texts, out_features]`.
+    pub fn forward(&self, vectors: Vec<f32>, device: &Device) -> Result<Vec<f32>> {
+        let shape = [vectors.len() / self.in_features, self.in_features];
+        let x = Tensor::from_data(TensorData::new(vectors, shape), device);
+        Ok(to_vec(self.linear.forward(x, self.activation))?)
+    }
+}
+
+/// Scales each vector of `size` values to length 1, as `torch.nn.functional.normalize` does: a
+/// length below 1e-12 counts as 1e-12, so a zero vector stays zero.
+pub(crate) fn normalize(vectors: &mut [f32], size: usize) {
+    for vector in vectors.chunks_exact_mut(size) {
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+        vector.iter_mut().for_each(|x| *x /= length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKENS: [f32; 6] = [1.0, -2.0, 3.0, 4.0, 5.0, 0.0];
+
+    fn pool(mode: PoolingMode, skip: usize) -> Vec<f32> {
+        let mut out = Vec::new();
+        mode.pool(&TOKENS, 2, skip, &mut out);
+        out
+    }
+
+    #[test]
+    fn every_mode_pools_as_its_name_says() {
+        let root = 3f32.sqrt();
+        assert_eq!(pool(PoolingMode::Cls, 0), [1.0, -2.0]);
+        assert_eq!(pool(PoolingMode::Max, 0), [5.0, 4.0]);
+        assert_eq!(pool(PoolingMode::Sum, 0), [9.0, 2.0]);
+        assert_eq!(pool(PoolingMode::Mean, 0), [3.0, 2.0 / 3.0]);
+        assert_eq!(pool(PoolingMode::MeanSqrtLen, 0), [9.0 / root, 2.0 / root]);
+        assert_eq!(pool(PoolingMode::WeightedMean, 0), [22.0 / 6.0, 1.0]);
+        assert_eq!(pool(PoolingMode::LastToken, 0), [5.0, 0.0]);
+    }
+
+    #[test]
+    fn a_skipped_prompt_takes_no_part_but_keeps_its_positions() {
+        assert_eq!(pool(PoolingMode::Cls, 1), [3.0, 4.0]);
+        assert_eq!(pool(PoolingMode::Mean, 1), [4.0, 2.0]);
+        assert_eq!(pool(PoolingMode::WeightedMean, 1), [21.0 / 5.0, 8.0 / 5.0]);
+    }
+
+    #[test]
+    fn old_and_new_pooling_configs_are_read() {
+        let parse = |json: &str| Pooling::from_json("1_Pooling/config.json", json.as_bytes(), 2);
+        let modes = |json| parse(json).expect("valid").modes;
+        assert_eq!(
+            modes(
+                r#"{"word_embedding_dimension": 2, "pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}"#
+            ),
+            [PoolingMode::Cls, PoolingMode::Mean]
+        );
+        assert_eq!(
+            modes(r#"{"embedding_dimension": 2, "pooling_mode": "lasttoken"}"#),
+            [PoolingMode::LastToken]
+        );
+        assert_eq!(
+            modes(r#"{"embedding_dimension": 2, "pooling_mode": ["max", "mean_sqrt_len_tokens"]}"#),
+            [PoolingMode::Max, PoolingMode::MeanSqrtLen]
+        );
+        assert_eq!(modes(r#"{"embedding_dimension": 2}"#), [PoolingMode::Mean]);
+        assert!(parse(r#"{"embedding_dimension": 3}"#).is_err());
+        assert!(parse(r#"{"embedding_dimension": 2, "pooling_mode": "median"}"#).is_err());
+    }
+
+    #[test]
+    fn names_of_poolings_are_checked() {
+        assert_eq!(PoolingMode::parse("mean_sqrt_len").expect("valid"), PoolingMode::MeanSqrtLen);
+        let error = PoolingMode::parse("median").expect_err("unknown");
+        assert!(error.to_string().contains("weighted_mean"), "{error}");
+    }
+
+    #[test]
+    fn a_zero_vector_stays_zero() {
+        let mut vectors = [3.0, 4.0, 0.0, 0.0];
+        normalize(&mut vectors, 2);
+        assert_eq!(vectors, [0.6, 0.8, 0.0, 0.0]);
+    }
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask size`: how much a page downloads before it can load a model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::sh;
+
+/// Brotli bytes of everything a page fetches for the CPU path: the package's JavaScript and one wasm module. Two fifths
+/// of it are the tokenizer's Unicode tables. The model itself is 20 to 100 times this.
+const BUDGET: usize = 900_000;
+
+/// What web servers use when they compress ahead of time.
+const BROTLI_QUALITY: i32 = 11;
+const BROTLI_WINDOW: i32 = 22;
+
+struct Artefact {
+    name: String,
+    raw: usize,
+    compressed: usize,
+}
+
+/// Prints the sizes of `pkg/dist` and fails when they are above the budget.
+pub fn check() -> Result<()> {
+    let dist = sh::root().join("pkg").join("dist");
+    let artefacts = measure(&dist)?;
+    for Artefact { name, raw, compressed } in &artefacts {
+        println!("{raw:>9} {compressed:>9}  {name}");
+    }
+    let total = cpu_download(&artefacts);
+    println!("      raw    brotli  CPU wasm + JavaScript: {total} of {BUDGET} bytes");
+    if total > BUDGET {
+        bail!(
+            "CPU wasm and JavaScript take {total} bytes, {} more than the budget of {BUDGET}: find what grew above, \
+             or raise BUDGET in crate/xtask/src/size.rs and say why",
+            total - BUDGET
+        );
+    }
+    Ok(())
+}
+
+fn measure(dist: &Path) -> Result<Vec<Artefact>> {
+    let mut files = Vec::new();
+    collect(dist, &mut files).with_context(|| format!("cannot list {}", dist.display()))?;
+    files.sort();
+    if !files.iter().any(|file| has_extension(file, "wasm")) {
+        bail!("there is no wasm module in {}: run `cargo xtask pkg` first", dist.display());
+    }
+    files.iter().map(|file| measure_one(dist, file)).collect()
+}
+
+fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if has_extension(&path, "js") || has_extension(&path, "wasm") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
+}
+
+fn measure_one(dist: &Path, file: &Path) -> Result<Artefact> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let params = brotli::enc::BrotliEncoderParams {
+        quality: BROTLI_QUALITY,
+        lgwin: BROTLI_WINDOW,
+        size_hint: bytes.len(),
+        ..Default::default()
+    };
+    let mut compressed = Vec::new();
+    brotli::BrotliCompress(&mut bytes.as_slice(), &mut compressed, &params)?;
+    let name = file.strip_prefix(dist).unwrap_or(file).to_string_lossy().replace('\\', "/");
+    Ok(Artefact { name, raw: bytes.len(), compressed: compressed.len() })
+}
+
+/// All JavaScript, and of the CPU's wasm modules the largest: a page fetches only one. That of the GPU comes on top
+/// where it is used.
+fn cpu_download(artefacts: &[Artefact]) -> usize {
+    let (wasm, js): (Vec<_>, Vec<_>) =
+        artefacts.iter().partition(|artefact| artefact.name.ends_with(".wasm"));
+    let cpu = wasm.iter().filter(|artefact| !artefact.name.contains("webgpu"));
+    let js: usize = js.iter().map(|artefact| artefact.compressed).sum();
+    js + cpu.map(|artefact| artefact.compressed).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cpu_module_counts() {
+        let artefact =
+            |name: &str, compressed| Artefact { name: name.to_owned(), raw: 0, compressed };
+        let artefacts = [
+            artefact("index.js", 1),
+            artefact("worker.js", 2),
+            artefact("simd128.wasm", 10),
+            artefact("relaxed.wasm", 20),
+            artefact("webgpu.wasm", 400),
+        ];
+        assert_eq!(cpu_download(&artefacts), 23);
+    }
+}

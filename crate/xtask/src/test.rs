@@ -1,0 +1,95 @@
+//! `cargo xtask test`: every test, the fast ones first.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{build, chromium, model, npm, sh, size};
+
+type Step = (&'static str, fn() -> Result<()>);
+
+const RUST: Step = ("rust", rust);
+const TYPES: Step = ("types", types);
+const UNIT: Step = ("unit", unit);
+const BROWSER: Step = ("browser", browser);
+const SIZE: Step = ("size", size::check);
+
+/// Runs all tests or those of one kind. A failure does not keep the others from running.
+pub fn run(args: &[String]) -> Result<()> {
+    let steps: &[Step] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => &[RUST, TYPES, UNIT, BROWSER, SIZE],
+        ["rust"] => &[RUST],
+        ["unit"] => &[TYPES, UNIT],
+        ["browser"] => &[BROWSER],
+        _ => bail!("`test` takes one of `rust`, `unit` and `browser`, or nothing"),
+    };
+    let started = Instant::now();
+    model::ensure()?;
+    // Native tests need nothing of what is built for the browser.
+    if steps != [RUST] {
+        build::www()?;
+    }
+    let failed: Vec<&str> =
+        steps.iter().filter(|step| !passes(step)).map(|(name, _)| *name).collect();
+    let seconds = started.elapsed().as_secs();
+    if !failed.is_empty() {
+        bail!(
+            "{} of {} test steps failed: {} ({seconds} s)",
+            failed.len(),
+            steps.len(),
+            failed.join(", ")
+        );
+    }
+    sh::step("test", &format!("all {} test steps passed ({seconds} s)", steps.len()));
+    Ok(())
+}
+
+fn passes((name, step): &Step) -> bool {
+    sh::step("test", name);
+    match step() {
+        Ok(()) => true,
+        Err(error) => {
+            sh::step("test", &format!("{name} failed: {error:#}"));
+            false
+        }
+    }
+}
+
+fn rust() -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // The wasm crate has nothing to test outside a browser.
+    sh::run(Command::new(cargo).args(["test", "--workspace", "--exclude", "embervec-wasm"]))
+}
+
+fn types() -> Result<()> {
+    sh::run(npm::command("npm").args(["run", "--silent", "check"]))
+}
+
+fn unit() -> Result<()> {
+    sh::run(npm::node_ts().arg("--test").args(test_files("tests/unit")?))
+}
+
+fn browser() -> Result<()> {
+    let chrome = chromium::ensure()?;
+    // One browser at a time: they are heavy, and some tests measure time and memory.
+    let mut node = npm::node_ts();
+    node.args(["--test", "--test-concurrency=1"]).args(test_files("tests/browser")?);
+    sh::run(node.env("CHROME", chrome))
+}
+
+/// The test files of a folder by name; Node 20 does not expand patterns itself.
+fn test_files(dir: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {dir}"))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.to_string_lossy().ends_with(".test.ts"));
+    files.sort();
+    // Node would look for tests of its own and could pass without any.
+    if files.is_empty() {
+        bail!("there is no *.test.ts in {dir}");
+    }
+    Ok(files)
+}
