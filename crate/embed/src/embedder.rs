@@ -40,9 +40,10 @@ pub enum Prompt {
     /// The folder's default prompt, or nothing.
     #[default]
     Default,
-    /// The folder's prompt for queries, or nothing.
+    /// The folder's prompt for queries, else its default.
     Query,
-    /// The folder's prompt for documents (`document`, else `passage`, else `corpus`), or nothing.
+    /// The folder's prompt for documents (`document`, else `passage`, else `corpus`), else its
+    /// default.
     Document,
     /// The folder's prompt of this name.
     Name(String),
@@ -321,14 +322,16 @@ impl Prompts {
     }
 
     fn resolve<'a>(&'a self, prompt: &'a Prompt) -> Result<&'a str> {
-        let first_of = |names: &[&str]| {
-            names.iter().find_map(|&name| self.texts.get(name)).map_or("", String::as_str)
-        };
+        let named = |name: &str| self.texts.get(name).map(String::as_str);
+        let default = || self.default.as_deref().and_then(named).unwrap_or("");
         match prompt {
             Prompt::Text(text) => Ok(text),
-            Prompt::Default => Ok(self.default.as_deref().map_or("", |name| first_of(&[name]))),
-            Prompt::Query => Ok(first_of(&["query"])),
-            Prompt::Document => Ok(first_of(&["document", "passage", "corpus"])),
+            Prompt::Default => Ok(default()),
+            Prompt::Query => Ok(named("query").unwrap_or_else(default)),
+            Prompt::Document => {
+                let names = ["document", "passage", "corpus"];
+                Ok(names.into_iter().find_map(named).unwrap_or_else(default))
+            }
             Prompt::Name(name) => self.texts.get(name).map(String::as_str).ok_or_else(|| {
                 let names: Vec<_> = self.texts.keys().map(String::as_str).collect();
                 let there_are =

@@ -22,6 +22,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file is there but the disk does not deliver it.
+    #[error("{file} cannot be read: {source}")]
+    Io {
+        /// The file's path.
+        file: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A call that cannot be answered.
     #[error("{0}")]
     InvalidInput(String),
@@ -44,7 +52,7 @@ impl Error {
             )
             | Self::InvalidFile { .. } => "integrity",
             Self::InvalidInput(_) | Self::Bert(bert::Error::InvalidInput(_)) => "invalid_input",
-            Self::Tokenizer(_) | Self::Bert(bert::Error::Device(_)) => "internal",
+            Self::Tokenizer(_) | Self::Io { .. } | Self::Bert(bert::Error::Device(_)) => "internal",
         }
     }
 

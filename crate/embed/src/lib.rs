@@ -6,9 +6,11 @@
 //! ```
 //!
 //! The folder's own files decide everything, as in `sentence-transformers`: pooling, length limit,
-//! prompts, normalisation. Nothing here reads a disk or a network, so the same code runs natively
-//! and in a browser; `examples/encode.rs` shows it on a folder of a disk.
+//! prompts, normalisation. Only `disk` knows where the bytes come from, so the same code runs
+//! natively and in a browser.
 
+#[cfg(not(target_family = "wasm"))]
+mod disk;
 mod embedder;
 mod error;
 mod folder;
@@ -16,6 +18,8 @@ mod loader;
 pub mod modules;
 mod tokenizer;
 
+#[cfg(not(target_family = "wasm"))]
+pub use disk::open_folder;
 pub use embedder::{Embedder, EncodeOptions, Encoded, Output, Prompt};
 pub use error::Error;
 pub use folder::{FolderFile, FolderPlan};

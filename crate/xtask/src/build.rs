@@ -1,8 +1,10 @@
 //! `cargo xtask build`: from the sources to what is published and served. Each step makes the one before it.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{npm, sh, wasm};
 
@@ -17,5 +19,30 @@ pub fn package() -> Result<()> {
 pub fn www() -> Result<()> {
     package()?;
     sh::step("www", "building the demo page");
-    sh::run(npm::bin("webpack").args(["--mode", "production"]))
+    sh::run(npm::bin("webpack").args(["--mode", "production"]))?;
+    publish_models(&sh::root().join("www"))
+}
+
+/// Makes `www/models` reachable below `www/dist`, the folder that is served. Each build does it, because webpack empties
+/// the folder.
+fn publish_models(www: &Path) -> Result<()> {
+    let served = www.join("dist").join("models");
+    if !www.join("models").exists() || served.exists() {
+        return Ok(());
+    }
+    // `exists` follows a link, so what is left here is a link to nowhere, or nothing.
+    let _ = fs::remove_file(&served);
+    link_models(&served)
+        .with_context(|| format!("cannot publish www/models as {}", served.display()))
+}
+
+#[cfg(unix)]
+fn link_models(served: &Path) -> Result<()> {
+    Ok(std::os::unix::fs::symlink("../models", served)?)
+}
+
+/// A copy, because links need a privilege on Windows.
+#[cfg(not(unix))]
+fn link_models(served: &Path) -> Result<()> {
+    crate::model::place(&served.join(crate::model::NAME))
 }

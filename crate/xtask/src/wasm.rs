@@ -86,6 +86,8 @@ fn bind(module: &Path, out: &Path) -> Result<()> {
         .out_name(OUT_NAME)
         .web(true)?
         .typescript(true)
+        // The package names the file itself; a path in here would be resolved by a bundler.
+        .omit_default_module_path(true)
         // A third of the file. Not by `strip` in cargo's profile: wasm-bindgen reads the names.
         .remove_name_section(true)
         .remove_producers_section(true)

@@ -1,0 +1,62 @@
+//! Model folders on a disk, for native programs and tests.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use crate::{Embedder, Error, FolderPlan, Loader, Result};
+
+/// Weights are read in pieces of this size: enough for the disk to be busy, little beside a model.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Loads a model folder.
+///
+/// # Errors
+///
+/// When a file is missing, cannot be read, or is not what it should be.
+pub fn open_folder(folder: &Path, device: &Device) -> Result<Embedder> {
+    let plan = FolderPlan::new(read_if_there(folder, "modules.json")?.as_deref())?;
+    let mut small = BTreeMap::new();
+    let mut weights = Vec::new();
+    for file in plan.files() {
+        if file.weights {
+            weights.push(file.path);
+        } else if let Some(bytes) = read_if_there(folder, &file.path)? {
+            small.insert(file.path, bytes);
+        }
+    }
+
+    let mut loader = Loader::new(&plan, small, device)?;
+    for path in weights {
+        push_file(&mut loader, folder, &path)?;
+    }
+    loader.finish()
+}
+
+fn push_file(loader: &mut Loader, folder: &Path, path: &str) -> Result<()> {
+    let failed = |source: std::io::Error| match source.kind() {
+        ErrorKind::NotFound => Error::MissingFile { file: path.into() },
+        _ => Error::Io { file: path.into(), source },
+    };
+    let mut file = File::open(folder.join(path)).map_err(failed)?;
+    loader.begin_weights(path, file.metadata().map_err(failed)?.len())?;
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let count = file.read(&mut piece).map_err(failed)?;
+        if count == 0 {
+            return loader.end_weights();
+        }
+        loader.push_weights(&piece[..count])?;
+    }
+}
+
+fn read_if_there(folder: &Path, path: &str) -> Result<Option<Vec<u8>>> {
+    match fs::read(folder.join(path)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Io { file: path.into(), source }),
+    }
+}

@@ -1,0 +1,80 @@
+//! The same vectors as sentence-transformers, for every fixture.
+
+mod support;
+
+use embervec_embed::{EncodeOptions, Output, Prompt};
+use support::{Case, max_difference};
+
+/// fp32 in another order of summation: measured differences are below 1e-6 for unit vectors.
+const TOLERANCE: f32 = 1e-5;
+
+/// The tiny models' vectors are not normalised and have components up to about 5, so the same
+/// relative precision is a larger absolute one.
+const TINY_TOLERANCE: f32 = 1e-5;
+
+fn options(case: &Case) -> EncodeOptions {
+    let prompt = match &case.prompt_name {
+        Some(name) => Prompt::Name(name.clone()),
+        None => Prompt::Default,
+    };
+    EncodeOptions { prompt, ..EncodeOptions::default() }
+}
+
+#[test]
+fn mini_lm_gives_sentence_transformers_vectors() {
+    let (embedder, expected) = support::mini_lm();
+    assert!(expected.cases.len() >= 60);
+    assert_eq!(embedder.dimension(), expected.dimension);
+    assert_eq!(embedder.max_seq_length(), expected.max_seq_length);
+    for case in &expected.cases {
+        let tokens = embedder.tokenize(&case.text).expect("tokens");
+        assert_eq!(tokens.input_ids, case.input_ids, "{}", case.name);
+        assert_eq!(tokens.truncated, case.truncated, "{}", case.name);
+        let encoded = embedder.encode(&[&case.text], &options(case)).expect("encodes");
+        assert_eq!(encoded.token_counts, [case.input_ids.len() as u32], "{}", case.name);
+        assert_eq!(encoded.truncated, [case.truncated], "{}", case.name);
+        let difference = max_difference(&encoded.vectors, &case.embedding());
+        assert!(difference < TOLERANCE, "{}: {difference:e}", case.name);
+    }
+}
+
+#[test]
+fn every_tiny_model_gives_sentence_transformers_vectors() {
+    let names = support::tiny_models();
+    assert!(names.len() >= 13, "{names:?}");
+    for name in names {
+        let (embedder, expected) = support::tiny(&name);
+        assert_eq!(embedder.dimension(), expected.dimension, "{name}");
+        assert_eq!(embedder.max_seq_length(), expected.max_seq_length, "{name}");
+        assert_eq!(embedder.similarity(), expected.similarity, "{name}");
+        for case in &expected.cases {
+            let what = format!("{name}, {}, prompt {:?}", case.name, case.prompt_name);
+            let encoded = embedder.encode(&[&case.text], &options(case)).expect(&what);
+            assert_eq!(encoded.truncated, [case.truncated], "{what}");
+            let difference = max_difference(&encoded.vectors, &case.embedding());
+            assert!(difference < TINY_TOLERANCE, "{what}: {difference:e}");
+
+            let Some(token_embeddings) = case.token_embeddings() else { continue };
+            let options = EncodeOptions { output: Output::Token, ..options(case) };
+            let encoded = embedder.encode(&[&case.text], &options).expect(&what);
+            let difference = max_difference(&encoded.vectors, &token_embeddings);
+            assert!(difference < TINY_TOLERANCE, "{what}, tokens: {difference:e}");
+        }
+    }
+}
+
+#[test]
+fn a_vector_does_not_depend_on_its_neighbours() {
+    let (embedder, expected) = support::mini_lm();
+    let cases = &expected.cases;
+    // 37 and 64 have no common factor: a fixed shuffle.
+    let shuffled: Vec<&Case> =
+        (0..64).map(|i| &cases[(i * 37 + 11) % 64.min(cases.len())]).collect();
+    let texts: Vec<&str> = shuffled.iter().map(|case| case.text.as_str()).collect();
+    let together = embedder.encode(&texts, &EncodeOptions::default()).expect("encodes");
+    for (case, vector) in shuffled.iter().zip(together.vectors.chunks_exact(together.dimension)) {
+        let alone = embedder.encode(&[&case.text], &EncodeOptions::default()).expect("encodes");
+        let difference = max_difference(vector, &alone.vectors);
+        assert!(difference < 1e-6, "{}: {difference:e}", case.name);
+    }
+}

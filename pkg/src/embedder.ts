@@ -1,0 +1,273 @@
+import { EmbervecError } from "./errors.js";
+import { resolveModel } from "./model/source.js";
+import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkText, checkTexts } from "./options.js";
+import type {
+  EmbedderInfo,
+  EncodeOptions,
+  LoadOptions,
+  StreamItem,
+  StreamOptions,
+  Tokens,
+} from "./types.js";
+import { quantizeEmbeddings } from "./vectors.js";
+import { WorkerClient } from "./worker/client.js";
+import type { EncodeRequestOptions, EncodeResult, LoadRequest, LoadResult } from "./worker/protocol.js";
+
+/**
+ * Texts go to the worker in slices of about so many characters. A slice is a few hundred tokens:
+ * enough to keep the encoder busy, and short enough that a query, an abort or a progress bar does
+ * not wait long behind a bulk job, which has at most {@link SLICES_IN_FLIGHT} slices under way.
+ */
+const SLICE_CHARACTERS = 2048;
+const SLICE_TEXTS = 64;
+
+/** One that the worker computes and one that waits, so that it never idles. */
+const SLICES_IN_FLIGHT = 2;
+
+type TokenVectors = Float32Array[];
+
+type VectorOf<Options> = Options extends { output: "token" }
+  ? TokenVectors
+  : Options extends { precision: "int8" | "binary" }
+    ? Int8Array
+    : Options extends { precision: "uint8" | "ubinary" }
+      ? Uint8Array
+      : Float32Array;
+
+/** A loaded model. See {@link Embedder.load}. */
+export class Embedder {
+  #disposed: EmbervecError | undefined;
+
+  private constructor(
+    /** What the model is and how it runs. */
+    readonly info: EmbedderInfo,
+    private readonly loadRequest: LoadRequest,
+    private worker: Promise<WorkerClient>,
+  ) {}
+
+  /**
+   * Loads a model: from this browser's cache, else from the model host.
+   *
+   * @param model a hub id such as `"sentence-transformers/all-MiniLM-L6-v2"`, or the address of a
+   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme.
+   * @throws {EmbervecError} when the model cannot be had or is not supported
+   */
+  static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
+    checkLoadOptions(options);
+    const page = globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url;
+    const { base, revision } = resolveModel(model, options, page);
+    const request: LoadRequest = {
+      base,
+      headers: options.headers ?? {},
+      localFilesOnly: options.localFilesOnly ?? false,
+      cache: options.cache ?? "indexeddb",
+      wasmUrl: options.wasmUrl === undefined ? undefined : new URL(options.wasmUrl, page).href,
+    };
+    options.signal?.throwIfAborted();
+    const { worker, result } = await startWorker(request, options);
+    const info: EmbedderInfo = {
+      model,
+      revision,
+      device: "cpu",
+      deviceReason: "The CPU with 128-bit SIMD, because this version has no other device.",
+      dtype: "fp32",
+      simd: "simd128",
+      workers: 1,
+      ...result,
+    };
+    return new Embedder(info, request, Promise.resolve(worker));
+  }
+
+  /**
+   * The vector of a text, or of each of several texts in their order; these are views of one buffer.
+   *
+   * @throws {EmbervecError} `invalid_input` names the text or option that is wrong
+   */
+  async encode<const Options extends EncodeOptions = {}>(text: string, options?: Options): Promise<VectorOf<Options>>;
+  async encode<const Options extends EncodeOptions = {}>(
+    texts: readonly string[],
+    options?: Options,
+  ): Promise<VectorOf<Options>[]>;
+  async encode(texts: string | readonly string[], options: EncodeOptions = {}): Promise<unknown> {
+    return this.#encode(texts, options);
+  }
+
+  /** As {@link encode}, with the model's own prompt for search queries. */
+  async encodeQuery<const Options extends EncodeOptions = {}>(text: string, options?: Options): Promise<VectorOf<Options>>;
+  async encodeQuery<const Options extends EncodeOptions = {}>(
+    texts: readonly string[],
+    options?: Options,
+  ): Promise<VectorOf<Options>[]>;
+  async encodeQuery(texts: string | readonly string[], options: EncodeOptions = {}): Promise<unknown> {
+    return this.#encode(texts, options, "query");
+  }
+
+  /** As {@link encode}, with the model's own prompt for the documents that are searched. */
+  async encodeDocument<const Options extends EncodeOptions = {}>(text: string, options?: Options): Promise<VectorOf<Options>>;
+  async encodeDocument<const Options extends EncodeOptions = {}>(
+    texts: readonly string[],
+    options?: Options,
+  ): Promise<VectorOf<Options>[]>;
+  async encodeDocument(texts: string | readonly string[], options: EncodeOptions = {}): Promise<unknown> {
+    return this.#encode(texts, options, "document");
+  }
+
+  /**
+   * Encodes any number of texts and gives each result as soon as it is there, in order. Memory does
+   * not grow with the number of texts; a consumer that is slow is waited for.
+   */
+  async *encodeStream(
+    texts: Iterable<string> | AsyncIterable<string>,
+    options: StreamOptions = {},
+  ): AsyncGenerator<StreamItem, void, undefined> {
+    const { signal, progress } = options;
+    const request = checkEncodeOptions(options);
+    if (typeof texts === "string" || !(Symbol.iterator in Object(texts) || Symbol.asyncIterator in Object(texts))) {
+      throw new EmbervecError("invalid_input", "encodeStream takes an array or another iterable of strings");
+    }
+    const total = Array.isArray(texts) ? texts.length : 0;
+    let index = 0;
+    for await (const { vectors, dimension, tokenCounts, truncated } of this.#slices(texts, request, signal)) {
+      for (let i = 0; i < tokenCounts.length; i++) {
+        const embedding = vectors.subarray(i * dimension, (i + 1) * dimension);
+        yield { index, embedding, tokenCount: tokenCounts[i]!, truncated: truncated[i] === 1 };
+        index += 1;
+        signal?.throwIfAborted();
+      }
+      progress?.({ stage: "encode", loaded: index, total: Math.max(total, index) });
+    }
+  }
+
+  /** The tokens of a text, without any prompt. */
+  async tokenize(text: string): Promise<Tokens> {
+    checkText(text, "the text");
+    return (await this.#liveWorker()).request("tokenize", { text });
+  }
+
+  /** Ends the worker: all memory comes back. Calls that are under way reject with `disposed`. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = new EmbervecError("disposed", "this embedder has been disposed of; load another");
+    const disposed = this.#disposed;
+    await this.worker.then((worker) => worker.terminate(disposed), () => {});
+  }
+
+  async #encode(texts: unknown, options: EncodeOptions, task?: "query" | "document"): Promise<unknown> {
+    const request = checkEncodeOptions(options, task);
+    const isOne = typeof texts === "string";
+    const list = isOne ? [texts] : checkTexts(texts);
+    const { precision = "float32", output = "sentence", signal, progress } = options;
+    checkPrecision(precision, list.length);
+
+    const rows: Float32Array[] = [];
+    const tokenRows: TokenVectors[] = [];
+    let buffer = new Float32Array(0);
+    let done = 0;
+    for await (const { vectors, dimension, tokenCounts } of this.#slices(list, request, signal)) {
+      if (output === "token") {
+        tokenRows.push(...splitTokens(vectors, dimension, tokenCounts));
+      } else {
+        if (done === 0) buffer = new Float32Array(list.length * dimension);
+        buffer.set(vectors, done * dimension);
+        for (let i = done; i < done + tokenCounts.length; i++) {
+          rows.push(buffer.subarray(i * dimension, (i + 1) * dimension));
+        }
+      }
+      done += tokenCounts.length;
+      progress?.({ stage: "encode", loaded: done, total: list.length });
+    }
+    signal?.throwIfAborted();
+    const result = output === "token" ? tokenRows : precision === "float32" ? rows : quantizeEmbeddings(rows, precision);
+    return isOne ? result[0] : result;
+  }
+
+  /** The texts' vectors, slice by slice. */
+  async *#slices(
+    texts: Iterable<string> | AsyncIterable<string>,
+    options: EncodeRequestOptions,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<EncodeResult, void, undefined> {
+    const inFlight: Promise<EncodeResult>[] = [];
+    const next = () => abortable(inFlight.shift()!, signal);
+    for await (const slice of slicesOf(texts)) {
+      signal?.throwIfAborted();
+      const worker = await this.#liveWorker();
+      const result = worker.request("encode", { texts: slice, options });
+      // Whoever awaits it sees the error; after an abort or a `break` nobody does.
+      result.catch(() => {});
+      inFlight.push(result);
+      if (inFlight.length === SLICES_IN_FLIGHT) yield await next();
+    }
+    while (inFlight.length > 0) yield await next();
+  }
+
+  /** The worker; a new one, with the model from the cache, where the last one failed for good. */
+  async #liveWorker(): Promise<WorkerClient> {
+    if (this.#disposed) throw this.#disposed;
+    const current = this.worker;
+    const worker = await current.catch(() => undefined);
+    if (this.#disposed) throw this.#disposed;
+    if (worker?.alive) return worker;
+    // Of several calls that find the worker dead, the first replaces it.
+    if (this.worker === current) {
+      this.worker = startWorker(this.loadRequest, {}).then(({ worker }) => worker);
+    }
+    return this.worker;
+  }
+}
+
+async function startWorker(
+  request: LoadRequest,
+  { signal, progress }: LoadOptions,
+): Promise<{ worker: WorkerClient; result: LoadResult }> {
+  const worker = new WorkerClient();
+  try {
+    return { worker, result: await worker.request("load", request, { signal, progress }) };
+  } catch (error) {
+    worker.terminate(new EmbervecError("disposed", "the model did not load"));
+    throw error;
+  }
+}
+
+async function* slicesOf(texts: Iterable<string> | AsyncIterable<string>): AsyncGenerator<string[], void, undefined> {
+  let slice: string[] = [];
+  let characters = 0;
+  let index = 0;
+  for await (const text of texts) {
+    slice.push(checkText(text, `texts[${index++}]`));
+    characters += text.length;
+    if (characters >= SLICE_CHARACTERS || slice.length === SLICE_TEXTS) {
+      yield slice;
+      slice = [];
+      characters = 0;
+    }
+  }
+  if (slice.length > 0) yield slice;
+}
+
+/** Rejects with the signal's reason as soon as it aborts; the work in the worker just runs out. */
+async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  signal.throwIfAborted();
+  let abort = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort);
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+function splitTokens(vectors: Float32Array, dimension: number, tokenCounts: Uint32Array): TokenVectors[] {
+  let row = 0;
+  return Array.from(tokenCounts, (count) =>
+    Array.from({ length: count }, () => {
+      const vector = vectors.subarray(row * dimension, (row + 1) * dimension);
+      row += 1;
+      return vector;
+    }),
+  );
+}

@@ -1,0 +1,25 @@
+export { Embedder } from "./embedder.js";
+export { EmbervecError, type EmbervecErrorCode } from "./errors.js";
+export type {
+  EmbedderInfo,
+  EncodeOptions,
+  LoadOptions,
+  Pooling,
+  Precision,
+  ProgressCallback,
+  ProgressEvent,
+  SimilarityFunction,
+  StreamItem,
+  StreamOptions,
+  Tokens,
+} from "./types.js";
+export {
+  cosSim,
+  dot,
+  quantizeEmbeddings,
+  semanticSearch,
+  similarity,
+  type QuantizeOptions,
+  type Ranges,
+  type SearchHit,
+} from "./vectors.js";

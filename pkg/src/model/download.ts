@@ -1,0 +1,189 @@
+// From the model host into the store, chunk by chunk.
+
+import { EmbervecError, messageOf } from "../errors.js";
+import type { ProgressEvent } from "../types.js";
+import { fileUrl } from "./source.js";
+import { CHUNK_BYTES, type ModelRecord, type ModelStore } from "./store.js";
+
+/** One file of a model folder. */
+export interface FolderFile {
+  path: string;
+  required: boolean;
+  weights: boolean;
+}
+
+export interface DownloadOptions {
+  base: string;
+  headers: Record<string, string>;
+  signal: AbortSignal;
+  progress: (event: ProgressEvent) => void;
+  /** Which files a folder with this `modules.json` has. */
+  folderFiles: (modulesJson: Uint8Array | undefined) => FolderFile[];
+}
+
+const MODULES_JSON = "modules.json";
+
+/** A progress event for every so many bytes: some hundred for a model. */
+const PROGRESS_BYTES = 256 << 10;
+
+/**
+ * Downloads every file of a folder into the store. Nothing is committed: the caller does that once
+ * the model has proved to be sound.
+ */
+export async function download(store: ModelStore, options: DownloadOptions): Promise<ModelRecord> {
+  const modules = await request({ path: MODULES_JSON, required: false, weights: false }, options);
+  const modulesJson = modules && (await modules.text());
+  const files = options.folderFiles(modulesJson).filter((file) => file.path !== MODULES_JSON);
+
+  // All at once, so that the sizes of all are known before the first byte is counted.
+  const found = await Promise.all(files.map((file) => request(file, options)));
+  const downloads = found.filter((download) => download !== undefined);
+  const progress = new Progress(
+    downloads.reduce((sum, { size }) => sum + (size ?? 0), 0),
+    options.progress,
+  );
+  const record: ModelRecord = { files: [], storedAt: Date.now() };
+  if (modulesJson) {
+    await store.write(options.base, MODULES_JSON, 0, modulesJson);
+    record.files.push({ path: MODULES_JSON, size: modulesJson.byteLength });
+  }
+  for (const download of downloads) {
+    const { path } = download.file;
+    const size = await download.save((chunk, bytes) => store.write(options.base, path, chunk, bytes), progress);
+    record.files.push({ path, size });
+  }
+  return record;
+}
+
+class Progress {
+  #loaded = 0;
+  #reported = -1;
+
+  constructor(
+    readonly total: number,
+    readonly report: (event: ProgressEvent) => void,
+  ) {}
+
+  add(file: string, bytes: number): void {
+    this.#loaded += bytes;
+    const isDue = this.#loaded - this.#reported >= PROGRESS_BYTES || this.#loaded === this.total || this.#reported < 0;
+    if (!isDue) return;
+    this.#reported = this.#loaded;
+    // A host that compresses on the fly does not tell the size.
+    this.report({ stage: "download", file, loaded: this.#loaded, total: Math.max(this.total, this.#loaded) });
+  }
+}
+
+/** Asks for a file; `undefined` for an optional one that is not there. */
+async function request(file: FolderFile, options: DownloadOptions): Promise<FileDownload | undefined> {
+  const url = fileUrl(options.base, file.path);
+  let response: Response;
+  try {
+    response = await fetch(url, { headers: options.headers, signal: options.signal });
+  } catch (cause) {
+    options.signal.throwIfAborted();
+    throw new EmbervecError(
+      "network",
+      `${url} could not be reached: the host is down, or does not allow requests from this page (CORS)`,
+      { cause },
+    );
+  }
+  if (response.ok) {
+    refuseHtml(file, url, response);
+    return new FileDownload(file, url, response, options.signal);
+  }
+  await response.body?.cancel();
+  const { status } = response;
+  if (!file.required && (status === 404 || status === 410)) return undefined;
+  if (status === 404 || status === 410) {
+    throw new EmbervecError("model_not_found", `${url} does not exist (HTTP ${status}); check the model's name, or what the folder holds`);
+  }
+  if (status === 401 || status === 403) {
+    throw new EmbervecError(
+      "model_not_found",
+      `${url} is refused (HTTP ${status}): the model does not exist, or is private; a token goes into the option \`headers\``,
+    );
+  }
+  throw new EmbervecError("network", `${url} failed with HTTP ${status}; try again later`);
+}
+
+/** Servers of single-page apps answer every unknown path with their start page. */
+function refuseHtml(file: FolderFile, url: string, response: Response): void {
+  const type = response.headers.get("content-type") ?? "";
+  if (!type.startsWith("text/html")) return;
+  void response.body?.cancel();
+  throw new EmbervecError(
+    "integrity",
+    `${url} is a web page, not the model's ${file.path}; the server must answer 404 for files that it does not have`,
+  );
+}
+
+class FileDownload {
+  /** As announced; `undefined` where the length is that of compressed bytes, or missing. */
+  readonly size: number | undefined;
+
+  constructor(
+    readonly file: FolderFile,
+    readonly url: string,
+    readonly response: Response,
+    readonly signal: AbortSignal,
+  ) {
+    const length = response.headers.get("content-length");
+    this.size = length === null || response.headers.has("content-encoding") ? undefined : Number(length);
+  }
+
+  /** A small file in one piece. */
+  async text(): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      return new Uint8Array(await this.response.arrayBuffer());
+    } catch (cause) {
+      throw this.#brokenOff(cause, 0);
+    }
+  }
+
+  /** Saves the body in chunks of `CHUNK_BYTES` and gives its size. */
+  async save(
+    write: (chunk: number, bytes: Uint8Array<ArrayBuffer>) => Promise<void>,
+    progress: Progress,
+  ): Promise<number> {
+    const reader = this.response.body?.getReader();
+    let chunk = new Uint8Array(CHUNK_BYTES);
+    let filled = 0;
+    let chunks = 0;
+    let received = 0;
+    const flush = async () => {
+      await write(chunks, chunk.slice(0, filled));
+      chunks += 1;
+      filled = 0;
+    };
+    while (reader) {
+      let piece: Uint8Array | undefined;
+      try {
+        ({ value: piece } = await reader.read());
+      } catch (cause) {
+        throw this.#brokenOff(cause, received);
+      }
+      if (!piece) break;
+      received += piece.byteLength;
+      progress.add(this.file.path, piece.byteLength);
+      while (piece.byteLength > 0) {
+        const taken: Uint8Array = piece.subarray(0, CHUNK_BYTES - filled);
+        chunk.set(taken, filled);
+        filled += taken.byteLength;
+        piece = piece.subarray(taken.byteLength);
+        if (filled === CHUNK_BYTES) await flush();
+      }
+    }
+    if (filled > 0 || chunks === 0) await flush();
+    if (this.size !== undefined && received !== this.size) {
+      throw new EmbervecError("integrity", `${this.url} announced ${this.size} bytes, but ${received} came`);
+    }
+    return received;
+  }
+
+  #brokenOff(cause: unknown, received: number): unknown {
+    if (this.signal.aborted) return this.signal.reason;
+    const of = this.size === undefined ? "" : ` of ${this.size}`;
+    return new EmbervecError("network", `${this.url} broke off after ${received}${of} bytes (${messageOf(cause)})`, { cause });
+  }
+}

@@ -1,0 +1,56 @@
+// Where a model's files are.
+
+import { EmbervecError } from "../errors.js";
+
+const DEFAULT_HUB = "https://huggingface.co";
+const DEFAULT_REVISION = "main";
+
+/** A model folder's address. */
+export interface ModelSource {
+  /** Absolute, with `/` at the end; names the model in the cache, too. */
+  base: string;
+  /** `undefined` for a folder that is not on a hub. */
+  revision: string | undefined;
+}
+
+/**
+ * A hub id is `{hub}/{id}/resolve/{revision}/`; what starts with `/`, `./`, `../` or a scheme is the
+ * address of a folder, relative to the page.
+ */
+export function resolveModel(
+  model: string,
+  { hub = DEFAULT_HUB, revision = DEFAULT_REVISION }: { hub?: string; revision?: string },
+  page: string,
+): ModelSource {
+  if (typeof model !== "string" || model === "") {
+    throw new EmbervecError("invalid_input", "load needs a hub id such as \"sentence-transformers/all-MiniLM-L6-v2\" or a folder's address");
+  }
+  if (/^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(model)) {
+    return { base: parse(withSlash(model), page, model), revision: undefined };
+  }
+  if (!/^[\w.-]+(\/[\w.-]+)?$/.test(model) || model.split("/").some((part) => /^\.+$/.test(part))) {
+    throw new EmbervecError(
+      "invalid_input",
+      `"${model}" is neither a hub id ("owner/name") nor a folder's address (which starts with "/", "./", "../" or a scheme)`,
+    );
+  }
+  const path = `${withSlash(hub)}${model}/resolve/${encodeURIComponent(revision)}/`;
+  return { base: parse(path, page, hub), revision };
+}
+
+function withSlash(address: string): string {
+  return address.endsWith("/") ? address : `${address}/`;
+}
+
+function parse(address: string, page: string, given: string): string {
+  try {
+    return new URL(address, page).href;
+  } catch (cause) {
+    throw new EmbervecError("invalid_input", `"${given}" is not a valid address`, { cause });
+  }
+}
+
+/** The address of one of its files. */
+export function fileUrl(base: string, path: string): string {
+  return base + path.split("/").map(encodeURIComponent).join("/");
+}

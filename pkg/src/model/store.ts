@@ -1,0 +1,126 @@
+// Where downloaded models are kept: IndexedDB, or memory for a model that is not to be kept.
+
+import { type DBSchema, type IDBPDatabase, openDB } from "idb";
+
+import { EmbervecError, messageOf } from "../errors.js";
+
+/** A complete model. It is written last: what has no record does not exist. */
+export interface ModelRecord {
+  /** The files that the host has, in pieces of {@link CHUNK_BYTES}; the last may be shorter. */
+  files: { path: string; size: number }[];
+  storedAt: number;
+}
+
+/**
+ * Large enough that a model is a few dozen records, small enough that two in memory are nothing
+ * beside a model.
+ */
+export const CHUNK_BYTES = 4 << 20;
+
+/** All that the rest of the package knows of storage. `model` is the folder's address. */
+export interface ModelStore {
+  find(model: string): Promise<ModelRecord | undefined>;
+  read(model: string, path: string, chunk: number): Promise<Uint8Array<ArrayBuffer>>;
+  write(model: string, path: string, chunk: number, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Makes a model visible whose chunks have all been written. */
+  commit(model: string, record: ModelRecord): Promise<void>;
+  /** The record first, so that a half-deleted model is never visible. */
+  delete(model: string): Promise<void>;
+}
+
+export async function openStore(cache: "indexeddb" | "memory"): Promise<ModelStore> {
+  return cache === "memory" ? new MemoryStore() : IndexedDbStore.open();
+}
+
+type ChunkKey = [model: string, path: string, chunk: number];
+
+class MemoryStore implements ModelStore {
+  readonly #chunks = new Map<string, Uint8Array<ArrayBuffer>>();
+
+  async find(): Promise<undefined> {}
+
+  async read(...key: ChunkKey): Promise<Uint8Array<ArrayBuffer>> {
+    return found(this.#chunks.get(JSON.stringify(key)), key);
+  }
+
+  async write(model: string, path: string, chunk: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    this.#chunks.set(JSON.stringify([model, path, chunk]), bytes);
+  }
+
+  async commit(): Promise<void> {
+    // The model is in wasm memory by now, and nobody asks twice.
+    this.#chunks.clear();
+  }
+
+  async delete(): Promise<void> {
+    this.#chunks.clear();
+  }
+}
+
+interface Schema extends DBSchema {
+  models: { key: string; value: ModelRecord };
+  chunks: { key: ChunkKey; value: Uint8Array<ArrayBuffer> };
+}
+
+const DATABASE = "embervec";
+const DATABASE_VERSION = 1;
+
+class IndexedDbStore implements ModelStore {
+  constructor(private readonly database: IDBPDatabase<Schema>) {}
+
+  static async open(): Promise<IndexedDbStore> {
+    return storage("opened", async () => {
+      const database = await openDB<Schema>(DATABASE, DATABASE_VERSION, {
+        upgrade(database) {
+          database.createObjectStore("models");
+          database.createObjectStore("chunks");
+        },
+      });
+      return new IndexedDbStore(database);
+    });
+  }
+
+  async find(model: string): Promise<ModelRecord | undefined> {
+    return storage("read", () => this.database.get("models", model));
+  }
+
+  async read(...key: ChunkKey): Promise<Uint8Array<ArrayBuffer>> {
+    return found(await storage("read", () => this.database.get("chunks", key)), key);
+  }
+
+  async write(model: string, path: string, chunk: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    await storage("written", () => this.database.put("chunks", bytes, [model, path, chunk]));
+  }
+
+  async commit(model: string, record: ModelRecord): Promise<void> {
+    await storage("written", () => this.database.put("models", record, model));
+  }
+
+  async delete(model: string): Promise<void> {
+    await storage("written", async () => {
+      await this.database.delete("models", model);
+      // An array sorts behind every string, so this is every path and chunk of the model.
+      await this.database.delete("chunks", IDBKeyRange.bound([model], [model, []]));
+    });
+  }
+}
+
+function found(bytes: Uint8Array<ArrayBuffer> | undefined, [model, path, chunk]: ChunkKey): Uint8Array<ArrayBuffer> {
+  if (bytes) return bytes;
+  throw new EmbervecError("integrity", `piece ${chunk} of ${model}${path} is no longer in the browser's storage; load the model again`);
+}
+
+async function storage<T>(done: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (cause) {
+    if (cause instanceof DOMException && cause.name === "QuotaExceededError") {
+      throw new EmbervecError("quota", "the browser has no room left for this model; free some, or load with cache: \"memory\"", { cause });
+    }
+    throw new EmbervecError(
+      "storage",
+      `the browser's IndexedDB cannot be ${done}: ${messageOf(cause)}; load with cache: "memory" to do without it`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,127 @@
+// What callers pass, checked before anything is done with it.
+
+import { EmbervecError } from "./errors.js";
+import type { EncodeOptions, LoadOptions, Precision } from "./types.js";
+import type { EncodeRequestOptions } from "./worker/protocol.js";
+
+type Check = (value: unknown) => boolean;
+
+const isString: Check = (value) => typeof value === "string";
+const isBoolean: Check = (value) => typeof value === "boolean";
+const isFunction: Check = (value) => typeof value === "function";
+const isSignal: Check = (value) => value instanceof AbortSignal;
+const oneOf = (...values: string[]): [Check, string] => [
+  (value) => values.includes(value as string),
+  values.map((value) => `"${value}"`).join(", "),
+];
+
+const LOAD_OPTIONS: Record<keyof LoadOptions, [Check, string]> = {
+  device: oneOf("auto", "cpu", "webgpu"),
+  dtype: oneOf("auto", "fp32", "fp16", "q8"),
+  progress: [isFunction, "a function"],
+  signal: [isSignal, "an AbortSignal"],
+  hub: [isString, "an address"],
+  revision: [isString, "a string"],
+  localFilesOnly: [isBoolean, "true or false"],
+  headers: [
+    (value) => typeof value === "object" && value !== null && Object.values(value).every(isString),
+    "an object of strings",
+  ],
+  cache: oneOf("indexeddb", "memory"),
+  wasmUrl: [(value) => isString(value) || value instanceof URL, "an address"],
+};
+
+const ENCODE_OPTIONS: Record<keyof EncodeOptions, [Check, string]> = {
+  promptName: [isString, "a string"],
+  prompt: [isString, "a string"],
+  normalize: [isBoolean, "true or false"],
+  truncateDim: [(value) => Number.isInteger(value) && (value as number) > 0, "a positive integer"],
+  precision: oneOf("float32", "int8", "uint8", "binary", "ubinary"),
+  output: oneOf("sentence", "token"),
+  pooling: [
+    (value) => isString(value) || (Array.isArray(value) && value.length > 0 && value.every(isString)),
+    "a pooling's name or a list of names",
+  ],
+  signal: [isSignal, "an AbortSignal"],
+  progress: [isFunction, "a function"],
+};
+
+function check(call: string, options: unknown, checks: Record<string, [Check, string]>): void {
+  if (typeof options !== "object" || options === null) {
+    throw new EmbervecError("invalid_input", `${call}: options must be an object, not ${describe(options)}`);
+  }
+  for (const [name, value] of Object.entries(options)) {
+    const [isValid, expected] = checks[name] ?? [];
+    if (!isValid) {
+      throw new EmbervecError("invalid_input", `${call} has no option "${name}"; there are: ${Object.keys(checks).join(", ")}`);
+    }
+    if (value !== undefined && !isValid(value)) {
+      throw new EmbervecError("invalid_input", `${call}: option "${name}" must be ${expected}, not ${describe(value)}`);
+    }
+  }
+}
+
+export function checkLoadOptions(options: LoadOptions): void {
+  check("load", options, LOAD_OPTIONS);
+  if (options.device === "webgpu") {
+    throw new EmbervecError("unsupported_device", "device \"webgpu\" is not in this version, which computes on the CPU; use \"auto\" or \"cpu\"");
+  }
+  if (options.dtype === "fp16" || options.dtype === "q8") {
+    throw new EmbervecError("unsupported_device", `dtype "${options.dtype}" is not in this version, which computes in fp32; use "auto" or "fp32"`);
+  }
+}
+
+/** The worker's options for a call's. */
+export function checkEncodeOptions(options: EncodeOptions, task?: "query" | "document"): EncodeRequestOptions {
+  check("encode", options, ENCODE_OPTIONS);
+  const { promptName, prompt, normalize, truncateDim, pooling, output, precision } = options;
+  const tokens = output === "token";
+  if (tokens && precision !== undefined && precision !== "float32") {
+    throw new EmbervecError("invalid_input", `precision "${precision}" is for sentence vectors; leave it out with output "token"`);
+  }
+  return {
+    task,
+    promptName,
+    prompt,
+    normalize,
+    truncateDim,
+    tokens,
+    pooling: typeof pooling === "string" ? [pooling] : pooling,
+  };
+}
+
+/** `int8` and `uint8` take their ranges from the texts, so one text says nothing. */
+export function checkPrecision(precision: Precision | undefined, count: number): void {
+  if ((precision === "int8" || precision === "uint8") && count === 1) {
+    throw new EmbervecError(
+      "invalid_input",
+      `precision "${precision}" takes its ranges from the texts and needs at least two; for one text use quantizeEmbeddings with ranges of your corpus`,
+    );
+  }
+}
+
+export function checkText(text: unknown, name: string): string {
+  if (typeof text === "string") return text;
+  throw new EmbervecError("invalid_input", `${name} must be a string, not ${describe(text)}`);
+}
+
+export function checkTexts(texts: unknown): string[] {
+  if (!Array.isArray(texts)) {
+    throw new EmbervecError("invalid_input", `encode takes a string or an array of strings, not ${describe(texts)}`);
+  }
+  // Not forEach: that skips holes.
+  for (let i = 0; i < texts.length; i++) {
+    if (!(i in texts)) throw new EmbervecError("invalid_input", `texts[${i}] is a hole in the array`);
+    checkText(texts[i], `texts[${i}]`);
+  }
+  return texts;
+}
+
+function describe(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") return String(value);
+  if (typeof value === "object") return `an object (${value?.constructor?.name ?? "Object"})`;
+  return typeof value === "undefined" ? "undefined" : `a ${typeof value}`;
+}

@@ -1,0 +1,122 @@
+/** Progress of a load (bytes) or of an encode (texts). */
+export interface ProgressEvent {
+  /** In this order: bytes from the model host, bytes into memory; `encode` counts texts. */
+  stage: "download" | "load" | "encode";
+  /** The file that the bytes belong to, as a path within the model folder. */
+  file?: string;
+  /** Over all files, not only `file`. */
+  loaded: number;
+  /** Over all files; 0 where the host does not say. */
+  total: number;
+}
+
+export type ProgressCallback = (event: ProgressEvent) => void;
+
+export interface LoadOptions {
+  /** Where to compute. Default `"auto"`. */
+  device?: "auto" | "cpu" | "webgpu";
+  /** The weights' type in memory. Default `"auto"`. */
+  dtype?: "auto" | "fp32" | "fp16" | "q8";
+  progress?: ProgressCallback;
+  /** Rejects with the signal's reason and leaves nothing half written. */
+  signal?: AbortSignal;
+  /** Host of hub ids. Default `"https://huggingface.co"`. */
+  hub?: string;
+  /** Branch, tag or commit of a hub id. Default `"main"`. */
+  revision?: string;
+  /** Never touch the network: what is not in the cache is `model_not_found`. Default `false`. */
+  localFilesOnly?: boolean;
+  /** Sent with every request to the model host, such as `{ Authorization: "Bearer …" }`. */
+  headers?: Record<string, string>;
+  /** Where a downloaded model is kept. `"memory"`: nowhere. Default `"indexeddb"`. */
+  cache?: "indexeddb" | "memory";
+  /** Address of the `.wasm` file. Default: beside the package's own files. */
+  wasmUrl?: string | URL;
+}
+
+/** A pooling of the tokens' vectors, as sentence-transformers defines them. */
+export type Pooling = "cls" | "mean" | "max" | "sum" | "mean_sqrt_len" | "weighted_mean" | "last_token";
+
+/** Type of a vector's components; `binary` and `ubinary` hold eight dimensions in a byte. */
+export type Precision = "float32" | "int8" | "uint8" | "binary" | "ubinary";
+
+export interface EncodeOptions {
+  /** Name of one of the model's own prompts, put before every text. */
+  promptName?: string;
+  /** A prompt to put before every text; beats `promptName`. */
+  prompt?: string;
+  /**
+   * `true`: scale to length 1 after everything else. `false`: leave the model's own normalisation
+   * out. Default: as the model's folder says.
+   */
+  normalize?: boolean;
+  /** Keep the first dimensions only (before a `normalize: true`), for models trained for it. */
+  truncateDim?: number;
+  /**
+   * Default `"float32"`. `int8` and `uint8` take their ranges from the texts of this call, so they
+   * need at least two; {@link quantizeEmbeddings} takes ranges of your own.
+   */
+  precision?: Precision;
+  /** `"token"`: a vector for every token instead of one for the text. Default `"sentence"`. */
+  output?: "sentence" | "token";
+  /** Another pooling than the model's; several are concatenated. */
+  pooling?: Pooling | readonly Pooling[];
+  signal?: AbortSignal;
+  /** Called with the number of texts done. */
+  progress?: ProgressCallback;
+}
+
+/** Options of {@link Embedder.encodeStream}. */
+export type StreamOptions = Omit<EncodeOptions, "precision" | "output">;
+
+/** One result of {@link Embedder.encodeStream}. */
+export interface StreamItem {
+  /** Position of the text in the input. */
+  index: number;
+  embedding: Float32Array;
+  /** Number of tokens that were encoded, prompt and special tokens included. */
+  tokenCount: number;
+  /** Whether the text had more tokens than the model takes and was cut. */
+  truncated: boolean;
+}
+
+/** A text as the model sees it. */
+export interface Tokens {
+  inputIds: number[];
+  tokenTypeIds: number[];
+  tokens: string[];
+  /**
+   * For each token `[begin, end]` such that `text.slice(begin, end)` is what it stands for; `[0, 0]`
+   * for `[CLS]` and `[SEP]`, which are not from the text.
+   */
+  offsets: [number, number][];
+  truncated: boolean;
+}
+
+/** Similarity function that a model was trained for. */
+export type SimilarityFunction = "cosine" | "dot" | "euclidean" | "manhattan";
+
+/** What a loaded model is and how it runs. */
+export interface EmbedderInfo {
+  /** As given to `load`. */
+  model: string;
+  /** `undefined` for a folder's address. */
+  revision: string | undefined;
+  device: "cpu";
+  /** A sentence: what was chosen and why. */
+  deviceReason: string;
+  dtype: "fp32";
+  /** The SIMD instructions in use. */
+  simd: "simd128";
+  /** Number of workers. */
+  workers: number;
+  /** Whether the model came from this browser's cache. */
+  cached: boolean;
+  /** Length of a vector. */
+  dimension: number;
+  /** A text with more tokens is cut. */
+  maxSeqLength: number;
+  similarity: SimilarityFunction;
+  /** The model's prompts by name. */
+  prompts: Record<string, string>;
+}

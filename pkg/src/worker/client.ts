@@ -1,0 +1,96 @@
+// The page's side of a worker: requests as promises.
+
+import { EmbervecError } from "../errors.js";
+import type { ProgressCallback } from "../types.js";
+import type { CallName, Calls, FromWorker, ToWorker } from "./protocol.js";
+
+interface Pending {
+  resolve: (result: never) => void;
+  reject: (error: unknown) => void;
+  progress: ProgressCallback | undefined;
+}
+
+/** A worker that lives until {@link WorkerClient.terminate}, or until it fails for good. */
+export class WorkerClient {
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, Pending>();
+  #nextId = 0;
+  /** Why the worker is gone. */
+  #ended: EmbervecError | undefined;
+
+  constructor() {
+    if (typeof Worker === "undefined") {
+      throw new EmbervecError("unsupported_device", "embervec needs Web Workers; call Embedder.load in a browser, not while rendering on a server");
+    }
+    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" });
+    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.terminate(
+        new EmbervecError(
+          "internal",
+          `the worker could not run (${event.message || "its script did not load"}); worker.js must lie beside the package's other files, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)`,
+        ),
+      );
+    };
+  }
+
+  /** Whether requests still have a chance. */
+  get alive(): boolean {
+    return this.#ended === undefined;
+  }
+
+  /**
+   * Asks the worker. On abort the promise rejects with the signal's reason, for a load only after
+   * the worker has cleaned up.
+   */
+  async request<Name extends CallName>(
+    type: Name,
+    request: Calls[Name]["request"],
+    { signal, progress }: { signal?: AbortSignal | undefined; progress?: ProgressCallback | undefined } = {},
+  ): Promise<Calls[Name]["result"]> {
+    signal?.throwIfAborted();
+    if (this.#ended) throw this.#ended;
+    const id = this.#nextId++;
+    const abort = () => this.#send({ type: "abort", id });
+    signal?.addEventListener("abort", abort);
+    try {
+      return await new Promise<Calls[Name]["result"]>((resolve, reject) => {
+        this.#pending.set(id, { resolve, reject, progress });
+        this.#send({ type, id, request } as ToWorker);
+      });
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      signal?.throwIfAborted();
+    }
+  }
+
+  /** Ends the worker, which gives all its memory back, and rejects what is still open. */
+  terminate(reason: EmbervecError): void {
+    this.#ended ??= reason;
+    this.#worker.terminate();
+    for (const { reject } of this.#pending.values()) reject(reason);
+    this.#pending.clear();
+  }
+
+  #send(message: ToWorker): void {
+    this.#worker.postMessage(message);
+  }
+
+  #receive(message: FromWorker): void {
+    const pending = this.#pending.get(message.id);
+    switch (message.type) {
+      case "progress":
+        return pending?.progress?.(message.event);
+      case "result":
+        this.#pending.delete(message.id);
+        return pending?.resolve(message.result as never);
+      case "error": {
+        const error = new EmbervecError(message.code, message.message);
+        if (message.fatal) return this.terminate(error);
+        this.#pending.delete(message.id);
+        return pending?.reject(error);
+      }
+    }
+  }
+}

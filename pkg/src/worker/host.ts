@@ -1,0 +1,113 @@
+// The worker's side: everything heavy happens here. Built as `worker.js`.
+
+import init, { Embedder, Loader, folderFiles } from "../../wasm/simd128/embervec.js";
+
+import { EmbervecError, type EmbervecErrorCode, messageOf } from "../errors.js";
+import { type ModelSink, loadModel } from "../model/load.js";
+import { openStore } from "../model/store.js";
+import type { FolderFile } from "../model/download.js";
+import type { Calls, EncodeResult, FromWorker, LoadRequest, LoadResult, ToWorker } from "./protocol.js";
+
+declare const self: DedicatedWorkerGlobalScope;
+
+let embedder: Embedder | undefined;
+const aborts = new Map<number, AbortController>();
+
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  if (data.type === "abort") {
+    aborts.get(data.id)?.abort();
+    return;
+  }
+  void answer(data);
+};
+
+async function answer(message: Exclude<ToWorker, { type: "abort" }>): Promise<void> {
+  const { id } = message;
+  try {
+    switch (message.type) {
+      case "load":
+        return reply({ type: "result", id, result: await load(id, message.request) });
+      case "encode": {
+        const { texts, options } = message.request;
+        const result = loaded().encode(texts, options) as EncodeResult;
+        return reply({ type: "result", id, result }, [result.vectors.buffer]);
+      }
+      case "tokenize": {
+        const result = loaded().tokenize(message.request.text) as Calls["tokenize"]["result"];
+        return reply({ type: "result", id, result });
+      }
+    }
+  } catch (error) {
+    reply(errorReply(id, error));
+  }
+}
+
+async function load(id: number, request: LoadRequest): Promise<LoadResult> {
+  const abort = new AbortController();
+  aborts.set(id, abort);
+  try {
+    const module = request.wasmUrl ?? new URL("./embervec-simd128.wasm", import.meta.url);
+    const [store] = await Promise.all([openStore(request.cache), startWasm(module)]);
+    const { model, cached } = await loadModel(store, wasmSink, {
+      base: request.base,
+      headers: request.headers,
+      localFilesOnly: request.localFilesOnly,
+      signal: abort.signal,
+      progress: (event) => reply({ type: "progress", id, event }),
+      folderFiles: (modulesJson) => folderFiles(modulesJson) as FolderFile[],
+    });
+    embedder = model;
+    return { cached, ...(model.info() as Omit<LoadResult, "cached">) };
+  } finally {
+    aborts.delete(id);
+  }
+}
+
+async function startWasm(module: string | URL): Promise<void> {
+  try {
+    await init({ module_or_path: module });
+  } catch (cause) {
+    throw new EmbervecError(
+      "network",
+      `${String(module)} could not be started (${messageOf(cause)}); it must be served as application/wasm, and a Content-Security-Policy must allow 'wasm-unsafe-eval'`,
+      { cause },
+    );
+  }
+}
+
+function wasmSink(): ModelSink<Embedder> {
+  let loader: Loader | undefined;
+  const begun = () => {
+    if (!loader) throw new EmbervecError("internal", "the loader has not begun");
+    return loader;
+  };
+  return {
+    begin: (files) => {
+      loader = new Loader(files);
+    },
+    beginWeights: (path, size) => begun().beginWeights(path, size),
+    pushWeights: (bytes) => begun().pushWeights(bytes),
+    endWeights: () => begun().endWeights(),
+    finish: () => begun().finish(),
+  };
+}
+
+function loaded(): Embedder {
+  if (!embedder) throw new EmbervecError("internal", "no model is loaded");
+  return embedder;
+}
+
+function errorReply(id: number, error: unknown): FromWorker {
+  const { code, fatal } = error as { code?: unknown; fatal?: unknown };
+  if (typeof code === "string") {
+    return { type: "error", id, code: code as EmbervecErrorCode, message: messageOf(error), fatal: fatal === true };
+  }
+  // A trap, such as memory that could not grow; or a bug. Either way nothing is certain any more.
+  const isAbort = error instanceof DOMException && error.name === "AbortError";
+  const message = isAbort ? "aborted" : `the worker stopped: ${messageOf(error)}; most likely this device has too little memory for the model`;
+  return { type: "error", id, code: "internal", message, fatal: !isAbort };
+}
+
+function reply(message: FromWorker, transfer: Transferable[] = []): void {
+  self.postMessage(message, transfer);
+}
