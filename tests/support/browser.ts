@@ -31,7 +31,7 @@ export async function openPage(): Promise<TestPage> {
   const files = sirv(fileURLToPath(new URL("../..", import.meta.url)), { dev: true });
   const server = createServer((request, response) => {
     requests.push(request.url ?? "");
-    if (request.url !== "/blank.html") return files(request, response, () => response.writeHead(404).end());
+    if (request.url !== "/blank.html") return files(request, response, () => void response.writeHead(404).end());
     response.writeHead(200, { "content-type": "text/html", "content-security-policy": CSP });
     response.end("<!doctype html><title>embervec</title>");
   });
