@@ -1,10 +1,11 @@
 import { EmbervecError } from "./errors.js";
 import { resolveModel } from "./model/source.js";
-import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkText, checkTexts } from "./options.js";
+import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts } from "./options.js";
 import type {
   EmbedderInfo,
   EncodeOptions,
   LoadOptions,
+  Precision,
   StreamItem,
   StreamOptions,
   Tokens,
@@ -26,13 +27,25 @@ const SLICES_IN_FLIGHT = 2;
 
 type TokenVectors = Float32Array[];
 
-type VectorOf<Options> = Options extends { output: "token" }
-  ? TokenVectors
-  : Options extends { precision: "int8" | "binary" }
-    ? Int8Array
-    : Options extends { precision: "uint8" | "ubinary" }
-      ? Uint8Array
-      : Float32Array;
+interface VectorOfPrecision {
+  float32: Float32Array;
+  int8: Int8Array;
+  uint8: Uint8Array;
+  binary: Int8Array;
+  ubinary: Uint8Array;
+}
+
+/** What an option may be in a call; its default where the call leaves it out. */
+type Chosen<Options, Name extends keyof EncodeOptions, Default> = Name extends keyof Options
+  ? Exclude<Options[Name], undefined> | (undefined extends Options[Name] ? Default : never)
+  : Default;
+
+/** A union where the type of the options leaves open what the call gives. */
+type VectorOf<Options extends EncodeOptions> =
+  | ("token" extends Chosen<Options, "output", "sentence"> ? TokenVectors : never)
+  | ("sentence" extends Chosen<Options, "output", "sentence">
+      ? VectorOfPrecision[Chosen<Options, "precision", "float32"> & Precision]
+      : never);
 
 /** A loaded model. See {@link Embedder.load}. */
 export class Embedder {
@@ -121,7 +134,7 @@ export class Embedder {
     options: StreamOptions = {},
   ): AsyncGenerator<StreamItem, void, undefined> {
     const { signal, progress } = options;
-    const request = checkEncodeOptions(options);
+    const request = checkStreamOptions(options);
     if (typeof texts === "string" || !(Symbol.iterator in Object(texts) || Symbol.asyncIterator in Object(texts))) {
       throw new EmbervecError("invalid_input", "encodeStream takes an array or another iterable of strings");
     }

@@ -1,7 +1,7 @@
 // What callers pass, checked before anything is done with it.
 
 import { EmbervecError } from "./errors.js";
-import type { EncodeOptions, LoadOptions, Precision } from "./types.js";
+import type { EncodeOptions, LoadOptions, Precision, StreamOptions } from "./types.js";
 import type { EncodeRequestOptions } from "./worker/protocol.js";
 
 type Check = (value: unknown) => boolean;
@@ -24,8 +24,9 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, [Check, string]> = {
   revision: [isString, "a string"],
   localFilesOnly: [isBoolean, "true or false"],
   headers: [
-    (value) => typeof value === "object" && value !== null && Object.values(value).every(isString),
-    "an object of strings",
+    // Not a `Headers`, which could not be sent to the worker.
+    (value) => Object.prototype.toString.call(value) === "[object Object]" && Object.values(value as object).every(isString),
+    "a plain object of strings",
   ],
   cache: oneOf("indexeddb", "memory"),
   wasmUrl: [(value) => isString(value) || value instanceof URL, "an address"],
@@ -46,12 +47,15 @@ const ENCODE_OPTIONS: Record<keyof EncodeOptions, [Check, string]> = {
   progress: [isFunction, "a function"],
 };
 
+/** A stream gives one float32 vector per text. */
+const { precision, output, ...STREAM_OPTIONS } = ENCODE_OPTIONS;
+
 function check(call: string, options: unknown, checks: Record<string, [Check, string]>): void {
   if (typeof options !== "object" || options === null) {
     throw new EmbervecError("invalid_input", `${call}: options must be an object, not ${describe(options)}`);
   }
   for (const [name, value] of Object.entries(options)) {
-    const [isValid, expected] = checks[name] ?? [];
+    const [isValid, expected] = Object.hasOwn(checks, name) ? checks[name]! : [];
     if (!isValid) {
       throw new EmbervecError("invalid_input", `${call} has no option "${name}"; there are: ${Object.keys(checks).join(", ")}`);
     }
@@ -74,6 +78,16 @@ export function checkLoadOptions(options: LoadOptions): void {
 /** The worker's options for a call's. */
 export function checkEncodeOptions(options: EncodeOptions, task?: "query" | "document"): EncodeRequestOptions {
   check("encode", options, ENCODE_OPTIONS);
+  return requestOptions(options, task);
+}
+
+/** The worker's options for a stream's. */
+export function checkStreamOptions(options: StreamOptions): EncodeRequestOptions {
+  check("encodeStream", options, STREAM_OPTIONS);
+  return requestOptions(options);
+}
+
+function requestOptions(options: EncodeOptions, task?: "query" | "document"): EncodeRequestOptions {
   const { promptName, prompt, normalize, truncateDim, pooling, output, precision } = options;
   const tokens = output === "token";
   if (tokens && precision !== undefined && precision !== "float32") {
@@ -105,6 +119,7 @@ export function checkText(text: unknown, name: string): string {
   throw new EmbervecError("invalid_input", `${name} must be a string, not ${describe(text)}`);
 }
 
+/** The texts as they are now: the caller may change the array while they are encoded. */
 export function checkTexts(texts: unknown): string[] {
   if (!Array.isArray(texts)) {
     throw new EmbervecError("invalid_input", `encode takes a string or an array of strings, not ${describe(texts)}`);
@@ -114,7 +129,7 @@ export function checkTexts(texts: unknown): string[] {
     if (!(i in texts)) throw new EmbervecError("invalid_input", `texts[${i}] is a hole in the array`);
     checkText(texts[i], `texts[${i}]`);
   }
-  return texts;
+  return [...texts];
 }
 
 function describe(value: unknown): string {

@@ -51,14 +51,13 @@ const SIMILARITIES: Record<SimilarityFunction, (a: Vector, b: Vector) => number>
 };
 
 function similarityOf(name: SimilarityFunction): (a: Vector, b: Vector) => number {
-  const similarity = SIMILARITIES[name];
-  if (!similarity) {
+  if (!Object.hasOwn(SIMILARITIES, name)) {
     throw new EmbervecError(
       "invalid_input",
-      `similarity "${name}" does not exist; there are: ${Object.keys(SIMILARITIES).join(", ")}`,
+      `similarity "${String(name)}" does not exist; there are: ${Object.keys(SIMILARITIES).join(", ")}`,
     );
   }
-  return similarity;
+  return SIMILARITIES[name];
 }
 
 /**

@@ -34,6 +34,10 @@ export function resolveModel(
       `"${model}" is neither a hub id ("owner/name") nor a folder's address (which starts with "/", "./", "../" or a scheme)`,
     );
   }
+  // A URL has no way to name these: "." and ".." would be resolved, a lone surrogate replaced.
+  if (/^\.{0,2}$|\p{Surrogate}/u.test(revision)) {
+    throw new EmbervecError("invalid_input", `revision "${revision}" is not a branch, tag or commit`);
+  }
   const path = `${withSlash(hub)}${model}/resolve/${encodeURIComponent(revision)}/`;
   return { base: parse(path, page, hub), revision };
 }
@@ -43,11 +47,17 @@ function withSlash(address: string): string {
 }
 
 function parse(address: string, page: string, given: string): string {
+  let url: URL;
   try {
-    return new URL(address, page).href;
+    url = new URL(address, page);
   } catch (cause) {
     throw new EmbervecError("invalid_input", `"${given}" is not a valid address`, { cause });
   }
+  // A file's path could not be appended to it.
+  if (/[?#]/.test(url.href)) {
+    throw new EmbervecError("invalid_input", `"${given}" is not the address of a folder: it holds "?" or "#", in a name written %3F and %23`);
+  }
+  return url.href;
 }
 
 /** The address of one of its files. */
