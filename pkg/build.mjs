@@ -22,6 +22,8 @@ await build({
   sourcemap: true,
   sourcesContent: true,
 });
+// npm packs only what lies below the package.
+for (const name of ["README.md", "LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(join(pkg, "..", name), join(pkg, name));
 await copyFile(join(pkg, "wasm/simd128/embervec_bg.wasm"), join(dist, "embervec-simd128.wasm"));
 const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", join(pkg, "tsconfig.json")], { stdio: "inherit" });
