@@ -2,6 +2,8 @@
 
 mod support;
 
+use embervec_bert::PackedBatch;
+use embervec_bert::model::to_vec;
 use embervec_embed::{EncodeOptions, Output, Prompt};
 use support::{Case, max_difference};
 
@@ -61,6 +63,29 @@ fn every_tiny_model_gives_sentence_transformers_vectors() {
             assert!(difference < TINY_TOLERANCE, "{what}, tokens: {difference:e}");
         }
     }
+}
+
+#[test]
+fn the_pooler_gives_transformers_pooler_output() {
+    let (model, expected) = support::tiny_bert("tiny-bert-prefix");
+    // One text and one pair: the second segment has token type 1.
+    assert_eq!(expected.heads.len(), 2);
+    assert!(expected.heads[1].token_type_ids.contains(&1));
+    let mut batch = PackedBatch::new();
+    for head in &expected.heads {
+        batch.push(&head.input_ids, &head.token_type_ids).expect("tokens");
+    }
+    let last_hidden_state = model.forward(&batch).expect("encodes");
+    let pooler_output = model.pooler_output(last_hidden_state, &batch).expect("a pooler");
+    let vectors: Vec<f32> = expected.heads.iter().flat_map(|head| head.pooler_output()).collect();
+    let difference = max_difference(&to_vec(pooler_output).expect("values"), &vectors);
+    assert!(difference < TINY_TOLERANCE, "{difference:e}");
+
+    let (model, _) = support::tiny_bert("tiny-cased-notype");
+    let mut batch = PackedBatch::new();
+    batch.push(&[2, 3], &[0, 0]).expect("tokens");
+    let last_hidden_state = model.forward(&batch).expect("encodes");
+    assert!(model.pooler_output(last_hidden_state, &batch).is_none(), "it has no pooler");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use burn::tensor::Device;
+use embervec_bert::{BertConfig, BertModel, KeyTable, TensorReader};
 use embervec_embed::{Embedder, open_folder};
 use serde::Deserialize;
 
@@ -16,6 +17,8 @@ pub struct Expected {
     #[serde(default = "cosine")]
     pub similarity: String,
     pub cases: Vec<Case>,
+    #[serde(default)]
+    pub heads: Vec<Head>,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +40,20 @@ impl Case {
 
     pub fn token_embeddings(&self) -> Option<Vec<f32>> {
         self.token_embeddings.as_deref().map(decode)
+    }
+}
+
+/// What the pooler gives for one text or for a pair of texts.
+#[derive(Deserialize)]
+pub struct Head {
+    pub input_ids: Vec<u32>,
+    pub token_type_ids: Vec<u32>,
+    pooler_output: String,
+}
+
+impl Head {
+    pub fn pooler_output(&self) -> Vec<f32> {
+        decode(&self.pooler_output)
     }
 }
 
@@ -67,10 +84,30 @@ pub fn tiny_models() -> Vec<String> {
 
 /// A tiny model and its expected vectors.
 pub fn tiny(name: &str) -> (Embedder, Expected) {
-    let folder = root().join("tests/fixtures/models").join(name);
-    let json = std::fs::read(folder.join("expected.json")).expect("expected.json");
-    let embedder = open_folder(&folder, &Device::flex()).unwrap_or_else(|e| panic!("{name}: {e}"));
-    (embedder, serde_json::from_slice(&json).expect("expected.json"))
+    let embedder =
+        open_folder(&tiny_folder(name), &Device::flex()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    (embedder, serde_json::from_slice(&tiny_file(name, "expected.json")).expect("expected.json"))
+}
+
+/// A tiny model without what `embed` adds to it, and its expected vectors.
+pub fn tiny_bert(name: &str) -> (BertModel, Expected) {
+    let config = BertConfig::from_json("config.json", &tiny_file(name, "config.json"));
+    let config = config.expect("config.json");
+    let bytes = tiny_file(name, "model.safetensors");
+    let table = KeyTable::bert(&config);
+    let mut reader = TensorReader::new("model.safetensors", bytes.len() as u64, table);
+    reader.push(&bytes).expect("tensors");
+    let weights = reader.finish().expect("all tensors");
+    let model = BertModel::load(config, weights, &Device::flex()).expect("model");
+    (model, serde_json::from_slice(&tiny_file(name, "expected.json")).expect("expected.json"))
+}
+
+fn tiny_folder(name: &str) -> PathBuf {
+    root().join("tests/fixtures/models").join(name)
+}
+
+fn tiny_file(name: &str, file: &str) -> Vec<u8> {
+    std::fs::read(tiny_folder(name).join(file)).unwrap_or_else(|e| panic!("{name}/{file}: {e}"))
 }
 
 /// The real model, which `cargo xtask model` fetches, and its expected vectors.
