@@ -1,0 +1,130 @@
+// What callers pass is checked before anything is done with it.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { EmbervecError } from "../../pkg/src/index.ts";
+import {
+  checkEncodeOptions,
+  checkLoadOptions,
+  checkPrecision,
+  checkStreamOptions,
+  checkTexts,
+} from "../../pkg/src/options.ts";
+
+function refusal(call: () => unknown): EmbervecError {
+  try {
+    call();
+  } catch (error) {
+    assert.ok(error instanceof EmbervecError, String(error));
+    return error;
+  }
+  throw new assert.AssertionError({ message: "nothing was thrown" });
+}
+
+function assertRefused(call: (options: never) => unknown, bad: [string, unknown][]): void {
+  for (const [name, value] of bad) {
+    const { code, message } = refusal(() => call({ [name]: value } as never));
+    assert.equal(code, "invalid_input", message);
+    assert.ok(message.includes(`"${name}"`), message);
+  }
+}
+
+test("options of load", () => {
+  checkLoadOptions({});
+  checkLoadOptions({
+    device: "cpu",
+    dtype: "fp32",
+    progress: () => {},
+    signal: new AbortController().signal,
+    hub: "/hub",
+    revision: "main",
+    localFilesOnly: true,
+    headers: { authorization: "Bearer x" },
+    cache: "memory",
+    wasmUrl: new URL("https://page.test/x.wasm"),
+  });
+  assertRefused(checkLoadOptions, [
+    ["device", "gpu"],
+    ["dtype", "q4"],
+    ["progress", "yes"],
+    ["signal", {}],
+    ["hub", 1],
+    ["revision", null],
+    ["localFilesOnly", 1],
+    ["headers", { a: 1 }],
+    ["headers", new Headers({ a: "b" })],
+    ["headers", ["a"]],
+    ["headers", null],
+    ["cache", "disk"],
+    ["wasmUrl", 7],
+    ["quantized", true],
+    ["toString", 1],
+    ["__proto__x", 1],
+  ]);
+});
+
+test("what this version cannot do is refused, not replaced", () => {
+  for (const options of [{ device: "webgpu" }, { dtype: "fp16" }, { dtype: "q8" }] as const) {
+    assert.equal(refusal(() => checkLoadOptions(options)).code, "unsupported_device");
+  }
+});
+
+test("options of encode", () => {
+  const signal = new AbortController().signal;
+  assert.deepEqual(checkEncodeOptions({ pooling: "cls", truncateDim: 8, signal, progress: () => {} }, "query"), {
+    task: "query",
+    promptName: undefined,
+    prompt: undefined,
+    normalize: undefined,
+    truncateDim: 8,
+    tokens: false,
+    pooling: ["cls"],
+  });
+  // An option that is undefined is one that is left out.
+  assert.deepEqual(checkEncodeOptions(JSON.parse("{}")), checkEncodeOptions({ normalize: undefined } as never));
+  assertRefused(checkEncodeOptions, [
+    ["promptName", 1],
+    ["prompt", null],
+    ["normalize", "true"],
+    ["truncateDim", 0],
+    ["truncateDim", -1],
+    ["truncateDim", 1.5],
+    ["truncateDim", NaN],
+    ["truncateDim", "8"],
+    ["precision", "int4"],
+    ["output", "tokens"],
+    ["pooling", []],
+    ["pooling", [1]],
+    ["pooling", 1],
+    ["signal", new AbortController()],
+    ["progress", {}],
+    ["batchSize", 32],
+    ["constructor", 1],
+  ]);
+  for (const options of [null, 7, "cls", () => {}]) {
+    assert.equal(refusal(() => checkEncodeOptions(options as never)).code, "invalid_input");
+  }
+  const { message } = refusal(() => checkEncodeOptions({ output: "token", precision: "int8" }));
+  assert.match(message, /precision "int8"/);
+});
+
+test("a stream has neither precision nor output", () => {
+  assert.deepEqual(checkStreamOptions({ normalize: true }), checkEncodeOptions({ normalize: true }));
+  assertRefused(checkStreamOptions, [["precision", "int8"], ["output", "token"]]);
+});
+
+test("int8 and uint8 need two texts for their ranges", () => {
+  for (const precision of ["int8", "uint8"] as const) {
+    assert.equal(refusal(() => checkPrecision(precision, 1)).code, "invalid_input");
+    checkPrecision(precision, 2);
+  }
+  for (const precision of ["float32", "binary", "ubinary"] as const) checkPrecision(precision, 1);
+});
+
+test("texts are taken as they are at the call", () => {
+  const texts = ["a", "b"];
+  const taken = checkTexts(texts);
+  texts.push("c");
+  assert.deepEqual(taken, ["a", "b"]);
+});

@@ -1,0 +1,66 @@
+// Which address a model's name stands for.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { EmbervecError } from "../../pkg/src/index.ts";
+import { fileUrl, resolveModel } from "../../pkg/src/model/source.ts";
+
+const PAGE = "https://page.test/app/index.html?x=1#top";
+
+const resolve = (model: unknown, options: { hub?: string; revision?: string } = {}) =>
+  resolveModel(model as string, options, PAGE);
+
+test("a hub id becomes the address of its files", () => {
+  assert.deepEqual(resolve("owner/name"), { base: "https://huggingface.co/owner/name/resolve/main/", revision: "main" });
+  assert.equal(resolve("bert-base_v1.5").base, "https://huggingface.co/bert-base_v1.5/resolve/main/");
+  // Dots within a name are a name, too.
+  assert.equal(resolve("owner/..name").base, "https://huggingface.co/owner/..name/resolve/main/");
+});
+
+test("hub and revision are the caller's", () => {
+  assert.deepEqual(resolve("o/n", { hub: "https://mirror.test", revision: "v1.0" }), {
+    base: "https://mirror.test/o/n/resolve/v1.0/",
+    revision: "v1.0",
+  });
+  assert.equal(resolve("o/n", { hub: "https://mirror.test/hub/" }).base, "https://mirror.test/hub/o/n/resolve/main/");
+  assert.equal(resolve("o/n", { hub: "/mirror" }).base, "https://page.test/mirror/o/n/resolve/main/");
+  // The hub takes a branch with a slash as one path segment.
+  assert.equal(resolve("o/n", { revision: "refs/pr/1" }).base, "https://huggingface.co/o/n/resolve/refs%2Fpr%2F1/");
+  assert.equal(resolve("o/n", { revision: "a b#c?d" }).base, "https://huggingface.co/o/n/resolve/a%20b%23c%3Fd/");
+});
+
+test("a folder's address is relative to the page and ends with a slash", () => {
+  const bases = {
+    "/models/a": "https://page.test/models/a/",
+    "/models/a/": "https://page.test/models/a/",
+    "./a": "https://page.test/app/a/",
+    "../a/b": "https://page.test/a/b/",
+    "./a/../b": "https://page.test/app/b/",
+    "/": "https://page.test/",
+    "https://other.test/m": "https://other.test/m/",
+    "HTTP://other.test": "http://other.test/",
+    "chrome-extension://id/model": "chrome-extension://id/model/",
+    "//other.test/m": "https://other.test/m/",
+    "/a b/ü": "https://page.test/a%20b/%C3%BC/",
+    "/a%23b": "https://page.test/a%23b/",
+  };
+  for (const [model, base] of Object.entries(bases)) assert.deepEqual(resolve(model), { base, revision: undefined });
+});
+
+test("what is neither is refused", () => {
+  const bad = ["", ".", "..", "...", "owner/", "owner/..", "a/b/c", "/a?b", "./a#b", "owner name", " o/n", "o/n\n", "o\\n", "öwner/n", "https://", "%2e%2e/n"];
+  for (const model of [...bad, undefined, null, 7, {}]) {
+    assert.throws(() => resolve(model), (error) => error instanceof EmbervecError && error.code === "invalid_input", String(model));
+  }
+  for (const options of [{ revision: "" }, { revision: "." }, { revision: ".." }, { revision: "\ud800" }, { hub: "https://[" }, { hub: "https://h.test/?a" }]) {
+    assert.throws(() => resolve("o/n", options), (error) => error instanceof EmbervecError && error.code === "invalid_input", JSON.stringify(options));
+  }
+});
+
+test("a file's path cannot leave the folder by its characters", () => {
+  const base = "https://page.test/m/";
+  assert.equal(fileUrl(base, "1_Pooling/config.json"), "https://page.test/m/1_Pooling/config.json");
+  assert.equal(fileUrl(base, "a b/c#d?e%f/ü.json"), "https://page.test/m/a%20b/c%23d%3Fe%25f/%C3%BC.json");
+  assert.equal(new URL(fileUrl(base, "x:y\\z")).href, "https://page.test/m/x%3Ay%5Cz");
+});

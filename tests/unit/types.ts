@@ -1,0 +1,100 @@
+// Checked by `npm run check`, never run: which type each call has, as a user of the package sees it.
+
+import {
+  Embedder,
+  EmbervecError,
+  type EmbervecErrorCode,
+  type EncodeOptions,
+  type Precision,
+  quantizeEmbeddings,
+  semanticSearch,
+  similarity,
+} from "embervec";
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+
+/** Fails to compile unless `actual` has exactly the type `Expected`. */
+declare function is<Expected>(): <Actual>(actual: Actual, equal: Equal<Actual, Expected>) => void;
+
+declare const embedder: Embedder;
+declare const texts: readonly string[];
+declare const precision: Precision;
+declare const options: EncodeOptions;
+declare const maybe: boolean;
+declare const either: string | string[];
+
+type Vector = Float32Array;
+type AnyVector = Float32Array | Int8Array | Uint8Array;
+
+export async function encode(): Promise<void> {
+  is<Vector>()(await embedder.encode("text"), true);
+  is<Vector[]>()(await embedder.encode(texts), true);
+  is<Vector[]>()(await embedder.encode(["a", "b"], { normalize: true, pooling: ["cls", "mean"] }), true);
+  is<Vector>()(await embedder.encode("text", { precision: "float32", output: "sentence" }), true);
+  is<Int8Array[]>()(await embedder.encode(texts, { precision: "int8" }), true);
+  is<Uint8Array[]>()(await embedder.encode(texts, { precision: "uint8" }), true);
+  is<Int8Array>()(await embedder.encode("text", { precision: "binary" }), true);
+  is<Uint8Array>()(await embedder.encodeQuery("text", { precision: "ubinary" }), true);
+  is<Vector[]>()(await embedder.encodeQuery("text", { output: "token" }), true);
+  is<Vector[][]>()(await embedder.encodeDocument(texts, { output: "token" }), true);
+  is<Int8Array[]>()(await embedder.encodeDocument(texts, { precision: "binary" }), true);
+
+  // What the types leave open stays open.
+  is<AnyVector>()(await embedder.encode("text", { precision }), true);
+  is<AnyVector | Vector[]>()(await embedder.encode("text", options), true);
+  is<Vector | Int8Array>()(await embedder.encode("text", maybe ? { precision: "binary" } : {}), true);
+
+  // @ts-expect-error no such pooling
+  await embedder.encode("text", { pooling: "median" });
+  // @ts-expect-error no such option
+  await embedder.encode("text", { batchSize: 32 });
+  // @ts-expect-error no such precision
+  await embedder.encode("text", { precision: "int4" });
+  // @ts-expect-error not a text
+  await embedder.encode(7);
+  // @ts-expect-error not texts
+  await embedder.encode(["a", null]);
+  // @ts-expect-error one or many: the result depends on it
+  await embedder.encode(either);
+}
+
+export async function stream(): Promise<void> {
+  for await (const { index, embedding, tokenCount, truncated } of embedder.encodeStream(new Set(["a"]))) {
+    is<number>()(index, true);
+    is<Vector>()(embedding, true);
+    is<number>()(tokenCount, true);
+    is<boolean>()(truncated, true);
+  }
+  // @ts-expect-error a stream gives sentence vectors
+  embedder.encodeStream(texts, { output: "token" });
+  // @ts-expect-error a stream gives float32
+  embedder.encodeStream(texts, { precision: "int8" });
+}
+
+export async function load(): Promise<void> {
+  is<Embedder>()(await Embedder.load("owner/name", { device: "auto", dtype: "fp32", wasmUrl: new URL("https://a.test") }), true);
+  // @ts-expect-error load is the only way to an embedder
+  new Embedder();
+  // @ts-expect-error no such device
+  await Embedder.load("owner/name", { device: "gpu" });
+  // @ts-expect-error info is for reading
+  embedder.info = await Embedder.load("owner/name");
+}
+
+export function vectors(a: Float32Array[]): void {
+  is<Float32Array[]>()(quantizeEmbeddings(a, "float32"), true);
+  is<Int8Array[]>()(quantizeEmbeddings(a, "int8", { ranges: { min: [0], max: [1] } }), true);
+  is<Uint8Array[]>()(quantizeEmbeddings(a, "ubinary"), true);
+  is<AnyVector[]>()(quantizeEmbeddings(a, precision), true);
+  is<Float32Array[]>()(similarity(a, [[1, 2]], "euclidean"), true);
+  is<{ corpusId: number; score: number } | undefined>()(semanticSearch(a[0]!, a)[0]?.map(({ corpusId, score }) => ({ corpusId, score }))[0], true);
+  // @ts-expect-error no such similarity
+  similarity(a, a, "jaccard");
+}
+
+export function errors(error: unknown): void {
+  if (!(error instanceof EmbervecError)) return;
+  is<EmbervecErrorCode>()(error.code, true);
+  // @ts-expect-error no such code
+  if (error.code === "oops") return;
+}
