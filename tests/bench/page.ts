@@ -1,0 +1,165 @@
+// What runs in a page of the benchmark: one variant of one engine behind the same few calls, or the peak loops.
+
+/** An engine with one type of weights. */
+export interface Variant {
+  name: string;
+  engine: "embervec" | "transformers.js";
+  dtype: string;
+  threads: number;
+  /** Folder of the model on the benchmark's server. */
+  model: string;
+  /** Base name of the ONNX file, where it is not `model`. */
+  file?: string;
+}
+
+export interface LoadTimes {
+  /** ms from nothing, the engine's own code included, until it is ready. */
+  load: number;
+  /** ms from nothing until the vector of a first short text. */
+  firstVector: number;
+  /** Most bytes seen by a sampler during the load, 0 without one. */
+  peakBytes: number;
+}
+
+type Encode = (texts: string[]) => Promise<Float32Array[]>;
+
+/** The part of embervec that is used; imported by its address, as a page without a bundler does. */
+interface Embervec {
+  Embedder: {
+    load(model: string, options: object): Promise<{
+      info: { dtype: string; workers: number };
+      encode(texts: string[]): Promise<Float32Array[]>;
+      tokenize(text: string): Promise<{ inputIds: number[] }>;
+    }>;
+  };
+}
+
+/** The part of transformers.js that is used. Not its own types: only the benchmark installs it. */
+interface Transformers {
+  env: {
+    allowLocalModels: boolean;
+    remoteHost: string;
+    remotePathTemplate: string;
+    backends: { onnx: { wasm: { numThreads: number; wasmPaths: { mjs: string; wasm: string } } } };
+  };
+  pipeline(
+    task: "feature-extraction",
+    model: string,
+    options: object,
+  ): Promise<(texts: string[], options: object) => Promise<{ data: Float32Array; dims: [number, number] }>>;
+}
+
+declare global {
+  interface Performance {
+    measureUserAgentSpecificMemory(): Promise<{ bytes: number }>;
+  }
+}
+
+const ORT = "/tests/bench/node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify";
+
+let encode: Encode;
+let tokenCount: (text: string) => Promise<number>;
+
+async function loadEmbervec({ model, dtype, threads }: Variant): Promise<void> {
+  const address = "/pkg/dist/index.js";
+  const { Embedder }: Embervec = await import(address);
+  const workers = threads > 1 ? { workers: threads } : {};
+  const embedder = await Embedder.load(model, { device: "cpu", dtype, ...workers });
+  const { info } = embedder;
+  if (info.dtype !== dtype || info.workers !== threads) {
+    throw new Error(`got ${info.dtype} and ${info.workers} worker(s)`);
+  }
+  encode = (texts) => embedder.encode(texts);
+  tokenCount = async (text) => (await embedder.tokenize(text)).inputIds.length;
+}
+
+async function loadTransformers({ model, dtype, threads, file }: Variant): Promise<void> {
+  const address = "/target/bench/transformers.js";
+  const { env, pipeline }: Transformers = await import(address);
+  // As from the hub: what is fetched goes to the cache.
+  env.allowLocalModels = false;
+  env.remoteHost = location.origin;
+  env.remotePathTemplate = "{model}/";
+  // The files that it takes from a CDN by default.
+  env.backends.onnx.wasm.wasmPaths = { mjs: `${ORT}.mjs`, wasm: `${ORT}.wasm` };
+  env.backends.onnx.wasm.numThreads = threads;
+  const options = { dtype, device: "wasm", ...(file === undefined ? {} : { model_file_name: file }) };
+  const extract = await pipeline("feature-extraction", model, options);
+  encode = async (texts) => {
+    const { data, dims } = await extract(texts, { pooling: "mean", normalize: true });
+    return texts.map((_, i) => data.subarray(i * dims[1], (i + 1) * dims[1]));
+  };
+}
+
+async function memory(): Promise<number> {
+  return (await performance.measureUserAgentSpecificMemory()).bytes;
+}
+
+async function load(variant: Variant, samplesMemory = false): Promise<LoadTimes> {
+  let peakBytes = 0;
+  let loading = true;
+  const sampler = (async () => {
+    while (samplesMemory && loading) peakBytes = Math.max(peakBytes, await memory());
+  })();
+  try {
+    const start = performance.now();
+    await (variant.engine === "embervec" ? loadEmbervec : loadTransformers)(variant);
+    const load = performance.now() - start;
+    await encode(["a first short text"]);
+    return { load, firstVector: performance.now() - start, peakBytes };
+  } finally {
+    loading = false;
+    await sampler;
+  }
+}
+
+/** ms for encoding these texts in one call. */
+async function time(texts: string[]): Promise<number> {
+  const start = performance.now();
+  const vectors = await encode(texts);
+  const ms = performance.now() - start;
+  if (vectors.length !== texts.length || !vectors.every((vector) => Number.isFinite(vector[0]))) {
+    throw new Error("the vectors are wrong");
+  }
+  return ms;
+}
+
+/** The texts' vectors, in calls of `batch` texts. */
+async function embed(texts: string[], batch: number): Promise<number[][]> {
+  const rows: number[][] = [];
+  for (let i = 0; i < texts.length; i += batch) {
+    for (const row of await encode(texts.slice(i, i + batch))) rows.push([...row]);
+  }
+  return rows;
+}
+
+function tokenCounts(texts: string[]): Promise<number[]> {
+  return Promise.all(texts.map(tokenCount));
+}
+
+const loops = new Map<string, (iterations: number) => number>();
+
+/** Compiles a loop and runs it until the optimising compiler has replaced its first code; false if it does not validate. */
+async function loadLoop(name: string, wasm: string): Promise<boolean> {
+  const bytes = Uint8Array.from(atob(wasm), (character) => character.charCodeAt(0));
+  if (!WebAssembly.validate(bytes)) return false;
+  const { instance } = await WebAssembly.instantiate(bytes);
+  loops.set(name, instance.exports["run"] as (iterations: number) => number);
+  for (let end = performance.now() + 300; performance.now() < end; ) timeLoop(name, 10_000);
+  return true;
+}
+
+/** ms for so many iterations of a loop. */
+function timeLoop(name: string, iterations: number): number {
+  const start = performance.now();
+  loops.get(name)!(iterations);
+  return performance.now() - start;
+}
+
+const api = { load, time, embed, memory, tokenCounts, loadLoop, timeLoop };
+export type Bench = typeof api;
+
+declare global {
+  var bench: Bench;
+}
+globalThis.bench = api;
