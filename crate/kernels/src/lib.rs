@@ -1,0 +1,60 @@
+//! The CPU kernels of a BERT encoder, on slices.
+//!
+//! | kernel | what it computes |
+//! |---|---|
+//! | [`linear_f32`] | `activation(x · weightᵀ + bias)` with packed `f32` weights |
+//! | [`linear_q8`] | the same with packed 7-bit weights; quantises each row of `x` to 8 bits |
+//! | [`layer_norm`] | layer normalisation of `x`, or of `x + residual` |
+//! | [`attention`] | softmax attention of each text's tokens to the tokens of the same text |
+//! | [`dequantize_row`] | a row of an 8-bit embedding table |
+//!
+//! Three rules hold for all of them:
+//!
+//! 1. **A row depends on its own inputs only.** Each output is accumulated over `k` from first to
+//!    last, whatever tile it falls into, so a text has the same bits alone and in any batch.
+//! 2. **A choice of variant changes the time, never a bit** ([`Selection`]).
+//! 3. **q8 is exact in integers.** Weights lie in 0..=127, which the relaxed dot product needs to be
+//!    the same on every machine; only the last multiplication is in `f32`.
+//!
+//! [`mod@scalar`] says what each kernel means, in plain loops; the tests compare every variant with it.
+
+mod attention;
+mod layer_norm;
+mod linear_f32;
+mod linear_q8;
+mod math;
+mod quantize;
+pub mod scalar;
+mod selection;
+mod simd;
+mod tile;
+
+pub use attention::attention;
+pub use layer_norm::layer_norm;
+pub use linear_f32::{linear_f32, pack_f32};
+pub use linear_q8::{PackedQ8, linear_q8, pack_q8};
+pub use quantize::{
+    ACTIVATION_MAX, ACTIVATION_MIN, RowQ8, TABLE_MAX, WEIGHT_MAX, dequantize_row, quantize_row,
+};
+pub use selection::{F32Tile, Q8Tile, Selection};
+
+/// What follows a linear layer, in the same pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// `x * Φ(x)` with the error function, BERT's own form (Hendrycks & Gimpel,
+    /// <https://arxiv.org/abs/1606.08415>); the tanh approximation differs by up to 4.7e-4.
+    Gelu,
+    /// Hyperbolic tangent.
+    Tanh,
+}
+
+/// Which instructions this build was compiled for.
+pub const ISA: &str = if cfg!(all(target_arch = "wasm32", feature = "relaxed")) {
+    "relaxed"
+} else if cfg!(target_arch = "wasm32") {
+    "simd128"
+} else {
+    "portable"
+};

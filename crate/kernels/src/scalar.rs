@@ -1,0 +1,138 @@
+//! What the kernels mean, in plain loops and, where rounding counts, in `f64`. Slow; the tests
+//! compare every variant with it.
+
+use std::ops::Range;
+
+use crate::{ACTIVATION_MAX, ACTIVATION_MIN, Activation, RowQ8};
+
+/// `x · weightᵀ + bias`.
+///
+/// # Shapes
+///
+/// `x`: `[rows, in_features]`, `weight`: `[out_features, in_features]`, `bias`: `[out_features]`;
+/// returns `[rows, out_features]`.
+pub fn linear_f32(x: &[f32], weight: &[f32], bias: &[f32], in_features: usize) -> Vec<f64> {
+    let mut out = Vec::new();
+    for x in x.chunks_exact(in_features) {
+        for (weight, &bias) in weight.chunks_exact(in_features).zip(bias) {
+            let products = x.iter().zip(weight).map(|(&x, &w)| f64::from(x) * f64::from(w));
+            out.push(f64::from(bias) + products.sum::<f64>());
+        }
+    }
+    out
+}
+
+/// The integers of [`crate::linear_q8`]: `Σ (q − z) (u − y)` and the scale of each row of `x`.
+///
+/// # Shapes
+///
+/// `x`: `[rows, in_features]`, `weight`: `[out_features, in_features]`, `rows`: `[out_features]`;
+/// returns `[rows, out_features]` and `[rows]`.
+pub fn linear_q8(
+    x: &[f32],
+    weight: &[u8],
+    rows: &[RowQ8],
+    in_features: usize,
+) -> (Vec<i32>, Vec<f32>) {
+    let (mut sums, mut scales) = (Vec::new(), Vec::new());
+    for x in x.chunks_exact(in_features) {
+        let (q, scale, zero_point) = quantize_activations(x);
+        scales.push(scale);
+        for (weight, row) in weight.chunks_exact(in_features).zip(rows) {
+            let zero_point_w = i32::from(row.zero_point);
+            let products = q.iter().zip(weight);
+            let products =
+                products.map(|(&q, &u)| (q - zero_point) * (i32::from(u) - zero_point_w));
+            sums.push(products.sum());
+        }
+    }
+    (sums, scales)
+}
+
+/// A row's quantised values, scale and zero point.
+pub fn quantize_activations(x: &[f32]) -> (Vec<i32>, f32, i32) {
+    let smallest = x.iter().fold(0.0_f32, |a, &b| a.min(b));
+    let largest = x.iter().fold(0.0_f32, |a, &b| a.max(b));
+    let levels = (ACTIVATION_MAX - ACTIVATION_MIN) as f32;
+    let range = largest - smallest;
+    if range < f32::MIN_POSITIVE * levels {
+        return (vec![0; x.len()], range / levels, 0);
+    }
+    let inverse = levels / range;
+    let zero_point = ACTIVATION_MIN - (smallest * inverse).round_ties_even() as i32;
+    let quantize = |&x: &f32| (x * inverse).round_ties_even() as i32 + zero_point;
+    (x.iter().map(|x| quantize(x).min(ACTIVATION_MAX)).collect(), range / levels, zero_point)
+}
+
+/// Layer normalisation of rows.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<f64> {
+    let size = weight.len();
+    let mut out = Vec::new();
+    for x in x.chunks_exact(size) {
+        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / size as f64;
+        let squares = x.iter().map(|&x| (f64::from(x) - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / size as f64 + f64::from(epsilon)).sqrt();
+        for ((&x, &weight), &bias) in x.iter().zip(weight).zip(bias) {
+            out.push((f64::from(x) - mean) / deviation * f64::from(weight) + f64::from(bias));
+        }
+    }
+    out
+}
+
+/// Attention; shapes as in [`crate::attention`].
+pub fn attention(
+    qkv: &[f32],
+    texts: &[Range<usize>],
+    num_heads: usize,
+    head_size: usize,
+) -> Vec<f64> {
+    let hidden_size = num_heads * head_size;
+    let at = |token: usize, part: usize, column: usize| {
+        f64::from(qkv[token * 3 * hidden_size + part * hidden_size + column])
+    };
+    let mut out = vec![0.0; qkv.len() / 3];
+    for text in texts {
+        for query in text.clone() {
+            for head in 0..num_heads {
+                let columns = head * head_size..(head + 1) * head_size;
+                let scores: Vec<f64> = text
+                    .clone()
+                    .map(|key| columns.clone().map(|c| at(query, 0, c) * at(key, 1, c)).sum())
+                    .collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let powers: Vec<f64> = scores.iter().map(|x| (x - largest).exp()).collect();
+                let sum: f64 = powers.iter().sum();
+                for (key, power) in text.clone().zip(&powers) {
+                    for c in columns.clone() {
+                        out[query * hidden_size + c] += power / sum * at(key, 2, c);
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+/// An activation function, in `f64`.
+pub fn activate(x: f64, activation: Activation) -> f64 {
+    match activation {
+        Activation::Identity => x,
+        Activation::Gelu => 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+        Activation::Tanh => x.tanh(),
+    }
+}
+
+/// The error function: `2/√π · e^(-x²) · Σ 2ⁿ x^(2n+1) / (1·3·…·(2n+1))`, whose terms all have one
+/// sign (Abramowitz & Stegun, 7.1.6).
+pub fn erf(x: f64) -> f64 {
+    if x.abs() > 6.0 {
+        // 1 - erf(6) = 2e-17
+        return x.signum();
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= 2.0 * x * x / f64::from(2 * n + 1);
+        sum += term;
+    }
+    std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
+}

@@ -1,0 +1,164 @@
+//! Which variant of a kernel runs: measured, because an engine does not say what it compiles to.
+
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use crate::quantize::WEIGHT_MAX;
+use crate::tile::{MR, NR, f32::f32_tile, q8};
+
+/// Columns that an `f32` tile computes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum F32Tile {
+    /// 4 x 8: all in registers. The faster one in V8 as it is.
+    N8,
+    /// 4 x 16: spills, but V8 makes 256-bit instructions of it where it revectorises (+60 %).
+    N16,
+}
+
+/// How 8-bit products are summed, and columns at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Q8Tile {
+    /// The engine's dot product (in a build without relaxed SIMD that of 16-bit pairs), 4 x 8.
+    DotN8,
+    /// The same, 4 x 16.
+    DotN16,
+    /// Relaxed SIMD only: by way of 16-bit pairs, 4 x 8.
+    PairsN8,
+    /// The same, 4 x 16.
+    PairsN16,
+}
+
+/// The variants in use. Which they are never changes a bit of any result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// For [`crate::linear_f32`] and [`crate::attention`].
+    pub f32_tile: F32Tile,
+    /// For [`crate::linear_q8`].
+    pub q8_tile: Q8Tile,
+}
+
+const F32_TILES: &[F32Tile] = &[F32Tile::N8, F32Tile::N16];
+
+const Q8_TILES: &[Q8Tile] = if cfg!(all(target_arch = "wasm32", feature = "relaxed")) {
+    &[Q8Tile::DotN8, Q8Tile::DotN16, Q8Tile::PairsN8, Q8Tile::PairsN16]
+} else if cfg!(target_arch = "wasm32") {
+    &[Q8Tile::DotN8, Q8Tile::DotN16]
+} else {
+    &[Q8Tile::DotN16]
+};
+
+/// Indices into the lists above.
+static F32_TILE: AtomicU8 = AtomicU8::new(0);
+static Q8_TILE: AtomicU8 = AtomicU8::new(0);
+
+impl Selection {
+    /// The one in use.
+    pub fn current() -> Self {
+        Self {
+            f32_tile: F32_TILES[usize::from(F32_TILE.load(Relaxed))],
+            q8_tile: Q8_TILES[usize::from(Q8_TILE.load(Relaxed))],
+        }
+    }
+
+    /// Every combination that this build has.
+    pub fn all() -> impl Iterator<Item = Self> {
+        F32_TILES
+            .iter()
+            .flat_map(|&f32_tile| Q8_TILES.iter().map(move |&q8_tile| Self { f32_tile, q8_tile }))
+    }
+
+    /// Puts it to use.
+    pub fn install(self) {
+        let f32_tile = F32_TILES.iter().position(|&tile| tile == self.f32_tile);
+        let q8_tile = Q8_TILES.iter().position(|&tile| tile == self.q8_tile);
+        if let (Some(f32_tile), Some(q8_tile)) = (f32_tile, q8_tile) {
+            F32_TILE.store(f32_tile as u8, Relaxed);
+            Q8_TILE.store(q8_tile as u8, Relaxed);
+        }
+    }
+
+    /// Runs every variant once, so that the engine sets about compiling it well.
+    pub fn warm_up() {
+        let work = Probe::new();
+        for &tile in F32_TILES {
+            work.f32(tile);
+        }
+        for &tile in Q8_TILES {
+            work.q8(tile);
+        }
+    }
+
+    /// Times the variants and gives the fastest ones: about 1 ms per kind of tile. `now` is a clock
+    /// in milliseconds.
+    pub fn measure(now: impl Fn() -> f64) -> Self {
+        let work = Probe::new();
+        Self {
+            f32_tile: fastest(F32_TILES, &now, |tile| work.f32(tile)),
+            q8_tile: fastest(Q8_TILES, &now, |tile| work.q8(tile)),
+        }
+    }
+}
+
+/// The variant that does most rounds in its time. A browser's clock may tick as slowly as every
+/// 0.1 ms, so rounds are counted until 0.25 ms have passed, twice for each.
+fn fastest<T: Copy>(tiles: &[T], now: &impl Fn() -> f64, run: impl Fn(T)) -> T {
+    if let [only] = *tiles {
+        return only;
+    }
+    let mut rates = vec![0.0_f64; tiles.len()];
+    for _ in 0..2 {
+        for (&tile, rate) in tiles.iter().zip(&mut rates) {
+            let start = now();
+            let mut rounds = 0.0;
+            let elapsed = loop {
+                run(tile);
+                rounds += 1.0;
+                let elapsed = now() - start;
+                if elapsed >= 0.25 {
+                    break elapsed;
+                }
+            };
+            *rate = rate.max(rounds / elapsed);
+        }
+    }
+    let best = (1..tiles.len()).fold(0, |best, i| if rates[i] > rates[best] { i } else { best });
+    tiles[best]
+}
+
+/// A panel of MiniLM's width, in the first-level cache.
+struct Probe {
+    a: Vec<f32>,
+    panel: Vec<[f32; NR]>,
+    a_q8: Vec<q8::Activation8>,
+    panel_q8: Vec<q8::Step>,
+}
+
+/// `in_features` of the probe's panel, and how many tiles make a round (about 10 microseconds).
+const PROBE_K: usize = 384;
+const PROBE_TILES: usize = 8;
+
+impl Probe {
+    fn new() -> Self {
+        Self {
+            a: vec![0.5; MR * PROBE_K],
+            panel: vec![[0.25; NR]; 1 + PROBE_K],
+            a_q8: vec![-1; MR * PROBE_K],
+            panel_q8: vec![[WEIGHT_MAX; NR * q8::GROUP]; PROBE_K / q8::GROUP],
+        }
+    }
+
+    fn f32(&self, variant: F32Tile) {
+        let mut tile = [[0.0; NR]; MR];
+        for _ in 0..PROBE_TILES {
+            f32_tile(variant, MR, &self.a, PROBE_K, &self.panel, &mut tile);
+        }
+        std::hint::black_box(&tile);
+    }
+
+    fn q8(&self, variant: Q8Tile) {
+        let mut tile = [[0; NR]; MR];
+        for _ in 0..PROBE_TILES {
+            q8::q8_tile(variant, MR, &self.a_q8, PROBE_K, &self.panel_q8, &mut tile);
+        }
+        std::hint::black_box(&tile);
+    }
+}

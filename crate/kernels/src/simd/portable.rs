@@ -1,0 +1,117 @@
+use std::array::from_fn;
+
+/// Four `f32`.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x4([f32; 4]);
+
+/// Four `i32`.
+#[derive(Clone, Copy)]
+pub(crate) struct I32x4([i32; 4]);
+
+impl F32x4 {
+    #[inline(always)]
+    pub fn splat(x: f32) -> Self {
+        Self([x; 4])
+    }
+
+    #[inline(always)]
+    pub fn load(from: &[f32; 4]) -> Self {
+        Self(*from)
+    }
+
+    #[inline(always)]
+    pub fn store(self, to: &mut [f32; 4]) {
+        *to = self.0;
+    }
+
+    #[inline(always)]
+    pub fn to_array(self) -> [f32; 4] {
+        self.0
+    }
+
+    #[inline(always)]
+    pub fn add(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i] + other.0[i]))
+    }
+
+    #[inline(always)]
+    pub fn sub(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i] - other.0[i]))
+    }
+
+    #[inline(always)]
+    pub fn mul(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i] * other.0[i]))
+    }
+
+    #[inline(always)]
+    pub fn div(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i] / other.0[i]))
+    }
+
+    /// The smaller one; `self` where they cannot be compared.
+    #[inline(always)]
+    pub fn min(self, other: Self) -> Self {
+        Self(from_fn(|i| if other.0[i] < self.0[i] { other.0[i] } else { self.0[i] }))
+    }
+
+    /// The larger one; `self` where they cannot be compared.
+    #[inline(always)]
+    pub fn max(self, other: Self) -> Self {
+        Self(from_fn(|i| if self.0[i] < other.0[i] { other.0[i] } else { self.0[i] }))
+    }
+
+    /// The nearest integer, ties to even, for `|self| < 2^31`.
+    #[inline(always)]
+    pub fn round(self) -> I32x4 {
+        I32x4(self.0.map(|x| x.round_ties_even() as i32))
+    }
+}
+
+impl I32x4 {
+    #[inline(always)]
+    pub fn splat(x: i32) -> Self {
+        Self([x; 4])
+    }
+
+    #[inline(always)]
+    pub fn load(from: &[i32; 4]) -> Self {
+        Self(*from)
+    }
+
+    #[inline(always)]
+    pub fn to_array(self) -> [i32; 4] {
+        self.0
+    }
+
+    #[inline(always)]
+    pub fn add(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i].wrapping_add(other.0[i])))
+    }
+
+    #[inline(always)]
+    pub fn sub(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i].wrapping_sub(other.0[i])))
+    }
+
+    #[inline(always)]
+    pub fn mul(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i].wrapping_mul(other.0[i])))
+    }
+
+    #[inline(always)]
+    pub fn min(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i].min(other.0[i])))
+    }
+
+    #[inline(always)]
+    pub fn to_f32(self) -> F32x4 {
+        F32x4(self.0.map(|x| x as f32))
+    }
+
+    /// `2^self` for `-126 <= self <= 127`.
+    #[inline(always)]
+    pub fn exp2(self) -> F32x4 {
+        F32x4(self.0.map(|x| f32::from_bits(((x + 127) as u32) << 23)))
+    }
+}

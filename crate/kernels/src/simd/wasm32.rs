@@ -1,0 +1,126 @@
+use core::arch::wasm32::*;
+
+/// Four `f32`.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x4(pub v128);
+
+/// Four `i32`.
+#[derive(Clone, Copy)]
+pub(crate) struct I32x4(pub v128);
+
+impl F32x4 {
+    #[inline(always)]
+    pub fn splat(x: f32) -> Self {
+        Self(f32x4_splat(x))
+    }
+
+    #[inline(always)]
+    pub fn load(from: &[f32; 4]) -> Self {
+        // SAFETY: `from` is 16 readable bytes; v128.load needs no alignment.
+        Self(unsafe { v128_load(from.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    pub fn store(self, to: &mut [f32; 4]) {
+        // SAFETY: `to` is 16 writable bytes; v128.store needs no alignment.
+        unsafe { v128_store(to.as_mut_ptr().cast(), self.0) }
+    }
+
+    #[inline(always)]
+    pub fn to_array(self) -> [f32; 4] {
+        let mut lanes = [0.0; 4];
+        self.store(&mut lanes);
+        lanes
+    }
+
+    #[inline(always)]
+    pub fn add(self, other: Self) -> Self {
+        Self(f32x4_add(self.0, other.0))
+    }
+
+    #[inline(always)]
+    pub fn sub(self, other: Self) -> Self {
+        Self(f32x4_sub(self.0, other.0))
+    }
+
+    #[inline(always)]
+    pub fn mul(self, other: Self) -> Self {
+        Self(f32x4_mul(self.0, other.0))
+    }
+
+    #[inline(always)]
+    pub fn div(self, other: Self) -> Self {
+        Self(f32x4_div(self.0, other.0))
+    }
+
+    /// The smaller one; `self` where they cannot be compared. One instruction on x86-64, where
+    /// `f32x4.min` is seven (onnxruntime#24324).
+    #[inline(always)]
+    pub fn min(self, other: Self) -> Self {
+        Self(f32x4_pmin(self.0, other.0))
+    }
+
+    /// The larger one; `self` where they cannot be compared.
+    #[inline(always)]
+    pub fn max(self, other: Self) -> Self {
+        Self(f32x4_pmax(self.0, other.0))
+    }
+
+    /// The nearest integer, ties to even, for `|self| < 2^31`.
+    #[inline(always)]
+    pub fn round(self) -> I32x4 {
+        I32x4(i32x4_trunc_sat_f32x4(f32x4_nearest(self.0)))
+    }
+}
+
+impl I32x4 {
+    #[inline(always)]
+    pub fn splat(x: i32) -> Self {
+        Self(i32x4_splat(x))
+    }
+
+    #[inline(always)]
+    pub fn load(from: &[i32; 4]) -> Self {
+        // SAFETY: `from` is 16 readable bytes; v128.load needs no alignment.
+        Self(unsafe { v128_load(from.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    pub fn to_array(self) -> [i32; 4] {
+        let mut lanes = [0; 4];
+        // SAFETY: `lanes` is 16 writable bytes; v128.store needs no alignment.
+        unsafe { v128_store(lanes.as_mut_ptr().cast(), self.0) }
+        lanes
+    }
+
+    #[inline(always)]
+    pub fn add(self, other: Self) -> Self {
+        Self(i32x4_add(self.0, other.0))
+    }
+
+    #[inline(always)]
+    pub fn sub(self, other: Self) -> Self {
+        Self(i32x4_sub(self.0, other.0))
+    }
+
+    #[inline(always)]
+    pub fn mul(self, other: Self) -> Self {
+        Self(i32x4_mul(self.0, other.0))
+    }
+
+    #[inline(always)]
+    pub fn min(self, other: Self) -> Self {
+        Self(i32x4_min(self.0, other.0))
+    }
+
+    #[inline(always)]
+    pub fn to_f32(self) -> F32x4 {
+        F32x4(f32x4_convert_i32x4(self.0))
+    }
+
+    /// `2^self` for `-126 <= self <= 127`.
+    #[inline(always)]
+    pub fn exp2(self) -> F32x4 {
+        F32x4(i32x4_shl(i32x4_add(self.0, i32x4_splat(127)), 23))
+    }
+}

@@ -1,0 +1,16 @@
+//! The innermost loops: a tile of up to 4 rows by 16 columns of a matrix product.
+//!
+//! Each function is a call of its own, never inlined into the loop around it: V8 replaces a
+//! function's first, slow code only when it is entered anew, and a product that were one long call
+//! would stay slow to its end (7.7 ms instead of 1.0 for 120 x 384 x 384).
+
+pub(crate) mod f32;
+pub(crate) mod q8;
+
+/// Rows of a tile. With 8 columns it takes 8 accumulators, 2 operands and 1 broadcast value of the
+/// 15 registers that V8 has on x86-64; 6 rows spill and lose a third.
+pub(crate) const MR: usize = 4;
+
+/// Columns of a tile and of a packed panel: one 64-byte cache line of `f32`, and of 8-bit weights
+/// four at a time.
+pub(crate) const NR: usize = 16;

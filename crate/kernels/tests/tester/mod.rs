@@ -1,0 +1,324 @@
+//! Compares every kernel in every variant with `scalar`, over all remainders of its tiles. Runs
+//! natively (`kernels.rs`) and in a browser (`examples/browser.rs`).
+
+use embervec_kernels::*;
+
+pub type Check = fn() -> Result<(), String>;
+
+pub const CHECKS: &[(&str, Check)] = &[
+    ("linear_f32", linear_f32_computes_the_product),
+    ("linear_f32 extremes", linear_f32_survives_extremes),
+    ("linear_q8", linear_q8_gives_the_same_integers),
+    ("linear_q8 extremes", linear_q8_survives_extremes),
+    ("linear_q8 not finite", linear_q8_shows_what_is_not_finite),
+    ("activations", activations_are_accurate),
+    ("layer_norm", layer_norm_normalises),
+    ("attention", attention_attends),
+    ("rows", a_row_does_not_depend_on_its_neighbours),
+    ("quantize_row", quantized_rows_come_back),
+];
+
+macro_rules! check {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+
+/// Numbers that look random and are the same everywhere: xorshift64* (Vigna 2016).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32
+    }
+
+    /// `count` values between -1 and 1.
+    fn floats(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.next() as f32 / (1u64 << 31) as f32 - 1.0).collect()
+    }
+
+    fn below(&mut self, end: u64, count: usize) -> Vec<u8> {
+        (0..count).map(|_| (self.next() % end) as u8).collect()
+    }
+}
+
+/// Calls `f` with every variant installed; it must give the same bits with each.
+fn in_every_variant(f: impl Fn() -> Result<Vec<f32>, String>) -> Result<Vec<f32>, String> {
+    let before = Selection::current();
+    let mut first: Option<Vec<f32>> = None;
+    for selection in Selection::all() {
+        selection.install();
+        let out = f().map_err(|problem| format!("{selection:?}: {problem}"))?;
+        if let Some(first) = &first {
+            check!(same_bits(first, &out), "{selection:?} gives other bits");
+        }
+        first.get_or_insert(out);
+    }
+    before.install();
+    first.ok_or_else(|| "there is no variant".into())
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// All remainders of 4 rows and 16 columns, and inner dimensions around multiples of 4.
+fn shapes() -> impl Iterator<Item = (usize, usize, usize)> {
+    let rows = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+    let columns = (1..=17).chain([31, 32, 33, 48]);
+    columns
+        .flat_map(move |n| rows.map(move |m| (m, n)))
+        .flat_map(|(m, n)| [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 19, 64, 65].map(|k| (m, n, k)))
+}
+
+fn linear_f32_computes_the_product() -> Result<(), String> {
+    let mut numbers = Numbers(1);
+    for (m, n, k) in shapes().chain([(130, 20, 40), (257, 3, 5)]) {
+        let (x, weight, bias) = (numbers.floats(m * k), numbers.floats(n * k), numbers.floats(n));
+        let panels = pack_f32(&weight, &bias, k);
+        let out = in_every_variant(|| {
+            let mut out = vec![f32::NAN; m * n];
+            linear_f32(&x, &panels, k, n, Activation::Identity, &mut out);
+            Ok(out)
+        })?;
+        let expected = scalar::linear_f32(&x, &weight, &bias, k);
+        // Every addend is at most 1; k + 1 roundings of a sum of at most k + 1.
+        let bound = ((k + 1) * (k + 1)) as f64 * f64::from(f32::EPSILON);
+        for (i, (&out, &expected)) in out.iter().zip(&expected).enumerate() {
+            let error = (f64::from(out) - expected).abs();
+            check!(error <= bound, "{m}x{n}x{k}: out[{i}] is {out}, not {expected}");
+        }
+    }
+    Ok(())
+}
+
+fn linear_f32_survives_extremes() -> Result<(), String> {
+    let k = 9;
+    for value in [0.0, 1e-40, f32::MIN_POSITIVE, 1e30, -1e30] {
+        let x = vec![value; 3 * k];
+        let panels = pack_f32(&vec![1.0; 5 * k], &[0.5; 5], k);
+        let out = in_every_variant(|| {
+            let mut out = vec![f32::NAN; 15];
+            linear_f32(&x, &panels, k, 5, Activation::Identity, &mut out);
+            Ok(out)
+        })?;
+        let expected = (0..k).fold(0.5_f32, |sum, _| sum + value);
+        check!(out.iter().all(|&x| x == expected), "{value}: {out:?}, not {expected}");
+    }
+    Ok(())
+}
+
+/// With scales of 1 and no bias, each output is the exact integer times the row's own scale.
+fn compare_q8(x: &[f32], weight: &[u8], rows: &[RowQ8], k: usize) -> Result<(), String> {
+    let (m, n) = (x.len() / k, rows.len());
+    let packed = pack_q8(weight, rows, &vec![0.0; n], k);
+    let out = in_every_variant(|| {
+        let mut out = vec![f32::NAN; m * n];
+        linear_q8(x, &packed.panels, &packed.params, k, n, Activation::Identity, &mut out);
+        Ok(out)
+    })?;
+    let (sums, scales) = scalar::linear_q8(x, weight, rows, k);
+    let expected: Vec<f32> =
+        sums.iter().enumerate().map(|(i, &sum)| sum as f32 * scales[i / n] + 0.0).collect();
+    check!(same_bits(&out, &expected), "{m}x{n}x{k}: {out:?}, not {expected:?}");
+    Ok(())
+}
+
+fn linear_q8_gives_the_same_integers() -> Result<(), String> {
+    let mut numbers = Numbers(2);
+    for (m, n, k) in shapes().chain([(66, 20, 40), (129, 3, 5)]) {
+        let x = numbers.floats(m * k);
+        let weight = numbers.below(128, n * k);
+        let rows: Vec<_> = numbers
+            .below(128, n)
+            .into_iter()
+            .map(|zero_point| RowQ8 { scale: 1.0, zero_point })
+            .collect();
+        compare_q8(&x, &weight, &rows, k)?;
+    }
+    Ok(())
+}
+
+/// Patterns that saturate where a kernel cuts a corner, in BERT-large's longest sum.
+fn linear_q8_survives_extremes() -> Result<(), String> {
+    let (n, k) = (17, 4096);
+    let patterns: [fn(usize) -> f32; 6] = [
+        |_| 1.0,
+        |_| -1.0,
+        |i| if i % 2 == 0 { 1.0 } else { -1.0 },
+        |i| if i % 4 < 2 { -1.0 } else { 0.0 },
+        |_| 0.0,
+        |i| if i == 0 { 1e30 } else { 1e-30 },
+    ];
+    for (number, pattern) in patterns.iter().enumerate() {
+        for (weight, zero_point) in [(0, 127), (127, 0), (127, 127), (64, 64)] {
+            let x: Vec<f32> = (0..5 * k).map(|i| pattern(i % k)).collect();
+            let rows = vec![RowQ8 { scale: 1.0, zero_point }; n];
+            compare_q8(&x, &vec![weight; n * k], &rows, k)
+                .map_err(|problem| format!("pattern {number}, weight {weight}: {problem}"))?;
+        }
+    }
+    // Values below what a reciprocal can express count as 0.
+    compare_q8(&[1e-40; 8], &[1; 16], &[RowQ8 { scale: 1.0, zero_point: 0 }; 2], 8)
+}
+
+fn linear_q8_shows_what_is_not_finite() -> Result<(), String> {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for k in [3, 8] {
+            let mut x = vec![0.5; 2 * k];
+            x[k - 1] = value;
+            let packed = pack_q8(&vec![3; k], &[RowQ8 { scale: 1.0, zero_point: 0 }], &[0.0], k);
+            let mut out = [0.0; 2];
+            linear_q8(&x, &packed.panels, &packed.params, k, 1, Activation::Identity, &mut out);
+            check!(out[0].is_nan(), "{value} of {k} became {}", out[0]);
+            check!(out[1].is_finite(), "{value} of {k} spread to the next row");
+        }
+    }
+    Ok(())
+}
+
+/// An activation of single values, by a layer of width 1 and weight 1.
+fn activations_are_accurate() -> Result<(), String> {
+    let panels = pack_f32(&[1.0], &[0.0], 1);
+    let x: Vec<f32> = (-120_000..=120_000).map(|i| i as f32 * 1e-4).collect();
+    for activation in [Activation::Gelu, Activation::Tanh] {
+        let mut out = vec![f32::NAN; x.len()];
+        linear_f32(&x, &panels, 1, 1, activation, &mut out);
+        for (&x, &out) in x.iter().zip(&out) {
+            let expected = scalar::activate(f64::from(x), activation);
+            let error = (f64::from(out) - expected).abs() / f64::from(x.abs()).max(4.0) * 4.0;
+            check!(error <= 1e-6, "{activation:?}({x}) is {out}, not {expected}");
+        }
+    }
+    Ok(())
+}
+
+fn layer_norm_normalises() -> Result<(), String> {
+    let mut numbers = Numbers(3);
+    for size in (1..=17).chain([32, 64, 384, 1024]) {
+        for rows in 1..4 {
+            let (x, residual) = (numbers.floats(rows * size), numbers.floats(rows * size));
+            let (weight, bias) = (numbers.floats(size), numbers.floats(size));
+            let sum: Vec<f32> = x.iter().zip(&residual).map(|(a, b)| a + b).collect();
+            for (residual, input) in [(None, &x), (Some(&residual[..]), &sum)] {
+                let mut out = vec![f32::NAN; rows * size];
+                layer_norm(&x, residual, &weight, &bias, 1e-12, &mut out);
+                let expected = scalar::layer_norm(input, &weight, &bias, 1e-12);
+                for (&out, &expected) in out.iter().zip(&expected) {
+                    // A rounding of the mean counts by how much the division magnifies it.
+                    let error = (f64::from(out) - expected).abs();
+                    check!(error <= 2e-5, "size {size}: {out}, not {expected}");
+                }
+            }
+        }
+    }
+    let mut out = [f32::NAN; 8];
+    layer_norm(&[3.0; 8], None, &[2.0; 8], &[0.25; 8], 1e-12, &mut out);
+    check!(out == [0.25; 8], "equal values: {out:?}");
+    Ok(())
+}
+
+fn attention_attends() -> Result<(), String> {
+    let mut numbers = Numbers(4);
+    for (heads, head_size) in [(1, 1), (2, 8), (3, 16), (2, 20), (2, 32), (1, 64)] {
+        for lengths in [&[1][..], &[2, 1, 5], &[16, 17], &[33, 4, 15], &[70]] {
+            let mut end = 0;
+            let texts: Vec<_> = lengths
+                .iter()
+                .map(|length| {
+                    end += length;
+                    end - length..end
+                })
+                .collect();
+            let hidden = heads * head_size;
+            // Scores of up to 16 times the width: some softmaxes are flat, some a single peak.
+            let qkv: Vec<f32> = numbers.floats(end * 3 * hidden).iter().map(|x| x * 4.0).collect();
+            let out = in_every_variant(|| {
+                let mut out = vec![f32::NAN; end * hidden];
+                attention(&qkv, texts.iter().cloned(), heads, head_size, &mut out);
+                Ok(out)
+            })?;
+            let expected = scalar::attention(&qkv, &texts, heads, head_size);
+            // A score is known to about its size times the rounding of its sum: 16 · 64 · 64 · 6e-8.
+            let bound = 1e-5 + (16 * head_size * head_size) as f64 * 6e-8 * 4.0;
+            for (&out, &expected) in out.iter().zip(&expected) {
+                let error = (f64::from(out) - expected).abs();
+                check!(error <= bound, "{heads} x {head_size}: {out}, not {expected}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn a_row_does_not_depend_on_its_neighbours() -> Result<(), String> {
+    let mut numbers = Numbers(5);
+    let (m, n, k) = (131, 35, 22);
+    let x = numbers.floats(m * k);
+    let weight = numbers.floats(n * k);
+    let bias = numbers.floats(n);
+    let panels = pack_f32(&weight, &bias, k);
+    let mut values = Vec::new();
+    let rows: Vec<_> =
+        weight.chunks(k).map(|row| quantize_row(row, WEIGHT_MAX, &mut values)).collect();
+    let packed = pack_q8(&values, &rows, &bias, k);
+    let run = |x: &[f32]| {
+        let mut out = vec![0.0; x.len() / k * n * 2];
+        let (f32_out, q8_out) = out.split_at_mut(x.len() / k * n);
+        linear_f32(x, &panels, k, n, Activation::Gelu, f32_out);
+        linear_q8(x, &packed.panels, &packed.params, k, n, Activation::Gelu, q8_out);
+        out
+    };
+    let all = run(&x);
+    for (r, row) in x.chunks(k).enumerate() {
+        let alone = run(row);
+        check!(same_bits(&alone[..n], &all[r * n..][..n]), "f32 row {r}");
+        check!(same_bits(&alone[n..], &all[(m + r) * n..][..n]), "q8 row {r}");
+    }
+
+    let (heads, head_size) = (2, 16);
+    let hidden = heads * head_size;
+    let texts = [0..5, 5..24, 24..25];
+    let qkv = numbers.floats(25 * 3 * hidden);
+    let mut all = vec![0.0; 25 * hidden];
+    attention(&qkv, texts.iter().cloned(), heads, head_size, &mut all);
+    for text in texts {
+        let mut alone = vec![0.0; text.len() * hidden];
+        let part = &qkv[text.start * 3 * hidden..text.end * 3 * hidden];
+        attention(part, std::iter::once(0..text.len()), heads, head_size, &mut alone);
+        check!(same_bits(&alone, &all[text.start * hidden..text.end * hidden]), "text {text:?}");
+    }
+    Ok(())
+}
+
+fn quantized_rows_come_back() -> Result<(), String> {
+    let mut numbers = Numbers(6);
+    let shift = |by: f32| move |x: &f32| x + by;
+    for max in [WEIGHT_MAX, TABLE_MAX] {
+        for by in [0.0, 0.5, 3.0, -3.0] {
+            for length in 1..20 {
+                let row: Vec<f32> = numbers.floats(length).iter().map(shift(by)).collect();
+                let mut values = Vec::new();
+                let quantized = quantize_row(&row, max, &mut values);
+                check!(values.iter().all(|&value| value <= max), "{values:?} of at most {max}");
+                let mut back = vec![f32::NAN; length];
+                dequantize_row(&values, quantized, &mut back);
+                for (x, back) in row.iter().zip(&back) {
+                    // Half a step for the value and half a step for the zero point.
+                    let error = (x - back).abs();
+                    check!(error <= quantized.scale * 1.001, "{x} became {back}");
+                }
+            }
+        }
+        let mut values = Vec::new();
+        let zero = quantize_row(&[0.0; 3], max, &mut values);
+        let mut back = [1.0; 3];
+        dequantize_row(&values, zero, &mut back);
+        check!(back == [0.0; 3], "zeros became {back:?}");
+    }
+    Ok(())
+}
