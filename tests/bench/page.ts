@@ -17,8 +17,6 @@ export interface LoadTimes {
   load: number;
   /** ms from nothing until the vector of a first short text. */
   firstVector: number;
-  /** Most bytes seen by a sampler during the load, 0 without one. */
-  peakBytes: number;
 }
 
 type Encode = (texts: string[]) => Promise<Float32Array[]>;
@@ -91,26 +89,17 @@ async function loadTransformers({ model, dtype, threads, file }: Variant): Promi
   };
 }
 
-async function memory(): Promise<number> {
-  return (await performance.measureUserAgentSpecificMemory()).bytes;
+async function load(variant: Variant): Promise<LoadTimes> {
+  const start = performance.now();
+  await (variant.engine === "embervec" ? loadEmbervec : loadTransformers)(variant);
+  const load = performance.now() - start;
+  await encode(["a first short text"]);
+  return { load, firstVector: performance.now() - start };
 }
 
-async function load(variant: Variant, samplesMemory = false): Promise<LoadTimes> {
-  let peakBytes = 0;
-  let loading = true;
-  const sampler = (async () => {
-    while (samplesMemory && loading) peakBytes = Math.max(peakBytes, await memory());
-  })();
-  try {
-    const start = performance.now();
-    await (variant.engine === "embervec" ? loadEmbervec : loadTransformers)(variant);
-    const load = performance.now() - start;
-    await encode(["a first short text"]);
-    return { load, firstVector: performance.now() - start, peakBytes };
-  } finally {
-    loading = false;
-    await sampler;
-  }
+/** Bytes of the page and its workers, without unshared wasm memories, which Chromium leaves out. */
+async function memory(): Promise<number> {
+  return (await performance.measureUserAgentSpecificMemory()).bytes;
 }
 
 /** ms for encoding these texts in one call. */

@@ -1,0 +1,566 @@
+// The benchmark: embervec beside transformers.js in one headless Chromium. Prints Markdown, writes target/bench/results.json.
+//
+// Run by `cargo xtask bench [options]`:
+//   --quick          few repetitions
+//   --only PART      only this part, may be repeated: load, speed, memory, size, accuracy
+//   --threads N      threads of transformers.js, workers of embervec (default 1)
+//   --sts            STS-B too, where ../shared/data/stsb exists (slow)
+//   --device D       reserved; only "cpu" so far
+
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { cpus, homedir, platform, release, tmpdir, totalmem } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs, promisify } from "node:util";
+import { brotliCompress, constants } from "node:zlib";
+
+import { build } from "esbuild";
+import { chromium, type BrowserContext, type Page } from "playwright-core";
+import sirv from "sirv";
+
+import type { LoadTimes, Variant } from "./page.ts";
+import { peakLoops, type PeakLoop } from "./peak.ts";
+import { flops, mixedTexts, spearman, stsPairs, textOfTokens, textOfWords } from "./workloads.ts";
+
+const PARTS = ["load", "speed", "memory", "size", "accuracy"] as const;
+/** About 20 ms. */
+const PEAK_ITERATIONS = 10_000_000;
+const FLAGS = [
+  "--headless=new",
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  // Otherwise `measureUserAgentSpecificMemory` waits for a garbage collection of its own choice.
+  "--enable-blink-features=ForceEagerMeasureMemory",
+];
+
+const { values: options } = parseArgs({
+  options: {
+    quick: { type: "boolean", default: false },
+    only: { type: "string", multiple: true, default: [...PARTS] },
+    threads: { type: "string", default: "1" },
+    sts: { type: "boolean", default: false },
+    device: { type: "string", default: "cpu" },
+  },
+});
+const threads = Number(options.threads);
+if (!Number.isInteger(threads) || threads < 1) throw new Error(`--threads ${options.threads} is not a number of threads`);
+if (options.device !== "cpu") throw new Error(`--device ${options.device} is not there yet; only "cpu" is`);
+for (const part of options.only) {
+  if (!(PARTS as readonly string[]).includes(part)) throw new Error(`--only ${part}: there are ${PARTS.join(", ")}`);
+}
+const wants = (part: (typeof PARTS)[number]): boolean => options.only.includes(part);
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const out = join(root, "target/bench");
+const onnx = process.env["BENCH_ONNX"] ?? join(homedir(), ".cache/embervec/onnx");
+const MODEL = "all-MiniLM-L6-v2";
+
+const ours = { engine: "embervec", threads, model: `/www/models/${MODEL}/` } as const;
+const theirs = { engine: "transformers.js", threads, model: `onnx/${MODEL}` } as const;
+const VARIANTS: Variant[] = [
+  { ...ours, name: "embervec fp32", dtype: "fp32" },
+  { ...ours, name: "embervec q8", dtype: "q8" },
+  { ...theirs, name: "transformers.js fp32", dtype: "fp32" },
+  { ...theirs, name: "transformers.js q8", dtype: "q8" },
+];
+/** Not what the hub has, but better: only its accuracy is of interest. */
+const PER_CHANNEL: Variant = { ...theirs, name: "transformers.js q8, per channel", dtype: "q8", file: "per_channel" };
+
+// --- server and browser ------------------------------------------------------------------------------------------
+
+const requests: string[] = [];
+
+/**
+ * Put before embervec's worker when memory is measured: `measureUserAgentSpecificMemory` counts a shared wasm memory,
+ * which transformers.js has, but not an unshared one (Chromium 156), which embervec has.
+ */
+const MEMORY_RECORDER = `
+  const memories = (globalThis.wasmMemories = []);
+  for (const name of ["instantiate", "instantiateStreaming"]) {
+    const instantiate = WebAssembly[name];
+    WebAssembly[name] = async (...args) => {
+      const result = await instantiate(...args);
+      const exported = Object.values((result.instance ?? result).exports);
+      memories.push(...exported.filter((value) => value instanceof WebAssembly.Memory));
+      return result;
+    };
+  }`;
+let recordsMemory = false;
+
+/** Serves the repository and the ONNX files, isolated from other origins as memory measurement and threads need it. */
+async function serve(): Promise<{ origin: string; close(): void }> {
+  const setHeaders = (response: { setHeader(name: string, value: string): void }): void => {
+    response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
+    response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
+    response.setHeader("Cache-Control", "public, max-age=3600");
+  };
+  const files = sirv(root, { dev: true, setHeaders });
+  const models = sirv(onnx, { dev: true, setHeaders });
+  const server = createServer((request, response) => {
+    const url = request.url ?? "";
+    requests.push(url);
+    const notFound = (): void => void response.writeHead(404).end();
+    if (url === "/blank.html") {
+      setHeaders(response);
+      response.writeHead(200, { "content-type": "text/html" });
+      response.end('<!doctype html><title>benchmark</title><script src="/target/bench/page.js"></script>');
+    } else if (recordsMemory && url === "/pkg/dist/worker.js") {
+      setHeaders(response);
+      response.writeHead(200, { "content-type": "text/javascript" });
+      response.end(MEMORY_RECORDER + readFileSync(join(root, url), "utf8"));
+    } else if (url.startsWith("/onnx/")) {
+      request.url = url.slice("/onnx".length);
+      models(request, response, notFound);
+    } else {
+      files(request, response, notFound);
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return { origin: `http://127.0.0.1:${port}`, close: () => server.close() };
+}
+
+/** The harness, and transformers.js bundled as an application would; embervec is served as it is published. */
+async function bundle(): Promise<void> {
+  const common = { bundle: true, minify: true, format: "esm", target: "es2022", logLevel: "error" } as const;
+  await build({ ...common, entryPoints: [join(root, "tests/bench/page.ts")], outfile: join(out, "page.js") });
+  await build({
+    ...common,
+    stdin: {
+      contents: 'export { env, pipeline } from "@huggingface/transformers";',
+      resolveDir: join(root, "tests/bench"),
+    },
+    outfile: join(out, "transformers.js"),
+  });
+}
+
+class Browser {
+  private constructor(
+    readonly context: BrowserContext,
+    private readonly profile: string,
+  ) {}
+
+  /** With an empty profile on the disk: a private window would keep IndexedDB and the caches in memory. */
+  static async open(): Promise<Browser> {
+    const profile = mkdtempSync(join(tmpdir(), "embervec-bench-"));
+    const executablePath = process.env["CHROME"] ?? "chromium";
+    const context = await chromium.launchPersistentContext(profile, { executablePath, args: FLAGS });
+    context.setDefaultTimeout(600_000);
+    return new Browser(context, profile);
+  }
+
+  async page(): Promise<Page> {
+    const page = await this.context.newPage();
+    await page.goto(`${server.origin}/blank.html`);
+    return page;
+  }
+
+  /** The page's renderer process: resident bytes now and at most, from Linux's own books. */
+  async resident(): Promise<{ now: number; peak: number } | undefined> {
+    if (platform() !== "linux") return undefined;
+    const session = await this.context.browser()!.newBrowserCDPSession();
+    const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+    await session.detach();
+    const sizes = processInfo
+      .filter(({ type }) => type === "renderer")
+      .map(({ id }) => {
+        const status = readFileSync(`/proc/${id}/status`, "utf8");
+        const read = (key: string): number => Number(new RegExp(`${key}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
+        return { now: read("VmRSS"), peak: read("VmHWM") };
+      });
+    // The other renderers, if any, are empty spares.
+    return sizes.reduce((most, size) => (size.peak > most.peak ? size : most));
+  }
+
+  async close(): Promise<void> {
+    await this.context.close();
+    rmSync(this.profile, { recursive: true, force: true });
+  }
+}
+
+const load = (page: Page, variant: Variant): Promise<LoadTimes> => page.evaluate((variant) => bench.load(variant), variant);
+const time = (page: Page, texts: string[]): Promise<number> => page.evaluate((texts) => bench.time(texts), texts);
+
+/** Bytes of a page with its workers, wasm memories included. */
+async function memory(page: Page): Promise<number> {
+  const counted = await page.evaluate(() => bench.memory());
+  const wasm = await Promise.all(
+    page.workers().map((worker) =>
+      worker.evaluate(() => {
+        const { wasmMemories = [] } = globalThis as { wasmMemories?: WebAssembly.Memory[] };
+        return wasmMemories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
+      }),
+    ),
+  );
+  return wasm.reduce((sum, bytes) => sum + bytes, counted);
+}
+
+async function embed(page: Page, texts: string[], batch: number): Promise<number[][]> {
+  const rows: number[][] = [];
+  for (let i = 0; i < texts.length; i += 256) {
+    rows.push(...(await page.evaluate(([texts, batch]) => bench.embed(texts, batch), [texts.slice(i, i + 256), batch] as const)));
+  }
+  return rows;
+}
+
+// --- parts ---------------------------------------------------------------------------------------------------------
+
+type Row = (string | number)[];
+const results: Record<string, unknown> = {};
+
+function report(part: string, title: string, head: string[], rows: Row[]): void {
+  results[part] = rows.map((row) => Object.fromEntries(row.map((cell, i) => [head[i] || "what", cell])));
+  const line = (cells: Row): string => `| ${cells.join(" | ")} |`;
+  console.log([`\n### ${title}\n`, line(head), line(head.map((_, i) => (i === 0 ? "---" : "--:"))), ...rows.map(line)].join("\n"));
+}
+
+const log = (what: string): void => console.error(`[bench] ${what}`);
+const median = (values: number[]): number => {
+  const sorted = values.toSorted((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
+};
+const ms = (value: number): string => (value < 100 ? value.toFixed(1) : value.toFixed(0));
+const mb = (bytes: number): string => (bytes / 1e6).toFixed(0);
+const times = <T>(count: number, value: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => value(i));
+
+/** Which variants this version has; the others are named, so that nobody takes them for forgotten. */
+async function supported(): Promise<Variant[]> {
+  const browser = await Browser.open();
+  const there: Variant[] = [];
+  const missing: string[] = [];
+  for (const variant of VARIANTS) {
+    const page = await browser.page();
+    await load(page, variant).then(
+      () => there.push(variant),
+      (error: Error) => missing.push(`- skipped: **${variant.name}**, ${threads} thread(s): ${error.message.split("\n")[0]}`),
+    );
+    await page.close();
+  }
+  await browser.close();
+  results["skipped"] = missing;
+  if (missing.length > 0) console.log(`\n${missing.join("\n")}`);
+  return there;
+}
+
+/** Each visit in a page of its own; the first with an empty profile. */
+async function measureLoad(variants: Variant[]): Promise<void> {
+  const rounds = options.quick ? 1 : 5;
+  const cold = new Map(variants.map(({ name }) => [name, [] as LoadTimes[]]));
+  const warm = new Map(variants.map(({ name }) => [name, [] as LoadTimes[]]));
+  for (let round = 0; round < rounds; round++) {
+    for (const variant of variants) {
+      log(`load ${round + 1}/${rounds}: ${variant.name}`);
+      const browser = await Browser.open();
+      const first = await browser.page();
+      cold.get(variant.name)!.push(await load(first, variant));
+      // What is written to the caches after the engine is ready.
+      await first.waitForTimeout(2000);
+      await first.close();
+      for (let visit = 0; visit < 2; visit++) {
+        const page = await browser.page();
+        warm.get(variant.name)!.push(await load(page, variant));
+        await page.close();
+      }
+      await browser.close();
+    }
+  }
+  const rows = variants.map(({ name }) => [
+    name,
+    ...[cold, warm].flatMap((visits) => [
+      ms(median(visits.get(name)!.map(({ load }) => load))),
+      ms(median(visits.get(name)!.map(({ firstVector }) => firstVector))),
+    ]),
+  ]);
+  report(
+    "load",
+    `Loading, ms (median of ${rounds} cold and ${2 * rounds} warm visits)`,
+    ["", "cold: ready", "cold: first vector", "warm: ready", "warm: first vector"],
+    rows,
+  );
+}
+
+interface Workload {
+  name: string;
+  texts: string[];
+  /** Tokens of each text, with `[CLS]` and `[SEP]`. */
+  tokens: number[];
+  rounds: number;
+}
+
+function workloads(): Workload[] {
+  const uniform = (count: number, tokens: number) => times(count, (i) => textOfTokens(tokens, i));
+  const mixed = (count: number) => mixedTexts(count);
+  const workload = (name: string, texts: string[], rounds: number): Workload => ({
+    name,
+    texts,
+    // The words are whole tokens.
+    tokens: texts.map((text) => text.split(" ").length + 2),
+    rounds: options.quick ? Math.min(rounds, 3) : rounds,
+  });
+  const list = [
+    workload("one 8-token query", uniform(1, 8), 41),
+    workload("1x128 tokens", uniform(1, 128), 21),
+    workload("8x128 tokens", uniform(8, 128), 9),
+    workload("32x32 tokens", uniform(32, 32), 9),
+    workload("32 texts of 5-200 words", mixed(32), 5),
+  ];
+  return threads === 1 ? list : [...list, workload("256 texts of 5-200 words", mixed(256), 3)];
+}
+
+/** Every variant in a page of its own, all in one browser, taking turns; the peak loops have turns like them. */
+async function measureSpeed(variants: Variant[]): Promise<void> {
+  const browser = await Browser.open();
+  const pages = new Map<Variant, Page>();
+  for (const variant of variants) {
+    log(`speed: loading ${variant.name}`);
+    const page = await browser.page();
+    await load(page, variant);
+    pages.set(variant, page);
+  }
+  const list = workloads();
+  const [embervec] = [...pages].find(([{ engine }]) => engine === "embervec") ?? [];
+  if (embervec) {
+    for (const { name, texts, tokens } of list) {
+      const counts = await pages.get(embervec)!.evaluate((texts) => bench.tokenCounts(texts), texts);
+      if (counts.join() !== tokens.join()) throw new Error(`${name}: the texts have ${counts} tokens instead of ${tokens}`);
+    }
+  }
+
+  const peakPage = await browser.page();
+  const loops: (PeakLoop & { samples: number[] })[] = [];
+  for (const loop of peakLoops) {
+    if (await peakPage.evaluate(([name, wasm]) => bench.loadLoop(name, wasm), [loop.name, loop.wasm] as const)) {
+      loops.push({ ...loop, samples: [] as number[] });
+    }
+  }
+  const peakTurn = async (): Promise<void> => {
+    for (const { name, opsPerIteration, samples } of loops) {
+      const spent = await peakPage.evaluate(([name, n]) => bench.timeLoop(name, n), [name, PEAK_ITERATIONS] as const);
+      samples.push((PEAK_ITERATIONS * opsPerIteration) / spent / 1e6);
+    }
+  };
+
+  const samples = new Map<string, number[]>();
+  for (const { name, texts, rounds } of list) {
+    // Until the optimising compiler has replaced each function's first code.
+    for (const page of pages.values()) {
+      for (let end = performance.now() + (options.quick ? 500 : 3000), first = true; first || performance.now() < end; first = false) {
+        await time(page, texts);
+      }
+    }
+    for (let round = 0; round < rounds; round++) {
+      log(`speed ${round + 1}/${rounds}: ${name}`);
+      for (const [variant, page] of pages) {
+        const key = `${name}, ${variant.name}`;
+        samples.set(key, [...(samples.get(key) ?? []), await time(page, texts)]);
+      }
+      if (round % 5 === 0) await peakTurn();
+    }
+  }
+  await browser.close();
+
+  const best = (unit: string): number => Math.max(...loops.filter((loop) => loop.unit === unit).map(({ samples }) => median(samples)));
+  const rows: Row[] = [];
+  for (const { name, tokens } of list) {
+    for (const variant of variants) {
+      const spent = median(samples.get(`${name}, ${variant.name}`)!);
+      const peer = variants.find(({ engine, dtype }) => engine === "transformers.js" && dtype === variant.dtype);
+      const isOurs = variant.engine === "embervec" && peer !== undefined;
+      const rate = flops(tokens) / spent / 1e6;
+      const peak = best(variant.dtype === "fp32" ? "GFLOP/s" : "Gop/s") * threads;
+      rows.push([
+        name,
+        variant.name,
+        ms(spent),
+        rate.toFixed(1),
+        `${((100 * rate) / peak).toFixed(0)} %`,
+        isOurs ? (median(samples.get(`${name}, ${peer.name}`)!) / spent).toFixed(2) : "",
+      ]);
+    }
+  }
+  report(
+    "speed",
+    `Encoding, ${threads} thread(s) (medians, the engines taking turns)`,
+    ["", "engine", "ms", "GFLOP/s or Gop/s", "of peak", "transformers.js' time / embervec's"],
+    rows,
+  );
+  report(
+    "peak",
+    "The machine's peak in the same run, one core (register-only wasm loops)",
+    ["", "median", "best", "unit"],
+    loops.map(({ name, samples, unit }) => [name, median(samples).toFixed(1), Math.max(...samples).toFixed(1), unit]),
+  );
+  results["speedSamplesMs"] = Object.fromEntries(samples);
+}
+
+async function measureMemory(variants: Variant[]): Promise<void> {
+  const rows: Row[] = [];
+  const texts = times(32, (i) => textOfWords(200, i));
+  const resident = async (browser: Browser): Promise<string> => {
+    const bytes = await browser.resident();
+    return bytes ? `${mb(bytes.now)} (${mb(bytes.peak)})` : "–";
+  };
+  recordsMemory = true;
+  const empty = await Browser.open();
+  const blank = await empty.page();
+  rows.push(["an empty page", mb(await memory(blank)), "", "", await resident(empty), ""]);
+  await empty.close();
+  for (const variant of variants) {
+    log(`memory: ${variant.name}`);
+    const browser = await Browser.open();
+    const page = await browser.page();
+    let peak = 0;
+    let loading = true;
+    const loaded = load(page, variant).finally(() => (loading = false));
+    while (loading) peak = Math.max(peak, await memory(page));
+    await loaded;
+    const afterLoad = await memory(page);
+    const residentAfterLoad = await resident(browser);
+    await time(page, texts);
+    rows.push([variant.name, mb(afterLoad), mb(Math.max(peak, afterLoad)), mb(await memory(page)), residentAfterLoad, await resident(browser)]);
+    await browser.close();
+  }
+  recordsMemory = false;
+  report(
+    "memory",
+    "Memory of a cold load and of 32 texts of 200 words, MB (10^6 bytes)",
+    ["", "page, loaded", "page, peak of loading", "page, after texts", "process, loaded (peak)", "process, after texts (peak)"],
+    rows,
+  );
+}
+
+/** What a first visit fetches, compressed as a good host would. */
+async function measureSize(variants: Variant[]): Promise<void> {
+  const rows: Row[] = [];
+  const files: Record<string, Record<string, number>> = {};
+  for (const engine of ["embervec", "transformers.js"] as const) {
+    const variant = variants.find((variant) => variant.engine === engine);
+    if (!variant) continue;
+    const browser = await Browser.open();
+    const page = await browser.page();
+    const seen = requests.length;
+    await load(page, variant);
+    const urls = new Set(requests.slice(seen));
+    await browser.close();
+    const sizes: Record<string, number> = {};
+    for (const url of urls) {
+      if (/\.(onnx|safetensors)$/.test(url) || url === "/favicon.ico") continue;
+      const path = url.startsWith("/onnx/") ? join(onnx, url.slice("/onnx".length)) : join(root, url);
+      if (!existsSync(path)) continue;
+      log(`size: ${url}`);
+      const bytes = readFileSync(path);
+      const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
+      sizes[url] = (await promisify(brotliCompress)(bytes, { params })).length;
+    }
+    files[engine] = sizes;
+    const sum = (pattern: RegExp): string => {
+      const matching = Object.entries(sizes).filter(([url]) => pattern.test(url));
+      return (matching.reduce((total, [, size]) => total + size, 0) / 1000).toFixed(0);
+    };
+    rows.push([engine, sum(/\.m?js$/), sum(/\.wasm$/), sum(/\.(m?js|wasm)$/), sum(/\.(json|txt)$/)]);
+  }
+  report(
+    "size",
+    "Download besides weights, kB after brotli 11",
+    ["", "JavaScript", "wasm", "code in all", "tokenizer and configuration"],
+    rows,
+  );
+  results["sizeFiles"] = files;
+}
+
+async function measureAccuracy(variants: Variant[]): Promise<void> {
+  interface Case {
+    name: string;
+    text: string;
+    utf16?: number[];
+    embedding: string;
+  }
+  const fixture = JSON.parse(readFileSync(join(root, `tests/fixtures/${MODEL}.json`), "utf8")) as { cases: Case[] };
+  const texts = fixture.cases.map(({ text, utf16 }) => (utf16 ? String.fromCharCode(...utf16) : text));
+  const references = fixture.cases.map(({ embedding }) => {
+    const bytes = Buffer.from(embedding, "base64");
+    return [...new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length))];
+  });
+  const stsFolder = join(root, "../shared/data/stsb");
+  const sts = options.sts && existsSync(stsFolder) ? join(stsFolder, readdirSync(stsFolder).find((name) => /en.*dev\.csv$/.test(name))!) : undefined;
+  const mixed = mixedTexts(32);
+
+  const rows: Row[] = [];
+  for (const variant of [...variants, PER_CHANNEL]) {
+    log(`accuracy: ${variant.name}`);
+    const browser = await Browser.open();
+    const page = await browser.page();
+    await load(page, variant);
+    const cosines = (await embed(page, texts, 1)).map((vector, i) => cosine(vector, references[i]!));
+    const alone = await embed(page, mixed, 1);
+    const batched = (await embed(page, mixed, mixed.length)).map((vector, i) => cosine(vector, alone[i]!));
+    const differing = cosines.filter((value) => value < 0.9999).length;
+    const row: Row = [variant.name, mean(cosines).toFixed(5), Math.min(...cosines).toFixed(5), differing, Math.min(...batched).toFixed(5)];
+    results[`cosines, ${variant.name}`] = Object.fromEntries(fixture.cases.map(({ name }, i) => [name, cosines[i]]));
+    if (sts) {
+      const pairs = stsPairs(readFileSync(sts, "utf8"));
+      // One by one, which is each engine at its best: the vectors of one of them depend on the batch.
+      const left = await embed(page, pairs.map(({ left }) => left), 1);
+      const right = await embed(page, pairs.map(({ right }) => right), 1);
+      const rho = spearman(left.map((vector, i) => cosine(vector, right[i]!)), pairs.map(({ score }) => score));
+      row.push((100 * rho).toFixed(2));
+    }
+    await browser.close();
+    rows.push(row);
+  }
+  report(
+    "accuracy",
+    `Accuracy against sentence-transformers in fp32, ${texts.length} texts, each alone`,
+    ["", "mean cosine", "worst cosine", "texts below 0.9999", "worst cosine of a text in a batch of 32 to itself alone", ...(sts ? ["STS-B dev, Spearman x 100"] : [])],
+    rows,
+  );
+}
+
+const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+function cosine(a: number[], b: number[]): number {
+  const dot = (x: number[], y: number[]): number => x.reduce((sum, value, i) => sum + value * y[i]!, 0);
+  return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+}
+
+async function machine(): Promise<void> {
+  const browser = await Browser.open();
+  const version = browser.context.browser()!.version();
+  await browser.close();
+  const packageVersion = (path: string): string => JSON.parse(readFileSync(join(root, path, "package.json"), "utf8")).version;
+  const [cpu] = cpus();
+  results["machine"] = {
+    date: new Date().toISOString().slice(0, 10),
+    cpu: `${cpu!.model} x ${cpus().length}`,
+    memory: `${(totalmem() / 2 ** 30).toFixed(0)} GiB`,
+    system: `${platform()} ${release()}`,
+    chromium: version,
+    embervec: packageVersion("pkg"),
+    "transformers.js": packageVersion("tests/bench/node_modules/@huggingface/transformers"),
+    "onnxruntime-web": packageVersion("tests/bench/node_modules/onnxruntime-web"),
+  };
+  console.log(Object.entries(results["machine"] as object).map(([key, value]) => `- ${key}: ${value}`).join("\n"));
+}
+
+await mkdir(out, { recursive: true });
+await bundle();
+const server = await serve();
+try {
+  await machine();
+  const variants = await supported();
+  if (wants("speed")) await measureSpeed(variants);
+  if (wants("load")) await measureLoad(variants);
+  if (wants("memory")) await measureMemory(variants);
+  if (wants("accuracy")) await measureAccuracy(variants);
+  if (wants("size")) await measureSize(variants);
+} finally {
+  server.close();
+  await writeFile(join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
+}
