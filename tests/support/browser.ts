@@ -4,10 +4,9 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 
-import { chromium, type Page } from "playwright-core";
+import { type BrowserContext, chromium, type Page } from "playwright-core";
 import sirv from "sirv";
 
-const CSP = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'";
 const FLAGS = [
   "--headless=new",
   "--no-sandbox",
@@ -20,29 +19,57 @@ const FLAGS = [
 
 export interface TestPage {
   page: Page;
+  /** The page's own origin. */
+  origin: string;
   /** The path of every request so far. */
   requests: string[];
+  context: BrowserContext;
+  /** Another tab with the same page. */
+  openTab(): Promise<Page>;
   close(): Promise<void>;
 }
 
+export interface OpenPageOptions {
+  /** Another origin that the page's Content-Security-Policy allows requests to. */
+  connectTo?: string;
+  /** A folder whose files take the place of the repository's. */
+  overlay?: string;
+}
+
 /** Serves the repository and opens a blank page of it. */
-export async function openPage(): Promise<TestPage> {
+export async function openPage({ connectTo = "", overlay }: OpenPageOptions = {}): Promise<TestPage> {
+  const csp = `default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ${connectTo}`;
   const requests: string[] = [];
-  const files = sirv(fileURLToPath(new URL("../..", import.meta.url)), { dev: true });
+  const repository = sirv(fileURLToPath(new URL("../..", import.meta.url)), { dev: true });
+  const files = overlay === undefined ? undefined : sirv(overlay, { dev: true });
   const server = createServer((request, response) => {
     requests.push(request.url ?? "");
-    if (request.url !== "/blank.html") return files(request, response, () => void response.writeHead(404).end());
-    response.writeHead(200, { "content-type": "text/html", "content-security-policy": CSP });
-    response.end("<!doctype html><title>embervec</title>");
+    if (request.url === "/blank.html") {
+      response.writeHead(200, { "content-type": "text/html", "content-security-policy": csp });
+      response.end("<!doctype html><title>embervec</title>");
+      return;
+    }
+    const fromRepository = () => repository(request, response, () => void response.writeHead(404).end());
+    if (files) files(request, response, fromRepository);
+    else fromRepository();
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const browser = await chromium.launch({ executablePath: process.env["CHROME"] ?? "chromium", args: FLAGS });
-  const page = await browser.newPage();
-  await page.goto(`http://127.0.0.1:${port}/blank.html`);
+  const context = await browser.newContext();
+  // tsx wraps functions in a helper, which the pages that they are sent to do not have.
+  await context.addInitScript({ content: "globalThis.__name = (target) => target;" });
+  const openTab = async () => {
+    const page = await context.newPage();
+    await page.goto(`${origin}/blank.html`);
+    return page;
+  };
   return {
-    page,
+    page: await openTab(),
+    origin,
     requests,
+    context,
+    openTab,
     close: async () => {
       await browser.close();
       server.close();

@@ -1,0 +1,262 @@
+// Model hosts that fail and model files that lie. Whatever comes: an error that names it, nothing
+// left in IndexedDB, and a good load afterwards.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { openPage, type TestPage } from "../support/browser.ts";
+import { deleteStored, load, storedKeys } from "../support/load.ts";
+import {
+  type Answer,
+  announces,
+  breaksOff,
+  endsEarly,
+  type ModelServer,
+  sends,
+  serveModels,
+  status,
+  withoutCors,
+} from "../support/model-server.ts";
+import { type Entry, type Header, join, split } from "../support/safetensors.ts";
+
+const FOLDER = "/tiny-cls/";
+const WEIGHTS = "model.safetensors";
+
+/** A hostile size must be refused, not allocated or counted to; a load takes a fraction of a second. */
+const MAX_SECONDS = 5;
+
+let server: ModelServer;
+let browser: TestPage;
+let goodVector: number[] | undefined;
+
+before(async () => {
+  server = await serveModels();
+  browser = await openPage({ connectTo: "http://127.0.0.1:*" });
+  goodVector = (await load(browser.page, server.origin + FOLDER)).vector;
+  assert.equal(goodVector?.length, 32);
+  await deleteStored(browser.page);
+});
+after(async () => {
+  await browser.close();
+  await server.close();
+});
+
+/** `words` must all be in the message; `URL` stands for the file's address. */
+function fails(what: string, file: string, answer: Answer, code: string, ...words: string[]): void {
+  test(what, async () => {
+    const path = FOLDER + file;
+    server.answers.set(path, answer);
+    const url = server.origin + path;
+    await assertFails(server.origin + FOLDER, code, words.map((word) => word.replace("URL", url)));
+    server.answers.clear();
+    await assertLoads();
+  });
+}
+
+async function assertFails(model: string, code: string, words: string[]): Promise<void> {
+  const started = performance.now();
+  const { error } = await load(browser.page, model);
+  const seconds = (performance.now() - started) / 1000;
+  assert.ok(error, "it loads");
+  assert.ok(error.isEmbervecError, error.message);
+  assert.equal(error.code, code, error.message);
+  for (const word of words) assert.ok(error.message.includes(word), `"${word}" is not in: ${error.message}`);
+  assert.ok(seconds < MAX_SECONDS, `${seconds} s`);
+  const { models = [], chunks = [] } = await storedKeys(browser.page);
+  assert.deepEqual({ models, chunks }, { models: [], chunks: [] });
+}
+
+async function assertLoads(): Promise<void> {
+  const { vector, cached, error } = await load(browser.page, server.origin + FOLDER);
+  assert.deepEqual(vector, goodVector, error?.message);
+  assert.equal(cached, false);
+  // So that the emptiness after a failure can be seen to differ.
+  assert.deepEqual((await storedKeys(browser.page))["models"], [server.origin + FOLDER]);
+  await deleteStored(browser.page);
+}
+
+describe("the host", () => {
+  fails("404 for config.json", "config.json", status(404), "model_not_found", "URL", "404");
+  fails("404 for the weights", WEIGHTS, status(404), "model_not_found", "URL", "404");
+  fails("401", "config.json", status(401), "model_not_found", "URL", "401", "headers");
+  fails("403 for an optional file", "modules.json", status(403), "model_not_found", "URL", "403");
+  fails("429", WEIGHTS, status(429), "network", "URL", "429");
+  fails("500", "config.json", status(500), "network", "URL", "500");
+  fails("500 for an optional file", "modules.json", status(500), "network", "URL", "500");
+  const html = "<!doctype html><title>Welcome</title>";
+  fails("a web page for JSON", "config.json", sends(html, "text/html; charset=utf-8"), "integrity", "URL", "web page");
+  fails("a web page for an optional file", "modules.json", sends(html, "text/html"), "integrity", "URL", "404");
+  fails("HTML that calls itself JSON", "config.json", sends(html, "application/json"), "integrity", "config.json", "line 1");
+  fails("HTML that calls itself weights", WEIGHTS, sends(html), "integrity", WEIGHTS, "not a safetensors file");
+  fails("an empty config.json", "config.json", sends(""), "integrity", "config.json", "EOF");
+  fails("an empty modules.json", "modules.json", sends(""), "integrity", "modules.json", "EOF");
+  fails("empty weights", WEIGHTS, sends(""), "integrity", WEIGHTS, "ends within its header");
+  fails("weights that break off", WEIGHTS, breaksOff, "network", "URL", "broke off");
+  fails("JSON that breaks off", "tokenizer.json", breaksOff, "network", "URL", "broke off");
+  fails("an optional file that breaks off", "modules.json", breaksOff, "network", "URL", "broke off");
+  fails("weights that end early", WEIGHTS, endsEarly, "integrity", WEIGHTS, "107776", "53888");
+  fails("too long a content-length", WEIGHTS, announces((size) => size + 9), "network", "URL", "broke off", "107785");
+  fails("too short a content-length", WEIGHTS, announces((size) => size - 9), "integrity", WEIGHTS, "107776", "107767");
+  fails("no CORS header", "config.json", withoutCors, "network", "URL", "CORS");
+
+  test("nobody listens", async () => {
+    const gone = await serveModels();
+    await gone.close();
+    await assertFails(gone.origin + FOLDER, "network", [gone.origin + FOLDER, "could not be reached"]);
+    await assertLoads();
+  });
+});
+
+const BIAS = "embeddings.LayerNorm.bias";
+const WEIGHT = "embeddings.LayerNorm.weight";
+
+/** The weights with another header, as an object or as text; the tensors' bytes stay. */
+function withHeader(change: (header: Header) => Header | string): Answer {
+  return sends((body) => {
+    const { header, data } = split(body);
+    return join(change(header), data);
+  });
+}
+
+const withEntry = (name: string, entry: Partial<Entry>) =>
+  withHeader((header) => ({ ...header, [name]: { ...header[name]!, ...entry } }));
+
+const withHeaderLength = (length: number | bigint) =>
+  sends((body) => {
+    const { header, data } = split(body);
+    return join(header, data, length);
+  });
+
+describe("the weights", () => {
+  const damaged = (what: string, answer: Answer, ...words: string[]) =>
+    fails(what, WEIGHTS, answer, "integrity", WEIGHTS, ...words);
+
+  damaged("offsets outside the file", withEntry(BIAS, { data_offsets: [9_000_000, 9_000_128] }), WEIGHT);
+  damaged("offsets beyond 32 bits", withEntry(BIAS, { data_offsets: [2 ** 40, 2 ** 40 + 128] }), BIAS);
+  damaged("offsets that run backwards", withEntry(BIAS, { data_offsets: [128, 0] }), BIAS);
+  damaged("negative offsets", withEntry(BIAS, { data_offsets: [-128, 0] }), BIAS);
+  damaged("tensors that overlap", withEntry(WEIGHT, { data_offsets: [64, 192] }), WEIGHT, "overlap");
+  damaged("a hole", withEntry(WEIGHT, { data_offsets: [132, 260] }), WEIGHT, "gap");
+  damaged(
+    "a tensor of 3 GB",
+    withEntry("pooler.dense.weight", { shape: [750_000_000], data_offsets: [99_712, 3_000_099_712] }),
+    "describes 3000",
+    "the file has 107738",
+  );
+  damaged("a shape whose size overflows", withEntry(BIAS, { shape: [2 ** 31, 2 ** 31, 2 ** 31] }), BIAS, "too large");
+  damaged("a header of 10 GB", withHeaderLength(10_000_000_000), "10000000000", "the file has 107738");
+  damaged("a header of 2^64 - 1 bytes", withHeaderLength(2n ** 64n - 1n), "18446744073709551615");
+  damaged("a header longer than the file", withHeaderLength(107_731), "107731", "the file has 107738");
+  damaged("a header of no bytes", withHeaderLength(0), "header");
+  damaged("a header that is a list", withHeader(() => "[]"), "header");
+  damaged("a header that is nested without end", withHeader(() => "[".repeat(100_000)), "header");
+  damaged(
+    "a tensor name that occurs twice",
+    withHeader((header) => `{"${BIAS}":${JSON.stringify(header[BIAS])},${JSON.stringify(header).slice(1)}`),
+    BIAS,
+    "twice",
+  );
+  damaged("an unknown dtype", withEntry(BIAS, { dtype: "F12" }), BIAS, "F12");
+  damaged("integers for weights", withEntry(BIAS, { dtype: "I32" }), BIAS, "I32", "supported: F32");
+  damaged("a wrong shape", withEntry(BIAS, { shape: [8, 4] }), BIAS, "[8, 4]", "[32]");
+  damaged("a size that is not the shape's", withEntry(BIAS, { shape: [33] }), BIAS, "132", "0..128");
+  damaged(
+    "a missing tensor",
+    sends((body) => {
+      // Its bytes, which are the first, go too, and every other tensor moves to the front.
+      const { header, data } = split(body);
+      const { [BIAS]: gone, ...rest } = header;
+      const size = gone!.data_offsets[1];
+      for (const entry of Object.values(rest)) entry.data_offsets = [entry.data_offsets[0] - size, entry.data_offsets[1] - size];
+      return join(rest, data.subarray(size));
+    }),
+    BIAS,
+    "missing",
+  );
+  damaged(
+    "a surplus tensor",
+    withHeader((header) => ({ ...header, surplus: { dtype: "F32", shape: [0], data_offsets: [0, 0] } })),
+    "surplus",
+    "config.json",
+  );
+  damaged(
+    "a tensor under two names",
+    withHeader(({ "pooler.dense.bias": bias, ...header }) => ({ ...header, "bert.embeddings.LayerNorm.bias": bias! })),
+    BIAS,
+    "same weights",
+  );
+  for (const [value, bits] of [["NaN", 0x7fc00000], ["inf", 0x7f800000]] as const) {
+    damaged(
+      `${value} in a tensor`,
+      sends((body) => {
+        const { header, data } = split(body);
+        data.writeUInt32LE(bits, header[BIAS]!.data_offsets[0] + 4);
+        return join(header, data);
+      }),
+      BIAS,
+      "element 1",
+      value,
+    );
+  }
+});
+
+/** A JSON file with other values in place of some. */
+const withValues = (values: object) => sends((body) => Buffer.from(JSON.stringify({ ...JSON.parse(body.toString()), ...values })));
+
+const modules = (...entries: [path: string, type: string][]) =>
+  sends(JSON.stringify(entries.map(([path, type]) => ({ path, type: `sentence_transformers.models.${type}` }))));
+
+describe("the small files", () => {
+  const config = (what: string, values: object, code: string, ...words: string[]) =>
+    fails(what, "config.json", withValues(values), code, "config.json", ...words);
+
+  fails("a config.json that is not JSON", "config.json", sends("hidden_size: 32"), "integrity", "config.json", "line 1");
+  fails("a config.json that is a number", "config.json", sends("32"), "integrity", "config.json");
+  config("a negative hidden_size", { hidden_size: -32 }, "integrity", "-32");
+  config("a hidden_size of text", { hidden_size: "32" }, "integrity", "\"32\"");
+  config("a hidden_size of 0", { hidden_size: 0 }, "integrity", "hidden_size is 0");
+  config("a hidden_size that the heads do not divide", { hidden_size: 33 }, "integrity", "hidden_size 33", "num_attention_heads 4");
+  config("a vocabulary of 10^12 words", { vocab_size: 1e12 }, "integrity", "1000000000000");
+  config("a vocabulary of 10^9 words", { vocab_size: 1e9 }, "integrity", "vocab_size is 1000000000");
+  config("a vocabulary smaller than the tokenizer's", { vocab_size: 100 }, "integrity", "tokenizer.json", "vocab_size 100");
+  config("a billion layers", { num_hidden_layers: 1e9 }, "integrity", "num_hidden_layers is 1000000000");
+  fails("more layers than the weights have", "config.json", withValues({ num_hidden_layers: 3 }), "integrity", WEIGHTS, "encoder.layer.2");
+  config("fewer layers than the weights have", { num_hidden_layers: 1 }, "integrity", WEIGHTS, "encoder.layer.1");
+  config("another model_type", { model_type: "gpt2" }, "unsupported_model", "gpt2", "supported: bert");
+  config("another activation", { hidden_act: "relu" }, "unsupported_model", "relu", "supported: gelu");
+
+  const tokenizer = (what: string, answer: Answer) => fails(what, "tokenizer.json", answer, "integrity", "tokenizer.json");
+  tokenizer("a tokenizer.json that is cut off", sends((body) => body.subarray(0, 3000)));
+  tokenizer("a tokenizer.json of {}", sends("{}"));
+  tokenizer("a tokenizer.json that is a list", sends("[]"));
+  tokenizer("a tokenizer.json whose model is text", withValues({ model: "WordPiece" }));
+  tokenizer("a tokenizer.json of an unknown model", withValues({ model: { type: "Bytes", vocab: {} } }));
+  tokenizer("a tokenizer.json with ids that are text", withValues({ model: { type: "WordPiece", vocab: { a: "b" } } }));
+
+  const POOLING = "1_Pooling/config.json";
+  fails("a missing pooling config", POOLING, status(404), "model_not_found", "URL");
+  fails("a pooling for another size", POOLING, withValues({ word_embedding_dimension: 7 }), "integrity", POOLING, "7", "32");
+
+  const unsupported = "unsupported_model";
+  fails("an unknown module", "modules.json", modules(["", "Transformer"], ["1_LSTM", "LSTM"]), unsupported, "LSTM", "Pooling");
+  fails("pooling first", "modules.json", modules(["1_Pooling", "Pooling"]), unsupported, "modules.json", "Transformer first");
+  fails("no module", "modules.json", sends("[]"), unsupported, "modules.json", "Transformer first");
+  fails("a modules.json that is an object", "modules.json", sends("{}"), "integrity", "modules.json");
+  for (const path of ["../../secrets", "/etc", "https://example.org/x", "1_Pooling/../.."]) {
+    fails(`a module in ${path}`, "modules.json", modules(["", "Transformer"], [path, "Pooling"]), "integrity", "modules.json", path);
+  }
+
+  test("RoBERTa", async () => {
+    await assertFails(`${server.origin}/unsupported-roberta/`, unsupported, ["config.json", "roberta", "supported: bert"]);
+    await assertLoads();
+  });
+
+  test("an unsupported model is refused before its weights are fetched", async () => {
+    // They would not end.
+    server.answers.set(`${FOLDER}config.json`, withValues({ model_type: "roberta" }));
+    server.answers.set(`${FOLDER}${WEIGHTS}`, (response, body) => void response.writeHead(200).write(body));
+    await assertFails(server.origin + FOLDER, unsupported, ["roberta"]);
+    server.answers.clear();
+    await assertLoads();
+  });
+});

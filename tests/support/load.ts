@@ -1,0 +1,62 @@
+// Loading a model in a page, and what is left in its IndexedDB.
+
+import type { Page } from "playwright-core";
+
+export interface Outcome {
+  /** Of the text "a quick brown fox". */
+  vector?: number[];
+  cached?: boolean;
+  error?: { isEmbervecError: boolean; code: string; message: string };
+}
+
+/** Loads a model with JSON options, encodes a text with it and disposes of it. */
+export function load(page: Page, model: string, options: object = {}): Promise<Outcome> {
+  return page.evaluate(
+    async ({ model, options }): Promise<Outcome> => {
+      const address = "/pkg/dist/index.js";
+      const { Embedder, EmbervecError } = await import(address);
+      try {
+        const embedder = await Embedder.load(model, options);
+        const vector: Float32Array = await embedder.encode("a quick brown fox");
+        await embedder.dispose();
+        return { vector: [...vector], cached: embedder.info.cached };
+      } catch (error) {
+        const { code, message } = error as { code: string; message: string };
+        return { error: { isEmbervecError: error instanceof EmbervecError, code, message } };
+      }
+    },
+    { model, options },
+  );
+}
+
+/** The keys in each store of the package's database; no stores where there is no database. */
+export function storedKeys(page: Page): Promise<Record<string, string[]>> {
+  return page.evaluate(async () => {
+    const done = <T>(request: IDBRequest<T>) =>
+      new Promise<T>((resolve, reject) => {
+        request.onsuccess = () => resolve(request.result);
+        request.onerror = () => reject(request.error);
+      });
+    // Opening it would create it.
+    if (!(await indexedDB.databases()).some(({ name }) => name === "embervec")) return {};
+    const database = await done(indexedDB.open("embervec"));
+    const keys: Record<string, string[]> = {};
+    for (const store of database.objectStoreNames) {
+      keys[store] = (await done(database.transaction(store).objectStore(store).getAllKeys())).map(String);
+    }
+    database.close();
+    return keys;
+  });
+}
+
+/** Deletes the package's database; waits for connections that are still open. */
+export function deleteStored(page: Page): Promise<void> {
+  return page.evaluate(
+    () =>
+      new Promise<void>((resolve, reject) => {
+        const request = indexedDB.deleteDatabase("embervec");
+        request.onsuccess = () => resolve();
+        request.onerror = () => reject(request.error);
+      }),
+  );
+}
