@@ -29,47 +29,85 @@ const PROGRESS_BYTES = 256 << 10;
 /**
  * Downloads every file of a folder into the store. Nothing is committed: the caller does that once
  * the model has proved to be sound.
+ *
+ * @param check gets the files that are not weights before any weights are fetched, and throws where
+ *   these already show that the model cannot be loaded
  */
-export async function download(store: ModelStore, options: DownloadOptions): Promise<ModelRecord> {
-  const modules = await request({ path: MODULES_JSON, required: false, weights: false }, options);
-  const modulesJson = modules && (await modules.text());
-  const files = options.folderFiles(modulesJson).filter((file) => file.path !== MODULES_JSON);
-
-  // All at once, so that the sizes of all are known before the first byte is counted.
-  const found = await Promise.all(files.map((file) => request(file, options)));
-  const downloads = found.filter((download) => download !== undefined);
-  const progress = new Progress(
-    downloads.reduce((sum, { size }) => sum + (size ?? 0), 0),
-    options.progress,
-  );
+export async function download(
+  store: ModelStore,
+  options: DownloadOptions,
+  check: (small: Map<string, Uint8Array>) => void,
+): Promise<ModelRecord> {
   const record: ModelRecord = { files: [], storedAt: Date.now() };
+  const small = new Map<string, Uint8Array>();
+
+  const modules = await request({ path: MODULES_JSON, required: false, weights: false }, options);
+  const modulesJson = modules && (await modules.bytes());
   if (modulesJson) {
     await store.write(options.base, MODULES_JSON, 0, modulesJson);
     record.files.push({ path: MODULES_JSON, size: modulesJson.byteLength });
+    small.set(MODULES_JSON, modulesJson);
   }
-  for (const download of downloads) {
+
+  const files = options.folderFiles(modulesJson).filter((file) => file.path !== MODULES_JSON);
+  const requestAll = async (weights: boolean) => {
+    const wanted = files.filter((file) => file.weights === weights);
+    const found = await Promise.all(wanted.map((file) => request(file, options)));
+    return found.filter((download) => download !== undefined);
+  };
+  // All at once, so that the sizes of all are known before the first byte is counted; but what is
+  // wrong with the small files is reported before what is wrong with the weights.
+  const [smallFiles, weightFiles] = await Promise.allSettled([requestAll(false), requestAll(true)]);
+  const found = [smallFiles, weightFiles].flatMap((result) => (result.status === "fulfilled" ? result.value : []));
+  const progress = new Progress(
+    found.reduce((sum, { announced }) => sum + announced, 0),
+    options.progress,
+  );
+  const save = async (download: FileDownload, saved?: (bytes: Uint8Array<ArrayBuffer>) => void) => {
     const { path } = download.file;
-    const size = await download.save((chunk, bytes) => store.write(options.base, path, chunk, bytes), progress);
+    const size = await download.save(async (chunk, bytes) => {
+      await store.write(options.base, path, chunk, bytes);
+      saved?.(bytes);
+    }, progress);
     record.files.push({ path, size });
+  };
+  for (const download of valueOf(smallFiles)) {
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
+    await save(download, (bytes) => chunks.push(bytes));
+    small.set(download.file.path, new Uint8Array(await new Blob(chunks).arrayBuffer()));
   }
+  check(small);
+  for (const download of valueOf(weightFiles)) await save(download);
   return record;
+}
+
+function valueOf<T>(result: PromiseSettledResult<T>): T {
+  if (result.status === "rejected") throw result.reason;
+  return result.value;
 }
 
 class Progress {
   #loaded = 0;
-  #reported = -1;
+  #reported = 0;
 
   constructor(
-    readonly total: number,
-    readonly report: (event: ProgressEvent) => void,
+    private total: number,
+    private readonly report: (event: ProgressEvent) => void,
   ) {}
 
   add(file: string, bytes: number): void {
     this.#loaded += bytes;
-    const isDue = this.#loaded - this.#reported >= PROGRESS_BYTES || this.#loaded === this.total || this.#reported < 0;
-    if (!isDue) return;
+    if (this.#loaded - this.#reported >= PROGRESS_BYTES) this.#report(file);
+  }
+
+  /** The file's size turned out to be so many bytes more than announced. */
+  end(file: string, unannounced: number): void {
+    this.total += unannounced;
+    this.#report(file);
+  }
+
+  #report(file: string): void {
     this.#reported = this.#loaded;
-    // A host that compresses on the fly does not tell the size.
     this.report({ stage: "download", file, loaded: this.#loaded, total: Math.max(this.total, this.#loaded) });
   }
 }
@@ -84,7 +122,7 @@ async function request(file: FolderFile, options: DownloadOptions): Promise<File
     options.signal.throwIfAborted();
     throw new EmbervecError(
       "network",
-      `${url} could not be reached: the host is down, or does not allow requests from this page (CORS)`,
+      `${url} could not be reached: the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)`,
       { cause },
     );
   }
@@ -119,8 +157,12 @@ function refuseHtml(file: FolderFile, url: string, response: Response): void {
 }
 
 class FileDownload {
-  /** As announced; `undefined` where the length is that of compressed bytes, or missing. */
-  readonly size: number | undefined;
+  /**
+   * The size as far as the host tells it, else 0. For a body that is compressed on its way it is
+   * another one, and a page cannot see whether it is: CORS hides that header. So it is for progress
+   * only, and the loader's checks find what is cut off.
+   */
+  readonly announced: number;
 
   constructor(
     readonly file: FolderFile,
@@ -128,12 +170,11 @@ class FileDownload {
     readonly response: Response,
     readonly signal: AbortSignal,
   ) {
-    const length = response.headers.get("content-length");
-    this.size = length === null || response.headers.has("content-encoding") ? undefined : Number(length);
+    this.announced = Number(response.headers.get("content-length") ?? 0);
   }
 
   /** A small file in one piece. */
-  async text(): Promise<Uint8Array<ArrayBuffer>> {
+  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
     try {
       return new Uint8Array(await this.response.arrayBuffer());
     } catch (cause) {
@@ -175,15 +216,13 @@ class FileDownload {
       }
     }
     if (filled > 0 || chunks === 0) await flush();
-    if (this.size !== undefined && received !== this.size) {
-      throw new EmbervecError("integrity", `${this.url} announced ${this.size} bytes, but ${received} came`);
-    }
+    progress.end(this.file.path, received - this.announced);
     return received;
   }
 
   #brokenOff(cause: unknown, received: number): unknown {
     if (this.signal.aborted) return this.signal.reason;
-    const of = this.size === undefined ? "" : ` of ${this.size}`;
+    const of = this.announced > received ? ` of ${this.announced}` : "";
     return new EmbervecError("network", `${this.url} broke off after ${received}${of} bytes (${messageOf(cause)})`, { cause });
   }
 }

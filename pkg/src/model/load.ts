@@ -7,6 +7,7 @@ import { CHUNK_BYTES, type ModelRecord, type ModelStore } from "./store.js";
 
 /** What takes the files: the wasm module's `Loader`. */
 export interface ModelSink<Model> {
+  /** Takes the files that are not weights. May be called again, to begin anew. */
   begin(files: Map<string, Uint8Array>): void;
   beginWeights(path: string, size: number): void;
   pushWeights(bytes: Uint8Array): void;
@@ -47,8 +48,9 @@ export async function loadModel<Model>(
     // What a tab that was closed in mid-download has left.
     await store.delete(base);
     try {
-      const record = await download(store, options);
-      const model = await fill(store, record, sink(), options);
+      const target = sink();
+      const record = await download(store, options, (small) => target.begin(small));
+      const model = await fill(store, record, target, options);
       options.signal.throwIfAborted();
       await store.commit(base, record);
       return { model, cached: false };

@@ -83,6 +83,7 @@ function wasmSink(): ModelSink<Embedder> {
   };
   return {
     begin: (files) => {
+      loader?.free();
       loader = new Loader(files);
     },
     beginWeights: (path, size) => begun().beginWeights(path, size),
