@@ -31,9 +31,32 @@ pub struct Tokens {
 pub(crate) struct Tokenizer {
     inner: tokenizers::Tokenizer,
     max_seq_length: usize,
-    /// Whether the tokens of a text's beginning up to a white space are the beginning of the text's
-    /// tokens. Holds for BERT's rules, which split at white space first.
-    splits_at_whitespace: bool,
+    /// `None` for rules other than BERT's: then a text is tokenized whole.
+    borders: Option<Borders>,
+}
+
+/// Before which characters a text can be cut, such that the tokens of its beginning are the
+/// beginning of its tokens: where BERT's rules split, whatever follows.
+#[derive(Debug)]
+struct Borders {
+    ideographs: bool,
+    /// All characters of tokens such as `[MASK]`, which are found before anything is split.
+    added_tokens: String,
+}
+
+impl Borders {
+    fn contains(&self, character: char) -> bool {
+        let splits = match character {
+            '\t' | '\n' | '\r' => true,
+            '\u{4e00}'..='\u{9fff}' => self.ideographs,
+            // Other control characters, though some are white space, are removed and split nothing.
+            _ => {
+                character.is_ascii_punctuation()
+                    || character.is_whitespace() && !character.is_control()
+            }
+        };
+        splits && !self.added_tokens.contains(character)
+    }
 }
 
 /// The tokens of one text, without what only [`Tokens`] needs.
@@ -53,16 +76,19 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| invalid(error.to_string()))?;
 
-        let splits_at_whitespace = matches!(
-            (inner.get_normalizer(), inner.get_pre_tokenizer()),
+        let splits_ideographs = match (inner.get_normalizer(), inner.get_pre_tokenizer()) {
+            (None, Some(PreTokenizerWrapper::BertPreTokenizer(_))) => Some(false),
             (
-                None | Some(NormalizerWrapper::BertNormalizer(_)),
-                Some(PreTokenizerWrapper::BertPreTokenizer(_))
-            )
-        ) && !inner
-            .get_added_tokens_decoder()
-            .values()
-            .any(|token| token.content.contains(char::is_whitespace));
+                Some(NormalizerWrapper::BertNormalizer(normalizer)),
+                Some(PreTokenizerWrapper::BertPreTokenizer(_)),
+            ) => Some(normalizer.handle_chinese_chars),
+            _ => None,
+        };
+        let added_tokens = inner.get_added_tokens_decoder().into_values();
+        let borders = splits_ideographs.map(|ideographs| Borders {
+            ideographs,
+            added_tokens: added_tokens.map(|token| token.content).collect(),
+        });
 
         if lowercase {
             let mut steps = vec![NormalizerWrapper::Lowercase(Lowercase)];
@@ -70,7 +96,7 @@ impl Tokenizer {
             let steps = NormalizerWrapper::Sequence(Sequence::new(steps));
             inner.with_normalizer(Some(steps)).map_err(|error| invalid(error.to_string()))?;
         }
-        Ok(Self { inner, max_seq_length: usize::MAX, splits_at_whitespace })
+        Ok(Self { inner, max_seq_length: usize::MAX, borders })
     }
 
     /// Sets the number of tokens, special ones included, that a text is cut to.
@@ -146,8 +172,10 @@ impl Tokenizer {
         let room = self.max_seq_length - self.special_token_count();
         let mut prefix_len = self.max_seq_length.saturating_mul(BYTES_PER_TOKEN);
         let mut encoding = loop {
-            let prefix =
-                if self.splits_at_whitespace { whole_words(text, prefix_len) } else { text };
+            let prefix = match &self.borders {
+                Some(borders) => whole_words(text, prefix_len, borders),
+                None => text,
+            };
             let encoding = encode(prefix).map_err(failed)?;
             if encoding.len() > room || prefix.len() == text.len() {
                 break encoding;
@@ -164,13 +192,13 @@ impl Tokenizer {
     }
 }
 
-/// The beginning of `text` that ends before the first white space at or behind `len` bytes.
-fn whole_words(text: &str, len: usize) -> &str {
+/// The beginning of `text` that ends before the first border at or behind `len` bytes.
+fn whole_words<'a>(text: &'a str, len: usize, borders: &Borders) -> &'a str {
     if len >= text.len() {
         return text;
     }
     let len = text.ceil_char_boundary(len);
-    text[len..].find(char::is_whitespace).map_or(text, |space| &text[..len + space])
+    text[len..].find(|c| borders.contains(c)).map_or(text, |border| &text[..len + border])
 }
 
 /// Byte offsets as UTF-16 offsets.
@@ -205,11 +233,20 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_ends_before_a_white_space() {
-        assert_eq!(whole_words("one two three", 2), "one");
-        assert_eq!(whole_words("one two three", 4), "one two");
-        assert_eq!(whole_words("one two three", 3), "one");
-        assert_eq!(whole_words("one", 2), "one");
-        assert_eq!(whole_words("ééé é", 1), "ééé");
+    fn a_prefix_ends_before_a_border() {
+        let borders = Borders { ideographs: true, added_tokens: "[MASK]".into() };
+        let prefix = |text, len| whole_words(text, len, &borders);
+        assert_eq!(prefix("one two three", 2), "one");
+        assert_eq!(prefix("one two three", 4), "one two");
+        assert_eq!(prefix("one two three", 3), "one");
+        assert_eq!(prefix("one", 2), "one");
+        assert_eq!(prefix("ééé é", 1), "ééé");
+        assert_eq!(prefix("one,two", 1), "one");
+        assert_eq!(prefix("one漢字", 1), "one");
+        assert_eq!(prefix("one[MASK]two three", 1), "one[MASK]two");
+        // A form feed is removed: its neighbours are one word.
+        assert_eq!(prefix("one\u{c}two three", 1), "one\u{c}two");
+        let borders = Borders { ideographs: false, added_tokens: String::new() };
+        assert_eq!(whole_words("one漢字 x", 1, &borders), "one漢字");
     }
 }
