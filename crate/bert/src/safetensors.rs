@@ -55,12 +55,12 @@ impl Header {
             let info = TensorInfo::deserialize(value)
                 .map_err(|error| problem(format!("its header entry is invalid: {error}")))?;
             let (begin, end) = info.data_offsets;
+            // In 64 bits: in wasm a tensor that fits may have more bits than `usize` counts.
             let byte_len = info
                 .shape
                 .iter()
-                .try_fold(1usize, |product, &size| product.checked_mul(size))
-                .and_then(|count| count.checked_mul(info.dtype.bitsize()))
-                .map(|bits| bits / 8)
+                .try_fold(info.dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size as u64))
+                .and_then(|bits| usize::try_from(bits / 8).ok())
                 .ok_or_else(|| {
                     problem(format!("shape {:?} is too large for this machine", info.shape))
                 })?;
