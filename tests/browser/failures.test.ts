@@ -140,8 +140,8 @@ describe("the weights", () => {
   damaged(
     "a tensor of 3 GB",
     withEntry("pooler.dense.weight", { shape: [750_000_000], data_offsets: [99_712, 3_000_099_712] }),
-    "describes 3000",
-    "the file has 107738",
+    "describes 3000103650 bytes",
+    "the file has 107746",
   );
   damaged("a shape whose size overflows", withEntry(BIAS, { shape: [2 ** 31, 2 ** 31, 2 ** 31] }), BIAS, "too large");
   damaged("a header of 10 GB", withHeaderLength(10_000_000_000), "10000000000", "the file has 107738");
