@@ -47,6 +47,9 @@ type VectorOf<Options extends EncodeOptions> =
       ? VectorOfPrecision[Chosen<Options, "precision", "float32"> & Precision]
       : never);
 
+/** `Options` alone would leave the parameter of a `progress` that is written in the call without a type. */
+type WithProgress<Options> = Options & Pick<EncodeOptions, "progress">;
+
 /** A loaded model. See {@link Embedder.load}. */
 export class Embedder {
   #disposed: EmbervecError | undefined;
@@ -96,30 +99,30 @@ export class Embedder {
    *
    * @throws {EmbervecError} `invalid_input` names the text or option that is wrong
    */
-  async encode<const Options extends EncodeOptions = {}>(text: string, options?: Options): Promise<VectorOf<Options>>;
+  async encode<const Options extends EncodeOptions = {}>(text: string, options?: WithProgress<Options>): Promise<VectorOf<Options>>;
   async encode<const Options extends EncodeOptions = {}>(
     texts: readonly string[],
-    options?: Options,
+    options?: WithProgress<Options>,
   ): Promise<VectorOf<Options>[]>;
   async encode(texts: string | readonly string[], options: EncodeOptions = {}): Promise<unknown> {
     return this.#encode(texts, options);
   }
 
   /** As {@link encode}, with the model's own prompt for search queries. */
-  async encodeQuery<const Options extends EncodeOptions = {}>(text: string, options?: Options): Promise<VectorOf<Options>>;
+  async encodeQuery<const Options extends EncodeOptions = {}>(text: string, options?: WithProgress<Options>): Promise<VectorOf<Options>>;
   async encodeQuery<const Options extends EncodeOptions = {}>(
     texts: readonly string[],
-    options?: Options,
+    options?: WithProgress<Options>,
   ): Promise<VectorOf<Options>[]>;
   async encodeQuery(texts: string | readonly string[], options: EncodeOptions = {}): Promise<unknown> {
     return this.#encode(texts, options, "query");
   }
 
   /** As {@link encode}, with the model's own prompt for the documents that are searched. */
-  async encodeDocument<const Options extends EncodeOptions = {}>(text: string, options?: Options): Promise<VectorOf<Options>>;
+  async encodeDocument<const Options extends EncodeOptions = {}>(text: string, options?: WithProgress<Options>): Promise<VectorOf<Options>>;
   async encodeDocument<const Options extends EncodeOptions = {}>(
     texts: readonly string[],
-    options?: Options,
+    options?: WithProgress<Options>,
   ): Promise<VectorOf<Options>[]>;
   async encodeDocument(texts: string | readonly string[], options: EncodeOptions = {}): Promise<unknown> {
     return this.#encode(texts, options, "document");

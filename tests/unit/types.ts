@@ -39,6 +39,8 @@ export async function encode(): Promise<void> {
   is<Vector[][]>()(await embedder.encodeDocument(texts, { output: "token" }), true);
   is<Int8Array[]>()(await embedder.encodeDocument(texts, { precision: "binary" }), true);
 
+  await embedder.encode(texts, { progress: ({ loaded, total }) => void is<number>()(loaded + total, true) });
+
   // What the types leave open stays open.
   is<AnyVector>()(await embedder.encode("text", { precision }), true);
   is<AnyVector | Vector[]>()(await embedder.encode("text", options), true);
