@@ -19,11 +19,17 @@
 //! | `embeddings.position_ids`, `embeddings.token_type_ids` | | not weights: counters that old versions saved; skipped |
 //! | `cls.predictions.*`, `cls.seq_relationship.*` | | the heads of the two training tasks; the encoder does not use them; skipped |
 //!
+//! | `….weight_scale`, `….weight_zero_point`, beside a `….weight` of U8 | `[out_features]` or `[vocab_size]` … | a quantised weight |
+//!
 //! Everything else in a file is an error: it means that the file is not what its `config.json` says.
 
 use std::collections::BTreeMap;
 
-use crate::{BertConfig, Error, Result, safetensors::Header};
+use embervec_kernels::{RowQ8, TABLE_MAX, WEIGHT_MAX, quantize_row, quantize_weights};
+use safetensors::tensor::Dtype;
+
+use crate::safetensors::{Entry, Header};
+use crate::{BertConfig, Error, Result};
 
 /// The tensors that a weight file must hold.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +42,50 @@ struct TensorSpec {
     shape: Vec<usize>,
     /// Tensors of one optional group are there all together or not at all.
     optional_group: Option<&'static str>,
+    /// `None` for what is never quantised.
+    quantization: Option<Quantization>,
+}
+
+/// How a matrix becomes 8-bit values, row by row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Quantization {
+    /// The weights of a linear layer: rotated, 7 bits.
+    Linear,
+    /// An embedding table: 8 bits.
+    Table,
+}
+
+impl Quantization {
+    /// The largest value.
+    pub fn max(self) -> u8 {
+        match self {
+            Self::Linear => WEIGHT_MAX,
+            Self::Table => TABLE_MAX,
+        }
+    }
+
+    /// Appends a row's values.
+    pub fn quantize(self, row: &[f32], values: &mut Vec<u8>) -> RowQ8 {
+        match self {
+            Self::Linear => quantize_weights(row, values),
+            Self::Table => quantize_row(row, TABLE_MAX, values),
+        }
+    }
+}
+
+/// What an entry of a file's header is for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Role {
+    /// Known and not needed.
+    Skipped,
+    /// The table's tensor `name` in a floating-point dtype.
+    Floats { name: String, quantization: Option<Quantization> },
+    /// The table's tensor `name` in 8 bits, none above `max`.
+    Values { name: String, max: u8 },
+    /// The scales of the quantised tensor `of`.
+    Scale { of: String },
+    /// Its zero points.
+    ZeroPoint { of: String },
 }
 
 impl KeyTable {
@@ -44,13 +94,19 @@ impl KeyTable {
         Self::default()
     }
 
-    /// Adds a tensor that must be there.
+    /// Adds a tensor that must be there and is never quantised.
     pub fn require(&mut self, name: impl Into<String>, shape: &[usize]) {
-        self.insert(name, shape, None);
+        self.insert(name, shape, None, None);
     }
 
-    fn insert(&mut self, name: impl Into<String>, shape: &[usize], group: Option<&'static str>) {
-        let spec = TensorSpec { shape: shape.to_vec(), optional_group: group };
+    pub(crate) fn insert(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        quantization: Option<Quantization>,
+        optional_group: Option<&'static str>,
+    ) {
+        let spec = TensorSpec { shape: shape.to_vec(), optional_group, quantization };
         self.tensors.insert(name.into(), spec);
     }
 
@@ -60,11 +116,12 @@ impl KeyTable {
         let hidden = config.hidden_size;
         let intermediate = config.intermediate_size;
 
-        table.require("embeddings.word_embeddings.weight", &[config.vocab_size, hidden]);
-        table.require(
-            "embeddings.position_embeddings.weight",
-            &[config.max_position_embeddings, hidden],
-        );
+        for (name, rows) in [
+            ("embeddings.word_embeddings.weight", config.vocab_size),
+            ("embeddings.position_embeddings.weight", config.max_position_embeddings),
+        ] {
+            table.insert(name, &[rows, hidden], Some(Quantization::Table), None);
+        }
         table.require("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden]);
         table.require_layer_norm("embeddings.LayerNorm", hidden);
         for layer in 0..config.num_hidden_layers {
@@ -78,13 +135,15 @@ impl KeyTable {
             table.require_linear(&at("output.dense"), hidden, intermediate);
             table.require_layer_norm(&at("output.LayerNorm"), hidden);
         }
-        table.insert("pooler.dense.weight", &[hidden, hidden], Some("pooler"));
-        table.insert("pooler.dense.bias", &[hidden], Some("pooler"));
+        let group = Some("pooler");
+        table.insert("pooler.dense.weight", &[hidden, hidden], Some(Quantization::Linear), group);
+        table.insert("pooler.dense.bias", &[hidden], None, group);
         table
     }
 
     fn require_linear(&mut self, name: &str, out_features: usize, in_features: usize) {
-        self.require(format!("{name}.weight"), &[out_features, in_features]);
+        let weight = format!("{name}.weight");
+        self.insert(weight, &[out_features, in_features], Some(Quantization::Linear), None);
         self.require(format!("{name}.bias"), &[out_features]);
     }
 
@@ -93,58 +152,98 @@ impl KeyTable {
         self.require(format!("{name}.bias"), &[size]);
     }
 
-    /// Compares a file's header with the table and gives, for each entry of the header, the
-    /// tensor's name in the table, or `None` where it is to be skipped.
+    /// Compares a file's header with the table and gives the role of each of its entries.
     ///
     /// # Errors
     ///
     /// [`Error::Tensor`] names the first tensor that is surplus, doubled, of the wrong shape or
-    /// missing.
-    pub(crate) fn resolve(&self, file: &str, header: &Header) -> Result<Vec<Option<String>>> {
-        let problem = |tensor: &str, problem: String| {
-            Err(Error::Tensor { file: file.into(), tensor: tensor.into(), problem })
+    /// dtype, or missing.
+    pub(crate) fn resolve(&self, file: &str, header: &Header) -> Result<Vec<Role>> {
+        let problem = |tensor: &str, problem: String| Error::Tensor {
+            file: file.into(),
+            tensor: tensor.into(),
+            problem,
         };
         let mut found: BTreeMap<String, &str> = BTreeMap::new();
-        let mut names = Vec::with_capacity(header.entries.len());
+        let mut roles = Vec::with_capacity(header.entries.len());
         for entry in &header.entries {
             let Some(name) = canonical_name(&entry.name) else {
-                names.push(None);
+                roles.push(Role::Skipped);
                 continue;
             };
-            let Some(spec) = self.tensors.get(&name) else {
-                return problem(
+            let role = self.role(&name, entry).map_err(|what| problem(&entry.name, what))?;
+            roles.push(role);
+            if let Some(other) = found.insert(name, &entry.name) {
+                return Err(problem(
                     &entry.name,
-                    "is in the file, but not in the model that config.json describes".into(),
-                );
-            };
-            if entry.shape != spec.shape {
-                return problem(
-                    &entry.name,
-                    format!(
-                        "has shape {:?}, but config.json asks for {:?}",
-                        entry.shape, spec.shape
-                    ),
-                );
+                    format!("stands for the same weights as \"{other}\""),
+                ));
             }
-            if let Some(other) = found.insert(name.clone(), &entry.name) {
-                return problem(&entry.name, format!("stands for the same weights as \"{other}\""));
-            }
-            names.push(Some(name));
         }
         for (name, spec) in &self.tensors {
-            if found.contains_key(name) {
-                continue;
-            }
             let group_is_absent = spec.optional_group.is_some_and(|group| {
                 !self.tensors.iter().any(|(other, spec)| {
                     spec.optional_group == Some(group) && found.contains_key(other)
                 })
             });
-            if !group_is_absent {
-                return problem(name, "is missing from the file".into());
+            if !found.contains_key(name) && !group_is_absent {
+                return Err(problem(name, "is missing from the file".into()));
             }
         }
-        Ok(names)
+        for role in &roles {
+            match role {
+                Role::Values { name, .. } => {
+                    for part in [format!("{name}_scale"), format!("{name}_zero_point")] {
+                        if !found.contains_key(&part) {
+                            let what = format!("is missing, but \"{name}\" is in 8 bits");
+                            return Err(problem(&part, what));
+                        }
+                    }
+                }
+                Role::Floats { name, .. } if found.contains_key(&format!("{name}_scale")) => {
+                    return Err(problem(name, "has a scale, but is not in 8 bits".into()));
+                }
+                _ => {}
+            }
+        }
+        Ok(roles)
+    }
+
+    fn role(&self, name: &str, entry: &Entry) -> std::result::Result<Role, String> {
+        let expect = |shape: &[usize], dtypes: &[Dtype]| {
+            if entry.shape != shape {
+                let found = &entry.shape;
+                return Err(format!("has shape {found:?}, but config.json asks for {shape:?}"));
+            }
+            if !dtypes.contains(&entry.dtype) {
+                let found = entry.dtype;
+                return Err(format!("dtype {found:?} is not supported; supported: {dtypes:?}"));
+            }
+            Ok(())
+        };
+        let floats = [Dtype::F32, Dtype::F16, Dtype::BF16];
+        if let Some(TensorSpec { shape, quantization, .. }) = self.tensors.get(name) {
+            if let (Some(quantization), Dtype::U8) = (*quantization, entry.dtype) {
+                expect(shape, &[Dtype::U8])?;
+                return Ok(Role::Values { name: name.into(), max: quantization.max() });
+            }
+            expect(shape, &floats)?;
+            return Ok(Role::Floats { name: name.into(), quantization: *quantization });
+        }
+        let quantized = |suffix: &str| {
+            let of = name.strip_suffix(suffix)?;
+            let spec = self.tensors.get(of).filter(|spec| spec.quantization.is_some())?;
+            Some((of.to_owned(), spec.shape[0]))
+        };
+        if let Some((of, rows)) = quantized("_scale") {
+            expect(&[rows], &[Dtype::F32])?;
+            return Ok(Role::Scale { of });
+        }
+        if let Some((of, rows)) = quantized("_zero_point") {
+            expect(&[rows], &[Dtype::U8])?;
+            return Ok(Role::ZeroPoint { of });
+        }
+        Err("is in the file, but not in the model that config.json describes".into())
     }
 }
 

@@ -19,6 +19,8 @@ mod error;
 pub mod keys;
 pub mod model;
 pub mod ops;
+mod q8_file;
+mod reader;
 mod safetensors;
 mod weights;
 
@@ -27,8 +29,8 @@ pub use config::{BertConfig, SUPPORTED_MODEL_TYPES};
 pub use error::Error;
 pub use keys::KeyTable;
 pub use model::BertModel;
-pub use safetensors::TensorReader;
-pub use weights::Weights;
+pub use reader::TensorReader;
+pub use weights::{WeightDtype, Weights};
 
 /// The result of everything here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

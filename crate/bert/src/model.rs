@@ -3,36 +3,57 @@
 //! Dropout is left out everywhere: it does nothing outside training.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::ops::{self, Activation};
+use crate::ops::{self, Activation, LinearWeight, Table};
+use crate::weights::{Values, disagree};
 use crate::{BertConfig, Error, PackedBatch, Result, Weights};
 
-/// `torch.nn.Linear`: a weight of `[out_features, in_features]` and a bias of `[out_features]`.
+/// `torch.nn.Linear`.
 #[derive(Module, Debug)]
 pub struct Linear {
-    weight: Param<Tensor<2>>,
-    bias: Option<Param<Tensor<1>>>,
+    weight: LinearWeight,
 }
 
 impl Linear {
     /// Takes `{name}.weight`, and `{name}.bias` where there is one.
     pub fn load(weights: &mut Weights, name: &str, device: &Device) -> Result<Self> {
-        let bias = format!("{name}.bias");
-        Ok(Self {
-            weight: weights.take(&format!("{name}.weight"), device)?,
-            bias: match weights.contains(&bias) {
-                true => Some(weights.take(&bias, device)?),
-                false => None,
-            },
-        })
+        Self::load_stacked(weights, &[(name, 1.0)], device)
+    }
+
+    /// Takes several layers with the same input as one: their outputs side by side, each multiplied
+    /// by a factor.
+    fn load_stacked(weights: &mut Weights, parts: &[(&str, f32)], device: &Device) -> Result<Self> {
+        let mut stacked: Option<Values> = None;
+        let mut stacked_bias = Vec::new();
+        let mut columns = 0;
+        for &(name, factor) in parts {
+            let ([out_features, in_features], mut weight) =
+                weights.take(&format!("{name}.weight"))?;
+            columns = in_features;
+            weight.scale(factor);
+            let bias = format!("{name}.bias");
+            match weights.contains(&bias) {
+                true => {
+                    let ([_], bias) = weights.take_f32(&bias)?;
+                    stacked_bias.extend(bias.iter().map(|x| x * factor));
+                }
+                false => stacked_bias.resize(stacked_bias.len() + out_features, 0.0),
+            }
+            match &mut stacked {
+                None => stacked = Some(weight),
+                Some(stacked) => stacked.append(weight).map_err(|how| disagree(name, how))?,
+            }
+        }
+        let stacked = stacked.ok_or_else(|| disagree("linear", "has no parts"))?;
+        Ok(Self { weight: LinearWeight::new(stacked, &stacked_bias, columns, device) })
     }
 
     /// # Shapes
     ///
     /// `[rows, in_features]` to `[rows, out_features]`
     pub fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
-        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val), activation)
+        ops::linear(x, &self.weight, activation)
     }
 }
 
@@ -47,8 +68,8 @@ pub struct LayerNorm {
 impl LayerNorm {
     fn load(weights: &mut Weights, name: &str, epsilon: f64, device: &Device) -> Result<Self> {
         Ok(Self {
-            weight: weights.take(&format!("{name}.weight"), device)?,
-            bias: weights.take(&format!("{name}.bias"), device)?,
+            weight: vector(weights, &format!("{name}.weight"), device)?,
+            bias: vector(weights, &format!("{name}.bias"), device)?,
             epsilon,
         })
     }
@@ -63,19 +84,26 @@ impl LayerNorm {
 /// [`BertEmbeddings`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L53)
 #[derive(Module, Debug)]
 pub struct BertEmbeddings {
-    word_embeddings: Param<Tensor<2>>,
-    position_embeddings: Param<Tensor<2>>,
+    word_embeddings: Table,
+    position_embeddings: Table,
     token_type_embeddings: Param<Tensor<2>>,
     layer_norm: LayerNorm,
 }
 
 impl BertEmbeddings {
     fn load(weights: &mut Weights, config: &BertConfig, device: &Device) -> Result<Self> {
+        let mut table = |name: &str| {
+            let (shape, values) = weights.take(name)?;
+            Ok::<_, Error>(Table::new(shape, values, device))
+        };
+        let word_embeddings = table("embeddings.word_embeddings.weight")?;
+        let position_embeddings = table("embeddings.position_embeddings.weight")?;
+        let (shape, values) = weights.take_f32::<2>("embeddings.token_type_embeddings.weight")?;
+        let token_types = Tensor::from_data(TensorData::new(values, shape), device);
         Ok(Self {
-            word_embeddings: weights.take("embeddings.word_embeddings.weight", device)?,
-            position_embeddings: weights.take("embeddings.position_embeddings.weight", device)?,
-            token_type_embeddings: weights
-                .take("embeddings.token_type_embeddings.weight", device)?,
+            word_embeddings,
+            position_embeddings,
+            token_type_embeddings: Param::from_tensor(token_types),
             layer_norm: LayerNorm::load(
                 weights,
                 "embeddings.LayerNorm",
@@ -86,16 +114,12 @@ impl BertEmbeddings {
     }
 
     fn forward(&self, batch: &PackedBatch) -> Tensor<2> {
-        let rows = |table: &Param<Tensor<2>>, ids: &[u32]| {
-            let table = table.val();
-            let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-            let count = ids.len();
-            let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &table.device());
-            table.select(0, ids)
-        };
-        let embeddings = rows(&self.word_embeddings, batch.input_ids())
-            + rows(&self.token_type_embeddings, batch.token_type_ids())
-            + rows(&self.position_embeddings, &batch.position_ids());
+        let embeddings = ops::embeddings(
+            &self.word_embeddings,
+            &self.position_embeddings,
+            self.token_type_embeddings.val(),
+            batch,
+        );
         self.layer_norm.forward(embeddings, None)
     }
 }
@@ -105,9 +129,8 @@ impl BertEmbeddings {
 /// [`BertSelfAttention`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L139)
 #[derive(Module, Debug)]
 pub struct BertSelfAttention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    /// `query`, `key` and `value` as one layer, with `1 / √head_size` in the first.
+    qkv: Linear,
     num_attention_heads: usize,
 }
 
@@ -118,22 +141,21 @@ impl BertSelfAttention {
         config: &BertConfig,
         device: &Device,
     ) -> Result<Self> {
+        let head_size = config.hidden_size / config.num_attention_heads;
+        let parts = [
+            (&*format!("{name}.query"), 1.0 / (head_size as f32).sqrt()),
+            (&*format!("{name}.key"), 1.0),
+            (&*format!("{name}.value"), 1.0),
+        ];
         Ok(Self {
-            query: Linear::load(weights, &format!("{name}.query"), device)?,
-            key: Linear::load(weights, &format!("{name}.key"), device)?,
-            value: Linear::load(weights, &format!("{name}.value"), device)?,
+            qkv: Linear::load_stacked(weights, &parts, device)?,
             num_attention_heads: config.num_attention_heads,
         })
     }
 
     fn forward(&self, hidden_states: Tensor<2>, batch: &PackedBatch) -> Tensor<2> {
-        ops::packed_attention(
-            self.query.forward(hidden_states.clone(), Activation::Identity),
-            self.key.forward(hidden_states.clone(), Activation::Identity),
-            self.value.forward(hidden_states, Activation::Identity),
-            batch.ranges(),
-            self.num_attention_heads,
-        )
+        let qkv = self.qkv.forward(hidden_states, Activation::Identity);
+        ops::packed_attention(qkv, batch, self.num_attention_heads)
     }
 }
 
@@ -320,11 +342,7 @@ impl BertModel {
     }
 }
 
-/// A tensor's values, row by row.
-///
-/// # Errors
-///
-/// [`Error::Device`] when the device does not deliver.
-pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    tensor.try_into_vec_as::<f32>().map_err(|error| Error::Device(error.to_string()))
+fn vector(weights: &mut Weights, name: &str, device: &Device) -> Result<Param<Tensor<1>>> {
+    let ([_], values) = weights.take_f32(name)?;
+    Ok(ops::floats(values, device))
 }

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use burn::tensor::Device;
+use embervec_bert::WeightDtype;
 
 use crate::{Embedder, Error, FolderPlan, Loader, Result};
 
@@ -17,7 +18,7 @@ const PIECE_BYTES: usize = 1 << 20;
 /// # Errors
 ///
 /// When a file is missing, cannot be read, or is not what it should be.
-pub fn open_folder(folder: &Path, device: &Device) -> Result<Embedder> {
+pub fn open_folder(folder: &Path, dtype: WeightDtype, device: &Device) -> Result<Embedder> {
     let plan = FolderPlan::new(read_if_there(folder, "modules.json")?.as_deref())?;
     let mut small = BTreeMap::new();
     let mut weights = Vec::new();
@@ -29,7 +30,7 @@ pub fn open_folder(folder: &Path, device: &Device) -> Result<Embedder> {
         }
     }
 
-    let mut loader = Loader::new(&plan, small, device)?;
+    let mut loader = Loader::new(&plan, small, dtype, device)?;
     for path in weights {
         push_file(&mut loader, folder, &path)?;
     }
@@ -50,6 +51,8 @@ fn push_file(loader: &mut Loader, folder: &Path, path: &str) -> Result<()> {
             return loader.end_weights();
         }
         loader.push_weights(&piece[..count])?;
+        // The file on the disk stays as it is.
+        drop(loader.take_converted());
     }
 }
 

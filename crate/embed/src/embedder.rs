@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use embervec_bert::model::to_vec;
+use embervec_bert::ops::to_vec;
 use embervec_bert::{BertModel, PackedBatch};
 
 use crate::modules::{Dense, Pooling, PoolingMode, normalize};

@@ -20,6 +20,8 @@ mod tokenizer;
 
 #[cfg(not(target_family = "wasm"))]
 pub use disk::open_folder;
+pub use embervec_bert::WeightDtype;
+
 pub use embedder::{Embedder, EncodeOptions, Encoded, Output, Prompt};
 pub use error::Error;
 pub use folder::{FolderFile, FolderPlan};

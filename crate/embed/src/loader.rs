@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use embervec_bert::{BertConfig, BertModel, KeyTable, TensorReader};
+use embervec_bert::{BertConfig, BertModel, KeyTable, TensorReader, WeightDtype};
 
 use crate::embedder::{Embedder, Prompts, Stage};
 use crate::folder::{
@@ -23,6 +23,7 @@ use crate::{Error, FolderPlan, Result};
 #[derive(Debug)]
 pub struct Loader {
     device: Device,
+    dtype: WeightDtype,
     config: BertConfig,
     tokenizer: Tokenizer,
     prompts: Prompts,
@@ -51,6 +52,7 @@ impl Loader {
     pub fn new(
         plan: &FolderPlan,
         files: BTreeMap<String, Vec<u8>>,
+        dtype: WeightDtype,
         device: &Device,
     ) -> Result<Self> {
         let files = SmallFiles(files);
@@ -89,6 +91,7 @@ impl Loader {
         let stages = pending_stages(plan, &files, config.hidden_size)?;
         Ok(Self {
             device: device.clone(),
+            dtype,
             config,
             tokenizer,
             prompts: Prompts::new(
@@ -112,20 +115,20 @@ impl Loader {
         if let Some((other, _)) = &self.reader {
             return Err(Error::InvalidInput(format!("{path} begins before {other} has ended")));
         }
-        let table = if path == self.transformer_weights {
-            KeyTable::bert(&self.config)
+        let (table, dtype) = if path == self.transformer_weights {
+            (KeyTable::bert(&self.config), self.dtype)
         } else {
             let dense = self.stages.iter().find_map(|stage| match stage {
                 PendingStage::Dense { weights, config, .. } if weights == path => Some(config),
                 _ => None,
             });
-            dense
-                .ok_or_else(|| {
-                    Error::InvalidInput(format!("{path} is not a weight file of this model"))
-                })?
-                .key_table()
+            let dense = dense.ok_or_else(|| {
+                Error::InvalidInput(format!("{path} is not a weight file of this model"))
+            })?;
+            // A sentence has one vector: there is no time to win, and little room.
+            (dense.key_table(), WeightDtype::Fp32)
         };
-        self.reader = Some((path.into(), TensorReader::new(path, len, table)));
+        self.reader = Some((path.into(), TensorReader::new(path, len, table, dtype)));
         Ok(())
     }
 
@@ -137,6 +140,12 @@ impl Loader {
     pub fn push_weights(&mut self, bytes: &[u8]) -> Result<()> {
         let (_, reader) = self.reader.as_mut().ok_or_else(no_file)?;
         Ok(reader.push(bytes)?)
+    }
+
+    /// What is new of the file to keep in place of the weight file under way; see
+    /// [`TensorReader::take_converted`].
+    pub fn take_converted(&mut self) -> Vec<u8> {
+        self.reader.as_mut().map(|(_, reader)| reader.take_converted()).unwrap_or_default()
     }
 
     /// Ends the weight file and builds its part of the model.

@@ -1,8 +1,8 @@
 //! The modules that sentence-transformers puts after the transformer.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use embervec_bert::model::{Linear, to_vec};
-use embervec_bert::ops::Activation;
+use embervec_bert::model::Linear;
+use embervec_bert::ops::{Activation, to_vec};
 use embervec_bert::{KeyTable, Weights};
 use serde::Deserialize;
 

@@ -3,8 +3,8 @@
 mod support;
 
 use embervec_bert::PackedBatch;
-use embervec_bert::model::to_vec;
-use embervec_embed::{EncodeOptions, Output, Prompt};
+use embervec_bert::ops::to_vec;
+use embervec_embed::{EncodeOptions, Output, Prompt, WeightDtype};
 use support::{Case, max_difference};
 
 /// fp32 in another order of summation: measured differences are below 1e-6 for unit vectors.
@@ -24,7 +24,7 @@ fn options(case: &Case) -> EncodeOptions {
 
 #[test]
 fn mini_lm_gives_sentence_transformers_vectors() {
-    let (embedder, expected) = support::mini_lm();
+    let (embedder, expected) = support::mini_lm(WeightDtype::Fp32);
     assert!(expected.cases.len() >= 60);
     assert_eq!(embedder.dimension(), expected.dimension);
     assert_eq!(embedder.max_seq_length(), expected.max_seq_length);
@@ -83,17 +83,41 @@ fn the_pooler_gives_transformers_pooler_output() {
 }
 
 #[test]
-fn a_vector_does_not_depend_on_its_neighbours() {
-    let (embedder, expected) = support::mini_lm();
-    let cases = &expected.cases;
-    // 37 and 64 have no common factor: a fixed shuffle.
-    let shuffled: Vec<&Case> =
-        (0..64).map(|i| &cases[(i * 37 + 11) % 64.min(cases.len())]).collect();
-    let texts: Vec<&str> = shuffled.iter().map(|case| case.text.as_str()).collect();
-    let together = embedder.encode(&texts, &EncodeOptions::default()).expect("encodes");
-    for (case, vector) in shuffled.iter().zip(together.vectors.chunks_exact(together.dimension)) {
-        let alone = embedder.encode(&[&case.text], &EncodeOptions::default()).expect("encodes");
-        let difference = max_difference(vector, &alone.vectors);
-        assert!(difference < 1e-6, "{}: {difference:e}", case.name);
+fn in_8_bits_the_vectors_point_the_same_way() {
+    let (embedder, expected) = support::mini_lm(WeightDtype::Q8);
+    let cosines: Vec<f32> = expected
+        .cases
+        .iter()
+        .map(|case| {
+            let encoded = embedder.encode(&[&case.text], &options(case)).expect("encodes");
+            encoded.vectors.iter().zip(case.embedding()).map(|(a, b)| a * b).sum()
+        })
+        .collect();
+    let mean = cosines.iter().sum::<f32>() / cosines.len() as f32;
+    let (worst, case) = cosines
+        .iter()
+        .zip(&expected.cases)
+        .min_by(|(a, _), (b, _)| a.total_cmp(b))
+        .expect("there are cases");
+    println!("mean {mean}, worst {worst} ({})", case.name);
+    assert!(mean >= 0.998, "mean {mean}");
+    assert!(*worst >= 0.995, "{}: {worst}", case.name);
+}
+
+#[test]
+fn a_text_has_the_same_bits_alone_and_in_any_batch() {
+    for dtype in [WeightDtype::Fp32, WeightDtype::Q8] {
+        let (embedder, expected) = support::mini_lm(dtype);
+        let cases = &expected.cases;
+        // 37 and 64 have no common factor: a fixed shuffle.
+        let shuffled: Vec<&Case> =
+            (0..64).map(|i| &cases[(i * 37 + 11) % 64.min(cases.len())]).collect();
+        let texts: Vec<&str> = shuffled.iter().map(|case| case.text.as_str()).collect();
+        let together = embedder.encode(&texts, &EncodeOptions::default()).expect("encodes");
+        let vectors = together.vectors.chunks_exact(together.dimension);
+        for (case, vector) in shuffled.iter().zip(vectors) {
+            let alone = embedder.encode(&[&case.text], &EncodeOptions::default()).expect("encodes");
+            assert_eq!(vector, alone.vectors, "{dtype:?}, {}", case.name);
+        }
     }
 }

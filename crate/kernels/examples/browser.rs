@@ -61,8 +61,7 @@ extern "C" fn time_linear(q8: bool, m: usize, n: usize, k: usize, rounds: usize)
     let mut out = vec![0.0; m * n];
     let panels = pack_f32(&weight, &bias, k);
     let mut values = Vec::new();
-    let rows: Vec<_> =
-        weight.chunks(k).map(|row| quantize_row(row, WEIGHT_MAX, &mut values)).collect();
+    let rows: Vec<_> = weight.chunks(k).map(|row| quantize_weights(row, &mut values)).collect();
     let packed = pack_q8(&values, &rows, &bias, k);
     fastest(rounds, || match q8 {
         true => {

@@ -33,7 +33,7 @@ pub struct PackedQ8 {
 ///
 /// # Shapes
 ///
-/// - `weight`: `[out_features, in_features]`, from [`crate::quantize_row`] with [`WEIGHT_MAX`]
+/// - `weight`: `[out_features, in_features]`, from [`crate::quantize_weights`]
 /// - `rows`, `bias`: `[out_features]`
 ///
 /// # Panics
@@ -67,7 +67,8 @@ pub fn pack_q8(weight: &[u8], rows: &[RowQ8], bias: &[f32], in_features: usize) 
     PackedQ8 { panels, params: params.into_flattened().into_flattened() }
 }
 
-/// `out = activation(x · weightᵀ + bias)`, with each row of `x` quantised to 8 bits on its own.
+/// `out = activation(x · weightᵀ + bias)`, with each row of `x` rotated and quantised to 8 bits on
+/// its own.
 ///
 /// With `x ≈ s (q − z)` and `w ≈ t (u − y)` over `K` input features,
 /// `Σ x w ≈ s t (Σ q u − z (Σ u − K y) − y Σ q)`: the bracket is exact in integers.
@@ -99,6 +100,7 @@ pub fn linear_q8(
     assert_eq!(x.len() / in_features * out_features, out.len(), "x and out");
     let stride = steps * GROUP;
     let block_rows = ROWS_PER_BLOCK.min(x.len() / in_features);
+    let mut rotated = vec![0.0; in_features];
     let mut q = vec![0; block_rows * stride];
     let mut q_rows = vec![ActivationRow::default(); block_rows];
     let blocks =
@@ -108,7 +110,8 @@ pub fn linear_q8(
         for ((x, q), row) in
             x.chunks_exact(in_features).zip(q.chunks_exact_mut(stride)).zip(&mut q_rows)
         {
-            *row = quantize_activations(x, q);
+            rotated.copy_from_slice(x);
+            *row = quantize_activations(&mut rotated, q);
         }
         for (p, (panel, params)) in panels.chunks_exact(steps).zip(params).enumerate() {
             let columns = p * NR..out_features.min((p + 1) * NR);

@@ -2,6 +2,7 @@
 //!
 //! Every range includes 0, so 0 is exact.
 
+use crate::rotate::{block, rotate};
 use crate::simd::{F32x4, I32x4, LANES};
 use crate::tile::q8::Activation8;
 
@@ -41,6 +42,23 @@ pub fn quantize_row(row: &[f32], max: u8, values: &mut Vec<u8>) -> RowQ8 {
     RowQ8 { scale, zero_point: zero_point as u8 }
 }
 
+/// Appends a row of the weights of a linear layer as [`crate::pack_q8`] takes it: rotated, then as
+/// values of 0 to [`WEIGHT_MAX`].
+pub fn quantize_weights(row: &[f32], values: &mut Vec<u8>) -> RowQ8 {
+    let mut rotated = row.to_vec();
+    rotate(&mut rotated);
+    // Activations are rotated, too; together that is the product times the block, a power of two.
+    let factor = 1.0 / block(row.len()) as f32;
+    rotated.iter_mut().for_each(|x| *x *= factor);
+    quantize_row(&rotated, WEIGHT_MAX, values)
+}
+
+/// The weights that such a row stands for.
+pub fn dequantize_weights(values: &[u8], row: RowQ8, out: &mut [f32]) {
+    dequantize_row(values, row, out);
+    rotate(out);
+}
+
 /// The values that a row stands for.
 ///
 /// # Panics
@@ -63,10 +81,12 @@ pub(crate) struct ActivationRow {
     pub sum: i32,
 }
 
-/// Quantises a row of activations to [`ACTIVATION_MIN`]..=[`ACTIVATION_MAX`]; `q` may be longer,
-/// and its rest is zeroed. A row that is not finite gets the scale NaN, which all its products
-/// then show.
-pub(crate) fn quantize_activations(row: &[f32], q: &mut [Activation8]) -> ActivationRow {
+/// Rotates a row of activations and quantises it to [`ACTIVATION_MIN`]..=[`ACTIVATION_MAX`]; `q` may
+/// be longer, and its rest is zeroed. A row that is not finite gets the scale NaN, which all its
+/// products then show.
+#[inline(never)]
+pub(crate) fn quantize_activations(row: &mut [f32], q: &mut [Activation8]) -> ActivationRow {
+    rotate(row);
     let (vectors, rest) = row.as_chunks::<LANES>();
     let zero = F32x4::splat(0.0);
     let (mut smallest, mut largest, mut finite) = (zero, zero, zero);

@@ -1,5 +1,6 @@
 //! Which variant of a kernel runs: measured, because an engine does not say what it compiles to.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::quantize::WEIGHT_MAX;
@@ -34,6 +35,23 @@ pub struct Selection {
     pub f32_tile: F32Tile,
     /// For [`crate::linear_q8`].
     pub q8_tile: Q8Tile,
+}
+
+/// As in the kernels' names: `f32 4x8, q8 dot 4x16`.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let f32_tile = match self.f32_tile {
+            F32Tile::N8 => "4x8",
+            F32Tile::N16 => "4x16",
+        };
+        let q8_tile = match self.q8_tile {
+            Q8Tile::DotN8 => "dot 4x8",
+            Q8Tile::DotN16 => "dot 4x16",
+            Q8Tile::PairsN8 => "pairs 4x8",
+            Q8Tile::PairsN16 => "pairs 4x16",
+        };
+        write!(f, "f32 {f32_tile}, q8 {q8_tile}")
+    }
 }
 
 const F32_TILES: &[F32Tile] = &[F32Tile::N8, F32Tile::N16];

@@ -8,11 +8,19 @@ use std::panic;
 
 use burn::tensor::Device;
 use embervec_embed as embed;
+use embervec_kernels::Selection;
 use js_sys::{Float32Array, Object, Reflect, Uint8Array, Uint32Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 type Result<T> = std::result::Result<T, JsValue>;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Milliseconds.
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
+}
 
 /// Makes a panic reach the caller as an error instead of as `unreachable`.
 #[wasm_bindgen(start)]
@@ -57,9 +65,16 @@ pub struct Loader(embed::Loader);
 
 #[wasm_bindgen]
 impl Loader {
-    /// `files` is a `Map` from path to `Uint8Array` with every file that exists and holds no weights.
+    /// `files` is a `Map` from path to `Uint8Array` with every file that exists and holds no weights;
+    /// `dtype` is `"fp32"` or `"q8"`.
     #[wasm_bindgen(constructor)]
-    pub fn new(files: &js_sys::Map) -> Result<Loader> {
+    pub fn new(files: &js_sys::Map, dtype: &str) -> Result<Loader> {
+        let dtype = match dtype {
+            "q8" => embed::WeightDtype::Q8,
+            _ => embed::WeightDtype::Fp32,
+        };
+        // The engine compiles them well while the weights arrive.
+        Selection::warm_up();
         let mut small = BTreeMap::new();
         files.for_each(&mut |bytes, path| {
             if let (Some(path), Some(bytes)) = (path.as_string(), bytes.dyn_ref::<Uint8Array>()) {
@@ -68,7 +83,7 @@ impl Loader {
         });
         let modules_json = small.get("modules.json").map(Vec::as_slice);
         let plan = embed::FolderPlan::new(modules_json).map_err(to_js)?;
-        embed::Loader::new(&plan, small, &Device::flex()).map(Self).map_err(to_js)
+        embed::Loader::new(&plan, small, dtype, &Device::flex()).map(Self).map_err(to_js)
     }
 
     /// Begins a weight file of `size` bytes.
@@ -83,6 +98,13 @@ impl Loader {
         self.0.push_weights(bytes).map_err(to_js)
     }
 
+    /// What is new of the file to keep in place of the one under way; empty where that is to be kept
+    /// itself.
+    #[wasm_bindgen(js_name = takeConverted)]
+    pub fn take_converted(&mut self) -> Vec<u8> {
+        self.0.take_converted()
+    }
+
     /// Ends the file.
     #[wasm_bindgen(js_name = endWeights)]
     pub fn end_weights(&mut self) -> Result<()> {
@@ -91,6 +113,7 @@ impl Loader {
 
     /// The embedder; the loader is used up.
     pub fn finish(self) -> Result<Embedder> {
+        Selection::measure(now).install();
         self.0.finish().map(Embedder).map_err(to_js)
     }
 }
@@ -106,6 +129,7 @@ struct Info<'a> {
     max_seq_length: usize,
     similarity: &'a str,
     prompts: &'a BTreeMap<String, String>,
+    kernels: String,
 }
 
 /// The options of one call; what is missing is as the model's folder says.
@@ -164,13 +188,14 @@ struct Tokens {
 
 #[wasm_bindgen]
 impl Embedder {
-    /// `{ dimension, maxSeqLength, similarity, prompts }`.
+    /// `{ dimension, maxSeqLength, similarity, prompts, kernels }`.
     pub fn info(&self) -> Result<JsValue> {
         to_value(&Info {
             dimension: self.0.dimension(),
             max_seq_length: self.0.max_seq_length(),
             similarity: self.0.similarity(),
             prompts: self.0.prompts(),
+            kernels: Selection::current().to_string(),
         })
     }
 

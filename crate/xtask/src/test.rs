@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, chromium, model, npm, sh, size};
+use crate::{build, chromium, model, npm, sh, size, wasm};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -32,6 +32,7 @@ pub fn run(args: &[String]) -> Result<()> {
     // Native tests need nothing of what is built for the browser.
     if steps != [RUST] {
         build::www()?;
+        wasm::build_kernel_tests()?;
     }
     let failed: Vec<&str> =
         steps.iter().filter(|step| !passes(step)).map(|(name, _)| *name).collect();
@@ -77,7 +78,9 @@ fn browser() -> Result<()> {
     let chrome = chromium::ensure()?;
     // One browser at a time: they are heavy, and some tests measure time and memory.
     let mut node = npm::node_ts();
-    node.args(["--test", "--test-concurrency=1"]).args(test_files("tests/browser")?);
+    // A page that waits for ever ends its own file, not the whole run.
+    node.args(["--test", "--test-concurrency=1", "--test-timeout=300000"])
+        .args(test_files("tests/browser")?);
     sh::run(node.env("CHROME", chrome))
 }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask wasm`: the crate `embervec-wasm` to `pkg/wasm/<variant>/`, in three steps: cargo, wasm-bindgen, wasm-opt.
+//! `cargo xtask wasm`: the crate `embervec-wasm` to `pkg/wasm/<variant>/`, in three steps: cargo, wasm-bindgen, wasm-opt;
+//! and the kernels' tests to `tests/.build`.
 
 use std::env;
 use std::fs;
@@ -11,8 +12,22 @@ use crate::{npm, sh, toolchain};
 
 const PACKAGE: &str = "embervec-wasm";
 
-/// The one for every browser: WebAssembly's fixed-width SIMD, no relaxed instructions.
-const VARIANT: &str = "simd128";
+/// A module with one relaxed instruction does not validate where the engine lacks them, so there are two.
+const VARIANTS: [Variant; 2] = [
+    // For every browser: WebAssembly's fixed-width SIMD.
+    Variant { name: "simd128", features: &[], opt_args: &[] },
+    Variant {
+        name: "relaxed",
+        features: &["--features", "relaxed"],
+        opt_args: &["--enable-relaxed-simd"],
+    },
+];
+
+struct Variant {
+    name: &'static str,
+    features: &'static [&'static str],
+    opt_args: &'static [&'static str],
+}
 
 /// Name of the files that wasm-bindgen writes: `embervec.js`, `embervec_bg.wasm` and their declarations.
 const OUT_NAME: &str = "embervec";
@@ -32,14 +47,20 @@ const OPT_ARGS: [&str; 11] = [
     "--enable-simd",
 ];
 
-/// Builds the module, and does nothing when neither the sources nor this recipe have changed.
+/// Builds the modules, and does nothing for one when neither its sources nor this recipe have changed.
 pub fn build() -> Result<()> {
     npm::ensure()?;
-    let compiled = compile()?;
-    let out = sh::root().join("pkg").join("wasm").join(VARIANT);
+    VARIANTS.iter().try_for_each(build_variant)
+}
+
+fn build_variant(variant: &Variant) -> Result<()> {
+    sh::step("wasm", &format!("compiling {PACKAGE}, {}", variant.name));
+    let compiled =
+        compile(PACKAGE, &[], variant)?.join(format!("{}.wasm", PACKAGE.replace('-', "_")));
+    let out = sh::root().join("pkg").join("wasm").join(variant.name);
 
     let stamp_file = out.join(".stamp");
-    let stamp = stamp(&compiled)?;
+    let stamp = stamp(&compiled, variant)?;
     if fs::read_to_string(&stamp_file).is_ok_and(|previous| previous == stamp) {
         sh::step("wasm", "up to date");
         return Ok(());
@@ -48,18 +69,32 @@ pub fn build() -> Result<()> {
         fs::remove_dir_all(&out).with_context(|| format!("cannot empty {}", out.display()))?;
     }
     bind(&compiled, &out)?;
-    optimise(&out.join(format!("{OUT_NAME}_bg.wasm")))?;
+    optimise(&out.join(format!("{OUT_NAME}_bg.wasm")), variant)?;
     fs::write(&stamp_file, stamp).with_context(|| format!("cannot write {}", stamp_file.display()))
 }
 
-fn compile() -> Result<PathBuf> {
+/// Builds the kernels' tests and timings for the browser, `tests/.build/kernels-<variant>.wasm`.
+pub fn build_kernel_tests() -> Result<()> {
+    let out = sh::root().join("tests").join(".build");
+    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    for variant in &VARIANTS {
+        sh::step("wasm", &format!("compiling the kernels' tests, {}", variant.name));
+        let release = compile("embervec-kernels", &["--example", "browser"], variant)?;
+        let module = release.join("examples").join("browser.wasm");
+        fs::copy(&module, out.join(format!("kernels-{}.wasm", variant.name)))
+            .with_context(|| format!("cannot copy {}", module.display()))?;
+    }
+    Ok(())
+}
+
+/// Gives the folder of what was compiled.
+fn compile(package: &str, args: &[&str], variant: &Variant) -> Result<PathBuf> {
     let mut cargo = toolchain::cargo_build()?;
     // A folder of its own: neither waits for nor evicts what the native builds leave.
     let target_dir = target_dir()?.join("wasm");
-    sh::step("wasm", &format!("compiling {PACKAGE}"));
-    sh::run(cargo.args(["--release", "--package", PACKAGE]).arg("--target-dir").arg(&target_dir))?;
-    let file = format!("{}.wasm", PACKAGE.replace('-', "_"));
-    Ok(target_dir.join(toolchain::TARGET).join("release").join(file))
+    cargo.args(["--release", "--package", package]).args(args).args(variant.features);
+    sh::run(cargo.arg("--target-dir").arg(&target_dir))?;
+    Ok(target_dir.join(toolchain::TARGET).join("release"))
 }
 
 /// The target folder that this program itself lies in, whatever made cargo choose it.
@@ -72,11 +107,12 @@ fn target_dir() -> Result<PathBuf> {
     Ok(dir.to_owned())
 }
 
-fn stamp(compiled: &Path) -> Result<String> {
+fn stamp(compiled: &Path, variant: &Variant) -> Result<String> {
     let module =
         fs::read(compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
     // The module names the version of wasm-bindgen itself.
-    Ok(format!("{}\nwasm-opt {}\n", sh::sha256(&module), OPT_ARGS.join(" ")))
+    let args = [&OPT_ARGS[..], variant.opt_args].concat().join(" ");
+    Ok(format!("{}\nwasm-opt {args}\n", sh::sha256(&module)))
 }
 
 fn bind(module: &Path, out: &Path) -> Result<()> {
@@ -95,7 +131,9 @@ fn bind(module: &Path, out: &Path) -> Result<()> {
         .with_context(|| format!("wasm-bindgen cannot process {}", module.display()))
 }
 
-fn optimise(module: &Path) -> Result<()> {
+fn optimise(module: &Path, variant: &Variant) -> Result<()> {
     sh::step("wasm", "optimising with wasm-opt");
-    sh::run(npm::bin("wasm-opt").args(OPT_ARGS).arg(module).arg("--output").arg(module))
+    let mut wasm_opt = npm::bin("wasm-opt");
+    wasm_opt.args(OPT_ARGS).args(variant.opt_args);
+    sh::run(wasm_opt.arg(module).arg("--output").arg(module))
 }

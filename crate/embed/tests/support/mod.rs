@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use burn::tensor::Device;
 use embervec_bert::{BertConfig, BertModel, KeyTable, TensorReader};
-use embervec_embed::{Embedder, open_folder};
+use embervec_embed::{Embedder, WeightDtype, open_folder};
 use serde::Deserialize;
 
 /// Expected vectors of one model.
@@ -84,8 +84,8 @@ pub fn tiny_models() -> Vec<String> {
 
 /// A tiny model and its expected vectors.
 pub fn tiny(name: &str) -> (Embedder, Expected) {
-    let embedder =
-        open_folder(&tiny_folder(name), &Device::flex()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let embedder = open_folder(&tiny_folder(name), WeightDtype::Fp32, &Device::flex())
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
     (embedder, serde_json::from_slice(&tiny_file(name, "expected.json")).expect("expected.json"))
 }
 
@@ -95,7 +95,8 @@ pub fn tiny_bert(name: &str) -> (BertModel, Expected) {
     let config = config.expect("config.json");
     let bytes = tiny_file(name, "model.safetensors");
     let table = KeyTable::bert(&config);
-    let mut reader = TensorReader::new("model.safetensors", bytes.len() as u64, table);
+    let mut reader =
+        TensorReader::new("model.safetensors", bytes.len() as u64, table, WeightDtype::Fp32);
     reader.push(&bytes).expect("tensors");
     let weights = reader.finish().expect("all tensors");
     let model = BertModel::load(config, weights, &Device::flex()).expect("model");
@@ -111,9 +112,9 @@ fn tiny_file(name: &str, file: &str) -> Vec<u8> {
 }
 
 /// The real model, which `cargo xtask model` fetches, and its expected vectors.
-pub fn mini_lm() -> (Embedder, Expected) {
+pub fn mini_lm(dtype: WeightDtype) -> (Embedder, Expected) {
     let folder = root().join("www/models/all-MiniLM-L6-v2");
-    let embedder = open_folder(&folder, &Device::flex())
+    let embedder = open_folder(&folder, dtype, &Device::flex())
         .unwrap_or_else(|error| panic!("{error}; `cargo xtask model` fetches it"));
     let json = std::fs::read(root().join("tests/fixtures/all-MiniLM-L6-v2.json")).expect("fixture");
     (embedder, serde_json::from_slice(&json).expect("fixture"))

@@ -1,0 +1,125 @@
+//! The operations on the CPU: Burn's tensors as slices, and [`embervec_kernels`].
+
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::TensorData;
+use embervec_kernels as kernels;
+
+use super::{Activation, BertOps, LinearKernel, Residual, TableKernel};
+use crate::PackedBatch;
+
+impl BertOps for Flex {
+    fn linear(x: FlexTensor, weight: LinearKernel<Self>, activation: Activation) -> FlexTensor {
+        let x = x.to_contiguous();
+        let x = x.storage::<f32>();
+        match weight {
+            LinearKernel::F32 { panels, shape } => {
+                tensor(x.len() / shape.in_features, shape.out_features, |out| {
+                    kernels::linear_f32(
+                        x,
+                        panels.storage(),
+                        shape.in_features,
+                        shape.out_features,
+                        activation,
+                        out,
+                    );
+                })
+            }
+            LinearKernel::Q8 { panels, params, shape } => {
+                tensor(x.len() / shape.in_features, shape.out_features, |out| {
+                    kernels::linear_q8(
+                        x,
+                        panels.storage(),
+                        params.storage(),
+                        shape.in_features,
+                        shape.out_features,
+                        activation,
+                        out,
+                    );
+                })
+            }
+        }
+    }
+
+    fn layer_norm(
+        x: FlexTensor,
+        residual: Residual<Self>,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        epsilon: f64,
+    ) -> FlexTensor {
+        let x = x.to_contiguous();
+        let x = x.storage::<f32>();
+        let residual = match residual {
+            Residual::None => None,
+            Residual::Some(residual) => Some(residual.to_contiguous()),
+        };
+        let weight = weight.storage::<f32>();
+        tensor(x.len() / weight.len(), weight.len(), |out| {
+            kernels::layer_norm(
+                x,
+                residual.as_ref().map(|residual| residual.storage()),
+                weight,
+                bias.storage(),
+                epsilon as f32,
+                out,
+            );
+        })
+    }
+
+    fn packed_attention(qkv: FlexTensor, batch: PackedBatch, num_heads: usize) -> FlexTensor {
+        let qkv = qkv.to_contiguous();
+        let qkv = qkv.storage::<f32>();
+        let hidden_size = qkv.len() / batch.token_count() / 3;
+        tensor(batch.token_count(), hidden_size, |out| {
+            kernels::attention(qkv, batch.ranges(), num_heads, hidden_size / num_heads, out);
+        })
+    }
+
+    fn embeddings(
+        words: TableKernel<Self>,
+        positions: TableKernel<Self>,
+        token_types: FlexTensor,
+        batch: PackedBatch,
+    ) -> FlexTensor {
+        let [_, size] = token_types.layout().shape().dims();
+        let token_types = token_types.storage::<f32>();
+        let ids = batch.input_ids().iter().zip(batch.position_ids()).zip(batch.token_type_ids());
+        let mut row = vec![0.0; size];
+        tensor(batch.token_count(), size, |out| {
+            for (out, ((&word, position), &token_type)) in out.chunks_exact_mut(size).zip(ids) {
+                read_row(&words, word, out);
+                read_row(&positions, position, &mut row);
+                add(out, &row);
+                add(out, &token_types[token_type as usize * size..][..size]);
+            }
+        })
+    }
+}
+
+fn read_row(table: &TableKernel<Flex>, id: u32, out: &mut [f32]) {
+    let (id, size) = (id as usize, out.len());
+    match table {
+        TableKernel::F32(values) => {
+            out.copy_from_slice(&values.storage::<f32>()[id * size..][..size]);
+        }
+        TableKernel::Q8 { values, rows } => {
+            let [scale, zero_point] = rows.storage::<f32>().as_chunks().0[id];
+            let row = kernels::RowQ8 { scale, zero_point: zero_point as u8 };
+            kernels::dequantize_row(&values.storage::<u8>()[id * size..][..size], row, out);
+        }
+    }
+}
+
+fn add(out: &mut [f32], row: &[f32]) {
+    for (out, x) in out.iter_mut().zip(row) {
+        *out += x;
+    }
+}
+
+/// A tensor of `[rows, columns]` that `fill` writes.
+fn tensor(rows: usize, columns: usize, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let mut values = vec![0.0; rows * columns];
+    fill(&mut values);
+    FlexTensor::from_data(TensorData::new(values, [rows, columns]))
+}

@@ -1,0 +1,632 @@
+//! Reading a safetensors file while it arrives, piece by piece.
+
+use std::collections::BTreeMap;
+
+use embervec_kernels::RowQ8;
+use half::{bf16, f16};
+use safetensors::tensor::Dtype;
+
+use crate::keys::{Quantization, Role};
+use crate::q8_file::Q8File;
+use crate::safetensors::{Entry, Header, LENGTH_BYTES, fill_header};
+use crate::{Error, KeyTable, Result, WeightDtype, Weights};
+
+/// Takes a safetensors file in pieces of any size and gives its tensors.
+///
+/// At no time is more in memory than the finished tensors, the rows under way and the header: a
+/// file's bytes are decoded, and for [`WeightDtype::Q8`] quantised, as they come. Names, shapes and
+/// sizes are checked as soon as the header is complete, before anything is reserved for a tensor.
+#[derive(Debug)]
+pub struct TensorReader {
+    file: String,
+    file_len: u64,
+    received: u64,
+    table: KeyTable,
+    dtype: WeightDtype,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Header { bytes: Vec<u8> },
+    Tensors(Box<Tensors>),
+}
+
+/// The part of a file behind its header.
+#[derive(Debug)]
+struct Tensors {
+    left: std::vec::IntoIter<(Entry, Role)>,
+    current: Option<Current>,
+    weights: Weights,
+    /// Of tensors that lie quantised in the file: their values, scales and zero points, by name.
+    values: BTreeMap<String, (Vec<usize>, Vec<u8>)>,
+    scales: BTreeMap<String, Vec<f32>>,
+    zero_points: BTreeMap<String, Vec<u8>>,
+    converted: Option<Q8File>,
+}
+
+/// The tensor whose bytes are arriving.
+#[derive(Debug)]
+struct Current {
+    entry: Entry,
+    role: Role,
+    bytes_left: usize,
+    /// The first bytes of an element that the end of a piece cut in two.
+    partial: Vec<u8>,
+    sink: Sink,
+}
+
+/// What becomes of a tensor's elements.
+#[derive(Debug)]
+enum Sink {
+    Nothing,
+    Floats(Vec<f32>),
+    /// Quantised row by row.
+    Rows {
+        row: Vec<f32>,
+        columns: usize,
+        quantization: Quantization,
+        values: Vec<u8>,
+        rows: Vec<RowQ8>,
+    },
+    Bytes(Vec<u8>),
+}
+
+impl TensorReader {
+    /// A reader for `file_len` bytes of the file `file`, which must hold the tensors of `table`.
+    pub fn new(
+        file: impl Into<String>,
+        file_len: u64,
+        table: KeyTable,
+        dtype: WeightDtype,
+    ) -> Self {
+        Self {
+            file: file.into(),
+            file_len,
+            received: 0,
+            table,
+            dtype,
+            state: State::Header { bytes: Vec::new() },
+        }
+    }
+
+    /// Takes the next bytes of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] or [`Error::Tensor`] as soon as something does not fit; the reader is of
+    /// no use afterwards.
+    pub fn push(&mut self, mut piece: &[u8]) -> Result<()> {
+        self.received += piece.len() as u64;
+        if self.received > self.file_len {
+            return Err(
+                self.damaged(format!("more than the announced {} bytes came", self.file_len))
+            );
+        }
+        if let State::Header { bytes } = &mut self.state {
+            let Some(header_end) = fill_header(bytes, &mut piece, self.file_len)
+                .map_err(|problem| Error::Damaged { file: self.file.clone(), problem })?
+            else {
+                return Ok(());
+            };
+            let header =
+                Header::parse(&self.file, &bytes[LENGTH_BYTES..header_end], self.file_len)?;
+            let roles = self.table.resolve(&self.file, &header)?;
+            let tensors: Vec<_> = header.entries.into_iter().zip(roles).collect();
+            self.state = State::Tensors(Box::new(Tensors::new(&self.file, tensors, self.dtype)?));
+        }
+        let State::Tensors(tensors) = &mut self.state else { return Ok(()) };
+        tensors.push(&self.file, piece)
+    }
+
+    /// The next bytes of the file that keeps these weights as this reader quantised them: a
+    /// safetensors file of about a quarter of the size, which a reader with the same table takes in
+    /// place of the original. Empty where nothing had to be quantised.
+    pub fn take_converted(&mut self) -> Vec<u8> {
+        match &mut self.state {
+            State::Tensors(tensors) => {
+                tensors.converted.as_mut().map(Q8File::take).unwrap_or_default()
+            }
+            State::Header { .. } => Vec::new(),
+        }
+    }
+
+    /// The tensors, once the whole file has been pushed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when bytes are missing.
+    pub fn finish(self) -> Result<Weights> {
+        if self.received != self.file_len {
+            return Err(
+                self.damaged(format!("it ends after {} of {} bytes", self.received, self.file_len))
+            );
+        }
+        match self.state {
+            State::Tensors(tensors) => tensors.finish(&self.file),
+            State::Header { .. } => Err(self.damaged("it ends within its header".into())),
+        }
+    }
+
+    fn damaged(&self, problem: String) -> Error {
+        Error::Damaged { file: self.file.clone(), problem }
+    }
+}
+
+impl Tensors {
+    fn new(file: &str, mut tensors: Vec<(Entry, Role)>, dtype: WeightDtype) -> Result<Self> {
+        let is_quantized = tensors.iter().any(|(_, role)| matches!(role, Role::Values { .. }));
+        if dtype == WeightDtype::Fp32 {
+            if is_quantized {
+                return Err(Error::Unsupported {
+                    file: file.into(),
+                    what: "dtype \"fp32\" of weights that are stored in 8 bits".into(),
+                    supported: "dtype \"q8\"".into(),
+                });
+            }
+            for (_, role) in &mut tensors {
+                if let Role::Floats { quantization, .. } = role {
+                    *quantization = None;
+                }
+            }
+        }
+        let is_converted = tensors
+            .iter()
+            .any(|(_, role)| matches!(role, Role::Floats { quantization: Some(_), .. }));
+        Ok(Self {
+            converted: is_converted.then(|| Q8File::new(&tensors)),
+            left: tensors.into_iter(),
+            current: None,
+            weights: Weights::default(),
+            values: BTreeMap::new(),
+            scales: BTreeMap::new(),
+            zero_points: BTreeMap::new(),
+        })
+    }
+
+    fn push(&mut self, file: &str, mut piece: &[u8]) -> Result<()> {
+        loop {
+            let mut tensor = match self.current.take() {
+                Some(tensor) => tensor,
+                None => match self.left.next() {
+                    Some((entry, role)) => Current::new(entry, role),
+                    None => return Ok(()),
+                },
+            };
+            let count = piece.len().min(tensor.bytes_left);
+            let (bytes, rest) = piece.split_at(count);
+            let before = tensor.quantized().len();
+            tensor.push(file, bytes)?;
+            if let Some(converted) = &mut self.converted {
+                converted.push_values(&tensor.quantized()[before..]);
+            }
+            piece = rest;
+            if tensor.bytes_left > 0 {
+                self.current = Some(tensor);
+                return Ok(());
+            }
+            self.take(tensor);
+        }
+    }
+
+    /// Keeps a tensor that is complete.
+    fn take(&mut self, Current { entry, role, sink, .. }: Current) {
+        match (role, sink) {
+            (Role::Floats { name, .. }, Sink::Floats(values)) => {
+                if let Some(converted) = &mut self.converted {
+                    converted.push_floats(&values);
+                }
+                self.weights.insert(name, entry.shape, values);
+            }
+            (Role::Floats { name, .. }, Sink::Rows { values, rows, .. }) => {
+                if let Some(converted) = &mut self.converted {
+                    converted.push_rows(&rows);
+                }
+                self.weights.insert_q8(name, entry.shape, values, rows);
+            }
+            (Role::Scale { of }, Sink::Floats(values)) => {
+                self.scales.insert(of, values);
+            }
+            (Role::Values { name, .. }, Sink::Bytes(values)) => {
+                self.values.insert(name, (entry.shape, values));
+            }
+            (Role::ZeroPoint { of }, Sink::Bytes(values)) => {
+                self.zero_points.insert(of, values);
+            }
+            // Skipped.
+            _ => {}
+        }
+        if self.left.len() == 0
+            && let Some(converted) = &mut self.converted
+        {
+            converted.end();
+        }
+    }
+
+    fn finish(mut self, file: &str) -> Result<Weights> {
+        for (name, (shape, values)) in self.values {
+            // The key table has seen to it that both are there and as long as the first dimension.
+            let scales = self.scales.remove(&name).unwrap_or_default();
+            let zero_points = self.zero_points.remove(&name).unwrap_or_default();
+            if let Some(scale) = scales.iter().find(|scale| **scale < 0.0) {
+                return Err(Error::Tensor {
+                    file: file.into(),
+                    tensor: format!("{name}_scale"),
+                    problem: format!("has the scale {scale}; a scale cannot be negative"),
+                });
+            }
+            let rows = scales.into_iter().zip(zero_points);
+            let rows = rows.map(|(scale, zero_point)| RowQ8 { scale, zero_point }).collect();
+            self.weights.insert_q8(name, shape, values, rows);
+        }
+        Ok(self.weights)
+    }
+}
+
+impl Current {
+    fn new(entry: Entry, role: Role) -> Self {
+        let count = entry.shape.iter().product();
+        let sink = match &role {
+            Role::Skipped => Sink::Nothing,
+            Role::Floats { quantization: Some(quantization), .. } => Sink::Rows {
+                row: Vec::new(),
+                columns: entry.shape[1..].iter().product(),
+                quantization: *quantization,
+                values: Vec::with_capacity(count),
+                rows: Vec::with_capacity(entry.shape[0]),
+            },
+            Role::Floats { .. } | Role::Scale { .. } => Sink::Floats(Vec::with_capacity(count)),
+            Role::Values { .. } | Role::ZeroPoint { .. } => Sink::Bytes(Vec::with_capacity(count)),
+        };
+        Self { bytes_left: entry.byte_len, entry, role, partial: Vec::new(), sink }
+    }
+
+    /// What has been quantised so far.
+    fn quantized(&self) -> &[u8] {
+        match &self.sink {
+            Sink::Rows { values, .. } => values,
+            _ => &[],
+        }
+    }
+
+    fn push(&mut self, file: &str, mut bytes: &[u8]) -> Result<()> {
+        self.bytes_left -= bytes.len();
+        match &mut self.sink {
+            Sink::Nothing => return Ok(()),
+            Sink::Bytes(values) => {
+                let limit = if let Role::Values { max, .. } = self.role { max } else { u8::MAX };
+                if let Some(at) = bytes.iter().position(|&value| value > limit) {
+                    return Err(self.problem(
+                        file,
+                        format!("holds the value {}; the largest is {limit}", bytes[at]),
+                    ));
+                }
+                values.extend_from_slice(bytes);
+                return Ok(());
+            }
+            Sink::Floats(_) | Sink::Rows { .. } => {}
+        }
+        let size = self.entry.dtype.bitsize() / 8;
+        if !self.partial.is_empty() {
+            let (head, rest) = bytes.split_at(bytes.len().min(size - self.partial.len()));
+            self.partial.extend_from_slice(head);
+            bytes = rest;
+            if self.partial.len() < size {
+                return Ok(());
+            }
+            let element = std::mem::take(&mut self.partial);
+            self.decode(file, &element)?;
+        }
+        let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % size);
+        self.decode(file, whole)?;
+        self.partial.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Takes whole elements.
+    fn decode(&mut self, file: &str, bytes: &[u8]) -> Result<()> {
+        let dtype = self.entry.dtype;
+        match &mut self.sink {
+            Sink::Floats(values) => decode(dtype, bytes, values),
+            Sink::Rows { row, columns, quantization, values, rows } => {
+                let size = dtype.bitsize() / 8;
+                let mut bytes = bytes;
+                while !bytes.is_empty() {
+                    let missing = (*columns - row.len()) * size;
+                    let (part, rest) = bytes.split_at(missing.min(bytes.len()));
+                    decode(dtype, part, row);
+                    bytes = rest;
+                    if row.len() < *columns {
+                        break;
+                    }
+                    if !row.iter().all(|value| value.is_finite()) {
+                        let problem = format!("row {} is not finite; weights must be", rows.len());
+                        return Err(self.problem(file, problem));
+                    }
+                    rows.push(quantization.quantize(row, values));
+                    row.clear();
+                }
+            }
+            Sink::Nothing | Sink::Bytes(_) => {}
+        }
+        if let Sink::Floats(values) = &self.sink {
+            let new = values.len() - bytes.len() * 8 / dtype.bitsize()..values.len();
+            if let Some(at) = new.clone().find(|&at| !values[at].is_finite()) {
+                let problem = format!("element {at} is {}; weights must be finite", values[at]);
+                return Err(self.problem(file, problem));
+            }
+        }
+        Ok(())
+    }
+
+    fn problem(&self, file: &str, problem: String) -> Error {
+        Error::Tensor { file: file.into(), tensor: self.entry.name.clone(), problem }
+    }
+}
+
+/// Appends whole elements of a floating-point dtype.
+fn decode(dtype: Dtype, bytes: &[u8], values: &mut Vec<f32>) {
+    match dtype {
+        Dtype::F32 => {
+            let elements = bytes.as_chunks().0.iter();
+            values.extend(elements.map(|&element| f32::from_le_bytes(element)));
+        }
+        Dtype::F16 => {
+            let elements = bytes.as_chunks().0.iter();
+            values.extend(elements.map(|&element| f16::from_le_bytes(element).to_f32()));
+        }
+        // The key table lets only three dtypes through.
+        _ => {
+            let elements = bytes.as_chunks().0.iter();
+            values.extend(elements.map(|&element| bf16::from_le_bytes(element).to_f32()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::Values;
+
+    /// The bytes of a file with this header and `data_len` zero bytes.
+    fn file(header: &str, data_len: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + data_len, 0);
+        bytes
+    }
+
+    fn table() -> KeyTable {
+        let mut table = KeyTable::new();
+        table.require("a", &[2, 2]);
+        table.require("b", &[3]);
+        table
+    }
+
+    fn read(bytes: &[u8]) -> Result<Weights> {
+        let mut reader =
+            TensorReader::new("model.safetensors", bytes.len() as u64, table(), WeightDtype::Fp32);
+        reader.push(bytes)?;
+        reader.finish()
+    }
+
+    const A: &str = r#""a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}"#;
+    const B: &str = r#""b": {"dtype": "F16", "shape": [3], "data_offsets": [16, 22]}"#;
+
+    #[test]
+    fn pieces_of_any_size_give_the_same_tensors() {
+        let mut bytes = file(&format!("{{{A}, {B}}}"), 0);
+        for value in [1.0f32, -2.5, 1e-30, 3.0] {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        for value in [0.5, -8.0, 0.25] {
+            bytes.extend_from_slice(&f16::from_f32(value).to_le_bytes());
+        }
+        for size in 1..bytes.len() {
+            let mut reader = TensorReader::new(
+                "model.safetensors",
+                bytes.len() as u64,
+                table(),
+                WeightDtype::Fp32,
+            );
+            for piece in bytes.chunks(size) {
+                reader.push(piece).expect("valid");
+            }
+            let weights = reader.finish().expect("complete");
+            let a = Values::F32(vec![1.0, -2.5, 1e-30, 3.0]);
+            let b = Values::F32(vec![0.5, -8.0, 0.25]);
+            assert_eq!(weights.get("a"), Some((&[2, 2][..], &a)));
+            assert_eq!(weights.get("b"), Some((&[3][..], &b)));
+        }
+    }
+
+    #[test]
+    fn a_header_that_lies_is_refused_by_name() {
+        let cases: &[(&str, String, &str)] = &[
+            (
+                "offsets outside the file",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "F16", "shape": [3], "data_offsets": [116, 122]}}}}"#
+                ),
+                "\"b\"",
+            ),
+            (
+                "overlap",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "F16", "shape": [3], "data_offsets": [10, 16]}}}}"#
+                ),
+                "overlap",
+            ),
+            (
+                "offsets reversed",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "F16", "shape": [3], "data_offsets": [22, 16]}}}}"#
+                ),
+                "\"b\"",
+            ),
+            (
+                "size against shape",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "F16", "shape": [4], "data_offsets": [16, 22]}}}}"#
+                ),
+                "\"b\"",
+            ),
+            (
+                "10 GB",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "F16", "shape": [5000000000], "data_offsets": [16, 10000000016]}}}}"#
+                ),
+                "",
+            ),
+            (
+                "overflow",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "F16", "shape": [18446744073709551615, 2], "data_offsets": [16, 22]}}}}"#
+                ),
+                "\"b\"",
+            ),
+            (
+                "unknown dtype",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "Q3", "shape": [3], "data_offsets": [16, 22]}}}}"#
+                ),
+                "\"b\"",
+            ),
+            (
+                "integer dtype",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "I16", "shape": [3], "data_offsets": [16, 22]}}}}"#
+                ),
+                "\"b\"",
+            ),
+            (
+                "wrong shape",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "F16", "shape": [1, 3], "data_offsets": [16, 22]}}}}"#
+                ),
+                "\"b\"",
+            ),
+            (
+                "surplus",
+                format!(
+                    r#"{{{A}, {B}, "c": {{"dtype": "F16", "shape": [0], "data_offsets": [22, 22]}}}}"#
+                ),
+                "\"c\"",
+            ),
+            (
+                "missing",
+                r#"{"b": {"dtype": "F16", "shape": [3], "data_offsets": [0, 6]}}"#.into(),
+                "\"a\"",
+            ),
+            ("duplicate", format!("{{{A}, {A}, {B}}}"), "\"a\""),
+            ("not an object", "[1, 2]".into(), "header"),
+            ("not JSON", "{".into(), "header"),
+            (
+                "negative",
+                format!(
+                    r#"{{{A}, "b": {{"dtype": "F16", "shape": [-3], "data_offsets": [16, 22]}}}}"#
+                ),
+                "\"b\"",
+            ),
+        ];
+        for (what, header, word) in cases {
+            let data_len = if *what == "missing" { 6 } else { 22 };
+            let error = read(&file(header, data_len)).expect_err(what);
+            assert!(error.to_string().contains(word), "{what}: {error}");
+            assert!(error.to_string().contains("model.safetensors"), "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_length_field_that_lies_reserves_nothing() {
+        for length in [u64::MAX, 10_000_000_000, 23] {
+            let mut bytes = length.to_le_bytes().to_vec();
+            bytes.resize(30, b' ');
+            assert!(matches!(read(&bytes), Err(Error::Damaged { .. })), "{length}");
+        }
+        assert!(matches!(read(b"<!doctype html><html></html>"), Err(Error::Damaged { .. })));
+        assert!(matches!(read(b""), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_or_too_long_is_refused() {
+        let whole = file(&format!("{{{A}, {B}}}"), 22);
+        read(&whole).expect("the whole file is fine");
+        for len in 0..whole.len() {
+            let mut reader = TensorReader::new(
+                "model.safetensors",
+                whole.len() as u64,
+                table(),
+                WeightDtype::Fp32,
+            );
+            reader.push(&whole[..len]).expect("a beginning is fine");
+            assert!(matches!(reader.finish(), Err(Error::Damaged { .. })), "{len}");
+            assert!(read(&whole[..len]).is_err(), "{len}");
+        }
+        let mut reader =
+            TensorReader::new("model.safetensors", whole.len() as u64, table(), WeightDtype::Fp32);
+        reader.push(&whole).expect("fine");
+        assert!(matches!(reader.push(&[0]), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn weights_that_are_not_numbers_are_refused_by_name() {
+        let mut bytes = file(&format!("{{{A}, {B}}}"), 22);
+        let end = bytes.len();
+        bytes[end - 2..].copy_from_slice(&f16::INFINITY.to_le_bytes());
+        let error = read(&bytes).expect_err("infinite");
+        assert!(error.to_string().contains("\"b\""), "{error}");
+    }
+
+    #[test]
+    fn the_converted_file_gives_the_same_weights() {
+        let mut table = KeyTable::new();
+        table.insert("linear", &[3, 8], Some(Quantization::Linear), None);
+        table.insert("table", &[2, 4], Some(Quantization::Table), None);
+        table.require("bias", &[3]);
+        let header = r#"{"table": {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]},
+            "bias": {"dtype": "F32", "shape": [3], "data_offsets": [32, 44]},
+            "bert.linear": {"dtype": "F16", "shape": [3, 8], "data_offsets": [44, 92]}}"#;
+        let mut bytes = file(header, 0);
+        bytes.extend((0..11).flat_map(|i| (i as f32 * 0.7 - 3.0).to_le_bytes()));
+        bytes.extend((0..24).flat_map(|i| f16::from_f32((i * 5 % 11) as f32 - 4.0).to_le_bytes()));
+
+        let read = |bytes: &[u8], size: usize| {
+            let len = bytes.len() as u64;
+            let mut reader =
+                TensorReader::new("model.safetensors", len, table.clone(), WeightDtype::Q8);
+            let mut converted = Vec::new();
+            for piece in bytes.chunks(size) {
+                reader.push(piece).expect("valid");
+                converted.extend(reader.take_converted());
+            }
+            (reader.finish().expect("complete"), converted)
+        };
+        let (weights, converted) = read(&bytes, bytes.len());
+        assert!(matches!(weights.get("linear"), Some((_, Values::Q8 { .. }))));
+        assert!(matches!(weights.get("bias"), Some((_, Values::F32(_)))));
+        for size in 1..bytes.len() {
+            assert_eq!(read(&bytes, size).1, converted);
+        }
+        safetensors::SafeTensors::deserialize(&converted).expect("a safetensors file");
+        let (again, nothing) = read(&converted, 5);
+        assert!(nothing.is_empty(), "it is kept as it is");
+        for name in ["linear", "table", "bias"] {
+            assert_eq!(again.get(name), weights.get(name), "{name}");
+        }
+
+        let len = converted.len() as u64;
+        let mut reader =
+            TensorReader::new("model.safetensors", len, table.clone(), WeightDtype::Fp32);
+        assert!(matches!(reader.push(&converted), Err(Error::Unsupported { .. })));
+
+        // A value of more than 7 bits would be wrong on some machines only.
+        let mut broken = converted;
+        let values = broken.len() - (8 + 24 + 4 * (2 + 3 + 3) + 2 + 3);
+        broken[values + 8] = 128;
+        let mut reader =
+            TensorReader::new("model.safetensors", len, table.clone(), WeightDtype::Q8);
+        let error = reader.push(&broken).expect_err("8 bits");
+        assert!(error.to_string().contains("\"linear\""), "{error}");
+    }
+}
