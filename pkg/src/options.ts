@@ -36,7 +36,8 @@ const ENCODE_OPTIONS: Record<keyof EncodeOptions, [Check, string]> = {
   promptName: [isString, "a string"],
   prompt: [isString, "a string"],
   normalize: [isBoolean, "true or false"],
-  truncateDim: [(value) => Number.isInteger(value) && (value as number) > 0, "a positive integer"],
+  // The model's own limit is checked where it is known; the wasm module takes 32 bits.
+  truncateDim: [(value) => Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 32, "a positive integer, at most the vector's length"],
   precision: oneOf("float32", "int8", "uint8", "binary", "ubinary"),
   output: oneOf("sentence", "token"),
   pooling: [

@@ -91,6 +91,7 @@ test("options of encode", () => {
     ["truncateDim", -1],
     ["truncateDim", 1.5],
     ["truncateDim", NaN],
+    ["truncateDim", 2 ** 32],
     ["truncateDim", "8"],
     ["precision", "int4"],
     ["output", "tokens"],
