@@ -24,6 +24,8 @@ await build({
 });
 // npm packs only what lies below the package.
 for (const name of ["README.md", "LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(join(pkg, "..", name), join(pkg, name));
-await copyFile(join(pkg, "wasm/simd128/embervec_bg.wasm"), join(dist, "embervec-simd128.wasm"));
+for (const simd of ["simd128", "relaxed"]) {
+  await copyFile(join(pkg, `wasm/${simd}/embervec_bg.wasm`), join(dist, `embervec-${simd}.wasm`));
+}
 const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", join(pkg, "tsconfig.json")], { stdio: "inherit" });

@@ -1,5 +1,5 @@
 import { EmbervecError } from "./errors.js";
-import { resolveModel } from "./model/source.js";
+import { folderUrl, resolveModel } from "./model/source.js";
 import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts } from "./options.js";
 import type {
   EmbedderInfo,
@@ -75,9 +75,10 @@ export class Embedder {
     const request: LoadRequest = {
       base,
       headers: options.headers ?? {},
+      dtype: options.dtype === "fp32" ? "fp32" : "q8",
       localFilesOnly: options.localFilesOnly ?? false,
       cache: options.cache ?? "indexeddb",
-      wasmUrl: options.wasmUrl === undefined ? undefined : new URL(options.wasmUrl, page).href,
+      wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),
     };
     options.signal?.throwIfAborted();
     const { worker, result } = await startWorker(request, options);
@@ -85,9 +86,8 @@ export class Embedder {
       model,
       revision,
       device: "cpu",
-      deviceReason: "The CPU with 128-bit SIMD, because this version has no other device.",
-      dtype: "fp32",
-      simd: "simd128",
+      deviceReason: "The CPU, because this version has no other device.",
+      dtype: request.dtype,
       workers: 1,
       ...result,
     };

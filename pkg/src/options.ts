@@ -71,8 +71,8 @@ export function checkLoadOptions(options: LoadOptions): void {
   if (options.device === "webgpu") {
     throw new EmbervecError("unsupported_device", "device \"webgpu\" is not in this version, which computes on the CPU; use \"auto\" or \"cpu\"");
   }
-  if (options.dtype === "fp16" || options.dtype === "q8") {
-    throw new EmbervecError("unsupported_device", `dtype "${options.dtype}" is not in this version, which computes in fp32; use "auto" or "fp32"`);
+  if (options.dtype === "fp16") {
+    throw new EmbervecError("unsupported_device", "dtype \"fp16\" is for GPUs, and this version computes on the CPU; use \"auto\", \"q8\" or \"fp32\"");
   }
 }
 

@@ -47,7 +47,7 @@ function load(model: string): Promise<JSHandle<Embedder>> {
   return browser.page.evaluateHandle(async (model): Promise<Embedder> => {
     const address = "/pkg/dist/index.js";
     const { Embedder } = await import(address);
-    return Embedder.load(model);
+    return Embedder.load(model, { dtype: "fp32" });
   }, model);
 }
 

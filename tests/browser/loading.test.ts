@@ -63,7 +63,7 @@ test("progress goes up to totals that are known from the start, stage after stag
     const address = "/pkg/dist/index.js";
     const { Embedder } = await import(address);
     const events: { stage: string; file: string; loaded: number; total: number }[] = [];
-    const embedder = await Embedder.load(model, { progress: (event: (typeof events)[number]) => events.push(event) });
+    const embedder = await Embedder.load(model, { dtype: "fp32", progress: (event: (typeof events)[number]) => events.push(event) });
     await embedder.dispose();
     return events;
   }, model);
@@ -117,7 +117,7 @@ async function beginLoad(page: Page, stage?: string): Promise<{ rejects: Promise
       if (event.stage === stage && event.file === "model.safetensors") abort();
     };
     if (stage === "start") abort();
-    const rejects = Embedder.load(model, { signal: controller.signal, progress }).then(
+    const rejects = Embedder.load(model, { dtype: "fp32", signal: controller.signal, progress }).then(
       () => "it loads",
       (error: unknown) => (error === reason ? "the signal's reason" : String(error)),
     );

@@ -1,7 +1,10 @@
 // A real Chromium on a page that has nothing but a strict Content-Security-Policy.
 
+import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { type BrowserContext, chromium, type Page } from "playwright-core";
@@ -75,4 +78,13 @@ export async function openPage({ connectTo = "", overlay }: OpenPageOptions = {}
       server.close();
     },
   };
+}
+
+/** An overlay whose worker takes its browser for one without relaxed SIMD. */
+export async function withoutRelaxedSimd(): Promise<string> {
+  const overlay = await mkdtemp(join(tmpdir(), "embervec-"));
+  const worker = await readFile(new URL("../../pkg/dist/worker.js", import.meta.url), "utf8");
+  await mkdir(join(overlay, "pkg/dist"), { recursive: true });
+  await writeFile(join(overlay, "pkg/dist/worker.js"), `WebAssembly.validate = () => false;${worker}`);
+  return overlay;
 }

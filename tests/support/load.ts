@@ -16,7 +16,7 @@ export function load(page: Page, model: string, options: object = {}): Promise<O
       const address = "/pkg/dist/index.js";
       const { Embedder, EmbervecError } = await import(address);
       try {
-        const embedder = await Embedder.load(model, options);
+        const embedder = await Embedder.load(model, { dtype: "fp32", ...options });
         const vector: Float32Array = await embedder.encode("a quick brown fox");
         await embedder.dispose();
         return { vector: [...vector], cached: embedder.info.cached };

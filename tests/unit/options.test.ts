@@ -42,7 +42,7 @@ test("options of load", () => {
     localFilesOnly: true,
     headers: { authorization: "Bearer x" },
     cache: "memory",
-    wasmUrl: new URL("https://page.test/x.wasm"),
+    wasmUrl: new URL("https://page.test/wasm/"),
   });
   assertRefused(checkLoadOptions, [
     ["device", "gpu"],
@@ -65,7 +65,7 @@ test("options of load", () => {
 });
 
 test("what this version cannot do is refused, not replaced", () => {
-  for (const options of [{ device: "webgpu" }, { dtype: "fp16" }, { dtype: "q8" }] as const) {
+  for (const options of [{ device: "webgpu" }, { dtype: "fp16" }] as const) {
     assert.equal(refusal(() => checkLoadOptions(options)).code, "unsupported_device");
   }
 });

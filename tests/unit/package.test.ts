@@ -62,7 +62,12 @@ test("declarations import only declarations of the tarball", () => {
 });
 
 test("what the page and the worker load lies beside them", () => {
-  for (const [file, address] of [["index.js", "./worker.js"], ["worker.js", "./embervec-simd128.wasm"]] as const) {
+  const addresses = [
+    ["index.js", "./worker.js"],
+    ["worker.js", "./embervec-simd128.wasm"],
+    ["worker.js", "./embervec-relaxed.wasm"],
+  ] as const;
+  for (const [file, address] of addresses) {
     const source = readFileSync(new URL(`dist/${file}`, pkg), "utf8");
     assert.ok(source.includes(`new URL("${address}",import.meta.url)`), `${file}: ${address}`);
     assert.ok(sizes.has(`dist/${address.slice(2)}`));

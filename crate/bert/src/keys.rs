@@ -217,7 +217,9 @@ impl KeyTable {
             }
             if !dtypes.contains(&entry.dtype) {
                 let found = entry.dtype;
-                return Err(format!("dtype {found:?} is not supported; supported: {dtypes:?}"));
+                let supported: Vec<_> = dtypes.iter().map(|dtype| format!("{dtype:?}")).collect();
+                let supported = supported.join(", ");
+                return Err(format!("dtype {found:?} is not supported; supported: {supported}"));
             }
             Ok(())
         };

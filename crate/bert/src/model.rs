@@ -3,7 +3,7 @@
 //! Dropout is left out everywhere: it does nothing outside training.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use crate::ops::{self, Activation, LinearWeight, Table};
 use crate::weights::{Values, disagree};
@@ -99,11 +99,10 @@ impl BertEmbeddings {
         let word_embeddings = table("embeddings.word_embeddings.weight")?;
         let position_embeddings = table("embeddings.position_embeddings.weight")?;
         let (shape, values) = weights.take_f32::<2>("embeddings.token_type_embeddings.weight")?;
-        let token_types = Tensor::from_data(TensorData::new(values, shape), device);
         Ok(Self {
             word_embeddings,
             position_embeddings,
-            token_type_embeddings: Param::from_tensor(token_types),
+            token_type_embeddings: ops::floats(values, shape, device),
             layer_norm: LayerNorm::load(
                 weights,
                 "embeddings.LayerNorm",
@@ -343,6 +342,6 @@ impl BertModel {
 }
 
 fn vector(weights: &mut Weights, name: &str, device: &Device) -> Result<Param<Tensor<1>>> {
-    let ([_], values) = weights.take_f32(name)?;
-    Ok(ops::floats(values, device))
+    let (shape, values) = weights.take_f32(name)?;
+    Ok(ops::floats(values, shape, device))
 }

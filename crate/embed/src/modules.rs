@@ -1,8 +1,8 @@
 //! The modules that sentence-transformers puts after the transformer.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use embervec_bert::model::Linear;
-use embervec_bert::ops::{Activation, to_vec};
+use embervec_bert::ops::{Activation, to_vec, upload};
 use embervec_bert::{KeyTable, Weights};
 use serde::Deserialize;
 
@@ -264,7 +264,7 @@ impl Dense {
     /// `[texts, in_features]` to `[texts, out_features]`.
     pub fn forward(&self, vectors: Vec<f32>, device: &Device) -> Result<Vec<f32>> {
         let shape = [vectors.len() / self.in_features, self.in_features];
-        let x = Tensor::from_data(TensorData::new(vectors, shape), device);
+        let x = upload(vectors, shape, device);
         Ok(to_vec(self.linear.forward(x, self.activation))?)
     }
 }

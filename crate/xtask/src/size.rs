@@ -9,7 +9,7 @@ use crate::sh;
 
 /// Brotli bytes of everything a page fetches for the CPU path: the package's JavaScript and one wasm module. Two fifths
 /// of it are the tokenizer's Unicode tables. The model itself is 20 to 100 times this.
-const BUDGET: usize = 900_000;
+const BUDGET: usize = 750_000;
 
 /// What web servers use when they compress ahead of time.
 const BROTLI_QUALITY: i32 = 11;

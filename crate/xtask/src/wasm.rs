@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::{npm, sh, toolchain};
@@ -50,7 +50,15 @@ const OPT_ARGS: [&str; 11] = [
 /// Builds the modules, and does nothing for one when neither its sources nor this recipe have changed.
 pub fn build() -> Result<()> {
     npm::ensure()?;
-    VARIANTS.iter().try_for_each(build_variant)
+    VARIANTS.iter().try_for_each(build_variant)?;
+    // The worker takes the one interface for either module.
+    let interfaces = VARIANTS.map(|variant| {
+        let file = sh::root().join("pkg/wasm").join(variant.name).join(format!("{OUT_NAME}.js"));
+        fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+    });
+    let [simd128, relaxed] = interfaces;
+    ensure!(simd128? == relaxed?, "the two modules have different JavaScript interfaces");
+    Ok(())
 }
 
 fn build_variant(variant: &Variant) -> Result<()> {

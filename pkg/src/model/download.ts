@@ -3,7 +3,7 @@
 import { EmbervecError, messageOf } from "../errors.js";
 import type { ProgressEvent } from "../types.js";
 import { fileUrl } from "./source.js";
-import { CHUNK_BYTES, type ModelRecord, type ModelStore } from "./store.js";
+import { ChunkWriter, type ModelRecord, type ModelStore } from "./store.js";
 
 /** One file of a model folder. */
 export interface FolderFile {
@@ -182,40 +182,25 @@ class FileDownload {
     }
   }
 
-  /** Saves the body in chunks of `CHUNK_BYTES` and gives its size. */
+  /** Saves the body in chunks and gives its size. */
   async save(
     write: (chunk: number, bytes: Uint8Array<ArrayBuffer>) => Promise<void>,
     progress: Progress,
   ): Promise<number> {
     const reader = this.response.body?.getReader();
-    let chunk = new Uint8Array(CHUNK_BYTES);
-    let filled = 0;
-    let chunks = 0;
-    let received = 0;
-    const flush = async () => {
-      await write(chunks, chunk.slice(0, filled));
-      chunks += 1;
-      filled = 0;
-    };
+    const writer = new ChunkWriter(write);
     while (reader) {
       let piece: Uint8Array | undefined;
       try {
         ({ value: piece } = await reader.read());
       } catch (cause) {
-        throw this.#brokenOff(cause, received);
+        throw this.#brokenOff(cause, writer.size);
       }
       if (!piece) break;
-      received += piece.byteLength;
       progress.add(this.file.path, piece.byteLength);
-      while (piece.byteLength > 0) {
-        const taken: Uint8Array = piece.subarray(0, CHUNK_BYTES - filled);
-        chunk.set(taken, filled);
-        filled += taken.byteLength;
-        piece = piece.subarray(taken.byteLength);
-        if (filled === CHUNK_BYTES) await flush();
-      }
+      await writer.append(piece);
     }
-    if (filled > 0 || chunks === 0) await flush();
+    const received = await writer.end();
     progress.end(this.file.path, received - this.announced);
     return received;
   }

@@ -60,6 +60,11 @@ function parse(address: string, page: string, given: string): string {
   return url.href;
 }
 
+/** An absolute folder address, given relative to the page. */
+export function folderUrl(address: string | URL, page: string): string {
+  return parse(withSlash(String(address)), page, String(address));
+}
+
 /** The address of one of its files. */
 export function fileUrl(base: string, path: string): string {
   return base + path.split("/").map(encodeURIComponent).join("/");

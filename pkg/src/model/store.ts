@@ -17,8 +17,10 @@ export interface ModelRecord {
  */
 export const CHUNK_BYTES = 4 << 20;
 
-/** All that the rest of the package knows of storage. `model` is the folder's address. */
+/** All that the rest of the package knows of storage. `model` is the folder's address, or that with `#q8`. */
 export interface ModelStore {
+  /** Whether anything outlives this worker. */
+  readonly persistent: boolean;
   find(model: string): Promise<ModelRecord | undefined>;
   read(model: string, path: string, chunk: number): Promise<Uint8Array<ArrayBuffer>>;
   write(model: string, path: string, chunk: number, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
@@ -28,6 +30,43 @@ export interface ModelStore {
   delete(model: string): Promise<void>;
 }
 
+/** Cuts a file that arrives in pieces of any size into chunks. */
+export class ChunkWriter {
+  readonly #chunk = new Uint8Array(CHUNK_BYTES);
+  #filled = 0;
+  #chunks = 0;
+
+  constructor(private readonly write: (chunk: number, bytes: Uint8Array<ArrayBuffer>) => Promise<void>) {}
+
+  /** Bytes so far. */
+  get size(): number {
+    return this.#chunks * CHUNK_BYTES + this.#filled;
+  }
+
+  async append(bytes: Uint8Array): Promise<void> {
+    while (bytes.byteLength > 0) {
+      const taken = bytes.subarray(0, CHUNK_BYTES - this.#filled);
+      this.#chunk.set(taken, this.#filled);
+      this.#filled += taken.byteLength;
+      bytes = bytes.subarray(taken.byteLength);
+      if (this.#filled === CHUNK_BYTES) await this.#flush();
+    }
+  }
+
+  /** Writes what is left; gives the file's size. */
+  async end(): Promise<number> {
+    const { size } = this;
+    if (this.#filled > 0 || this.#chunks === 0) await this.#flush();
+    return size;
+  }
+
+  async #flush(): Promise<void> {
+    const bytes = this.#chunk.slice(0, this.#filled);
+    this.#filled = 0;
+    await this.write(this.#chunks++, bytes);
+  }
+}
+
 export async function openStore(cache: "indexeddb" | "memory"): Promise<ModelStore> {
   return cache === "memory" ? new MemoryStore() : IndexedDbStore.open();
 }
@@ -35,6 +74,7 @@ export async function openStore(cache: "indexeddb" | "memory"): Promise<ModelSto
 type ChunkKey = [model: string, path: string, chunk: number];
 
 class MemoryStore implements ModelStore {
+  readonly persistent = false;
   readonly #chunks = new Map<string, Uint8Array<ArrayBuffer>>();
 
   async find(): Promise<undefined> {}
@@ -66,6 +106,8 @@ const DATABASE = "embervec";
 const DATABASE_VERSION = 1;
 
 class IndexedDbStore implements ModelStore {
+  readonly persistent = true;
+
   constructor(private readonly database: IDBPDatabase<Schema>) {}
 
   static async open(): Promise<IndexedDbStore> {

@@ -10,6 +10,12 @@ import type { Calls, EncodeResult, FromWorker, LoadRequest, LoadResult, ToWorker
 
 declare const self: DedicatedWorkerGlobalScope;
 
+/** Written out, because bundlers look for exactly this. */
+const MODULES = {
+  simd128: new URL("./embervec-simd128.wasm", import.meta.url),
+  relaxed: new URL("./embervec-relaxed.wasm", import.meta.url),
+};
+
 let embedder: Embedder | undefined;
 const aborts = new Map<number, AbortController>();
 
@@ -46,10 +52,12 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
   const abort = new AbortController();
   aborts.set(id, abort);
   try {
-    const module = request.wasmUrl ?? new URL("./embervec-simd128.wasm", import.meta.url);
+    const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
+    const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : MODULES[simd];
     const [store] = await Promise.all([openStore(request.cache), startWasm(module)]);
-    const { model, cached } = await loadModel(store, wasmSink, {
+    const { model, cached } = await loadModel(store, () => wasmSink(request.dtype), {
       base: request.base,
+      dtype: request.dtype,
       headers: request.headers,
       localFilesOnly: request.localFilesOnly,
       signal: abort.signal,
@@ -57,13 +65,26 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
       folderFiles: (modulesJson) => folderFiles(modulesJson) as FolderFile[],
     });
     embedder = model;
-    return { cached, ...(model.info() as Omit<LoadResult, "cached">) };
+    return { cached, simd, ...(model.info() as Omit<LoadResult, "cached" | "simd">) };
   } finally {
     aborts.delete(id);
   }
 }
 
-async function startWasm(module: string | URL): Promise<void> {
+/**
+ * Whether this engine takes relaxed SIMD: it validates a function with one `i8x16.relaxed_swizzle`
+ * (the module is that of GoogleChromeLabs/wasm-feature-detect).
+ */
+function hasRelaxedSimd(): boolean {
+  return WebAssembly.validate(
+    Uint8Array.of(
+      0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253,
+      128, 2, 11,
+    ),
+  );
+}
+
+async function startWasm(module: URL): Promise<void> {
   try {
     await init({ module_or_path: module });
   } catch (cause) {
@@ -75,7 +96,7 @@ async function startWasm(module: string | URL): Promise<void> {
   }
 }
 
-function wasmSink(): ModelSink<Embedder> {
+function wasmSink(dtype: "fp32" | "q8"): ModelSink<Embedder> {
   let loader: Loader | undefined;
   const begun = () => {
     if (!loader) throw new EmbervecError("internal", "the loader has not begun");
@@ -84,10 +105,11 @@ function wasmSink(): ModelSink<Embedder> {
   return {
     begin: (files) => {
       loader?.free();
-      loader = new Loader(files);
+      loader = new Loader(files, dtype);
     },
     beginWeights: (path, size) => begun().beginWeights(path, size),
     pushWeights: (bytes) => begun().pushWeights(bytes),
+    takeConverted: () => begun().takeConverted() as Uint8Array<ArrayBuffer>,
     endWeights: () => begun().endWeights(),
     finish: () => begun().finish(),
   };

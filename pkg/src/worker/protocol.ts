@@ -7,13 +7,17 @@ export interface LoadRequest {
   /** Address of the model folder. */
   base: string;
   headers: Record<string, string>;
+  dtype: "fp32" | "q8";
   localFilesOnly: boolean;
   cache: "indexeddb" | "memory";
+  /** The folder of the `.wasm` files. */
   wasmUrl: string | undefined;
 }
 
 export interface LoadResult {
   cached: boolean;
+  simd: "simd128" | "relaxed";
+  kernels: string;
   dimension: number;
   maxSeqLength: number;
   similarity: SimilarityFunction;

@@ -7,10 +7,11 @@ mod flex;
 #[cfg(test)]
 mod reference;
 
+use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use embervec_kernels::{RowQ8, pack_f32, pack_q8};
 
 pub use embervec_kernels::Activation;
@@ -139,14 +140,16 @@ impl LinearWeight {
     ) -> LinearWeight {
         let values = match weight {
             Values::F32(weight) => {
-                LinearValues::F32(floats(pack_f32(&weight, bias, in_features), device))
+                let panels = pack_f32(&weight, bias, in_features);
+                let count = panels.len();
+                LinearValues::F32(floats(panels, [count], device))
             }
             Values::Q8 { values, rows } => {
                 let packed = pack_q8(&values, &rows, bias, in_features);
-                let count = packed.panels.len();
+                let (panels, params) = (packed.panels.len(), packed.params.len());
                 LinearValues::Q8(LinearQ8 {
-                    panels: bytes(packed.panels, [count], device),
-                    params: floats(packed.params, device),
+                    panels: bytes(packed.panels, [panels], device),
+                    params: floats(packed.params, [params], device),
                 })
             }
         };
@@ -192,10 +195,7 @@ impl Table {
     /// `values`: `[rows, size]`
     pub(crate) fn new(shape: [usize; 2], values: Values, device: &Device) -> Self {
         let values = match values {
-            Values::F32(values) => TableValues::F32(Param::from_tensor(Tensor::from_data(
-                TensorData::new(values, shape),
-                device,
-            ))),
+            Values::F32(values) => TableValues::F32(floats(values, shape, device)),
             Values::Q8 { values, rows } => {
                 let params: Vec<f32> = rows
                     .iter()
@@ -203,10 +203,7 @@ impl Table {
                     .collect();
                 TableValues::Q8(TableQ8 {
                     values: bytes(values, shape, device),
-                    rows: Param::from_tensor(Tensor::from_data(
-                        TensorData::new(params, [rows.len(), 2]),
-                        device,
-                    )),
+                    rows: floats(params, [rows.len(), 2], device),
                 })
             }
         };
@@ -224,10 +221,13 @@ impl Table {
     }
 }
 
-/// A vector of weights on a device.
-pub(crate) fn floats(values: Vec<f32>, device: &Device) -> Param<Tensor<1>> {
-    let count = values.len();
-    Param::from_tensor(Tensor::from_data(TensorData::new(values, [count]), device))
+/// Weights on a device.
+pub(crate) fn floats<const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &Device,
+) -> Param<Tensor<D>> {
+    Param::from_tensor(upload(values, shape, device))
 }
 
 fn bytes<const D: usize>(
@@ -235,8 +235,18 @@ fn bytes<const D: usize>(
     shape: [usize; D],
     device: &Device,
 ) -> Param<Tensor<D, Int>> {
-    let tensor = Tensor::from_data(TensorData::new(values, shape), (device, DType::U8));
+    let data = TensorData::new(values, shape);
+    let tensor = Tensor::from_dispatch(Dispatch::int_from_data(data, device.as_dispatch()));
     Param::initialized(ParamId::new(), tensor)
+}
+
+/// A tensor with these values.
+///
+/// `Tensor::from_data` does the same, but with its conversions between all dtypes it adds 340 kB to
+/// a wasm module.
+pub fn upload<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    let data = TensorData::new(values, shape);
+    Tensor::from_dispatch(Dispatch::float_from_data(data, device.as_dispatch()))
 }
 
 /// `activation(x · weightᵀ + bias)`, as `torch.nn.Linear`. With 8-bit weights each row of `x` is
@@ -321,5 +331,6 @@ pub fn embeddings(
 ///
 /// [`crate::Error::Device`] when the device does not deliver.
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    tensor.try_into_vec_as::<f32>().map_err(|error| crate::Error::Device(error.to_string()))
+    let data = tensor.try_into_data().map_err(|error| crate::Error::Device(error.to_string()))?;
+    data.try_into_vec::<f32>().map_err(|error| crate::Error::Device(format!("{error:?}")))
 }
