@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::simd::{F32x4, LANES};
 use crate::tile::f32::f32_tile;
-use crate::tile::{MR, NR};
+use crate::tile::{MR, NR, with_columns};
 use crate::{Selection, math};
 
 /// `softmax(Q Kᵀ) V` for every head, of each text's tokens to the tokens of the same text (Vaswani
@@ -67,29 +67,22 @@ impl Head {
         let stride = tokens.next_multiple_of(NR);
         self.scores.clear();
         self.scores.resize(MR * stride, 0.0);
-        let mut tile = [[0.0; NR]; MR];
         for first in (0..tokens).step_by(MR) {
             let rows = MR.min(tokens - first);
             let queries = &qkv[first * token_stride + columns.start..];
             for (p, panel) in self.keys.chunks_exact(1 + head_size).enumerate() {
-                f32_tile(variant, rows, queries, token_stride, panel, &mut tile);
-                for (row, scores) in tile.iter().zip(self.scores.chunks_exact_mut(stride)) {
-                    scores[p * NR..(p + 1) * NR].copy_from_slice(row);
-                }
+                let scores = &mut self.scores[p * NR..];
+                f32_tile(variant, rows, queries, token_stride, panel, scores, stride);
             }
             for scores in self.scores.chunks_exact_mut(stride).take(rows) {
                 softmax(&mut scores[..tokens]);
             }
+            let out = &mut out[first * hidden_size..];
             for (p, panel) in self.values.chunks_exact(1 + tokens).enumerate() {
-                f32_tile(variant, rows, &self.scores, stride, panel, &mut tile);
                 let part = columns.start + p * NR..columns.end.min(columns.start + (p + 1) * NR);
-                for (r, row) in tile[..rows].iter().enumerate() {
-                    let out = &mut out[(first + r) * hidden_size..][part.clone()];
-                    match out.as_mut_array::<NR>() {
-                        Some(out) => *out = *row,
-                        None => out.copy_from_slice(&row[..out.len()]),
-                    }
-                }
+                with_columns(rows, part, out, hidden_size, |out, out_stride| {
+                    f32_tile(variant, rows, &self.scores, stride, panel, out, out_stride);
+                });
             }
         }
     }
@@ -121,6 +114,10 @@ impl Head {
 
 /// `e^(x − max) / Σ e^(x − max)`.
 #[inline(never)]
+#[cfg_attr(
+    all(target_arch = "wasm32", feature = "relaxed"),
+    target_feature(enable = "relaxed-simd")
+)]
 fn softmax(row: &mut [f32]) {
     let (vectors, rest) = row.as_chunks_mut::<LANES>();
     let lowest = F32x4::splat(f32::NEG_INFINITY);

@@ -35,8 +35,8 @@ pub use layer_norm::layer_norm;
 pub use linear_f32::{linear_f32, pack_f32};
 pub use linear_q8::{PackedQ8, linear_q8, pack_q8};
 pub use quantize::{
-    ACTIVATION_MAX, ACTIVATION_MIN, RowQ8, TABLE_MAX, WEIGHT_MAX, dequantize_row,
-    dequantize_weights, quantize_row, quantize_weights,
+    ACTIVATION_MAX, RowQ8, TABLE_MAX, WEIGHT_MAX, dequantize_row, dequantize_weights, quantize_row,
+    quantize_weights,
 };
 pub use selection::{F32Tile, Q8Tile, Selection};
 

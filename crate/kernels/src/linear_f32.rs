@@ -1,8 +1,10 @@
 //! Linear layers with `f32` weights.
 
+use std::ops::Range;
+
 use crate::simd::{F32x4, LANES};
 use crate::tile::f32::f32_tile;
-use crate::tile::{MR, NR};
+use crate::tile::{MR, NR, with_columns};
 use crate::{Activation, Selection, math};
 
 /// Rows that are finished before the next are begun: 128 rows of BERT-base's 3072 intermediates
@@ -58,35 +60,50 @@ pub fn linear_f32(
     assert_eq!(panels.len(), out_features.div_ceil(NR) * (1 + in_features), "panels");
     assert_eq!(x.len() / in_features * out_features, out.len(), "x and out");
     let variant = Selection::current().f32_tile;
-    let mut tile = [[0.0; NR]; MR];
     let blocks =
         x.chunks(ROWS_PER_BLOCK * in_features).zip(out.chunks_mut(ROWS_PER_BLOCK * out_features));
     for (x, out) in blocks {
         for (p, panel) in panels.chunks_exact(1 + in_features).enumerate() {
             let columns = p * NR..out_features.min((p + 1) * NR);
-            let rows = x.chunks(MR * in_features).zip(out.chunks_mut(MR * out_features));
-            for (x, out) in rows {
+            let tiles = x.chunks(MR * in_features).zip(out.chunks_mut(MR * out_features));
+            for (x, out) in tiles {
                 let rows = x.len() / in_features;
-                f32_tile(variant, rows, x, in_features, panel, &mut tile);
-                for (row, out) in tile.iter_mut().zip(out.chunks_exact_mut(out_features)) {
-                    store(row, activation, &mut out[columns.clone()]);
-                }
+                with_columns(rows, columns.clone(), out, out_features, |out, out_stride| {
+                    f32_tile(variant, rows, x, in_features, panel, out, out_stride);
+                });
+                activate(activation, columns.clone(), out, out_features);
             }
         }
     }
 }
 
-/// Writes a row of a tile.
+/// Applies the activation to some columns of rows, just after they were written.
 #[inline(always)]
-pub(crate) fn store(row: &mut [f32; NR], activation: Activation, out: &mut [f32]) {
-    if activation != Activation::Identity {
-        let (vectors, _) = row.as_chunks_mut::<LANES>();
-        for x in vectors {
-            math::activate(F32x4::load(x), activation).store(x);
-        }
+pub(crate) fn activate(
+    activation: Activation,
+    columns: Range<usize>,
+    out: &mut [f32],
+    stride: usize,
+) {
+    if activation == Activation::Identity {
+        return;
     }
-    match out.as_mut_array::<NR>() {
-        Some(out) => *out = *row,
-        None => out.copy_from_slice(&row[..out.len()]),
+    for row in out.chunks_exact_mut(stride) {
+        activate_row(activation, &mut row[columns.clone()]);
+    }
+}
+
+#[inline(never)]
+#[cfg_attr(
+    all(target_arch = "wasm32", feature = "relaxed"),
+    target_feature(enable = "relaxed-simd")
+)]
+fn activate_row(activation: Activation, row: &mut [f32]) {
+    let (vectors, rest) = row.as_chunks_mut::<LANES>();
+    for x in vectors {
+        math::activate(F32x4::load(x), activation).store(x);
+    }
+    for x in rest {
+        *x = math::activate(F32x4::splat(*x), activation).to_array()[0];
     }
 }

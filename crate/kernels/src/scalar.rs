@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::{ACTIVATION_MAX, ACTIVATION_MIN, Activation, RowQ8};
+use crate::{ACTIVATION_MAX, Activation, RowQ8};
 
 /// `x · weightᵀ + bias`.
 ///
@@ -22,7 +22,7 @@ pub fn linear_f32(x: &[f32], weight: &[f32], bias: &[f32], in_features: usize) -
     out
 }
 
-/// The integers of [`crate::linear_q8`]: `Σ (q − z) (u − y)` and the scale of each row of `x`.
+/// The integers of [`crate::linear_q8`]: `Σ q (u − y)` and the scale of each row of `x`.
 ///
 /// # Shapes
 ///
@@ -36,13 +36,12 @@ pub fn linear_q8(
 ) -> (Vec<i32>, Vec<f32>) {
     let (mut sums, mut scales) = (Vec::new(), Vec::new());
     for x in x.chunks_exact(in_features) {
-        let (q, scale, zero_point) = quantize_activations(&rotate(x));
+        let (q, scale) = quantize_activations(&rotate(x));
         scales.push(scale);
         for (weight, row) in weight.chunks_exact(in_features).zip(rows) {
-            let zero_point_w = i32::from(row.zero_point);
+            let zero_point = i32::from(row.zero_point);
             let products = q.iter().zip(weight);
-            let products =
-                products.map(|(&q, &u)| (q - zero_point) * (i32::from(u) - zero_point_w));
+            let products = products.map(|(&q, &u)| q * (i32::from(u) - zero_point));
             sums.push(products.sum());
         }
     }
@@ -75,19 +74,15 @@ pub fn rotate(x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// A row's quantised values, scale and zero point.
-pub fn quantize_activations(x: &[f32]) -> (Vec<i32>, f32, i32) {
-    let smallest = x.iter().fold(0.0_f32, |a, &b| a.min(b));
-    let largest = x.iter().fold(0.0_f32, |a, &b| a.max(b));
-    let levels = (ACTIVATION_MAX - ACTIVATION_MIN) as f32;
-    let range = largest - smallest;
-    if range < f32::MIN_POSITIVE * levels {
-        return (vec![0; x.len()], range / levels, 0);
+/// A row's quantised values and scale.
+pub fn quantize_activations(x: &[f32]) -> (Vec<i32>, f32) {
+    let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    let levels = ACTIVATION_MAX as f32;
+    if largest < f32::MIN_POSITIVE * levels {
+        return (vec![0; x.len()], 0.0);
     }
-    let inverse = levels / range;
-    let zero_point = ACTIVATION_MIN - (smallest * inverse).round_ties_even() as i32;
-    let quantize = |&x: &f32| (x * inverse).round_ties_even() as i32 + zero_point;
-    (x.iter().map(|x| quantize(x).min(ACTIVATION_MAX)).collect(), range / levels, zero_point)
+    let inverse = levels / largest;
+    (x.iter().map(|x| (x * inverse).round_ties_even() as i32).collect(), largest / levels)
 }
 
 /// Layer normalisation of rows.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use crate::quantize::WEIGHT_MAX;
+use crate::quantize::{ActivationRow, WEIGHT_MAX};
 use crate::tile::{MR, NR, f32::f32_tile, q8};
 
 /// Columns that an `f32` tile computes at once.
@@ -165,18 +165,21 @@ impl Probe {
     }
 
     fn f32(&self, variant: F32Tile) {
-        let mut tile = [[0.0; NR]; MR];
+        let mut out = [0.0; MR * NR];
         for _ in 0..PROBE_TILES {
-            f32_tile(variant, MR, &self.a, PROBE_K, &self.panel, &mut tile);
+            f32_tile(variant, MR, &self.a, PROBE_K, &self.panel, &mut out, NR);
         }
-        std::hint::black_box(&tile);
+        std::hint::black_box(&out);
     }
 
     fn q8(&self, variant: Q8Tile) {
-        let mut tile = [[0; NR]; MR];
+        let rows = [ActivationRow::default(); MR];
+        let params = [[0.0; NR]; 3];
+        let mut out = [0.0; MR * NR];
         for _ in 0..PROBE_TILES {
-            q8::q8_tile(variant, MR, &self.a_q8, PROBE_K, &self.panel_q8, &mut tile);
+            let (a, panel) = (&self.a_q8, &self.panel_q8);
+            q8::q8_tile(variant, &rows, a, PROBE_K, panel, &params, &mut out, NR);
         }
-        std::hint::black_box(&tile);
+        std::hint::black_box(&out);
     }
 }

@@ -33,8 +33,11 @@ struct Variant {
 const OUT_NAME: &str = "embervec";
 
 /// What wasm-opt may use is what rustc was told to use, and nothing newer.
-const OPT_ARGS: [&str; 11] = [
+const OPT_ARGS: [&str; 12] = [
     "-O3",
+    // Not even what is called from one place: V8 gives a function its fast code when it is entered anew, and the
+    // kernels are cut accordingly.
+    "--one-caller-inline-max-function-size=64",
     "--strip-debug",
     "--strip-producers",
     "--enable-bulk-memory",

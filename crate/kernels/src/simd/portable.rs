@@ -61,10 +61,16 @@ impl F32x4 {
         Self(from_fn(|i| if self.0[i] < other.0[i] { other.0[i] } else { self.0[i] }))
     }
 
-    /// The nearest integer, ties to even, for `|self| < 2^31`.
+    /// The bits.
     #[inline(always)]
-    pub fn round(self) -> I32x4 {
-        I32x4(self.0.map(|x| x.round_ties_even() as i32))
+    pub fn to_bits(self) -> I32x4 {
+        I32x4(self.0.map(|x| x.to_bits() as i32))
+    }
+
+    /// The bits without the sign: ordered like the absolute values, and larger for what is not finite.
+    #[inline(always)]
+    pub fn abs_bits(self) -> I32x4 {
+        I32x4(self.0.map(|x| x.abs().to_bits() as i32))
     }
 }
 
@@ -100,8 +106,8 @@ impl I32x4 {
     }
 
     #[inline(always)]
-    pub fn min(self, other: Self) -> Self {
-        Self(from_fn(|i| self.0[i].min(other.0[i])))
+    pub fn max(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i].max(other.0[i])))
     }
 
     #[inline(always)]
@@ -113,5 +119,11 @@ impl I32x4 {
     #[inline(always)]
     pub fn exp2(self) -> F32x4 {
         F32x4(self.0.map(|x| f32::from_bits(((x + 127) as u32) << 23)))
+    }
+
+    /// 16 values of -128 to 127 as bytes.
+    #[inline(always)]
+    pub fn store_i8(values: [Self; 4], to: &mut [i8; 16]) {
+        *to = from_fn(|i| values[i / 4].0[i % 4] as i8);
     }
 }

@@ -66,10 +66,16 @@ impl F32x4 {
         Self(f32x4_pmax(self.0, other.0))
     }
 
-    /// The nearest integer, ties to even, for `|self| < 2^31`.
+    /// The bits.
     #[inline(always)]
-    pub fn round(self) -> I32x4 {
-        I32x4(i32x4_trunc_sat_f32x4(f32x4_nearest(self.0)))
+    pub fn to_bits(self) -> I32x4 {
+        I32x4(self.0)
+    }
+
+    /// The bits without the sign: ordered like the absolute values, and larger for what is not finite.
+    #[inline(always)]
+    pub fn abs_bits(self) -> I32x4 {
+        I32x4(v128_and(self.0, i32x4_splat(0x7FFF_FFFF)))
     }
 }
 
@@ -77,12 +83,6 @@ impl I32x4 {
     #[inline(always)]
     pub fn splat(x: i32) -> Self {
         Self(i32x4_splat(x))
-    }
-
-    #[inline(always)]
-    pub fn load(from: &[i32; 4]) -> Self {
-        // SAFETY: `from` is 16 readable bytes; v128.load needs no alignment.
-        Self(unsafe { v128_load(from.as_ptr().cast()) })
     }
 
     #[inline(always)]
@@ -109,8 +109,8 @@ impl I32x4 {
     }
 
     #[inline(always)]
-    pub fn min(self, other: Self) -> Self {
-        Self(i32x4_min(self.0, other.0))
+    pub fn max(self, other: Self) -> Self {
+        Self(i32x4_max(self.0, other.0))
     }
 
     #[inline(always)]
@@ -122,5 +122,26 @@ impl I32x4 {
     #[inline(always)]
     pub fn exp2(self) -> F32x4 {
         F32x4(i32x4_shl(i32x4_add(self.0, i32x4_splat(127)), 23))
+    }
+
+    /// 16 values of -128 to 127 as bytes.
+    #[cfg(feature = "relaxed")]
+    #[inline(always)]
+    pub fn store_i8([a, b, c, d]: [Self; 4], to: &mut [i8; 16]) {
+        let bytes = i8x16_narrow_i16x8(i16x8_narrow_i32x4(a.0, b.0), i16x8_narrow_i32x4(c.0, d.0));
+        // SAFETY: `to` is 16 writable bytes; v128.store needs no alignment.
+        unsafe { v128_store(to.as_mut_ptr().cast(), bytes) }
+    }
+
+    /// 16 values of -128 to 127 as 16-bit integers.
+    #[cfg(not(feature = "relaxed"))]
+    #[inline(always)]
+    pub fn store_i16([a, b, c, d]: [Self; 4], to: &mut [i16; 16]) {
+        let to = to.as_mut_ptr().cast::<v128>();
+        // SAFETY: `to` is 32 writable bytes; v128.store needs no alignment.
+        unsafe {
+            v128_store(to, i16x8_narrow_i32x4(a.0, b.0));
+            v128_store(to.add(1), i16x8_narrow_i32x4(c.0, d.0));
+        }
     }
 }

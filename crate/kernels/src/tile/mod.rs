@@ -7,6 +7,28 @@
 pub(crate) mod f32;
 pub(crate) mod q8;
 
+use std::ops::Range;
+
+/// Calls `tile(out, stride)` for an output of `rows` rows, `stride` apart, of which it writes 16
+/// columns; where the output has fewer (`columns`), by way of a tile of its own.
+#[inline(always)]
+pub(crate) fn with_columns(
+    rows: usize,
+    columns: Range<usize>,
+    out: &mut [f32],
+    stride: usize,
+    tile: impl Fn(&mut [f32], usize),
+) {
+    if columns.len() == NR {
+        return tile(&mut out[columns.start..], stride);
+    }
+    let mut whole = [0.0; MR * NR];
+    tile(&mut whole, NR);
+    for (row, out) in whole.chunks_exact(NR).zip(out.chunks_mut(stride)).take(rows) {
+        out[columns.clone()].copy_from_slice(&row[..columns.len()]);
+    }
+}
+
 /// Rows of a tile. With 8 columns it takes 8 accumulators, 2 operands and 1 broadcast value of the
 /// 15 registers that V8 has on x86-64; 6 rows spill and lose a third.
 pub(crate) const MR: usize = 4;

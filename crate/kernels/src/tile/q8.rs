@@ -1,34 +1,69 @@
 //! 8-bit tiles: signed activations times 7-bit weights, summed in `i32` without any rounding.
+#![expect(clippy::too_many_arguments, reason = "a kernel's operands are its arguments")]
 
-use super::{MR, NR};
+use std::array::from_fn;
+
+use super::NR;
+use crate::quantize::ActivationRow;
 use crate::selection::Q8Tile;
+use crate::simd::{F32x4, I32x4, LANES};
 
 pub(crate) use isa::{Activation8, GROUP};
 
 /// One step of a packed panel: `GROUP` consecutive `k` of 16 columns, a column's values side by side.
 pub(crate) type Step = [u8; NR * GROUP];
 
-/// `tile[r][j] = Σ_k a[r * stride + k] * w[k][j]`.
+/// The scales, biases and zero points of a panel's 16 columns; the last are `i32` by their bits.
+pub(crate) type Params = [[f32; NR]; 3];
+
+/// `out[r][j] = scale_r · scale_j · Σ_k a[r][k] · (w[k][j] − zero_point_j) + bias_j`.
 ///
 /// # Shapes
 ///
-/// - `a`: `rows` (1 to 4) rows of `panel.len() * GROUP` values, `stride` apart
+/// - `a`: one row of `panel.len() * GROUP` values for each (1 to 4) of `rows`, `stride` apart
 /// - `panel`: the weights `w`, 0 to 127, in [`Step`]s
-/// - `tile`: the first `rows` rows are written
+/// - `out`: as many rows of 16 values, `out_stride` apart
 #[inline(always)]
 pub(crate) fn q8_tile(
     variant: Q8Tile,
-    rows: usize,
+    rows: &[ActivationRow],
     a: &[Activation8],
     stride: usize,
     panel: &[Step],
-    tile: &mut [[i32; NR]; MR],
+    params: &Params,
+    out: &mut [f32],
+    out_stride: usize,
 ) {
-    match rows {
-        1 => isa::tile::<1>(variant, a, stride, panel, tile),
-        2 => isa::tile::<2>(variant, a, stride, panel, tile),
-        3 => isa::tile::<3>(variant, a, stride, panel, tile),
-        _ => isa::tile::<4>(variant, a, stride, panel, tile),
+    match *rows {
+        [a0] => isa::tile(variant, [a0], a, stride, panel, params, out, out_stride),
+        [a0, a1] => isa::tile(variant, [a0, a1], a, stride, panel, params, out, out_stride),
+        [a0, a1, a2] => isa::tile(variant, [a0, a1, a2], a, stride, panel, params, out, out_stride),
+        [a0, a1, a2, a3, ..] => {
+            isa::tile(variant, [a0, a1, a2, a3], a, stride, panel, params, out, out_stride);
+        }
+        [] => {}
+    }
+}
+
+/// Writes what a row of exact sums stands for.
+#[inline(always)]
+fn finish<const NV: usize>(
+    sums: [I32x4; NV],
+    row: ActivationRow,
+    params: &Params,
+    column: usize,
+    out: &mut [f32],
+) {
+    let [scale, bias, zero_point] = params;
+    let (scale, _) = scale[column..].as_chunks();
+    let (bias, _) = bias[column..].as_chunks();
+    let (zero_point, _) = zero_point[column..].as_chunks();
+    let (out, _) = out[column..].as_chunks_mut();
+    let (row_scale, row_sum) = (F32x4::splat(row.scale), I32x4::splat(row.sum));
+    for (v, sum) in sums.into_iter().enumerate() {
+        let exact = sum.sub(F32x4::load(&zero_point[v]).to_bits().mul(row_sum));
+        let scale = F32x4::load(&scale[v]).mul(row_scale);
+        exact.to_f32().mul_add(scale, F32x4::load(&bias[v])).store(&mut out[v]);
     }
 }
 
@@ -41,13 +76,16 @@ mod isa {
 
     pub fn tile<const M: usize>(
         _: Q8Tile,
+        rows: [ActivationRow; M],
         a: &[Activation8],
         stride: usize,
         panel: &[Step],
-        tile: &mut [[i32; NR]; MR],
+        params: &Params,
+        out: &mut [f32],
+        out_stride: usize,
     ) {
-        for (r, sums) in tile[..M].iter_mut().enumerate() {
-            *sums = [0; NR];
+        for (r, row) in rows.into_iter().enumerate() {
+            let mut sums = [0; NR];
             let (a, _) = a[r * stride..][..panel.len() * GROUP].as_chunks::<GROUP>();
             for (a, step) in a.iter().zip(panel) {
                 let a = a.map(i32::from);
@@ -57,6 +95,9 @@ mod isa {
                     *sum += a[0] * w[0] + a[1] * w[1] + a[2] * w[2] + a[3] * w[3];
                 }
             }
+            let (sums, _) = sums.as_chunks();
+            let sums: [I32x4; NR / LANES] = from_fn(|v| I32x4::load(&sums[v]));
+            finish(sums, row, params, 0, &mut out[r * out_stride..][..NR]);
         }
     }
 }
@@ -66,13 +107,17 @@ mod isa {
 fn generic<const M: usize, const NV: usize>(
     dot: impl Fn(v128, v128, v128) -> v128,
     weights: impl Fn(*const u8) -> v128,
+    rows: [ActivationRow; M],
     a: &[Activation8],
     stride: usize,
     panel: &[Step],
+    params: &Params,
     column: usize,
-    tile: &mut [[i32; NR]; MR],
+    out: &mut [f32],
+    out_stride: usize,
 ) {
     assert!(column + NV * LANES <= NR && a.len() >= (M - 1) * stride + panel.len() * GROUP);
+    assert!(out.len() >= (M - 1) * out_stride + NR);
     let mut sums = [[i32x4_splat(0); NV]; M];
     for (k, step) in panel.iter().enumerate() {
         // SAFETY: the columns `column .. column + NV * LANES` lie within the step, as asserted.
@@ -87,17 +132,13 @@ fn generic<const M: usize, const NV: usize>(
             }
         }
     }
-    for (row, sums) in tile.iter_mut().zip(sums) {
-        let (row, _) = row[column..].as_chunks_mut::<LANES>();
-        for (to, sum) in row.iter_mut().zip(sums) {
-            // SAFETY: `to` is 16 writable bytes.
-            unsafe { v128_store(to.as_mut_ptr().cast(), sum) }
-        }
+    for (r, (sums, row)) in sums.into_iter().zip(rows).enumerate() {
+        finish(sums.map(I32x4), row, params, column, &mut out[r * out_stride..][..NR]);
     }
 }
 
 #[cfg(target_arch = "wasm32")]
-use {crate::simd::LANES, core::arch::wasm32::*, std::array::from_fn};
+use core::arch::wasm32::*;
 
 #[cfg(all(target_arch = "wasm32", not(feature = "relaxed")))]
 mod isa {
@@ -111,37 +152,46 @@ mod isa {
     #[inline(always)]
     pub fn tile<const M: usize>(
         variant: Q8Tile,
+        rows: [ActivationRow; M],
         a: &[Activation8],
         stride: usize,
         panel: &[Step],
-        tile: &mut [[i32; NR]; MR],
+        params: &Params,
+        out: &mut [f32],
+        out_stride: usize,
     ) {
         match variant {
             Q8Tile::DotN8 => {
-                dot16::<M, 2>(a, stride, panel, 0, tile);
-                dot16::<M, 2>(a, stride, panel, 8, tile);
+                dot16::<M, 2>(rows, a, stride, panel, params, 0, out, out_stride);
+                dot16::<M, 2>(rows, a, stride, panel, params, 8, out, out_stride);
             }
-            _ => dot16::<M, 4>(a, stride, panel, 0, tile),
+            _ => dot16::<M, 4>(rows, a, stride, panel, params, 0, out, out_stride),
         }
     }
 
     #[inline(never)]
     fn dot16<const M: usize, const NV: usize>(
+        rows: [ActivationRow; M],
         a: &[Activation8],
         stride: usize,
         panel: &[Step],
+        params: &Params,
         column: usize,
-        tile: &mut [[i32; NR]; MR],
+        out: &mut [f32],
+        out_stride: usize,
     ) {
         generic::<M, NV>(
             |x, w, sum| i32x4_add(sum, i32x4_dot_i16x8(x, w)),
             // SAFETY: `generic` passes the address of 8 readable bytes.
             |w| unsafe { i16x8_load_extend_u8x8(w) },
+            rows,
             a,
             stride,
             panel,
+            params,
             column,
-            tile,
+            out,
+            out_stride,
         );
     }
 }
@@ -157,22 +207,25 @@ mod isa {
     #[inline(always)]
     pub fn tile<const M: usize>(
         variant: Q8Tile,
+        rows: [ActivationRow; M],
         a: &[Activation8],
         stride: usize,
         panel: &[Step],
-        tile: &mut [[i32; NR]; MR],
+        params: &Params,
+        out: &mut [f32],
+        out_stride: usize,
     ) {
         match variant {
             Q8Tile::DotN8 => {
-                dot8::<M, 2>(a, stride, panel, 0, tile);
-                dot8::<M, 2>(a, stride, panel, 8, tile);
+                dot8::<M, 2>(rows, a, stride, panel, params, 0, out, out_stride);
+                dot8::<M, 2>(rows, a, stride, panel, params, 8, out, out_stride);
             }
-            Q8Tile::DotN16 => dot8::<M, 4>(a, stride, panel, 0, tile),
+            Q8Tile::DotN16 => dot8::<M, 4>(rows, a, stride, panel, params, 0, out, out_stride),
             Q8Tile::PairsN8 => {
-                pairs::<M, 2>(a, stride, panel, 0, tile);
-                pairs::<M, 2>(a, stride, panel, 8, tile);
+                pairs::<M, 2>(rows, a, stride, panel, params, 0, out, out_stride);
+                pairs::<M, 2>(rows, a, stride, panel, params, 8, out, out_stride);
             }
-            Q8Tile::PairsN16 => pairs::<M, 4>(a, stride, panel, 0, tile),
+            Q8Tile::PairsN16 => pairs::<M, 4>(rows, a, stride, panel, params, 0, out, out_stride),
         }
     }
 
@@ -180,21 +233,27 @@ mod isa {
     #[inline(never)]
     #[target_feature(enable = "relaxed-simd")]
     fn dot8<const M: usize, const NV: usize>(
+        rows: [ActivationRow; M],
         a: &[Activation8],
         stride: usize,
         panel: &[Step],
+        params: &Params,
         column: usize,
-        tile: &mut [[i32; NR]; MR],
+        out: &mut [f32],
+        out_stride: usize,
     ) {
         generic::<M, NV>(
             |x, w, sum| i32x4_relaxed_dot_i8x16_i7x16_add(x, w, sum),
             // SAFETY: `generic` passes the address of 16 readable bytes.
             |w| unsafe { v128_load(w.cast()) },
+            rows,
             a,
             stride,
             panel,
+            params,
             column,
-            tile,
+            out,
+            out_stride,
         );
     }
 
@@ -204,22 +263,28 @@ mod isa {
     #[inline(never)]
     #[target_feature(enable = "relaxed-simd")]
     fn pairs<const M: usize, const NV: usize>(
+        rows: [ActivationRow; M],
         a: &[Activation8],
         stride: usize,
         panel: &[Step],
+        params: &Params,
         column: usize,
-        tile: &mut [[i32; NR]; MR],
+        out: &mut [f32],
+        out_stride: usize,
     ) {
         let ones = i16x8_splat(1);
         generic::<M, NV>(
             |x, w, sum| i32x4_add(sum, i32x4_dot_i16x8(i16x8_relaxed_dot_i8x16_i7x16(x, w), ones)),
             // SAFETY: `generic` passes the address of 16 readable bytes.
             |w| unsafe { v128_load(w.cast()) },
+            rows,
             a,
             stride,
             panel,
+            params,
             column,
-            tile,
+            out,
+            out_stride,
         );
     }
 }

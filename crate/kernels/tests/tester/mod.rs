@@ -171,12 +171,8 @@ fn linear_q8_survives_extremes() -> Result<(), String> {
 }
 
 fn linear_q8_shows_what_is_not_finite() -> Result<(), String> {
-    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for k in [3, 8] {
-            if value == f32::MAX && k == 3 {
-                // Finite: only the rotation of longer rows leaves the range of floats.
-                continue;
-            }
             let mut x = vec![0.5; 2 * k];
             x[k - 1] = value;
             let packed = pack_q8(&vec![3; k], &[RowQ8 { scale: 1.0, zero_point: 0 }], &[0.0], k);
@@ -376,8 +372,8 @@ fn rotation_tames_outliers() -> Result<(), String> {
     linear_q8(&x, &packed.panels, &packed.params, k, n, Activation::Identity, &mut out);
     let rotated = error(&mut out.into_iter().map(f64::from));
 
-    let (q, scale, zero_point) = scalar::quantize_activations(&x);
-    let x: Vec<f32> = q.iter().map(|q| scale * (q - zero_point) as f32).collect();
+    let (q, scale) = scalar::quantize_activations(&x);
+    let x: Vec<f32> = q.iter().map(|&q| scale * q as f32).collect();
     let plain = error(&mut scalar::linear_f32(&x, &weight, &bias, k).into_iter());
     check!(rotated < plain / 4.0, "squared error {rotated}, without rotation {plain}");
     Ok(())
