@@ -6,9 +6,9 @@ use crate::tile::q8::{GROUP, q8_tile};
 use crate::tile::{MR, NR, with_columns};
 use crate::{Activation, RowQ8, Selection};
 
-/// Rows that are quantised and then multiplied together: 64 rows of BERT-base's 3072 intermediates
-/// are 196 kB, which leaves half of a small second-level cache for a panel and the output.
-const ROWS_PER_BLOCK: usize = 64;
+/// Bytes of rows that are quantised and then multiplied together. Every block reads all weights anew,
+/// so it should be large; this leaves half of a small second-level cache to panels and output.
+const BLOCK_BYTES: usize = 192 << 10;
 
 /// The widest input for which no sum can leave 32 bits: each of its two terms is at most
 /// `in_features · 127 · 127`.
@@ -93,12 +93,11 @@ pub fn linear_q8(
     assert_eq!(x.len() / in_features * out_features, out.len(), "x and out");
     let variant = Selection::current().q8_tile;
     let stride = steps * GROUP;
-    let block_rows = ROWS_PER_BLOCK.min(x.len() / in_features);
+    let block_rows = (BLOCK_BYTES / stride).max(1).next_multiple_of(MR).min(x.len() / in_features);
     let mut rotated = vec![0.0; in_features];
     let mut q = vec![0; block_rows * stride];
     let mut rows = vec![ActivationRow::default(); block_rows];
-    let blocks =
-        x.chunks(ROWS_PER_BLOCK * in_features).zip(out.chunks_mut(ROWS_PER_BLOCK * out_features));
+    let blocks = x.chunks(block_rows * in_features).zip(out.chunks_mut(block_rows * out_features));
     for (x, out) in blocks {
         let x = x.chunks_exact(in_features);
         for ((x, q), row) in x.zip(q.chunks_exact_mut(stride)).zip(&mut rows) {

@@ -8,7 +8,7 @@ use crate::quantize::ActivationRow;
 use crate::selection::Q8Tile;
 use crate::simd::{F32x4, I32x4, LANES};
 
-pub(crate) use isa::{Activation8, GROUP};
+pub(crate) use isa::{Activation8, GROUP, dot_saturates};
 
 /// One step of a packed panel: `GROUP` consecutive `k` of 16 columns, a column's values side by side.
 pub(crate) type Step = [u8; NR * GROUP];
@@ -73,6 +73,10 @@ mod isa {
 
     pub type Activation8 = i8;
     pub const GROUP: usize = 4;
+
+    pub fn dot_saturates() -> bool {
+        false
+    }
 
     pub fn tile<const M: usize>(
         _: Q8Tile,
@@ -149,6 +153,10 @@ mod isa {
     /// What `i32x4.dot_i16x8_s` adds up per lane.
     pub const GROUP: usize = 2;
 
+    pub fn dot_saturates() -> bool {
+        false
+    }
+
     #[inline(always)]
     pub fn tile<const M: usize>(
         variant: Q8Tile,
@@ -203,6 +211,17 @@ mod isa {
     pub type Activation8 = i8;
     /// What `i32x4.relaxed_dot_i8x16_i7x16_add_s` adds up per lane.
     pub const GROUP: usize = 4;
+
+    /// Whether the engine makes `pmaddubsw` of the dot product, for want of an instruction that does all
+    /// of it. With 8 bits in its second operand it tells: 4 · 127 · 255, 4 · 127 · -1, or pairs that
+    /// are cut to 16 bits (as XNNPACK's `hardware-config.c` does it).
+    #[target_feature(enable = "relaxed-simd")]
+    pub fn dot_saturates() -> bool {
+        // Not folded at compile time, which would answer for another machine.
+        let [a, b] = std::hint::black_box([i8x16_splat(127), u8x16_splat(255)]);
+        let sum = i32x4_relaxed_dot_i8x16_i7x16_add(a, b, i32x4_splat(0));
+        i32x4_extract_lane::<0>(sum) == 2 * i32::from(i16::MAX)
+    }
 
     #[inline(always)]
     pub fn tile<const M: usize>(
