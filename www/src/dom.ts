@@ -38,6 +38,7 @@ export function formatMilliseconds(ms: number): string {
 }
 
 export function formatSeconds(ms: number): string {
+  if (ms < 950) return `${Math.round(ms)} ms`;
   return ms < 100_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`;
 }
 

@@ -24,6 +24,14 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
     title: "This model cannot run here",
     advice: "Choose a BERT model whose folder holds model.safetensors, for example sentence-transformers/all-MiniLM-L6-v2.",
   },
+  unsupported_device: {
+    title: "This device or precision is not there",
+    advice: "Go back to the automatic choices, which work everywhere.",
+  },
+  storage: {
+    title: "This browser's storage refuses to work",
+    advice: "Leave private browsing or allow this page to store data, then try again.",
+  },
   invalid_input: { title: "This text could not be encoded", advice: "Change the text and try again." },
   device_lost: {
     title: "The graphics device went away",
@@ -31,19 +39,31 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   },
 };
 
+/** What is wrong with the demo's own setting up, not with the visitor's choice. */
+const NO_DEMO_MODEL = "The folder models/ beside this page holds no model. Run `cargo xtask model` and try again.";
+const WRONG_SETTING = {
+  title: "The model's address makes no sense",
+  advice: "Give a hub id such as sentence-transformers/all-MiniLM-L6-v2, or the address of a folder.",
+};
+
 export interface FailureOptions {
   readonly retryLabel: string;
   readonly onRetry: () => void;
+  /** Whether it was the model's loading that failed. */
+  readonly loading?: boolean;
 }
 
 export class FailurePanel {
   readonly #panel = byId("failure", HTMLDivElement);
 
-  show(error: unknown, { retryLabel, onRetry }: FailureOptions): void {
+  show(error: unknown, { retryLabel, onRetry, loading = false }: FailureOptions): void {
     const code = error instanceof EmbervecError ? error.code : error instanceof Error ? error.name : "error";
-    const known = ADVICE[code];
+    const parameters = new URLSearchParams(location.search);
+    const ownModel = parameters.has("model");
+    const known = loading && code === "invalid_input" ? WRONG_SETTING : ADVICE[code];
+    const advice = code === "model_not_found" && !ownModel ? NO_DEMO_MODEL : known?.advice;
     byId("failure-title", HTMLHeadingElement).textContent = known?.title ?? "Something went wrong";
-    byId("failure-advice", HTMLParagraphElement).textContent = known?.advice ?? "Try again. If it fails in the same way, reload the page.";
+    byId("failure-advice", HTMLParagraphElement).textContent = advice ?? "Try again. If it fails in the same way, reload the page.";
     byId("failure-code", HTMLElement).textContent = code;
     byId("failure-message", HTMLSpanElement).textContent = error instanceof Error ? error.message : String(error);
 
@@ -53,11 +73,11 @@ export class FailurePanel {
         onRetry();
       }),
     ];
-    const parameters = new URLSearchParams(location.search);
-    if (parameters.has("model")) actions.push(button("Use the demo's model", "button", () => reloadWith("model", undefined)));
-    if (parameters.get("device") !== "cpu" && code !== "network" && code !== "model_not_found") {
-      actions.push(button("Run on the CPU", "button", () => reloadWith("device", "cpu")));
+    if (ownModel) actions.push(button("Use the demo's model", "button", () => reloadWith({ model: undefined })));
+    if (code === "unsupported_device") {
+      actions.push(button("Use the automatic choices", "button", () => reloadWith({ device: undefined, dtype: undefined })));
     }
+    if (code === "device_lost") actions.push(button("Run on the CPU", "button", () => reloadWith({ device: "cpu" })));
     byId("failure-actions", HTMLDivElement).replaceChildren(...actions);
     this.#panel.hidden = false;
   }
@@ -68,9 +88,11 @@ export class FailurePanel {
   }
 }
 
-function reloadWith(name: string, value: string | undefined): void {
+function reloadWith(parameters: Record<string, string | undefined>): void {
   const url = new URL(location.href);
-  if (value === undefined) url.searchParams.delete(name);
-  else url.searchParams.set(name, value);
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === undefined) url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+  }
   location.assign(url);
 }

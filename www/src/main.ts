@@ -10,7 +10,9 @@ import { renderByTopic, renderEmpty, renderRanking } from "./results";
 import { SetupPanel } from "./setup";
 
 const DEFAULT_MODEL = "./models/all-MiniLM-L6-v2/";
-const PAGE_OF_RESULTS = 20;
+const PAGE_OF_RESULTS = 10;
+/** Without a query: at first few enough that what lies below the list on a small screen stays within reach. */
+const BROWSED_AT_FIRST = 36;
 const BROWSE_LIMIT = 600;
 const DEBOUNCE_MS = 80;
 /** While passages arrive, a ranking is redone at most this often. */
@@ -39,6 +41,7 @@ let encoding: AbortController | undefined;
 let scope: Scope = "builtin";
 let vector: QueryVector | undefined;
 let shown = PAGE_OF_RESULTS;
+let browsed = BROWSED_AT_FIRST;
 let encodedIn = "";
 
 // The model
@@ -70,17 +73,19 @@ async function load(): Promise<void> {
     showFact("device", "not started");
     if (controller.signal.aborted) setup.halt("Stopped", () => void load());
     else setup.halt("Not loaded");
-    if (!controller.signal.aborted) failure.show(error, { retryLabel: "Try again", onRetry: () => void load() });
+    if (!controller.signal.aborted) failure.show(error, { retryLabel: "Try again", onRetry: () => void load(), loading: true });
     render();
     return;
   } finally {
     loading = undefined;
   }
-  setup.loaded(performance.now() - started);
-  showInfo(embedder);
+  const loadMs = performance.now() - started;
+  setup.loaded(loadMs);
+  showInfo(embedder, loadMs);
   announce(`The model is ready on the ${deviceName(embedder.info.device)}.`);
-  // Typing is what the page is for; but whoever is in the dialog or the settings stays there.
-  if (document.activeElement === document.body) queryInput.focus({ preventScroll: true });
+  // Typing is what the page is for; but whoever is in the dialog or the settings stays there, and on a touch screen the
+  // keyboard would cover half the page.
+  if (document.activeElement === document.body && matchMedia("(pointer: fine)").matches) queryInput.focus({ preventScroll: true });
   const query = queryInput.value.trim();
   if (query !== "") void search.run(query);
   await encodePending();
@@ -93,7 +98,7 @@ async function encodePending(): Promise<void> {
   const controller = new AbortController();
   encoding = controller;
   let done = 0;
-  let refreshed = 0;
+  let refresh: ReturnType<typeof setTimeout> | undefined;
   const started = performance.now();
   try {
     for (let pending = corpus.pending(); pending.length > 0; pending = corpus.pending()) {
@@ -108,13 +113,13 @@ async function encodePending(): Promise<void> {
         entry.embedding = embedding;
         entry.truncated = truncated;
         done += 1;
-        const now = performance.now();
-        if (now - refreshed > REFRESH_MS) {
-          refreshed = now;
-          const waiting = corpus.pending().length;
-          setup.encodeProgress(done, done + waiting, now - started > 300 ? (done * 1000) / (now - started) : 0);
+        // Passages come in groups: what is shown after a while counts the whole group.
+        refresh ??= setTimeout(() => {
+          refresh = undefined;
+          const seconds = (performance.now() - started) / 1000;
+          setup.encodeProgress(done, done + corpus.pending().length, seconds > 0.3 ? done / seconds : 0);
           render();
-        }
+        }, REFRESH_MS);
       }
       if (pending.every((entry) => entry.embedding === undefined)) throw new Error("The encoder ended without a vector.");
     }
@@ -129,6 +134,7 @@ async function encodePending(): Promise<void> {
     else setup.halt("Interrupted");
     if (!stopped) handleFailure(error, "Continue encoding", again);
   } finally {
+    clearTimeout(refresh);
     if (encoding === controller) encoding = undefined;
   }
   render();
@@ -168,6 +174,7 @@ const search = new LiveSearch({
     shown = PAGE_OF_RESULTS;
     failure.hide();
     render();
+    showResults();
     announceSoon();
   },
   onError: (error) => handleFailure(error, "Search again", () => void search.run(queryInput.value.trim())),
@@ -232,7 +239,7 @@ function renderRanked(current: QueryVector, entries: readonly Entry[], ready: nu
     renderEmpty(results, "Nothing to rank yet", encoding ? "The first passages are being encoded and will appear here." : "No passage has been encoded so far.");
     return;
   }
-  const where = embedder === undefined ? "" : ` on the ${deviceName(embedder.info.device)}`;
+  const where = embedder === undefined ? "" : ` on the ${deviceName(embedder.info.device)} (${embedder.info.dtype}, ${simdName(embedder.info.simd)})`;
   const partly = ready < entries.length ? ` (${formatCount(entries.length - ready, "more is", "more are")} not encoded yet)` : "";
   const weak = (ranked[0]?.score ?? 0) < WEAK_SCORE ? " Nothing here is really close to that." : "";
   resultsNote.textContent = `${formatCount(ready, "passage")} ranked in ${time}${where}${partly}.${weak}`;
@@ -250,15 +257,22 @@ function renderUnranked(entries: readonly Entry[]): void {
     : embedder !== undefined || loading !== undefined
       ? "Your query runs as soon as the model is ready."
       : "The model is not loaded, so nothing can be ranked.";
-  more.hidden = true;
+  more.hidden = browsed === BROWSE_LIMIT || entries.length <= browsed;
+  more.textContent = `Show ${entries.length > BROWSE_LIMIT ? `${BROWSE_LIMIT} of` : "all"} ${entries.length.toLocaleString("en")}`;
   if (entries.length === 0) renderEmpty(results, "No passages here", "Add your own text, or search the demo's passages.");
-  else if (results.dataset["browsing"] !== browsingKey(entries)) renderByTopic(results, entries, BROWSE_LIMIT);
+  else if (results.dataset["browsing"] !== browsingKey(entries)) renderByTopic(results, entries, browsed);
   results.dataset["browsing"] = browsingKey(entries);
+}
+
+/** The search box follows the page, so a new ranking may be above what is in sight. */
+function showResults(): void {
+  const area = byId("results-area", HTMLElement);
+  if (area.getBoundingClientRect().top < 0) area.scrollIntoView();
 }
 
 /** The unranked list stays as it is while passages are encoded. */
 function browsingKey(entries: readonly Entry[]): string {
-  return `${scope} ${entries.length} ${results.querySelector(".topic-group") === null ? "" : "drawn"}`;
+  return `${scope} ${entries.length} ${browsed} ${results.querySelector(".topic-group") === null ? "" : "drawn"}`;
 }
 
 function showMore(total: number): void {
@@ -275,15 +289,24 @@ function showScope(): void {
   for (const radio of scopeChoice.querySelectorAll("input")) radio.checked = radio.value === scope;
 }
 
-function showInfo({ info }: Embedder): void {
+function showInfo({ info }: Embedder, loadMs: number): void {
   showFact("device", deviceName(info.device));
   showFact("reason", info.deviceReason);
+  showFact("simd", simdName(info.simd));
+  showFact("kernels", `fastest here: ${info.kernels}`);
   showFact("dtype", info.dtype);
+  showFact("dtype-meaning", info.dtype === "q8" ? "8 bits per number" : "32 bits per number");
+  showFact("load", formatSeconds(loadMs));
+  showFact("load-source", info.cached ? "from this browser's storage" : "downloaded, kept for the next visit");
   showFact("dimension", `${info.dimension} numbers per text`);
 }
 
 function deviceName(device: string): string {
   return device === "webgpu" ? "GPU (WebGPU)" : device === "cpu" ? "CPU" : device;
+}
+
+function simdName(simd: string): string {
+  return simd === "relaxed" ? "relaxed SIMD" : "SIMD";
 }
 
 function showFact(name: string, text: string): void {
@@ -338,10 +361,11 @@ byId("clear", HTMLButtonElement).addEventListener("click", () => {
   queryInput.focus();
 });
 more.addEventListener("click", () => {
-  const first = shown;
-  shown += PAGE_OF_RESULTS;
+  const first = results.querySelectorAll("li").length;
+  if (results.querySelector(".hit") === null) browsed = BROWSE_LIMIT;
+  else shown += PAGE_OF_RESULTS;
   render();
-  const item = results.querySelectorAll<HTMLElement>(".hit")[first];
+  const item = results.querySelectorAll("li")[first];
   item?.setAttribute("tabindex", "-1");
   item?.focus({ preventScroll: true });
 });
@@ -359,6 +383,7 @@ setUpOwnText((passages) => {
   queryInput.focus({ preventScroll: true });
   announce(`${formatCount(passages.length, "passage")} of your own added.`);
   render();
+  showResults();
   void encodePending();
 });
 byId("own-remove", HTMLButtonElement).addEventListener("click", () => {

@@ -298,7 +298,7 @@ export const EXAMPLE_QUERIES: readonly string[] = [
   "I can't fall asleep",
   "animals that help each other",
   "nervous in front of an audience",
-  "what if nothing is real",
+  "scared of flying",
   "saving for old age",
   "fixing a leak in the kitchen",
   "everything is lost when I switch it off",

@@ -35,7 +35,7 @@ class Step {
   }
 
   halt(): void {
-    if (this.state === "active") this.show("halted", `stopped at ${Math.round(this.#bar.value * 100)} %`, this.#bar.value, 1);
+    if (this.state === "active") this.show("halted", this.#bar.value > 0 ? `stopped at ${Math.round(this.#bar.value * 100)} %` : "stopped", this.#bar.value, 1);
   }
 }
 
