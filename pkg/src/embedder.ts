@@ -11,19 +11,16 @@ import type {
   Tokens,
 } from "./types.js";
 import { quantizeEmbeddings } from "./vectors.js";
-import { WorkerClient } from "./worker/client.js";
-import type { EncodeRequestOptions, EncodeResult, LoadRequest, LoadResult } from "./worker/protocol.js";
+import { WorkerPool } from "./worker/pool.js";
+import type { EncodeRequestOptions, EncodeResult, LoadRequest } from "./worker/protocol.js";
 
 /**
  * Texts go to the worker in slices of about so many characters. A slice is a few hundred tokens:
  * enough to keep the encoder busy, and short enough that a query, an abort or a progress bar does
- * not wait long behind a bulk job, which has at most {@link SLICES_IN_FLIGHT} slices under way.
+ * not wait long behind a bulk job, which has at most two slices per worker under way.
  */
 const SLICE_CHARACTERS = 2048;
 const SLICE_TEXTS = 64;
-
-/** One that the worker computes and one that waits, so that it never idles. */
-const SLICES_IN_FLIGHT = 2;
 
 type TokenVectors = Float32Array[];
 
@@ -52,13 +49,10 @@ type WithProgress<Options> = Options & Pick<EncodeOptions, "progress">;
 
 /** A loaded model. See {@link Embedder.load}. */
 export class Embedder {
-  #disposed: EmbervecError | undefined;
-
   private constructor(
     /** What the model is and how it runs. */
     readonly info: EmbedderInfo,
-    private readonly loadRequest: LoadRequest,
-    private worker: Promise<WorkerClient>,
+    private readonly pool: WorkerPool,
   ) {}
 
   /**
@@ -81,17 +75,18 @@ export class Embedder {
       wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),
     };
     options.signal?.throwIfAborted();
-    const { worker, result } = await startWorker(request, options);
+    const workers = workerCount(options);
+    const { pool, result } = await WorkerPool.start(request, workers, options);
     const info: EmbedderInfo = {
       model,
       revision,
       device: "cpu",
       deviceReason: "The CPU, because this version has no other device.",
       dtype: request.dtype,
-      workers: 1,
+      workers,
       ...result,
     };
-    return new Embedder(info, request, Promise.resolve(worker));
+    return new Embedder(info, pool);
   }
 
   /**
@@ -157,15 +152,12 @@ export class Embedder {
   /** The tokens of a text, without any prompt. */
   async tokenize(text: string): Promise<Tokens> {
     checkText(text, "the text");
-    return (await this.#liveWorker()).request("tokenize", { text });
+    return this.pool.request("tokenize", { text });
   }
 
-  /** Ends the worker: all memory comes back. Calls that are under way reject with `disposed`. */
+  /** Ends the workers: all memory comes back. Calls that are under way reject with `disposed`. */
   async dispose(): Promise<void> {
-    if (this.#disposed) return;
-    this.#disposed = new EmbervecError("disposed", "this embedder has been disposed of; load another");
-    const disposed = this.#disposed;
-    await this.worker.then((worker) => worker.terminate(disposed), () => {});
+    this.pool.terminate(new EmbervecError("disposed", "this embedder has been disposed of; load another"));
   }
 
   async #encode(texts: unknown, options: EncodeOptions, task?: "query" | "document"): Promise<unknown> {
@@ -207,42 +199,26 @@ export class Embedder {
     const next = () => abortable(inFlight.shift()!, signal);
     for await (const slice of slicesOf(texts)) {
       signal?.throwIfAborted();
-      const worker = await this.#liveWorker();
-      const result = worker.request("encode", { texts: slice, options });
+      // A second slice while the first is under way: there is work for more than one.
+      if (inFlight.length > 0) this.pool.grow();
+      const result = this.pool.request("encode", { texts: slice, options });
       // Whoever awaits it sees the error; after an abort or a `break` nobody does.
       result.catch(() => {});
       inFlight.push(result);
-      if (inFlight.length === SLICES_IN_FLIGHT) yield await next();
+      while (inFlight.length >= this.pool.capacity) yield await next();
     }
     while (inFlight.length > 0) yield await next();
   }
-
-  /** The worker; a new one, with the model from the cache, where the last one failed for good. */
-  async #liveWorker(): Promise<WorkerClient> {
-    if (this.#disposed) throw this.#disposed;
-    const current = this.worker;
-    const worker = await current.catch(() => undefined);
-    if (this.#disposed) throw this.#disposed;
-    if (worker?.alive) return worker;
-    // Of several calls that find the worker dead, the first replaces it.
-    if (this.worker === current) {
-      this.worker = startWorker(this.loadRequest, {}).then(({ worker }) => worker);
-    }
-    return this.worker;
-  }
 }
 
-async function startWorker(
-  request: LoadRequest,
-  { signal, progress }: LoadOptions,
-): Promise<{ worker: WorkerClient; result: LoadResult }> {
-  const worker = new WorkerClient();
-  try {
-    return { worker, result: await worker.request("load", request, { signal, progress }) };
-  } catch (error) {
-    worker.terminate(new EmbervecError("disposed", "the model did not load"));
-    throw error;
-  }
+/**
+ * More workers than physical cores only cost memory; there are about half as many of these as the
+ * browser says, and one of them is the page's.
+ */
+function workerCount({ workers = "auto", cache }: LoadOptions): number {
+  if (workers !== "auto") return workers;
+  if (cache === "memory") return 1;
+  return Math.max(1, Math.min(4, Math.floor((globalThis.navigator?.hardwareConcurrency ?? 2) / 2)));
 }
 
 async function* slicesOf(texts: Iterable<string> | AsyncIterable<string>): AsyncGenerator<string[], void, undefined> {

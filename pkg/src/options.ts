@@ -29,6 +29,7 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, [Check, string]> = {
     "a plain object of strings",
   ],
   cache: oneOf("indexeddb", "memory"),
+  workers: [(value) => value === "auto" || (Number.isInteger(value) && (value as number) > 0), "\"auto\" or a positive integer"],
   wasmUrl: [(value) => isString(value) || value instanceof URL, "an address"],
 };
 
@@ -70,6 +71,9 @@ export function checkLoadOptions(options: LoadOptions): void {
   check("load", options, LOAD_OPTIONS);
   if (options.device === "webgpu") {
     throw new EmbervecError("unsupported_device", "device \"webgpu\" is not in this version, which computes on the CPU; use \"auto\" or \"cpu\"");
+  }
+  if (options.cache === "memory" && typeof options.workers === "number" && options.workers > 1) {
+    throw new EmbervecError("invalid_input", "several workers need the cache \"indexeddb\", from which each loads the model; leave `workers` or `cache` out");
   }
   if (options.dtype === "fp16") {
     throw new EmbervecError("unsupported_device", "dtype \"fp16\" is for GPUs, and this version computes on the CPU; use \"auto\", \"q8\" or \"fp32\"");

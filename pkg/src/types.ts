@@ -34,6 +34,13 @@ export interface LoadOptions {
   headers?: Record<string, string>;
   /** Where a downloaded model is kept. `"memory"`: nowhere. Default `"indexeddb"`. */
   cache?: "indexeddb" | "memory";
+  /**
+   * Workers for bulk jobs, each with the model's weights in its memory. Default `"auto"`: half of
+   * `navigator.hardwareConcurrency`, at most 4. The first is there from the start, the others start with
+   * the first job that has use for them, from the IndexedDB cache. Results are the same bits with any
+   * number.
+   */
+  workers?: "auto" | number;
   /** Address of the folder with the package's `.wasm` files. Default: that of the package's own files. */
   wasmUrl?: string | URL;
 }
@@ -114,7 +121,7 @@ export interface EmbedderInfo {
   simd: "simd128" | "relaxed";
   /** The variants of the kernels that were the fastest here. They never change a result. */
   kernels: string;
-  /** Number of workers. */
+  /** Number of workers that a bulk job has at most. */
   workers: number;
   /** Whether the model came from this browser's cache. */
   cached: boolean;

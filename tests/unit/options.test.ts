@@ -35,6 +35,7 @@ test("options of load", () => {
   checkLoadOptions({
     device: "cpu",
     dtype: "fp32",
+    workers: 1,
     progress: () => {},
     signal: new AbortController().signal,
     hub: "/hub",
@@ -58,6 +59,9 @@ test("options of load", () => {
     ["headers", null],
     ["cache", "disk"],
     ["wasmUrl", 7],
+    ["workers", 0],
+    ["workers", 1.5],
+    ["workers", "many"],
     ["quantized", true],
     ["toString", 1],
     ["__proto__x", 1],

@@ -1,0 +1,105 @@
+// Several workers with the same model, for bulk jobs.
+
+import { EmbervecError, messageOf } from "../errors.js";
+import type { LoadOptions } from "../types.js";
+import { WorkerClient } from "./client.js";
+import type { CallName, Calls, LoadRequest, LoadResult } from "./protocol.js";
+
+/** One request that a worker computes and one that waits, so that it never idles. */
+const REQUESTS_PER_WORKER = 2;
+
+interface Member {
+  worker: WorkerClient;
+  /** Requests under way. */
+  load: number;
+}
+
+/**
+ * The first worker is there from the start; the others start when a bulk job has use for them. No
+ * memory is shared, so no special headers are needed, and each holds the model's weights.
+ */
+export class WorkerPool {
+  #members: Member[] = [];
+  #starting = 0;
+  /** Under way where all workers have failed for good. */
+  #replacement: Promise<unknown> | undefined;
+  #ended: EmbervecError | undefined;
+
+  private constructor(
+    private readonly loadRequest: LoadRequest,
+    private limit: number,
+  ) {}
+
+  /** Starts one worker and loads the model in it. */
+  static async start(
+    request: LoadRequest,
+    limit: number,
+    options: LoadOptions,
+  ): Promise<{ pool: WorkerPool; result: LoadResult }> {
+    const pool = new WorkerPool(request, limit);
+    return { pool, result: await pool.#add(request, options) };
+  }
+
+  /** How many requests a bulk job should have under way. */
+  get capacity(): number {
+    return REQUESTS_PER_WORKER * Math.max(1, this.#alive().length);
+  }
+
+  /** Asks the worker that has least to do; a new one where the last one has failed for good. */
+  async request<Name extends CallName>(type: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
+    if (this.#ended) throw this.#ended;
+    if (this.#alive().length === 0) {
+      this.#replacement ??= this.#add(this.loadRequest, {}).finally(() => (this.#replacement = undefined));
+      await this.#replacement;
+      if (this.#ended) throw this.#ended;
+    }
+    const member = this.#alive().reduce((least, each) => (each.load < least.load ? each : least));
+    member.load += 1;
+    try {
+      return await member.worker.request(type, request);
+    } finally {
+      member.load -= 1;
+    }
+  }
+
+  /** Starts the workers that are still missing; they take part as soon as they have loaded. */
+  grow(): void {
+    while (!this.#ended && this.#alive().length + this.#starting < this.limit) {
+      this.#starting += 1;
+      // The first worker has put the model there.
+      this.#add({ ...this.loadRequest, localFilesOnly: true }, {})
+        .catch((error: unknown) => {
+          if (this.#ended) return;
+          // Slower, but not wrong: most likely there is no memory for another one.
+          this.limit = Math.max(1, this.#alive().length);
+          console.warn(`embervec goes on with ${this.limit} worker(s), because another one could not start: ${messageOf(error)}`);
+        })
+        .finally(() => (this.#starting -= 1));
+    }
+  }
+
+  /** Ends all workers, which gives their memory back, and rejects what is still open. */
+  terminate(reason: EmbervecError): void {
+    this.#ended ??= reason;
+    for (const { worker } of this.#members) worker.terminate(reason);
+    this.#members = [];
+  }
+
+  async #add(request: LoadRequest, { signal, progress }: LoadOptions): Promise<LoadResult> {
+    const worker = new WorkerClient();
+    try {
+      const result = await worker.request("load", request, { signal, progress });
+      if (this.#ended) throw this.#ended;
+      this.#members.push({ worker, load: 0 });
+      return result;
+    } catch (error) {
+      worker.terminate(new EmbervecError("disposed", "the model did not load"));
+      throw error;
+    }
+  }
+
+  #alive(): Member[] {
+    this.#members = this.#members.filter(({ worker }) => worker.alive);
+    return this.#members;
+  }
+}
