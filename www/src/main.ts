@@ -290,14 +290,14 @@ function showScope(): void {
 }
 
 function showInfo({ info }: Embedder, loadMs: number): void {
-  showFact("device", deviceName(info.device));
+  showFact("device", deviceName(info.device) + (info.workers > 1 ? `, up to ${info.workers} workers` : ""));
   showFact("reason", info.deviceReason);
   showFact("simd", simdName(info.simd));
   showFact("kernels", `fastest here: ${info.kernels}`);
   showFact("dtype", info.dtype);
   showFact("dtype-meaning", info.dtype === "q8" ? "8 bits per number" : "32 bits per number");
   showFact("load", formatSeconds(loadMs));
-  showFact("load-source", info.cached ? "from this browser's storage" : "downloaded, kept for the next visit");
+  showFact("load-source", info.cached ? "from this browser's storage" : "downloaded");
   showFact("dimension", `${info.dimension} numbers per text`);
 }
 
