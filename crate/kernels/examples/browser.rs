@@ -31,6 +31,12 @@ extern "C" fn check(index: usize) -> u32 {
     u32::from(result.is_err())
 }
 
+/// To be called some 50 ms before [`select`].
+#[unsafe(no_mangle)]
+extern "C" fn warm_up() {
+    Selection::warm_up();
+}
+
 /// Measures and installs the fastest variants; [`message`] names them.
 #[unsafe(no_mangle)]
 extern "C" fn select() {

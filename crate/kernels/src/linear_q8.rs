@@ -92,25 +92,24 @@ pub fn linear_q8(
     assert_eq!(panels.len(), params.len() * steps, "panels");
     assert_eq!(x.len() / in_features * out_features, out.len(), "x and out");
     let variant = Selection::current().q8_tile;
-    let stride = steps * GROUP;
-    let block_rows = (BLOCK_BYTES / stride).max(1).next_multiple_of(MR).min(x.len() / in_features);
+    let block_rows =
+        (BLOCK_BYTES / in_features).max(1).next_multiple_of(MR).min(x.len() / in_features);
     let mut rotated = vec![0.0; in_features];
-    let mut q = vec![0; block_rows * stride];
+    let mut q = vec![[[0; GROUP]; MR]; block_rows.div_ceil(MR) * steps];
     let mut rows = vec![ActivationRow::default(); block_rows];
     let blocks = x.chunks(block_rows * in_features).zip(out.chunks_mut(block_rows * out_features));
     for (x, out) in blocks {
-        let x = x.chunks_exact(in_features);
-        for ((x, q), row) in x.zip(q.chunks_exact_mut(stride)).zip(&mut rows) {
+        for (r, (x, row)) in x.chunks_exact(in_features).zip(&mut rows).enumerate() {
             rotated.copy_from_slice(x);
-            *row = quantize_activations(&mut rotated, q);
+            *row = quantize_activations(&mut rotated, &mut q[r / MR * steps..][..steps], r % MR);
         }
         for (p, (panel, params)) in panels.chunks_exact(steps).zip(params).enumerate() {
             let columns = p * NR..out_features.min((p + 1) * NR);
             let tiles = out.chunks_mut(MR * out_features);
-            for ((out, q), rows) in tiles.zip(q.chunks(MR * stride)).zip(rows.chunks(MR)) {
+            for ((out, q), rows) in tiles.zip(q.chunks(steps)).zip(rows.chunks(MR)) {
                 let rows = &rows[..out.len() / out_features];
                 with_columns(rows.len(), columns.clone(), out, out_features, |out, out_stride| {
-                    q8_tile(variant, rows, q, stride, panel, params, out, out_stride);
+                    q8_tile(variant, rows, q, panel, params, out, out_stride);
                 });
                 activate(activation, columns.clone(), out, out_features);
             }

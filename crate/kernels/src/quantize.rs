@@ -5,7 +5,7 @@
 
 use crate::rotate::{block, rotate};
 use crate::simd::{F32x4, I32x4, LANES};
-use crate::tile::q8::Activation8;
+use crate::tile::q8::{Activation8, GROUP, Group};
 
 /// Largest quantised weight. Seven bits, because the relaxed dot product defines its second operand
 /// for these only (WebAssembly relaxed-simd, `i16x8.relaxed_dot_i8x16_i7x16_s`).
@@ -78,11 +78,11 @@ pub(crate) struct ActivationRow {
     pub sum: i32,
 }
 
-/// Rotates a row of activations and quantises it to -[`ACTIVATION_MAX`]..=[`ACTIVATION_MAX`]; `q` may
-/// be longer, and its rest is zeroed. A row that is not finite gets the scale NaN, which all its
+/// Rotates a row of activations and quantises it to -[`ACTIVATION_MAX`]..=[`ACTIVATION_MAX`], as row
+/// `r` of `q`, which may be longer. A row that is not finite gets the scale NaN, which all its
 /// products then show.
 #[inline(never)]
-pub(crate) fn quantize_activations(row: &mut [f32], q: &mut [Activation8]) -> ActivationRow {
+pub(crate) fn quantize_activations(row: &mut [f32], q: &mut [Group], r: usize) -> ActivationRow {
     rotate(row);
     let (vectors, rest) = row.as_chunks::<LANES>();
     // Compared as integers, what is not finite is the largest.
@@ -93,13 +93,13 @@ pub(crate) fn quantize_activations(row: &mut [f32], q: &mut [Activation8]) -> Ac
     let largest = rest.iter().fold(largest, |largest, x| largest.max(x.abs().to_bits() as i32));
     let largest = f32::from_bits(largest as u32);
     if !largest.is_finite() {
-        q.fill(0);
+        q.iter_mut().for_each(|group| group[r] = [0; GROUP]);
         return ActivationRow { scale: f32::NAN, sum: 0 };
     }
     // The inverse of a smaller one would not be finite; beside everything that such a row will be
     // added to it is 0.
     if largest < f32::MIN_POSITIVE * ACTIVATION_MAX as f32 {
-        q.fill(0);
+        q.iter_mut().for_each(|group| group[r] = [0; GROUP]);
         return ActivationRow::default();
     }
 
@@ -107,19 +107,26 @@ pub(crate) fn quantize_activations(row: &mut [f32], q: &mut [Activation8]) -> Ac
     let inverses = F32x4::splat(inverse);
     let mut sums = I32x4::splat(0);
     let (blocks, rest) = row.as_chunks::<16>();
-    let (q_blocks, q_rest) = q.split_at_mut(blocks.len() * 16);
-    for (x, q) in blocks.iter().zip(q_blocks.as_chunks_mut::<16>().0) {
+    let (q_blocks, q_rest) = q.split_at_mut(blocks.len() * 16 / GROUP);
+    for (x, q) in blocks.iter().zip(q_blocks.as_chunks_mut::<{ 16 / GROUP }>().0) {
         let (x, _) = x.as_chunks::<LANES>();
         let rounded: [I32x4; 4] = std::array::from_fn(|i| F32x4::load(&x[i]).mul(inverses).round());
         sums = rounded.iter().fold(sums, |sums, &x| sums.add(x));
-        store(rounded, q);
+        let mut values = [0; 16];
+        store(rounded, &mut values);
+        let (values, _) = values.as_chunks();
+        for (group, values) in q.iter_mut().zip(values) {
+            group[r] = *values;
+        }
     }
     let mut sum = sums.sum();
-    q_rest.fill(0);
-    for (q, &x) in q_rest.iter_mut().zip(rest) {
-        let rounded = (x * inverse).round_ties_even();
-        sum += rounded as i32;
-        *q = rounded as Activation8;
+    for (x, group) in rest.chunks(GROUP).zip(q_rest) {
+        group[r] = [0; GROUP];
+        for (q, &x) in group[r].iter_mut().zip(x) {
+            let rounded = (x * inverse).round_ties_even();
+            sum += rounded as i32;
+            *q = rounded as Activation8;
+        }
     }
     ActivationRow { scale: largest / ACTIVATION_MAX as f32, sum }
 }
