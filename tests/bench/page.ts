@@ -1,5 +1,7 @@
 // What runs in a page of the benchmark: one variant of one engine behind the same few calls, or the peak loops.
 
+import type { Artefact, Kernel } from "./kernels.ts";
+
 /** An engine with one type of weights. */
 export interface Variant {
   name: string;
@@ -145,7 +147,35 @@ function timeLoop(name: string, iterations: number): number {
   return performance.now() - start;
 }
 
-const api = { load, time, embed, memory, tokenCounts, loadLoop, timeLoop };
+interface KernelExports extends Record<Kernel["call"], (...args: number[]) => number> {
+  memory: WebAssembly.Memory;
+  warm_up(): void;
+  select(): void;
+  message(): number;
+  message_len(): number;
+}
+
+const kernels = new Map<Artefact, KernelExports>();
+
+/** Starts an artefact's kernels as the package does; gives the names of the variants that were chosen. */
+async function loadKernels(artefact: Artefact): Promise<string> {
+  const imports = { env: { now: () => performance.now() } };
+  const { instance } = await WebAssembly.instantiateStreaming(fetch(`/tests/.build/kernels-${artefact}.wasm`), imports);
+  const exported = instance.exports as unknown as KernelExports;
+  kernels.set(artefact, exported);
+  exported.warm_up();
+  // While the optimising compiler works.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  exported.select();
+  return new TextDecoder().decode(new Uint8Array(exported.memory.buffer, exported.message(), exported.message_len()));
+}
+
+/** ms of one run of a kernel, the mean of some 2 ms. */
+function timeKernel(artefact: Artefact, { call, args }: Kernel): number {
+  return kernels.get(artefact)![call](...args, 1);
+}
+
+const api = { load, time, embed, memory, tokenCounts, loadLoop, timeLoop, loadKernels, timeKernel };
 export type Bench = typeof api;
 
 declare global {

@@ -2,17 +2,18 @@
 //
 // Run by `cargo xtask bench [options]`:
 //   --quick          few repetitions
-//   --only PART      only this part, may be repeated: load, speed, memory, size, accuracy
+//   --only PART      only this part, may be repeated: load, speed, memory, size, accuracy; and the slow ones that run
+//                    only when asked for: kernels (alone, of tests/.build), shapes (BERT-base and -large, random weights)
 //   --threads N      threads of transformers.js, workers of embervec (default 1)
 //   --sts            STS-B too, where ../shared/data/stsb exists (slow)
 //   --device D       reserved; only "cpu" so far
 
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { cpus, homedir, platform, release, tmpdir, totalmem } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
@@ -21,11 +22,14 @@ import { build } from "esbuild";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 import sirv from "sirv";
 
+import { KERNEL_PEAK, KERNELS, type Artefact } from "./kernels.ts";
 import type { LoadTimes, Variant } from "./page.ts";
 import { peakLoops, type PeakLoop } from "./peak.ts";
+import { SHAPES, writeShape } from "./shapes.ts";
 import { flops, mixedTexts, spearman, stsPairs, textOfTokens, textOfWords } from "./workloads.ts";
 
-const PARTS = ["load", "speed", "memory", "size", "accuracy"] as const;
+const DEFAULT_PARTS = ["load", "speed", "memory", "size", "accuracy"] as const;
+const PARTS = [...DEFAULT_PARTS, "kernels", "shapes"] as const;
 /** About 20 ms. */
 const PEAK_ITERATIONS = 10_000_000;
 const FLAGS = [
@@ -43,7 +47,7 @@ const FLAGS = [
 const { values: options } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
-    only: { type: "string", multiple: true, default: [...PARTS] },
+    only: { type: "string", multiple: true, default: [...DEFAULT_PARTS] },
     threads: { type: "string", default: "1" },
     sts: { type: "boolean", default: false },
     device: { type: "string", default: "cpu" },
@@ -60,6 +64,8 @@ const wants = (part: (typeof PARTS)[number]): boolean => options.only.includes(p
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const out = join(root, "target/bench");
 const onnx = process.env["BENCH_ONNX"] ?? join(homedir(), ".cache/embervec/onnx");
+/** Outside the clone, like the ONNX files. */
+const shapes = join(dirname(onnx), "shapes");
 const MODEL = "all-MiniLM-L6-v2";
 
 const ours = { engine: "embervec", threads, model: `/www/models/${MODEL}/` } as const;
@@ -102,7 +108,7 @@ async function serve(): Promise<{ origin: string; close(): void }> {
     response.setHeader("Cache-Control", "public, max-age=3600");
   };
   const files = sirv(root, { dev: true, setHeaders });
-  const models = sirv(onnx, { dev: true, setHeaders });
+  const folders = [["/onnx/", sirv(onnx, { dev: true, setHeaders })], ["/shapes/", sirv(shapes, { dev: true, setHeaders })]] as const;
   const server = createServer((request, response) => {
     const url = request.url ?? "";
     requests.push(url);
@@ -115,11 +121,10 @@ async function serve(): Promise<{ origin: string; close(): void }> {
       setHeaders(response);
       response.writeHead(200, { "content-type": "text/javascript" });
       response.end(MEMORY_RECORDER + readFileSync(join(root, url), "utf8"));
-    } else if (url.startsWith("/onnx/")) {
-      request.url = url.slice("/onnx".length);
-      models(request, response, notFound);
     } else {
-      files(request, response, notFound);
+      const [prefix, models] = folders.find(([prefix]) => url.startsWith(prefix)) ?? ["/", files];
+      request.url = url.slice(prefix.length - 1);
+      models(request, response, notFound);
     }
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -190,7 +195,11 @@ const time = (page: Page, texts: string[]): Promise<number> => page.evaluate((te
 
 /** Bytes of a page with its workers, wasm memories included. */
 async function memory(page: Page): Promise<number> {
-  const counted = await page.evaluate(() => bench.memory());
+  return (await page.evaluate(() => bench.memory())) + (await wasmHeap(page));
+}
+
+/** Bytes of the wasm memories of a page's workers, which never shrink. */
+async function wasmHeap(page: Page): Promise<number> {
   const wasm = await Promise.all(
     page.workers().map((worker) =>
       worker.evaluate(() => {
@@ -199,7 +208,7 @@ async function memory(page: Page): Promise<number> {
       }),
     ),
   );
-  return wasm.reduce((sum, bytes) => sum + bytes, counted);
+  return wasm.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 async function embed(page: Page, texts: string[], batch: number): Promise<number[][]> {
@@ -314,6 +323,38 @@ function workloads(): Workload[] {
   return threads === 1 ? list : [...list, workload("256 texts of 5-200 words", mixed(256), 3)];
 }
 
+interface MeasuredLoop extends PeakLoop {
+  /** In the loop's unit. */
+  samples: number[];
+}
+
+/** The peak loops, where the browser has them, in a page of their own; each turn adds a sample to each. */
+async function peakMeter(browser: Browser): Promise<{ loops: MeasuredLoop[]; turn(): Promise<void> }> {
+  const page = await browser.page();
+  const loops: MeasuredLoop[] = [];
+  for (const loop of peakLoops) {
+    if (await page.evaluate(([name, wasm]) => bench.loadLoop(name, wasm), [loop.name, loop.wasm] as const)) {
+      loops.push({ ...loop, samples: [] });
+    }
+  }
+  const turn = async (): Promise<void> => {
+    for (const { name, opsPerIteration, samples } of loops) {
+      const spent = await page.evaluate(([name, n]) => bench.timeLoop(name, n), [name, PEAK_ITERATIONS] as const);
+      samples.push((PEAK_ITERATIONS * opsPerIteration) / spent / 1e6);
+    }
+  };
+  return { loops, turn };
+}
+
+function reportPeak(loops: MeasuredLoop[]): void {
+  report(
+    "peak",
+    "The machine's peak in the same run, one core (register-only wasm loops)",
+    ["", "median", "best", "unit"],
+    loops.map(({ name, samples, unit }) => [name, median(samples).toFixed(1), Math.max(...samples).toFixed(1), unit]),
+  );
+}
+
 /** Every variant in a page of its own, all in one browser, taking turns; the peak loops have turns like them. */
 async function measureSpeed(variants: Variant[]): Promise<void> {
   const browser = await Browser.open();
@@ -333,19 +374,7 @@ async function measureSpeed(variants: Variant[]): Promise<void> {
     }
   }
 
-  const peakPage = await browser.page();
-  const loops: (PeakLoop & { samples: number[] })[] = [];
-  for (const loop of peakLoops) {
-    if (await peakPage.evaluate(([name, wasm]) => bench.loadLoop(name, wasm), [loop.name, loop.wasm] as const)) {
-      loops.push({ ...loop, samples: [] as number[] });
-    }
-  }
-  const peakTurn = async (): Promise<void> => {
-    for (const { name, opsPerIteration, samples } of loops) {
-      const spent = await peakPage.evaluate(([name, n]) => bench.timeLoop(name, n), [name, PEAK_ITERATIONS] as const);
-      samples.push((PEAK_ITERATIONS * opsPerIteration) / spent / 1e6);
-    }
-  };
+  const { loops, turn: peakTurn } = await peakMeter(browser);
 
   const samples = new Map<string, number[]>();
   for (const { name, texts, rounds } of list) {
@@ -391,12 +420,7 @@ async function measureSpeed(variants: Variant[]): Promise<void> {
     ["", "engine", "ms", "GFLOP/s or Gop/s", "of peak", "transformers.js' time / embervec's"],
     rows,
   );
-  report(
-    "peak",
-    "The machine's peak in the same run, one core (register-only wasm loops)",
-    ["", "median", "best", "unit"],
-    loops.map(({ name, samples, unit }) => [name, median(samples).toFixed(1), Math.max(...samples).toFixed(1), unit]),
-  );
+  reportPeak(loops);
   results["speedSamplesMs"] = Object.fromEntries(samples);
 }
 
@@ -523,6 +547,126 @@ async function measureAccuracy(variants: Variant[]): Promise<void> {
   );
 }
 
+/** Both artefacts' kernels without a model, taking turns with the peak loops. */
+async function measureKernels(): Promise<void> {
+  const rounds = options.quick ? 3 : 15;
+  const browser = await Browser.open();
+  const page = await browser.page();
+  const { loops, turn } = await peakMeter(browser);
+  const artefacts = (Object.keys(KERNEL_PEAK) as Artefact[]).filter((artefact) => loops.some(({ name }) => name === KERNEL_PEAK[artefact].q8));
+  for (const artefact of artefacts) {
+    console.log(`- ${artefact} computes with ${await page.evaluate((artefact) => bench.loadKernels(artefact), artefact)}`);
+  }
+  const samples = new Map<string, number[]>();
+  // The first rounds are for the optimising compiler.
+  for (let round = -2; round < rounds; round++) {
+    log(`kernels ${Math.max(0, round + 1)}/${rounds}`);
+    for (const kernel of KERNELS) {
+      for (const artefact of artefacts) {
+        const key = `${kernel.name}, ${artefact}`;
+        const spent = await page.evaluate(([artefact, kernel]) => bench.timeKernel(artefact, kernel), [artefact, kernel] as const);
+        if (round >= 0) samples.set(key, [...(samples.get(key) ?? []), spent]);
+      }
+    }
+    if (round >= 0) await turn();
+  }
+  await browser.close();
+
+  const cells = (artefact: Artefact, { name, type, ops }: (typeof KERNELS)[number]): Row => {
+    const spent = median(samples.get(`${name}, ${artefact}`)!);
+    if (ops === undefined) return [spent.toFixed(3), "", ""];
+    const rate = ops / spent / 1e6;
+    const peak = median(loops.find(({ name }) => name === KERNEL_PEAK[artefact][type])!.samples);
+    return [spent.toFixed(3), rate.toFixed(1), `${((100 * rate) / peak).toFixed(0)} %`];
+  };
+  report(
+    "kernels",
+    `The kernels alone, 1 thread, m x n x k (medians of ${rounds})`,
+    ["", ...artefacts.flatMap((artefact) => [`${artefact}: ms`, `${artefact}: GFLOP/s or Gop/s`, `${artefact}: of peak`])],
+    KERNELS.map((kernel) => [kernel.name, ...artefacts.flatMap((artefact) => cells(artefact, kernel))]),
+  );
+  reportPeak(loops);
+  results["kernelSamplesMs"] = Object.fromEntries(samples);
+}
+
+/** Larger models in q8. What fails is a row too. */
+async function measureShapes(): Promise<void> {
+  const rows: Row[] = [];
+  for (const [name, shape] of Object.entries(SHAPES)) {
+    log(`shapes: writing ${name}`);
+    writeShape(join(shapes, name), shape, join(root, "www/models", MODEL));
+    const variant: Variant = { ...ours, threads: 1, name, dtype: "q8", model: `/shapes/${name}/` };
+    rows.push([name, ...(await measureShape(variant, shape).catch((error: Error) => [`failed: ${error.message.split("\n")[0]}`]))]);
+  }
+  report(
+    "shapes",
+    "Random weights in BERT's larger shapes, q8, 1 thread; MB are 10^6 bytes",
+    ["", "fp16 file, MB", "cold: ready, s", "warm: ready, s", "1x128 tokens, ms", "Gop/s", "page, cold: loaded (peak), MB", "page, warm: loaded (peak) / after the text, MB", "wasm heap: cold / warm / after the text, MB"],
+    rows,
+  );
+}
+
+async function measureShape(variant: Variant, shape: (typeof SHAPES)[string]): Promise<Row> {
+  const text = [textOfTokens(128, 0)];
+  log(`shapes: time, ${variant.name}`);
+  const browser = await Browser.open();
+  const first = await browser.page();
+  const cold = await load(first, variant);
+  await first.waitForTimeout(2000);
+  await first.close();
+  const warm: number[] = [];
+  const spent: number[] = [];
+  for (let visit = 0; visit < (options.quick ? 1 : 3); visit++) {
+    const page = await browser.page();
+    warm.push((await load(page, variant)).load);
+    const [tokens] = await page.evaluate((texts) => bench.tokenCounts(texts), text);
+    if (tokens !== 128) throw new Error(`the text has ${tokens} tokens`);
+    // Until the optimising compiler has replaced each function's first code.
+    for (let i = 0; i < 3; i++) await time(page, text);
+    for (let i = 0; i < 5; i++) spent.push(await time(page, text));
+    await page.close();
+  }
+  await browser.close();
+
+  // Apart, because measuring memory collects garbage, which takes time.
+  log(`shapes: memory, ${variant.name}`);
+  recordsMemory = true;
+  const another = await Browser.open();
+  const visit = async (): Promise<{ page: Page; heap: number; loaded: number; peak: number }> => {
+    const page = await another.page();
+    let peak = 0;
+    let loading = true;
+    const done = load(page, variant).finally(() => (loading = false));
+    // A failure is for `await`, not for nobody.
+    done.catch(() => {});
+    while (loading) peak = Math.max(peak, await memory(page));
+    await done;
+    const loaded = await memory(page);
+    return { page, heap: await wasmHeap(page), loaded, peak: Math.max(peak, loaded) };
+  };
+  try {
+    const coldVisit = await visit();
+    await coldVisit.page.close();
+    const warmVisit = await visit();
+    await time(warmVisit.page, text);
+    const encoding = median(spent);
+    const file = statSync(join(shapes, variant.name, "model.safetensors")).size;
+    return [
+      mb(file),
+      (cold.load / 1000).toFixed(1),
+      (median(warm) / 1000).toFixed(1),
+      encoding.toFixed(0),
+      (flops([128], shape) / encoding / 1e6).toFixed(1),
+      `${mb(coldVisit.loaded)} (${mb(coldVisit.peak)})`,
+      `${mb(warmVisit.loaded)} (${mb(warmVisit.peak)}) / ${mb(await memory(warmVisit.page))}`,
+      `${mb(coldVisit.heap)} / ${mb(warmVisit.heap)} / ${mb(await wasmHeap(warmVisit.page))}`,
+    ];
+  } finally {
+    recordsMemory = false;
+    await another.close();
+  }
+}
+
 const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 function cosine(a: number[], b: number[]): number {
@@ -550,11 +694,14 @@ async function machine(): Promise<void> {
 }
 
 await mkdir(out, { recursive: true });
+await mkdir(shapes, { recursive: true });
 await bundle();
 const server = await serve();
 try {
   await machine();
-  const variants = await supported();
+  if (wants("kernels")) await measureKernels();
+  if (wants("shapes")) await measureShapes();
+  const variants = DEFAULT_PARTS.some(wants) ? await supported() : [];
   if (wants("speed")) await measureSpeed(variants);
   if (wants("load")) await measureLoad(variants);
   if (wants("memory")) await measureMemory(variants);

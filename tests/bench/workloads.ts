@@ -32,17 +32,22 @@ export function mixedTexts(count: number): string[] {
   return lengths.sort((a, b) => a.key - b.key).map(({ words }, i) => textOfWords(words, i));
 }
 
-const LAYERS = 6;
-const HIDDEN = 384;
-const INTERMEDIATE = 1536;
+/** Of an encoder. */
+export interface Shape {
+  layers: number;
+  hidden: number;
+  intermediate: number;
+}
+
+const MINILM: Shape = { layers: 6, hidden: 384, intermediate: 1536 };
 
 /**
- * Additions and multiplications of MiniLM's encoder for texts of these numbers of tokens, without padding: two per
+ * Additions and multiplications of an encoder for texts of these numbers of tokens, without padding: two per
  * weight and token, and two products of a token's vector with all tokens of its text per layer for attention.
  */
-export function flops(tokens: number[]): number {
-  const weights = LAYERS * (4 * HIDDEN * HIDDEN + 2 * HIDDEN * INTERMEDIATE);
-  const attention = (length: number): number => LAYERS * 4 * length * HIDDEN;
+export function flops(tokens: number[], { layers, hidden, intermediate }: Shape = MINILM): number {
+  const weights = layers * (4 * hidden * hidden + 2 * hidden * intermediate);
+  const attention = (length: number): number => layers * 4 * length * hidden;
   return tokens.reduce((sum, length) => sum + length * (2 * weights + attention(length)), 0);
 }
 

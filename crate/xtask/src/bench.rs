@@ -5,11 +5,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{build, chromium, model, npm, python, sh};
+use crate::{build, chromium, model, npm, python, sh, wasm};
 
 /// Builds everything, then runs the benchmark with these arguments.
 pub fn run(args: &[String]) -> Result<()> {
     build::package()?;
+    wasm::build_kernel_tests()?;
     model::ensure()?;
     let dir = sh::root().join("tests").join("bench");
     npm::ensure_in(&dir)?;
