@@ -4,6 +4,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use wasm_bindgen_cli_support::Bindgen;
@@ -65,17 +66,17 @@ pub fn build() -> Result<()> {
 }
 
 fn build_variant(variant: &Variant) -> Result<()> {
+    let out = sh::root().join("pkg").join("wasm").join(variant.name);
+    let stamp_file = out.join(".stamp");
+    // Cargo cannot tell: both variants have the same file name, so each build makes the other one old.
+    let stamp = stamp(variant)?;
+    if fs::read_to_string(&stamp_file).is_ok_and(|previous| previous == stamp) {
+        sh::step("wasm", &format!("{PACKAGE}, {}, is up to date", variant.name));
+        return Ok(());
+    }
     sh::step("wasm", &format!("compiling {PACKAGE}, {}", variant.name));
     let compiled =
         compile(PACKAGE, &[], variant)?.join(format!("{}.wasm", PACKAGE.replace('-', "_")));
-    let out = sh::root().join("pkg").join("wasm").join(variant.name);
-
-    let stamp_file = out.join(".stamp");
-    let stamp = stamp(&compiled, variant)?;
-    if fs::read_to_string(&stamp_file).is_ok_and(|previous| previous == stamp) {
-        sh::step("wasm", "up to date");
-        return Ok(());
-    }
     if out.exists() {
         fs::remove_dir_all(&out).with_context(|| format!("cannot empty {}", out.display()))?;
     }
@@ -118,12 +119,41 @@ fn target_dir() -> Result<PathBuf> {
     Ok(dir.to_owned())
 }
 
-fn stamp(compiled: &Path, variant: &Variant) -> Result<String> {
-    let module =
-        fs::read(compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
-    // The module names the version of wasm-bindgen itself.
-    let args = [&OPT_ARGS[..], variant.opt_args].concat().join(" ");
-    Ok(format!("{}\nwasm-opt {args}\n", sh::sha256(&module)))
+/// All that the module is made of: the crates, the versions of their dependencies (and so of wasm-bindgen), the
+/// compiler, the recipe.
+fn stamp(variant: &Variant) -> Result<String> {
+    let root = sh::root();
+    let mut files = vec![
+        root.join("Cargo.toml"),
+        root.join("Cargo.lock"),
+        root.join(".cargo").join("config.toml"),
+        root.join("package-lock.json"),
+    ];
+    for name in ["kernels", "bert", "embed", "wasm"] {
+        let dir = root.join("crate").join(name);
+        files.push(dir.join("Cargo.toml"));
+        collect(&dir.join("src"), &mut files)?;
+    }
+    files.sort();
+    let mut bytes = Vec::new();
+    for file in files {
+        bytes.extend(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    let rustc = sh::output(Command::new("rustc").arg("--version"))?;
+    let args = [&OPT_ARGS[..], variant.opt_args, variant.features].concat().join(" ");
+    Ok(format!("{}\n{rustc}\n{args}\n", sh::sha256(&bytes)))
+}
+
+fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot list {}", dir.display()))?.path();
+        match path.is_dir() {
+            true => collect(&path, files)?,
+            false => files.push(path),
+        }
+    }
+    Ok(())
 }
 
 fn bind(module: &Path, out: &Path) -> Result<()> {
