@@ -27,7 +27,7 @@ type Encode = (texts: string[]) => Promise<Float32Array[]>;
 interface Embervec {
   Embedder: {
     load(model: string, options: object): Promise<{
-      info: { dtype: string; workers: number };
+      info: { dtype: string; workers: number; kernels: string };
       encode(texts: string[]): Promise<Float32Array[]>;
       tokenize(text: string): Promise<{ inputIds: number[] }>;
     }>;
@@ -59,6 +59,8 @@ const ORT = "/tests/bench/node_modules/onnxruntime-web/dist/ort-wasm-simd-thread
 
 let encode: Encode;
 let tokenCount: (text: string) => Promise<number>;
+/** The kernels that embervec has chosen. */
+let chosen: string | undefined;
 
 async function loadEmbervec({ model, dtype, threads }: Variant): Promise<void> {
   const address = "/pkg/dist/index.js";
@@ -69,6 +71,7 @@ async function loadEmbervec({ model, dtype, threads }: Variant): Promise<void> {
   if (info.dtype !== dtype || info.workers !== threads) {
     throw new Error(`got ${info.dtype} and ${info.workers} worker(s)`);
   }
+  chosen = info.kernels;
   encode = (texts) => embedder.encode(texts);
   tokenCount = async (text) => (await embedder.tokenize(text)).inputIds.length;
 }
@@ -124,6 +127,10 @@ async function embed(texts: string[], batch: number): Promise<number[][]> {
   return rows;
 }
 
+function chosenKernels(): string | undefined {
+  return chosen;
+}
+
 function tokenCounts(texts: string[]): Promise<number[]> {
   return Promise.all(texts.map(tokenCount));
 }
@@ -175,7 +182,7 @@ function timeKernel(artefact: Artefact, { call, args }: Kernel): number {
   return kernels.get(artefact)![call](...args, 1);
 }
 
-const api = { load, time, embed, memory, tokenCounts, loadLoop, timeLoop, loadKernels, timeKernel };
+const api = { load, time, embed, memory, tokenCounts, chosenKernels, loadLoop, timeLoop, loadKernels, timeKernel };
 export type Bench = typeof api;
 
 declare global {

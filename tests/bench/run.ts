@@ -624,9 +624,11 @@ async function measureShape(variant: Variant, shape: (typeof SHAPES)[string]): P
     // Until the optimising compiler has replaced each function's first code.
     for (let i = 0; i < 3; i++) await time(page, text);
     for (let i = 0; i < 5; i++) spent.push(await time(page, text));
+    log(`shapes: ${variant.name} computes with ${await page.evaluate(() => bench.chosenKernels())}, ${spent.slice(-5).map(ms).join(", ")} ms`);
     await page.close();
   }
   await browser.close();
+  results[`${variant.name}SamplesMs`] = spent;
 
   // Apart, because measuring memory collects garbage, which takes time.
   log(`shapes: memory, ${variant.name}`);
