@@ -60,7 +60,7 @@ test("workers start when there is work for them, and end with the embedder", asy
     const { embedder } = globalThis as unknown as { embedder: { encode(texts: string[]): Promise<void> } };
     await embedder.encode(Array.from({ length: 3000 }, (_, i) => `a quick brown fox, number ${i}`));
   });
-  assert.equal(page.workers().length, 3);
+  await assertSoon(() => page.workers().length === 3);
   await page.evaluate(async () => {
     const { embedder } = globalThis as unknown as { embedder: { dispose(): Promise<void> } };
     await embedder.dispose();

@@ -1,7 +1,9 @@
 //! `cargo xtask size`: how much a page downloads before it can load a model.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
@@ -47,7 +49,16 @@ fn measure(dist: &Path) -> Result<Vec<Artefact>> {
     if !files.iter().any(|file| has_extension(file, "wasm")) {
         bail!("there is no wasm module in {}; pkg/build.mjs has to copy it there", dist.display());
     }
-    files.iter().map(|file| measure_one(dist, file)).collect()
+    // At once: the best compression of a wasm module takes ten seconds.
+    thread::scope(|scope| {
+        let measured: Vec<_> =
+            files.iter().map(|file| scope.spawn(move || measure_one(dist, file))).collect();
+        let results = measured.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => resume_unwind(panic),
+        });
+        results.collect()
+    })
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
