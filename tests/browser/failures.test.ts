@@ -86,17 +86,17 @@ describe("the host", () => {
   const html = "<!doctype html><title>Welcome</title>";
   fails("a web page for JSON", "config.json", sends(html, "text/html; charset=utf-8"), "integrity", "URL", "web page");
   fails("a web page for an optional file", "modules.json", sends(html, "text/html"), "integrity", "URL", "404");
-  fails("HTML that calls itself JSON", "config.json", sends(html, "application/json"), "integrity", "config.json", "line 1");
-  fails("HTML that calls itself weights", WEIGHTS, sends(html), "integrity", WEIGHTS, "not a safetensors file");
-  fails("an empty config.json", "config.json", sends(""), "integrity", "config.json", "EOF");
-  fails("an empty modules.json", "modules.json", sends(""), "integrity", "modules.json", "EOF");
-  fails("empty weights", WEIGHTS, sends(""), "integrity", WEIGHTS, "ends within its header");
+  fails("HTML that calls itself JSON", "config.json", sends(html, "application/json"), "integrity", "URL", "line 1");
+  fails("HTML that calls itself weights", WEIGHTS, sends(html), "integrity", "URL", "not a safetensors file");
+  fails("an empty config.json", "config.json", sends(""), "integrity", "URL", "EOF");
+  fails("an empty modules.json", "modules.json", sends(""), "integrity", "URL", "EOF");
+  fails("empty weights", WEIGHTS, sends(""), "integrity", "URL", "ends within its header");
   fails("weights that break off", WEIGHTS, breaksOff, "network", "URL", "broke off");
   fails("JSON that breaks off", "tokenizer.json", breaksOff, "network", "URL", "broke off");
   fails("an optional file that breaks off", "modules.json", breaksOff, "network", "URL", "broke off");
-  fails("weights that end early", WEIGHTS, endsEarly, "integrity", WEIGHTS, "107776", "53888");
+  fails("weights that end early", WEIGHTS, endsEarly, "integrity", "URL", "107776", "53888");
   fails("too long a content-length", WEIGHTS, announces((size) => size + 9), "network", "URL", "broke off", "107785");
-  fails("too short a content-length", WEIGHTS, announces((size) => size - 9), "integrity", WEIGHTS, "107776", "107767");
+  fails("too short a content-length", WEIGHTS, announces((size) => size - 9), "integrity", "URL", "107776", "107767");
   fails("no CORS header", "config.json", withoutCors, "network", "URL", "CORS");
 
   test("nobody listens", async () => {
@@ -210,7 +210,7 @@ describe("the small files", () => {
   const config = (what: string, values: object, code: string, ...words: string[]) =>
     fails(what, "config.json", withValues(values), code, "config.json", ...words);
 
-  fails("a config.json that is not JSON", "config.json", sends("hidden_size: 32"), "integrity", "config.json", "line 1");
+  fails("a config.json that is not JSON", "config.json", sends("hidden_size: 32"), "integrity", "URL", "line 1");
   fails("a config.json that is a number", "config.json", sends("32"), "integrity", "config.json");
   config("a negative hidden_size", { hidden_size: -32 }, "integrity", "-32");
   config("a hidden_size of text", { hidden_size: "32" }, "integrity", "\"32\"");

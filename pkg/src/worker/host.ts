@@ -66,6 +66,8 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     });
     embedder = model;
     return { cached, simd, ...(model.info() as Omit<LoadResult, "cached" | "simd">) };
+  } catch (error) {
+    throw withAddress(error, request.base);
   } finally {
     aborts.delete(id);
   }
@@ -118,6 +120,14 @@ function wasmSink(dtype: "fp32" | "q8"): ModelSink<Embedder> {
 function loaded(): Embedder {
   if (!embedder) throw new EmbervecError("internal", "no model is loaded");
   return embedder;
+}
+
+/** What the loader says of a file begins with its path in the folder; a page wants its address. */
+function withAddress(error: unknown, base: string): unknown {
+  const { code } = error as { code?: unknown };
+  const isOfFile = code === "integrity" || code === "unsupported_model" || code === "model_not_found";
+  if (error instanceof EmbervecError || !isOfFile) return error;
+  return new EmbervecError(code, base + messageOf(error), { cause: error });
 }
 
 function errorReply(id: number, error: unknown): FromWorker {
