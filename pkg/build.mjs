@@ -1,7 +1,7 @@
-// The npm package's `dist/`: the page's half, the worker's half, the wasm module, and types.
+// The npm package's `dist/`: the page's half, the workers, the wasm modules, and types.
 
 import { execFileSync } from "node:child_process";
-import { copyFile, rm } from "node:fs/promises";
+import { copyFile, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
@@ -10,10 +10,13 @@ import { build } from "esbuild";
 const pkg = import.meta.dirname;
 const dist = join(pkg, "dist");
 
+const { version } = JSON.parse(await readFile(join(pkg, "package.json"), "utf8"));
+
 await rm(dist, { recursive: true, force: true });
 await build({
   absWorkingDir: pkg,
-  entryPoints: { index: "src/index.ts", worker: "src/worker/host.ts" },
+  entryPoints: { index: "src/index.ts", worker: "src/worker/host.ts", gpu: "src/gpu/host.ts" },
+  define: { EMBERVEC_VERSION: JSON.stringify(version) },
   outdir: dist,
   bundle: true,
   format: "esm",
@@ -24,8 +27,8 @@ await build({
 });
 // npm packs only what lies below the package.
 for (const name of ["README.md", "LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(join(pkg, "..", name), join(pkg, name));
-for (const simd of ["simd128", "relaxed"]) {
-  await copyFile(join(pkg, `wasm/${simd}/embervec_bg.wasm`), join(dist, `embervec-${simd}.wasm`));
+for (const artefact of ["simd128", "relaxed", "webgpu"]) {
+  await copyFile(join(pkg, `wasm/${artefact}/embervec_bg.wasm`), join(dist, `embervec-${artefact}.wasm`));
 }
 const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", join(pkg, "tsconfig.json")], { stdio: "inherit" });

@@ -1,4 +1,4 @@
-import { EmbervecError } from "./errors.js";
+import { EmbervecError, messageOf } from "./errors.js";
 import { folderUrl, resolveModel } from "./model/source.js";
 import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts } from "./options.js";
 import type {
@@ -12,7 +12,7 @@ import type {
 } from "./types.js";
 import { quantizeEmbeddings } from "./vectors.js";
 import { WorkerPool } from "./worker/pool.js";
-import type { EncodeRequestOptions, EncodeResult, LoadRequest } from "./worker/protocol.js";
+import type { DeviceChoice, EncodeRequestOptions, EncodeResult, LoadRequest } from "./worker/protocol.js";
 
 /**
  * Texts go to the worker in slices of about so many characters. A slice is a few hundred tokens:
@@ -21,6 +21,12 @@ import type { EncodeRequestOptions, EncodeResult, LoadRequest } from "./worker/p
  */
 const SLICE_CHARACTERS = 2048;
 const SLICE_TEXTS = 64;
+
+/**
+ * A job of so many slices, about 8,000 tokens, makes the GPU worth trying: with MiniLM it is a second
+ * of work for the CPU, and loading a GPU's code, model and kernels takes about as long.
+ */
+const BULK_SLICES = 16;
 
 type TokenVectors = Float32Array[];
 
@@ -53,6 +59,7 @@ export class Embedder {
     /** What the model is and how it runs. */
     readonly info: EmbedderInfo,
     private readonly pool: WorkerPool,
+    private readonly tryGpu: () => Promise<void>,
   ) {}
 
   /**
@@ -76,17 +83,39 @@ export class Embedder {
     };
     options.signal?.throwIfAborted();
     const workers = workerCount(options);
-    const { pool, result } = await WorkerPool.start(request, workers, options);
-    const info: EmbedderInfo = {
-      model,
-      revision,
-      device: "cpu",
-      deviceReason: "The CPU, because this version has no other device.",
-      dtype: request.dtype,
-      workers,
-      ...result,
+    const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options) };
+    let embedder: Embedder | undefined;
+    const onDevice = (found: DeviceChoice) => {
+      Object.assign(embedder?.info ?? choice, { device: found.device, deviceReason: found.deviceReason });
     };
-    return new Embedder(info, pool);
+    const { pool, result } = await WorkerPool.start(request, workers, options, onDevice);
+    const { isLarge, ...loaded } = result;
+    embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers, ...loaded }, pool, () =>
+      pool.useGpu(false).then(onDevice, (error: unknown) => {
+        onDevice({ device: "cpu", deviceReason: `The CPU, because the GPU could not be tried: ${messageOf(error)}` });
+      }),
+    );
+    if (options.device === "webgpu") {
+      try {
+        onDevice(await abortable(pool.useGpu(true), options.signal));
+      } catch (error) {
+        await embedder.dispose();
+        throw error;
+      }
+    }
+    embedder.#mayTryGpu = (options.device ?? "auto") === "auto" && request.cache === "indexeddb";
+    if (isLarge) embedder.#workAhead();
+    return embedder;
+  }
+
+  /** Whether a GPU may still be tried. */
+  #mayTryGpu = false;
+
+  /** Called when there is work that a GPU could repay. */
+  #workAhead(): void {
+    if (!this.#mayTryGpu) return;
+    this.#mayTryGpu = false;
+    void this.tryGpu();
   }
 
   /**
@@ -197,8 +226,11 @@ export class Embedder {
   ): AsyncGenerator<EncodeResult, void, undefined> {
     const inFlight: Promise<EncodeResult>[] = [];
     const next = () => abortable(inFlight.shift()!, signal);
+    let slices = 0;
     for await (const slice of slicesOf(texts)) {
       signal?.throwIfAborted();
+      slices += 1;
+      if (slices === BULK_SLICES) this.#workAhead();
       // A second slice while the first is under way: there is work for more than one.
       if (inFlight.length > 0) this.pool.grow();
       const result = this.pool.request("encode", { texts: slice, options });
@@ -209,6 +241,12 @@ export class Embedder {
     }
     while (inFlight.length > 0) yield await next();
   }
+}
+
+function cpuReason({ device = "auto", cache }: LoadOptions): string {
+  if (device === "cpu") return "The CPU, as demanded.";
+  if (cache === "memory") return "The CPU: a GPU's worker loads the model from IndexedDB, and the cache is \"memory\".";
+  return "The CPU, which is the faster one for a few texts; a bulk job makes the GPU be tried.";
 }
 
 /**

@@ -69,14 +69,14 @@ function check(call: string, options: unknown, checks: Record<string, [Check, st
 
 export function checkLoadOptions(options: LoadOptions): void {
   check("load", options, LOAD_OPTIONS);
-  if (options.device === "webgpu") {
-    throw new EmbervecError("unsupported_device", "device \"webgpu\" is not in this version, which computes on the CPU; use \"auto\" or \"cpu\"");
+  if (options.device === "webgpu" && options.cache === "memory") {
+    throw new EmbervecError("invalid_input", "device \"webgpu\" needs the cache \"indexeddb\", from which the GPU's worker loads the model; leave `device` or `cache` out");
   }
   if (options.cache === "memory" && typeof options.workers === "number" && options.workers > 1) {
     throw new EmbervecError("invalid_input", "several workers need the cache \"indexeddb\", from which each loads the model; leave `workers` or `cache` out");
   }
   if (options.dtype === "fp16") {
-    throw new EmbervecError("unsupported_device", "dtype \"fp16\" is for GPUs, and this version computes on the CPU; use \"auto\", \"q8\" or \"fp32\"");
+    throw new EmbervecError("unsupported_device", "dtype \"fp16\" is not in this version; use \"auto\", \"q8\" or \"fp32\"");
   }
 }
 

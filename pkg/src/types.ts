@@ -13,7 +13,11 @@ export interface ProgressEvent {
 export type ProgressCallback = (event: ProgressEvent) => void;
 
 export interface LoadOptions {
-  /** Where to compute. Default `"auto"`. */
+  /**
+   * Where to compute. `"auto"` starts on the CPU; a bulk job or a model of BERT-base size makes it try the
+   * GPU in the background and use it for whatever it is faster for, once its vectors have agreed with the CPU's. `"webgpu"`
+   * demands a GPU, and fails where there is none or its vectors differ. Default `"auto"`.
+   */
   device?: "auto" | "cpu" | "webgpu";
   /**
    * How the weights are kept and computed with. `"q8"`: in 8 bits, a quarter of the memory and several
@@ -113,8 +117,9 @@ export interface EmbedderInfo {
   model: string;
   /** `undefined` for a folder's address. */
   revision: string | undefined;
-  device: "cpu";
-  /** A sentence: what was chosen and why. */
+  /** `"webgpu"` as soon as a GPU computes at least a part of the work. */
+  device: "cpu" | "webgpu";
+  /** A sentence: what was chosen and why. It changes when the choice does. */
   deviceReason: string;
   dtype: "fp32" | "q8";
   /** The SIMD instructions in use: WebAssembly's relaxed ones where the browser has them. */

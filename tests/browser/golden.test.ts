@@ -1,79 +1,14 @@
 // The same vectors as sentence-transformers, through the npm package in a browser.
 
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 
-import type { Page } from "playwright-core";
-
 import { openPage, type TestPage, withoutRelaxedSimd } from "../support/browser.ts";
-
-interface Case {
-  name: string;
-  text: string;
-  /** UTF-16 code units of a text with lone surrogates, which `text` cannot hold. */
-  utf16?: number[];
-  prompt_name?: string | null;
-  input_ids: number[];
-  truncated: boolean;
-  embedding: string;
-}
-
-interface Expected {
-  dimension: number;
-  max_seq_length: number;
-  cases: Case[];
-}
-
-interface Actual {
-  embedding: number[];
-  inputIds: number[];
-  truncated: boolean;
-}
+import { type Case, encodeAll, expectedOf, MINI_LM, read, textOf, TINY_MODELS } from "../support/golden.ts";
 
 /** fp32 in another order of summation: measured differences stay below 1e-6 for unit vectors. */
 const TOLERANCE = 1e-5;
-
-const MINI_LM = "/www/models/all-MiniLM-L6-v2/";
-
-const fixtures = new URL("../fixtures/", import.meta.url);
-const read = (path: string): Expected => JSON.parse(readFileSync(new URL(path, fixtures), "utf8"));
-
-function textOf({ text, utf16 }: Case): string {
-  return utf16 ? String.fromCharCode(...utf16) : text;
-}
-
-interface EncodedAll {
-  info: { dimension: number; simd: string; dtype: string; kernels: string };
-  actual: Actual[];
-}
-
-function encodeAll(page: Page, model: string, cases: Case[], dtype: string): Promise<EncodedAll> {
-  const input = cases.map((each) => ({ text: textOf(each), prompt: each.prompt_name ?? undefined }));
-  return page.evaluate(
-    async ({ model, input, dtype }) => {
-      const address = "/pkg/dist/index.js";
-      const { Embedder } = await import(address);
-      const embedder = await Embedder.load(model, { dtype });
-      const actual = [];
-      for (const { text, prompt } of input) {
-        const options = prompt === undefined ? {} : { promptName: prompt };
-        const { inputIds, truncated } = await embedder.tokenize(text);
-        actual.push({ embedding: [...(await embedder.encode(text, options))], inputIds, truncated });
-      }
-      const { info } = embedder;
-      await embedder.dispose();
-      return { info, actual };
-    },
-    { model, input, dtype },
-  );
-}
-
-function expectedOf({ embedding }: Case): Float32Array {
-  const bytes = Buffer.from(embedding, "base64");
-  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
-}
 
 function assertClose(actual: number[], each: Case): void {
   const expected = expectedOf(each);
@@ -98,7 +33,7 @@ for (const simd of ["relaxed", "simd128"]) {
     test("MiniLM gives sentence-transformers' tokens and vectors", async () => {
       const expected = read("all-MiniLM-L6-v2.json");
       assert.ok(expected.cases.length >= 60);
-      const { info, actual } = await encodeAll(browser.page, MINI_LM, expected.cases, "fp32");
+      const { info, actual } = await encodeAll(browser.page, MINI_LM, expected.cases, { dtype: "fp32" });
       assert.equal(info.dimension, expected.dimension);
       assert.equal(info.simd, simd);
       expected.cases.forEach((each, i) => {
@@ -108,10 +43,10 @@ for (const simd of ["relaxed", "simd128"]) {
       });
     });
 
-    for (const name of readdirSync(new URL("models/", fixtures)).filter((name) => name.startsWith("tiny-"))) {
+    for (const name of TINY_MODELS) {
       test(`${name} gives sentence-transformers' vectors`, async () => {
         const expected = read(`models/${name}/expected.json`);
-        const { info, actual } = await encodeAll(browser.page, `/tests/fixtures/models/${name}/`, expected.cases, "fp32");
+        const { info, actual } = await encodeAll(browser.page, `/tests/fixtures/models/${name}/`, expected.cases, { dtype: "fp32" });
         assert.equal(info.dimension, expected.dimension);
         expected.cases.forEach((each, i) => assertClose(actual[i]!.embedding, each));
       });
@@ -119,7 +54,7 @@ for (const simd of ["relaxed", "simd128"]) {
 
     test("MiniLM in 8 bits, the default, points the same way", async () => {
       const { cases } = read("all-MiniLM-L6-v2.json");
-      const { info, actual } = await encodeAll(browser.page, MINI_LM, cases, "auto");
+      const { info, actual } = await encodeAll(browser.page, MINI_LM, cases, {});
       assert.equal(info.dtype, "q8");
       assert.match(info.kernels, /^f32 4x(8|16), q8 (dot|pairs) 4x(8|16)$/);
       const cosines = cases.map((each, i) =>
@@ -130,7 +65,7 @@ for (const simd of ["relaxed", "simd128"]) {
       cosines.forEach((cosine, i) => assert.ok(cosine >= 0.995, `${cases[i]!.name}: ${cosine}`));
     });
 
-    for (const dtype of ["q8", "fp32"]) {
+    for (const dtype of ["q8", "fp32"] as const) {
       test(`a text has the same bits alone, in any batch and in a stream: ${dtype}`, async () => {
         const texts = read("all-MiniLM-L6-v2.json").cases.slice(0, 64).map(textOf);
         const differing = await browser.page.evaluate(
@@ -158,9 +93,9 @@ for (const simd of ["relaxed", "simd128"]) {
 
     test("a second load makes no request to the model host", async () => {
       const { cases } = read("all-MiniLM-L6-v2.json");
-      for (const dtype of ["q8", "fp32"]) {
+      for (const dtype of ["q8", "fp32"] as const) {
         const seen = browser.requests.length;
-        await encodeAll(browser.page, MINI_LM, cases.slice(0, 1), dtype);
+        await encodeAll(browser.page, MINI_LM, cases.slice(0, 1), { dtype });
         assert.deepEqual(browser.requests.slice(seen).filter((path) => path.startsWith("/www/models/")), []);
       }
     });

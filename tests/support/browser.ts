@@ -20,6 +20,9 @@ const FLAGS = [
   "--disable-sync",
 ];
 
+/** WebGPU in software: slow, but real. */
+const GPU_FLAGS = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
 export interface TestPage {
   page: Page;
   /** The page's own origin. */
@@ -37,10 +40,12 @@ export interface OpenPageOptions {
   connectTo?: string;
   /** A folder whose files take the place of the repository's. */
   overlay?: string;
+  /** Whether there is a GPU. */
+  gpu?: boolean;
 }
 
 /** Serves the repository and opens a blank page of it. */
-export async function openPage({ connectTo = "", overlay }: OpenPageOptions = {}): Promise<TestPage> {
+export async function openPage({ connectTo = "", overlay, gpu = false }: OpenPageOptions = {}): Promise<TestPage> {
   const csp = `default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ${connectTo}`;
   const requests: string[] = [];
   const repository = sirv(fileURLToPath(new URL("../..", import.meta.url)), { dev: true });
@@ -58,7 +63,7 @@ export async function openPage({ connectTo = "", overlay }: OpenPageOptions = {}
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const browser = await chromium.launch({ executablePath: process.env["CHROME"] ?? "chromium", args: FLAGS });
+  const browser = await chromium.launch({ executablePath: process.env["CHROME"] ?? "chromium", args: gpu ? [...FLAGS, ...GPU_FLAGS] : FLAGS });
   const context = await browser.newContext();
   // tsx wraps functions in a helper, which the pages that they are sent to do not have.
   await context.addInitScript({ content: "globalThis.__name = (target) => target;" });
@@ -81,10 +86,17 @@ export async function openPage({ connectTo = "", overlay }: OpenPageOptions = {}
 }
 
 /** An overlay whose worker takes its browser for one without relaxed SIMD. */
-export async function withoutRelaxedSimd(): Promise<string> {
+export function withoutRelaxedSimd(): Promise<string> {
+  return withPrelude({ "worker.js": "WebAssembly.validate = () => false;" });
+}
+
+/** An overlay in which these files of the package run some code first. */
+export async function withPrelude(preludes: Record<string, string>): Promise<string> {
   const overlay = await mkdtemp(join(tmpdir(), "embervec-"));
-  const worker = await readFile(new URL("../../pkg/dist/worker.js", import.meta.url), "utf8");
   await mkdir(join(overlay, "pkg/dist"), { recursive: true });
-  await writeFile(join(overlay, "pkg/dist/worker.js"), `WebAssembly.validate = () => false;${worker}`);
+  for (const [file, prelude] of Object.entries(preludes)) {
+    const script = await readFile(new URL(`../../pkg/dist/${file}`, import.meta.url), "utf8");
+    await writeFile(join(overlay, "pkg/dist", file), prelude + script);
+  }
   return overlay;
 }

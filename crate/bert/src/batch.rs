@@ -85,6 +85,21 @@ impl PackedBatch {
         starts.zip(&self.ends).map(|(start, &end)| start..end)
     }
 
+    /// For every token its id, token type, and first and last-plus-one row of its text; then where
+    /// each text ends.
+    #[cfg(feature = "webgpu")]
+    pub(crate) fn words(&self) -> Vec<u32> {
+        let mut words = Vec::with_capacity(4 * self.token_count() + self.len());
+        for text in self.ranges() {
+            for row in text.clone() {
+                let [start, end] = [text.start, text.end].map(|row| row as u32);
+                words.extend([self.input_ids[row], self.token_type_ids[row], start, end]);
+            }
+        }
+        words.extend(self.ends.iter().map(|&end| end as u32));
+        words
+    }
+
     /// Refuses what would read outside the model's tables.
     pub(crate) fn check(&self, config: &BertConfig) -> Result<()> {
         let longest = self.ranges().map(|range| range.len()).max().unwrap_or(0);

@@ -16,9 +16,11 @@
 mod batch;
 mod config;
 mod error;
+mod gpu;
 pub mod keys;
 pub mod model;
 pub mod ops;
+mod pooling;
 mod q8_file;
 mod reader;
 mod safetensors;
@@ -27,8 +29,10 @@ mod weights;
 pub use batch::PackedBatch;
 pub use config::{BertConfig, SUPPORTED_MODEL_TYPES};
 pub use error::Error;
+pub use gpu::GpuNeeds;
 pub use keys::KeyTable;
 pub use model::BertModel;
+pub use pooling::{PoolingMode, side_by_side};
 pub use reader::TensorReader;
 pub use weights::{WeightDtype, Weights};
 

@@ -5,9 +5,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use crate::ops::{self, Activation, LinearWeight, Table};
+use crate::ops::{self, Activation, DeviceBatch, LinearWeight, Next, Rows, Table};
 use crate::weights::{Values, disagree};
-use crate::{BertConfig, Error, PackedBatch, Result, Weights};
+use crate::{BertConfig, Error, PackedBatch, PoolingMode, Result, Weights};
 
 /// `torch.nn.Linear`.
 #[derive(Module, Debug)]
@@ -52,7 +52,7 @@ impl Linear {
     /// # Shapes
     ///
     /// `[rows, in_features]` to `[rows, out_features]`
-    pub fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    pub fn forward(&self, x: impl Into<Rows>, activation: Activation) -> Tensor<2> {
         ops::linear(x, &self.weight, activation)
     }
 }
@@ -63,6 +63,8 @@ pub struct LayerNorm {
     weight: Param<Tensor<1>>,
     bias: Param<Tensor<1>>,
     epsilon: f64,
+    #[module(skip)]
+    next: Next,
 }
 
 impl LayerNorm {
@@ -71,11 +73,13 @@ impl LayerNorm {
             weight: vector(weights, &format!("{name}.weight"), device)?,
             bias: vector(weights, &format!("{name}.bias"), device)?,
             epsilon,
+            next: next(weights),
         })
     }
 
-    fn forward(&self, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
-        ops::layer_norm(x, residual, self.weight.val(), self.bias.val(), self.epsilon)
+    fn forward(&self, x: Tensor<2>, residual: Option<&Rows>) -> Rows {
+        let residual = residual.map(Rows::values);
+        ops::layer_norm(x, residual, self.weight.val(), self.bias.val(), self.epsilon, self.next)
     }
 }
 
@@ -112,7 +116,7 @@ impl BertEmbeddings {
         })
     }
 
-    fn forward(&self, batch: &PackedBatch) -> Tensor<2> {
+    fn forward(&self, batch: &DeviceBatch) -> Rows {
         let embeddings = ops::embeddings(
             &self.word_embeddings,
             &self.position_embeddings,
@@ -131,6 +135,8 @@ pub struct BertSelfAttention {
     /// `query`, `key` and `value` as one layer, with `1 / √head_size` in the first.
     qkv: Linear,
     num_attention_heads: usize,
+    #[module(skip)]
+    next: Next,
 }
 
 impl BertSelfAttention {
@@ -149,12 +155,13 @@ impl BertSelfAttention {
         Ok(Self {
             qkv: Linear::load_stacked(weights, &parts, device)?,
             num_attention_heads: config.num_attention_heads,
+            next: next(weights),
         })
     }
 
-    fn forward(&self, hidden_states: Tensor<2>, batch: &PackedBatch) -> Tensor<2> {
+    fn forward(&self, hidden_states: Rows, batch: &DeviceBatch) -> Rows {
         let qkv = self.qkv.forward(hidden_states, Activation::Identity);
-        ops::packed_attention(qkv, batch, self.num_attention_heads)
+        ops::packed_attention(qkv, batch, self.num_attention_heads, self.next)
     }
 }
 
@@ -188,7 +195,7 @@ impl BertOutput {
         })
     }
 
-    fn forward(&self, hidden_states: Tensor<2>, input: Tensor<2>) -> Tensor<2> {
+    fn forward(&self, hidden_states: impl Into<Rows>, input: &Rows) -> Rows {
         let hidden_states = self.dense.forward(hidden_states, Activation::Identity);
         self.layer_norm.forward(hidden_states, Some(input))
     }
@@ -242,11 +249,11 @@ impl BertLayer {
         })
     }
 
-    fn forward(&self, hidden_states: Tensor<2>, batch: &PackedBatch) -> Tensor<2> {
+    fn forward(&self, hidden_states: Rows, batch: &DeviceBatch) -> Rows {
         let context = self.attention.self_attention.forward(hidden_states.clone(), batch);
-        let attention_output = self.attention.output.forward(context, hidden_states);
+        let attention_output = self.attention.output.forward(context, &hidden_states);
         let intermediate = self.intermediate.forward(attention_output.clone(), Activation::Gelu);
-        self.output.forward(intermediate, attention_output)
+        self.output.forward(intermediate, &attention_output)
     }
 }
 
@@ -311,15 +318,41 @@ impl BertModel {
     /// [`Error::InvalidInput`] for an empty batch, ids outside the model's tables, or a text with
     /// more tokens than the model has positions.
     pub fn forward(&self, batch: &PackedBatch) -> Result<Tensor<2>> {
+        Ok(self.encode(batch)?.1.values())
+    }
+
+    /// One vector for each text: its `last_hidden_state` pooled in each of these ways.
+    ///
+    /// # Shapes
+    ///
+    /// Returns `[batch.len(), hidden_size]` for each of `modes`. Of every text the first `skip` tokens,
+    /// fewer than all, take no part.
+    ///
+    /// # Errors
+    ///
+    /// As [`BertModel::forward`].
+    pub fn forward_pooled(
+        &self,
+        batch: &PackedBatch,
+        modes: &[PoolingMode],
+        skip: usize,
+    ) -> Result<Vec<Tensor<2>>> {
+        let (batch, rows) = self.encode(batch)?;
+        Ok(modes.iter().map(|&mode| ops::pool(rows.values(), &batch, mode, skip)).collect())
+    }
+
+    fn encode(&self, batch: &PackedBatch) -> Result<(DeviceBatch, Rows)> {
         if batch.is_empty() {
             return Err(Error::InvalidInput("the batch holds no text".into()));
         }
         batch.check(&self.config)?;
-        let embeddings = self.embeddings.forward(batch);
-        Ok(self
+        let batch = DeviceBatch::new(batch, &self.embeddings.token_type_embeddings.val().device());
+        let embeddings = self.embeddings.forward(&batch);
+        let rows = self
             .encoder
             .iter()
-            .fold(embeddings, |hidden_states, layer| layer.forward(hidden_states, batch)))
+            .fold(embeddings, |hidden_states, layer| layer.forward(hidden_states, &batch));
+        Ok((batch, rows))
     }
 
     /// Each text's `pooler_output`, or `None` for a model without a pooler.
@@ -339,6 +372,11 @@ impl BertModel {
             .map(|text| last_hidden_state.clone().slice_dim(0, text.start..text.start + 1));
         Some(pooler.dense.forward(Tensor::cat(first_tokens.collect(), 0), Activation::Tanh))
     }
+}
+
+/// What takes hidden states: linear layers, which all have weights of one kind.
+fn next(weights: &Weights) -> Next {
+    if weights.are_quantized() { Next::Q8 } else { Next::F32 }
 }
 
 fn vector(weights: &mut Weights, name: &str, device: &Device) -> Result<Param<Tensor<1>>> {

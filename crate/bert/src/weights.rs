@@ -21,6 +21,7 @@ pub enum WeightDtype {
 #[derive(Debug, Default)]
 pub struct Weights {
     tensors: BTreeMap<String, (Vec<usize>, Values)>,
+    quantized: bool,
 }
 
 /// The elements of a tensor, row by row.
@@ -72,7 +73,13 @@ impl Weights {
         values: Vec<u8>,
         rows: Vec<RowQ8>,
     ) {
+        self.quantized = true;
         self.tensors.insert(name, (shape, Values::Q8 { values, rows }));
+    }
+
+    /// Whether linear layers have 8-bit weights.
+    pub(crate) fn are_quantized(&self) -> bool {
+        self.quantized
     }
 
     /// Whether a tensor of this name is still there.

@@ -1,12 +1,12 @@
 //! Texts in, vectors out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use burn::tensor::Device;
 use embervec_bert::ops::to_vec;
-use embervec_bert::{BertModel, PackedBatch};
+use embervec_bert::{BertModel, GpuNeeds, PackedBatch, PoolingMode, WeightDtype, side_by_side};
 
-use crate::modules::{Dense, Pooling, PoolingMode, normalize};
+use crate::modules::{Dense, Pooling, normalize};
 use crate::tokenizer::{Ids, Tokenizer};
 use crate::{Error, Result, Tokens};
 
@@ -14,6 +14,9 @@ use crate::{Error, Result, Tokens};
 /// efficient (it is from about 64 on), few enough that the widest intermediate of BERT-base,
 /// 512 x 3072 floats, takes 6 MB, whatever the number of texts.
 const TOKENS_PER_BATCH: usize = 512;
+
+/// 12 layers of 768 · (4 · 768 + 2 · 3072) weights.
+const BERT_BASE_WEIGHTS: usize = 84_934_656;
 
 /// A model that is ready to encode.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub struct Embedder {
     similarity: Option<String>,
     stages: Vec<Stage>,
     device: Device,
+    encoder_files: (String, String),
 }
 
 /// A module behind the transformer; the first is the pooling.
@@ -98,8 +102,9 @@ impl Embedder {
         similarity: Option<String>,
         stages: Vec<Stage>,
         device: Device,
+        encoder_files: (String, String),
     ) -> Self {
-        Self { model, tokenizer, prompts, similarity, stages, device }
+        Self { model, tokenizer, prompts, similarity, stages, device, encoder_files }
     }
 
     /// Length of a sentence vector, when no option changes it.
@@ -144,26 +149,84 @@ impl Embedder {
     ///
     /// [`Error::InvalidInput`] for options that this model cannot fulfil.
     pub fn encode<T: AsRef<str>>(&self, texts: &[T], options: &EncodeOptions) -> Result<Encoded> {
-        let plan = EncodePlan::new(self, options)?;
-        let mut encoded = Encoded { dimension: plan.dimension, ..Encoded::default() };
-        let mut batch = PackedBatch::new();
+        let mut job = self.job(options)?;
         for text in texts {
-            let Ids { input_ids, token_type_ids, truncated } = self.ids(text.as_ref(), &plan)?;
-            if !batch.is_empty() && batch.token_count() + input_ids.len() > TOKENS_PER_BATCH {
-                self.encode_batch(&std::mem::take(&mut batch), &plan, &mut encoded)?;
+            self.push(&mut job, text.as_ref())?;
+            while job.batches.len() > 1 {
+                self.compute(&mut job)?;
             }
-            encoded.token_counts.push(input_ids.len() as u32);
-            encoded.truncated.push(truncated);
+        }
+        while !job.batches.is_empty() {
+            self.compute(&mut job)?;
+        }
+        Ok(job.encoded)
+    }
+
+    /// Tokenizes texts for an encoder that runs elsewhere: give [`Embedder::accept`] its results for
+    /// [`Job::batch`], or let [`Embedder::compute`] do the work here, until there is none left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Embedder::encode`].
+    pub fn begin<T: AsRef<str>>(&self, texts: &[T], options: &EncodeOptions) -> Result<Job> {
+        let mut job = self.job(options)?;
+        texts.iter().try_for_each(|text| self.push(&mut job, text.as_ref()))?;
+        Ok(job)
+    }
+
+    /// Encodes the next batch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] where there is none.
+    pub fn compute(&self, job: &mut Job) -> Result<()> {
+        let vectors = self.encode_batch(job.batch()?, &job.plan)?;
+        self.accept(job, vectors)
+    }
+
+    /// Takes what an encoder has made of the next batch: its texts' vectors after pooling, or with
+    /// [`Output::Token`] the `last_hidden_state` of its tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for another number of values.
+    pub fn accept(&self, job: &mut Job, vectors: Vec<f32>) -> Result<()> {
+        let expected = job.plan.encoder_size(job.batch()?, self.model.config().hidden_size);
+        if vectors.len() != expected {
+            return Err(Error::InvalidInput(format!(
+                "the encoder gave {} values for a batch that has {expected}",
+                vectors.len()
+            )));
+        }
+        job.batches.pop_front();
+        let finished = self.finish(vectors, &job.plan)?;
+        job.encoded.vectors.extend(finished);
+        Ok(())
+    }
+
+    fn job(&self, options: &EncodeOptions) -> Result<Job> {
+        let plan = EncodePlan::new(self, options)?;
+        let encoded = Encoded { dimension: plan.dimension, ..Encoded::default() };
+        Ok(Job { plan, batches: VecDeque::new(), encoded })
+    }
+
+    fn push(&self, job: &mut Job, text: &str) -> Result<()> {
+        let Ids { input_ids, token_type_ids, truncated } = self.ids(text, &job.plan)?;
+        job.encoded.token_counts.push(input_ids.len() as u32);
+        job.encoded.truncated.push(truncated);
+        let has_room =
+            |batch: &PackedBatch| batch.token_count() + input_ids.len() <= TOKENS_PER_BATCH;
+        if !job.batches.back().is_some_and(has_room) {
+            job.batches.push_back(PackedBatch::new());
+        }
+        if let Some(batch) = job.batches.back_mut() {
             batch.push(&input_ids, &token_type_ids)?;
         }
-        if !batch.is_empty() {
-            self.encode_batch(&batch, &plan, &mut encoded)?;
-        }
-        Ok(encoded)
+        Ok(())
     }
 
     fn ids(&self, text: &str, plan: &EncodePlan) -> Result<Ids> {
-        let ids = match plan.prompt {
+        let ids = match &*plan.prompt {
             "" => self.tokenizer.ids(text)?,
             prompt => self.tokenizer.ids(&format!("{prompt}{text}"))?,
         };
@@ -177,26 +240,21 @@ impl Embedder {
         Ok(ids)
     }
 
-    fn encode_batch(
-        &self,
-        batch: &PackedBatch,
-        plan: &EncodePlan,
-        encoded: &mut Encoded,
-    ) -> Result<()> {
-        let token_vectors = to_vec(self.model.forward(batch)?)?;
+    fn encode_batch(&self, batch: &PackedBatch, plan: &EncodePlan) -> Result<Vec<f32>> {
         if plan.output == Output::Token {
-            encoded.vectors.extend(token_vectors);
-            return Ok(());
+            return Ok(to_vec(self.model.forward(batch)?)?);
         }
-        let hidden_size = self.model.config().hidden_size;
-        let mut size = hidden_size * plan.pooling.len();
-        let mut vectors = Vec::with_capacity(batch.len() * size);
-        for text in batch.ranges() {
-            let tokens = &token_vectors[text.start * hidden_size..text.end * hidden_size];
-            for mode in plan.pooling {
-                mode.pool(tokens, hidden_size, plan.skip, &mut vectors);
-            }
+        let pooled = self.model.forward_pooled(batch, &plan.pooling, plan.skip)?;
+        let pooled = pooled.into_iter().map(to_vec).collect::<embervec_bert::Result<Vec<_>>>()?;
+        Ok(side_by_side(pooled, batch.len()))
+    }
+
+    /// The modules behind the pooling, and the options that change a vector.
+    fn finish(&self, mut vectors: Vec<f32>, plan: &EncodePlan) -> Result<Vec<f32>> {
+        if plan.output == Output::Token {
+            return Ok(vectors);
         }
+        let mut size = self.model.config().hidden_size * plan.pooling.len();
         for stage in &self.stages {
             match stage {
                 Stage::Pooling(_) => {}
@@ -218,24 +276,84 @@ impl Embedder {
         if plan.normalize == Some(true) {
             normalize(&mut vectors, plan.dimension);
         }
-        encoded.vectors.extend(vectors);
-        Ok(())
+        Ok(vectors)
+    }
+
+    /// The folder's files that make up the encoder: its configuration and its weights.
+    pub fn encoder_files(&self) -> (&str, &str) {
+        (&self.encoder_files.0, &self.encoder_files.1)
+    }
+
+    /// Whether the encoder is of the size of BERT-base or larger, for which one text is much work.
+    pub fn is_large(&self) -> bool {
+        let config = self.model.config();
+        let layer = config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size);
+        config.num_hidden_layers * layer >= BERT_BASE_WEIGHTS
+    }
+
+    /// What a GPU must have to encode for this model.
+    pub fn gpu_needs(&self, dtype: WeightDtype) -> GpuNeeds {
+        GpuNeeds::new(self.model.config(), dtype)
+    }
+}
+
+/// Texts on their way through an encoder, batch by batch.
+#[derive(Debug)]
+pub struct Job {
+    plan: EncodePlan,
+    batches: VecDeque<PackedBatch>,
+    encoded: Encoded,
+}
+
+impl Job {
+    /// The next batch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] where there is none.
+    pub fn batch(&self) -> Result<&PackedBatch> {
+        let none = || Error::InvalidInput("all batches of this job are done".into());
+        self.batches.front().ok_or_else(none)
+    }
+
+    /// Whether no batch is left.
+    pub fn is_done(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// How the encoder has to pool; nothing for token vectors.
+    pub fn pooling(&self) -> &[PoolingMode] {
+        match self.plan.output {
+            Output::Sentence => &self.plan.pooling,
+            Output::Token => &[],
+        }
+    }
+
+    /// Number of each text's tokens that the pooling leaves out.
+    pub fn skip(&self) -> usize {
+        self.plan.skip
+    }
+
+    /// The vectors of the batches that are done.
+    pub fn into_encoded(self) -> Encoded {
+        self.encoded
     }
 }
 
 /// Options and folder together, checked once per call.
-struct EncodePlan<'a> {
-    prompt: &'a str,
+#[derive(Debug)]
+struct EncodePlan {
+    prompt: String,
     /// Number of a prompt's tokens that the pooling leaves out.
     skip: usize,
-    pooling: &'a [PoolingMode],
+    pooling: Vec<PoolingMode>,
     normalize: Option<bool>,
     dimension: usize,
     output: Output,
 }
 
-impl<'a> EncodePlan<'a> {
-    fn new(embedder: &'a Embedder, options: &'a EncodeOptions) -> Result<Self> {
+impl EncodePlan {
+    fn new(embedder: &Embedder, options: &EncodeOptions) -> Result<Self> {
         let folder_pooling = embedder.stages.iter().find_map(|stage| match stage {
             Stage::Pooling(pooling) => Some(pooling),
             _ => None,
@@ -289,13 +407,21 @@ impl<'a> EncodePlan<'a> {
             false => 0,
         };
         Ok(Self {
-            prompt,
+            prompt: prompt.into(),
             skip,
-            pooling,
+            pooling: pooling.into(),
             normalize: options.normalize,
             dimension,
             output: options.output,
         })
+    }
+
+    /// Number of values that the encoder gives for a batch.
+    fn encoder_size(&self, batch: &PackedBatch, hidden_size: usize) -> usize {
+        match self.output {
+            Output::Token => batch.token_count() * hidden_size,
+            Output::Sentence => batch.len() * hidden_size * self.pooling.len(),
+        }
     }
 }
 

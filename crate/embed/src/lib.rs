@@ -20,13 +20,12 @@ mod tokenizer;
 
 #[cfg(not(target_family = "wasm"))]
 pub use disk::open_folder;
-pub use embervec_bert::WeightDtype;
+pub use embervec_bert::{GpuNeeds, PackedBatch, PoolingMode, WeightDtype};
 
-pub use embedder::{Embedder, EncodeOptions, Encoded, Output, Prompt};
+pub use embedder::{Embedder, EncodeOptions, Encoded, Job, Output, Prompt};
 pub use error::Error;
 pub use folder::{FolderFile, FolderPlan};
 pub use loader::Loader;
-pub use modules::PoolingMode;
 pub use tokenizer::Tokens;
 
 /// The result of everything here that can fail.

@@ -30,6 +30,7 @@ pub struct Loader {
     similarity: Option<String>,
     /// What follows the transformer.
     stages: Vec<PendingStage>,
+    transformer_config: String,
     transformer_weights: String,
     model: Option<BertModel>,
     reader: Option<(String, TensorReader)>,
@@ -100,6 +101,7 @@ impl Loader {
             )?,
             similarity: sentence_transformers.similarity_fn_name,
             stages,
+            transformer_config: config_file,
             transformer_weights: join(path, "model.safetensors"),
             model: None,
             reader: None,
@@ -178,7 +180,8 @@ impl Loader {
     ///
     /// [`Error::MissingFile`] names a weight file that did not come.
     pub fn finish(self) -> Result<Embedder> {
-        let model = self.model.ok_or(Error::MissingFile { file: self.transformer_weights })?;
+        let files = (self.transformer_config, self.transformer_weights);
+        let model = self.model.ok_or_else(|| Error::MissingFile { file: files.1.clone() })?;
         let stages = self
             .stages
             .into_iter()
@@ -187,7 +190,15 @@ impl Loader {
                 PendingStage::Dense { weights, .. } => Err(Error::MissingFile { file: weights }),
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Embedder::new(model, self.tokenizer, self.prompts, self.similarity, stages, self.device))
+        Ok(Embedder::new(
+            model,
+            self.tokenizer,
+            self.prompts,
+            self.similarity,
+            stages,
+            self.device,
+            files,
+        ))
     }
 }
 

@@ -3,99 +3,10 @@
 use burn::tensor::Device;
 use embervec_bert::model::Linear;
 use embervec_bert::ops::{Activation, to_vec, upload};
-use embervec_bert::{KeyTable, Weights};
+use embervec_bert::{KeyTable, PoolingMode, Weights};
 use serde::Deserialize;
 
 use crate::{Error, Result};
-
-/// How the vectors of a text's tokens become one.
-///
-/// [`Pooling`](https://github.com/huggingface/sentence-transformers/blob/v5.1.2/sentence_transformers/models/Pooling.py)
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub enum PoolingMode {
-    /// The first token's vector.
-    Cls,
-    /// The largest value of each dimension.
-    Max,
-    /// The average.
-    Mean,
-    /// The sum.
-    Sum,
-    /// The sum over the square root of the number of tokens.
-    #[serde(alias = "mean_sqrt_len_tokens")]
-    MeanSqrtLen,
-    /// The average weighted with the position: 1 for the first token, 2 for the second, …
-    #[serde(alias = "weightedmean")]
-    WeightedMean,
-    /// The last token's vector.
-    #[serde(alias = "lasttoken")]
-    LastToken,
-}
-
-/// The names that [`PoolingMode::parse`] accepts.
-const POOLING_MODES: &str = "cls, max, mean, sum, mean_sqrt_len, weighted_mean, last_token";
-
-impl PoolingMode {
-    /// The mode of this name, in the spelling of this project or of sentence-transformers.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidInput`] that lists the names there are.
-    pub fn parse(name: &str) -> Result<Self> {
-        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name))
-            .map_err(|_| {
-                Error::InvalidInput(format!(
-                    "pooling \"{name}\" does not exist; there are: {POOLING_MODES}"
-                ))
-            })
-    }
-
-    /// Appends the pooled vector of one text to `out`.
-    ///
-    /// # Shapes
-    ///
-    /// `tokens`: `[number of tokens, size]`, at least one; the first `skip` (fewer than all) belong
-    /// to a prompt and take no part. Appends `[size]`.
-    pub(crate) fn pool(self, tokens: &[f32], size: usize, skip: usize, out: &mut Vec<f32>) {
-        let rows = || tokens.chunks_exact(size).enumerate().skip(skip);
-        let count = (tokens.len() / size - skip) as f32;
-        match self {
-            Self::Cls => out.extend(rows().take(1).flat_map(|(_, row)| row)),
-            Self::LastToken => out.extend_from_slice(&tokens[tokens.len() - size..]),
-            Self::Max => {
-                let mut max = vec![f32::NEG_INFINITY; size];
-                for (_, row) in rows() {
-                    max.iter_mut().zip(row).for_each(|(max, x)| *max = max.max(*x));
-                }
-                out.append(&mut max);
-            }
-            Self::Sum => out.extend(weighted_sum(rows(), size, |_| 1.0)),
-            Self::Mean => out.extend(weighted_sum(rows(), size, |_| 1.0).map(|x| x / count)),
-            Self::MeanSqrtLen => {
-                out.extend(weighted_sum(rows(), size, |_| 1.0).map(|x| x / count.sqrt()));
-            }
-            Self::WeightedMean => {
-                let weight = |position: usize| (position + 1) as f32;
-                let total: f32 = rows().map(|(position, _)| weight(position)).sum();
-                out.extend(weighted_sum(rows(), size, weight).map(|x| x / total));
-            }
-        }
-    }
-}
-
-fn weighted_sum<'a>(
-    rows: impl Iterator<Item = (usize, &'a [f32])>,
-    size: usize,
-    weight: impl Fn(usize) -> f32,
-) -> impl Iterator<Item = f32> {
-    let mut sum = vec![0.0f32; size];
-    for (position, row) in rows {
-        let weight = weight(position);
-        sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * x);
-    }
-    sum.into_iter()
-}
 
 /// `1_Pooling/config.json`, in the spelling of today (`pooling_mode`) or of the years before.
 #[derive(Debug, Deserialize)]

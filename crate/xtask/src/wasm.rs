@@ -13,32 +13,44 @@ use crate::{npm, sh, toolchain};
 
 const PACKAGE: &str = "embervec-wasm";
 
-/// A module with one relaxed instruction does not validate where the engine lacks them, so there are two.
-const VARIANTS: [Variant; 2] = [
+/// The CPU's modules. One with a single relaxed instruction does not validate where the engine lacks them, so there are
+/// two.
+const CPU: [Variant; 2] = [
     // For every browser: WebAssembly's fixed-width SIMD.
-    Variant { name: "simd128", features: &[], opt_args: &[] },
+    Variant { name: "simd128", profile: "release", cargo_args: &[], opt_args: CPU_OPT_ARGS },
     Variant {
         name: "relaxed",
-        features: &["--features", "relaxed"],
-        opt_args: &["--enable-relaxed-simd"],
+        profile: "release",
+        cargo_args: &["--features", "relaxed"],
+        opt_args: &[CPU_OPT_ARGS[0], CPU_OPT_ARGS[1], "--enable-relaxed-simd"],
     },
 ];
 
+/// The encoder alone, for WebGPU.
+const WEBGPU: Variant = Variant {
+    name: "webgpu",
+    profile: "webgpu",
+    cargo_args: &["--no-default-features", "--features", "webgpu"],
+    // Compresses a little better than -Os, and than with what is called once inlined.
+    opt_args: &["-Oz"],
+};
+
 struct Variant {
     name: &'static str,
-    features: &'static [&'static str],
+    profile: &'static str,
+    cargo_args: &'static [&'static str],
     opt_args: &'static [&'static str],
 }
 
 /// Name of the files that wasm-bindgen writes: `embervec.js`, `embervec_bg.wasm` and their declarations.
 const OUT_NAME: &str = "embervec";
 
+/// Not even what is called from one place is inlined: V8 gives a function its fast code when it is entered anew, and the
+/// kernels are cut accordingly.
+const CPU_OPT_ARGS: &[&str] = &["-O3", "--one-caller-inline-max-function-size=64"];
+
 /// What wasm-opt may use is what rustc was told to use, and nothing newer.
-const OPT_ARGS: [&str; 12] = [
-    "-O3",
-    // Not even what is called from one place: V8 gives a function its fast code when it is entered anew, and the
-    // kernels are cut accordingly.
-    "--one-caller-inline-max-function-size=64",
+const OPT_ARGS: [&str; 10] = [
     "--strip-debug",
     "--strip-producers",
     "--enable-bulk-memory",
@@ -54,9 +66,9 @@ const OPT_ARGS: [&str; 12] = [
 /// Builds the modules, and does nothing for one when neither its sources nor this recipe have changed.
 pub fn build() -> Result<()> {
     npm::ensure()?;
-    VARIANTS.iter().try_for_each(build_variant)?;
+    CPU.iter().chain([&WEBGPU]).try_for_each(build_variant)?;
     // The worker takes the one interface for either module.
-    let interfaces = VARIANTS.map(|variant| {
+    let interfaces = CPU.map(|variant| {
         let file = sh::root().join("pkg/wasm").join(variant.name).join(format!("{OUT_NAME}.js"));
         fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
     });
@@ -89,7 +101,7 @@ fn build_variant(variant: &Variant) -> Result<()> {
 pub fn build_kernel_tests() -> Result<()> {
     let out = sh::root().join("tests").join(".build");
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    for variant in &VARIANTS {
+    for variant in &CPU {
         sh::step("wasm", &format!("compiling the kernels' tests, {}", variant.name));
         let release = compile("embervec-kernels", &["--example", "browser"], variant)?;
         let module = release.join("examples").join("browser.wasm");
@@ -104,9 +116,9 @@ fn compile(package: &str, args: &[&str], variant: &Variant) -> Result<PathBuf> {
     let mut cargo = toolchain::cargo_build()?;
     // A folder of its own: neither waits for nor evicts what the native builds leave.
     let target_dir = target_dir()?.join("wasm");
-    cargo.args(["--release", "--package", package]).args(args).args(variant.features);
-    sh::run(cargo.arg("--target-dir").arg(&target_dir))?;
-    Ok(target_dir.join(toolchain::TARGET).join("release"))
+    cargo.args(["--profile", variant.profile, "--package", package]).args(args);
+    sh::run(cargo.args(variant.cargo_args).arg("--target-dir").arg(&target_dir))?;
+    Ok(target_dir.join(toolchain::TARGET).join(variant.profile))
 }
 
 /// The target folder that this program itself lies in, whatever made cargo choose it.
@@ -140,7 +152,7 @@ fn stamp(variant: &Variant) -> Result<String> {
         bytes.extend(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
     }
     let rustc = sh::output(Command::new("rustc").arg("--version"))?;
-    let args = [&OPT_ARGS[..], variant.opt_args, variant.features].concat().join(" ");
+    let args = [variant.opt_args, &OPT_ARGS, variant.cargo_args].concat().join(" ");
     Ok(format!("{}\n{rustc}\n{args}\n", sh::sha256(&bytes)))
 }
 
@@ -175,6 +187,6 @@ fn bind(module: &Path, out: &Path) -> Result<()> {
 fn optimise(module: &Path, variant: &Variant) -> Result<()> {
     sh::step("wasm", "optimising with wasm-opt");
     let mut wasm_opt = npm::bin("wasm-opt");
-    wasm_opt.args(OPT_ARGS).args(variant.opt_args);
+    wasm_opt.args(variant.opt_args).args(OPT_ARGS);
     sh::run(wasm_opt.arg(module).arg("--output").arg(module))
 }

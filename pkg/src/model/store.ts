@@ -17,6 +17,13 @@ export interface ModelRecord {
  */
 export const CHUNK_BYTES = 4 << 20;
 
+/** Milliseconds that a batch of so many tokens takes on each device. */
+export interface Timing {
+  tokens: number;
+  cpu: number;
+  gpu: number;
+}
+
 /** All that the rest of the package knows of storage. `model` is the folder's address, or that with `#q8`. */
 export interface ModelStore {
   /** Whether anything outlives this worker. */
@@ -28,6 +35,9 @@ export interface ModelStore {
   commit(model: string, record: ModelRecord): Promise<void>;
   /** The record first, so that a half-deleted model is never visible. */
   delete(model: string): Promise<void>;
+  /** What {@link keepTimings} kept. */
+  timings(key: string): Promise<Timing[] | undefined>;
+  keepTimings(key: string, timings: Timing[]): Promise<void>;
 }
 
 /** Cuts a file that arrives in pieces of any size into chunks. */
@@ -95,15 +105,20 @@ class MemoryStore implements ModelStore {
   async delete(): Promise<void> {
     this.#chunks.clear();
   }
+
+  async timings(): Promise<undefined> {}
+
+  async keepTimings(): Promise<void> {}
 }
 
 interface Schema extends DBSchema {
   models: { key: string; value: ModelRecord };
   chunks: { key: ChunkKey; value: Uint8Array<ArrayBuffer> };
+  timings: { key: string; value: Timing[] };
 }
 
 const DATABASE = "embervec";
-const DATABASE_VERSION = 1;
+const DATABASE_VERSION = 2;
 
 class IndexedDbStore implements ModelStore {
   readonly persistent = true;
@@ -113,10 +128,15 @@ class IndexedDbStore implements ModelStore {
   static async open(): Promise<IndexedDbStore> {
     return storage("opened", async () => {
       const database = await openDB<Schema>(DATABASE, DATABASE_VERSION, {
-        upgrade(database) {
-          database.createObjectStore("models");
-          database.createObjectStore("chunks");
+        upgrade(database, previous) {
+          if (previous < 1) {
+            database.createObjectStore("models");
+            database.createObjectStore("chunks");
+          }
+          if (previous < 2) database.createObjectStore("timings");
         },
+        // A tab with a newer version of the package must not wait for this one.
+        blocking: (_current, _blocked, event) => (event.target as IDBDatabase).close(),
       });
       return new IndexedDbStore(database);
     });
@@ -144,6 +164,14 @@ class IndexedDbStore implements ModelStore {
       // An array sorts behind every string, so this is every path and chunk of the model.
       await this.database.delete("chunks", IDBKeyRange.bound([model], [model, []]));
     });
+  }
+
+  async timings(key: string): Promise<Timing[] | undefined> {
+    return storage("read", () => this.database.get("timings", key));
+  }
+
+  async keepTimings(key: string, timings: Timing[]): Promise<void> {
+    await storage("written", () => this.database.put("timings", timings, key));
   }
 }
 

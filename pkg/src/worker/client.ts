@@ -2,7 +2,7 @@
 
 import { EmbervecError } from "../errors.js";
 import type { ProgressCallback } from "../types.js";
-import type { CallName, Calls, FromWorker, ToWorker } from "./protocol.js";
+import type { CallMap, DeviceChoice, FromWorker, ToWorker } from "./protocol.js";
 
 interface Pending {
   resolve: (result: never) => void;
@@ -11,25 +11,34 @@ interface Pending {
 }
 
 /** A worker that lives until {@link WorkerClient.terminate}, or until it fails for good. */
-export class WorkerClient {
+export class WorkerClient<Map extends CallMap> {
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
   #nextId = 0;
   /** Why the worker is gone. */
   #ended: EmbervecError | undefined;
 
-  constructor() {
+  /**
+   * @param start starts the worker; its `new Worker(new URL(…))` is written out at the caller's, because
+   *   bundlers look for exactly this
+   * @param script the worker's file, for messages
+   */
+  constructor(
+    start: () => Worker,
+    private readonly script: string,
+    private readonly onDevice: (choice: DeviceChoice) => void = () => {},
+  ) {
     if (typeof Worker === "undefined") {
       throw new EmbervecError("unsupported_device", "embervec needs Web Workers; call Embedder.load in a browser, not while rendering on a server");
     }
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" });
-    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
+    this.#worker = start();
+    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker<Map>>) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
       this.terminate(
         new EmbervecError(
           "internal",
-          `the worker could not run (${event.message || "its script did not load"}); worker.js must lie beside the package's other files, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)`,
+          `the worker could not run (${event.message || "its script did not load"}); ${this.script} must lie beside the package's other files, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)`,
         ),
       );
     };
@@ -44,20 +53,20 @@ export class WorkerClient {
    * Asks the worker. On abort the promise rejects with the signal's reason, for a load only after
    * the worker has cleaned up.
    */
-  async request<Name extends CallName>(
+  async request<Name extends keyof Map>(
     type: Name,
-    request: Calls[Name]["request"],
+    request: Map[Name]["request"],
     { signal, progress }: { signal?: AbortSignal | undefined; progress?: ProgressCallback | undefined } = {},
-  ): Promise<Calls[Name]["result"]> {
+  ): Promise<Map[Name]["result"]> {
     signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
     const id = this.#nextId++;
     const abort = () => this.#send({ type: "abort", id });
     signal?.addEventListener("abort", abort);
     try {
-      return await new Promise<Calls[Name]["result"]>((resolve, reject) => {
+      return await new Promise<Map[Name]["result"]>((resolve, reject) => {
         this.#pending.set(id, { resolve, reject, progress });
-        this.#send({ type, id, request } as ToWorker);
+        this.#send({ type, id, request } as ToWorker<Map>);
       });
     } finally {
       signal?.removeEventListener("abort", abort);
@@ -73,11 +82,12 @@ export class WorkerClient {
     this.#pending.clear();
   }
 
-  #send(message: ToWorker): void {
+  #send(message: ToWorker<Map>): void {
     this.#worker.postMessage(message);
   }
 
-  #receive(message: FromWorker): void {
+  #receive(message: FromWorker<Map>): void {
+    if (message.type === "device") return this.onDevice(message);
     const pending = this.#pending.get(message.id);
     switch (message.type) {
       case "progress":

@@ -4,9 +4,20 @@ import init, { Embedder, Loader, folderFiles } from "../../wasm/simd128/embervec
 
 import { EmbervecError, type EmbervecErrorCode, messageOf } from "../errors.js";
 import { type ModelSink, loadModel } from "../model/load.js";
-import { openStore } from "../model/store.js";
+import { type ModelStore, openStore } from "../model/store.js";
+import { Accelerator } from "../gpu/accelerator.js";
 import type { FolderFile } from "../model/download.js";
-import type { Calls, EncodeResult, FromWorker, LoadRequest, LoadResult, ToWorker } from "./protocol.js";
+import type { Batch } from "../gpu/protocol.js";
+import type {
+  Calls,
+  DeviceChoice,
+  EncodeRequestOptions,
+  EncodeResult,
+  FromWorker,
+  LoadRequest,
+  LoadResult,
+  ToWorker,
+} from "./protocol.js";
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -17,6 +28,9 @@ const MODULES = {
 };
 
 let embedder: Embedder | undefined;
+let store: ModelStore | undefined;
+let loadRequest: LoadRequest | undefined;
+let accelerator: Accelerator | undefined;
 const aborts = new Map<number, AbortController>();
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
@@ -35,13 +49,15 @@ async function answer(message: Exclude<ToWorker, { type: "abort" }>): Promise<vo
         return reply({ type: "result", id, result: await load(id, message.request) });
       case "encode": {
         const { texts, options } = message.request;
-        const result = loaded().encode(texts, options) as EncodeResult;
+        const result = await encode(texts, options);
         return reply({ type: "result", id, result }, [result.vectors.buffer]);
       }
       case "tokenize": {
         const result = loaded().tokenize(message.request.text) as Calls["tokenize"]["result"];
         return reply({ type: "result", id, result });
       }
+      case "useGpu":
+        return reply({ type: "result", id, result: await useGpu(message.request.demanded) });
     }
   } catch (error) {
     reply(errorReply(id, error));
@@ -54,7 +70,8 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
   try {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
     const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : MODULES[simd];
-    const [store] = await Promise.all([openStore(request.cache), startWasm(module)]);
+    [store] = await Promise.all([openStore(request.cache), startWasm(module)]);
+    loadRequest = request;
     const { model, cached } = await loadModel(store, () => wasmSink(request.dtype), {
       base: request.base,
       dtype: request.dtype,
@@ -71,6 +88,25 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
   } finally {
     aborts.delete(id);
   }
+}
+
+async function encode(texts: string[], options: EncodeRequestOptions): Promise<EncodeResult> {
+  if (!accelerator) return loaded().encode(texts, options) as EncodeResult;
+  const job = loaded().begin(texts, options);
+  for (let batch = job.batch() as Batch | undefined; batch; batch = job.batch() as Batch | undefined) {
+    const vectors = await accelerator?.encode(batch);
+    if (vectors) loaded().accept(job, vectors);
+    else loaded().compute(job);
+  }
+  return job.finish() as EncodeResult;
+}
+
+async function useGpu(demanded: boolean): Promise<DeviceChoice> {
+  if (!store || !loadRequest) throw new EmbervecError("internal", "no model is loaded");
+  const onFailure = (choice: DeviceChoice) => reply({ type: "device", ...choice });
+  const found = await Accelerator.start(loaded(), store, loadRequest, demanded, onFailure);
+  accelerator = found.accelerator;
+  return found.choice;
 }
 
 /**

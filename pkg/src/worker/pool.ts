@@ -3,13 +3,13 @@
 import { EmbervecError, messageOf } from "../errors.js";
 import type { LoadOptions } from "../types.js";
 import { WorkerClient } from "./client.js";
-import type { CallName, Calls, LoadRequest, LoadResult } from "./protocol.js";
+import type { Calls, DeviceChoice, LoadRequest, LoadResult } from "./protocol.js";
 
 /** One request that a worker computes and one that waits, so that it never idles. */
 const REQUESTS_PER_WORKER = 2;
 
 interface Member {
-  worker: WorkerClient;
+  worker: WorkerClient<Calls>;
   /** Requests under way. */
   load: number;
 }
@@ -28,6 +28,7 @@ export class WorkerPool {
   private constructor(
     private readonly loadRequest: LoadRequest,
     private limit: number,
+    private readonly onDevice: (choice: DeviceChoice) => void,
   ) {}
 
   /** Starts one worker and loads the model in it. */
@@ -35,8 +36,9 @@ export class WorkerPool {
     request: LoadRequest,
     limit: number,
     options: LoadOptions,
+    onDevice: (choice: DeviceChoice) => void,
   ): Promise<{ pool: WorkerPool; result: LoadResult }> {
-    const pool = new WorkerPool(request, limit);
+    const pool = new WorkerPool(request, limit, onDevice);
     return { pool, result: await pool.#add(request, options) };
   }
 
@@ -46,7 +48,7 @@ export class WorkerPool {
   }
 
   /** Asks the worker that has least to do; a new one where the last one has failed for good. */
-  async request<Name extends CallName>(type: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
+  async request<Name extends keyof Calls>(type: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
     if (this.#ended) throw this.#ended;
     if (this.#alive().length === 0) {
       this.#replacement ??= this.#add(this.loadRequest, {}).finally(() => (this.#replacement = undefined));
@@ -78,6 +80,16 @@ export class WorkerPool {
     }
   }
 
+  /**
+   * Has the first worker use a GPU, from then on for whatever it is faster for. Only one: a second model on the same
+   * GPU would only wait for the first.
+   */
+  async useGpu(demanded: boolean): Promise<DeviceChoice> {
+    const [first] = this.#alive();
+    if (!first) throw this.#ended ?? new EmbervecError("internal", "no worker is left");
+    return first.worker.request("useGpu", { demanded });
+  }
+
   /** Ends all workers, which gives their memory back, and rejects what is still open. */
   terminate(reason: EmbervecError): void {
     this.#ended ??= reason;
@@ -86,7 +98,8 @@ export class WorkerPool {
   }
 
   async #add(request: LoadRequest, { signal, progress }: LoadOptions): Promise<LoadResult> {
-    const worker = new WorkerClient();
+    const start = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" });
+    const worker = new WorkerClient<Calls>(start, "worker.js", this.onDevice);
     try {
       const result = await worker.request("load", request, { signal, progress });
       if (this.#ended) throw this.#ended;

@@ -22,6 +22,8 @@ export interface LoadResult {
   maxSeqLength: number;
   similarity: SimilarityFunction;
   prompts: Record<string, string>;
+  /** Whether even one text is so much work that a GPU may be worth its start: from BERT-base on. */
+  isLarge: boolean;
 }
 
 /** `EncodeOptions` of the wasm module. */
@@ -50,21 +52,32 @@ export interface EncodeResult {
   truncated: Uint8Array;
 }
 
-/** What can be asked, and what comes back. */
-export interface Calls {
+/** Where batches are computed, and a sentence that says why. */
+export interface DeviceChoice {
+  device: "cpu" | "webgpu";
+  deviceReason: string;
+}
+
+/** What a worker can be asked, and what comes back. */
+export type CallMap = Record<string, { request: unknown; result: unknown }>;
+
+/** Of the CPU's worker. */
+export type Calls = {
   load: { request: LoadRequest; result: LoadResult };
   encode: { request: EncodeRequest; result: EncodeResult };
   tokenize: { request: { text: string }; result: Tokens };
-}
+  /** Takes a GPU into use. A demand fails where it cannot be met; otherwise the result says what was found. */
+  useGpu: { request: { demanded: boolean }; result: DeviceChoice };
+};
 
-export type CallName = keyof Calls;
-
-export type ToWorker =
-  | { [Name in CallName]: { type: Name; id: number; request: Calls[Name]["request"] } }[CallName]
+export type ToWorker<Map extends CallMap = Calls> =
+  | { [Name in keyof Map]: { type: Name; id: number; request: Map[Name]["request"] } }[keyof Map]
   | { type: "abort"; id: number };
 
-export type FromWorker =
-  | { type: "result"; id: number; result: Calls[CallName]["result"] }
+export type FromWorker<Map extends CallMap = Calls> =
+  | { type: "result"; id: number; result: Map[keyof Map]["result"] }
   | { type: "progress"; id: number; event: ProgressEvent }
+  /** Nobody asked: a GPU failed, or was found again. */
+  | ({ type: "device" } & DeviceChoice)
   /** `fatal`: the wasm instance is in an unknown state; the worker must not be used any more. */
   | { type: "error"; id: number; code: EmbervecErrorCode; message: string; fatal: boolean };

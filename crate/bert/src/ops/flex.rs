@@ -5,12 +5,19 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
 use embervec_kernels as kernels;
 
-use super::{Activation, BertOps, LinearKernel, Residual, TableKernel};
-use crate::PackedBatch;
+use super::{
+    Activation, BatchKernel, BertOps, LinearKernel, Next, QuantizedRows, Residual, RowsKernel,
+    TableKernel,
+};
+use crate::PoolingMode;
 
 impl BertOps for Flex {
-    fn linear(x: FlexTensor, weight: LinearKernel<Self>, activation: Activation) -> FlexTensor {
-        let x = x.to_contiguous();
+    fn linear(
+        x: RowsKernel<Self>,
+        weight: LinearKernel<Self>,
+        activation: Activation,
+    ) -> FlexTensor {
+        let x = x.values.to_contiguous();
         let x = x.storage::<f32>();
         match weight {
             LinearKernel::F32 { panels, shape } => {
@@ -47,7 +54,8 @@ impl BertOps for Flex {
         weight: FlexTensor,
         bias: FlexTensor,
         epsilon: f64,
-    ) -> FlexTensor {
+        _: Next,
+    ) -> RowsKernel<Self> {
         let x = x.to_contiguous();
         let x = x.storage::<f32>();
         let residual = match residual {
@@ -55,7 +63,7 @@ impl BertOps for Flex {
             Residual::Some(residual) => Some(residual.to_contiguous()),
         };
         let weight = weight.storage::<f32>();
-        tensor(x.len() / weight.len(), weight.len(), |out| {
+        rows(tensor(x.len() / weight.len(), weight.len(), |out| {
             kernels::layer_norm(
                 x,
                 residual.as_ref().map(|residual| residual.storage()),
@@ -64,23 +72,28 @@ impl BertOps for Flex {
                 epsilon as f32,
                 out,
             );
-        })
+        }))
     }
 
-    fn packed_attention(qkv: FlexTensor, batch: PackedBatch, num_heads: usize) -> FlexTensor {
+    fn packed_attention(
+        qkv: FlexTensor,
+        BatchKernel { batch, .. }: BatchKernel<Self>,
+        num_heads: usize,
+        _: Next,
+    ) -> RowsKernel<Self> {
         let qkv = qkv.to_contiguous();
         let qkv = qkv.storage::<f32>();
         let hidden_size = qkv.len() / batch.token_count() / 3;
-        tensor(batch.token_count(), hidden_size, |out| {
+        rows(tensor(batch.token_count(), hidden_size, |out| {
             kernels::attention(qkv, batch.ranges(), num_heads, hidden_size / num_heads, out);
-        })
+        }))
     }
 
     fn embeddings(
         words: TableKernel<Self>,
         positions: TableKernel<Self>,
         token_types: FlexTensor,
-        batch: PackedBatch,
+        BatchKernel { batch, .. }: BatchKernel<Self>,
     ) -> FlexTensor {
         let [_, size] = token_types.layout().shape().dims();
         let token_types = token_types.storage::<f32>();
@@ -95,6 +108,28 @@ impl BertOps for Flex {
             }
         })
     }
+
+    fn pool(
+        hidden_states: FlexTensor,
+        BatchKernel { batch, .. }: BatchKernel<Self>,
+        pooling: PoolingMode,
+        skip: usize,
+    ) -> FlexTensor {
+        let hidden_states = hidden_states.to_contiguous();
+        let hidden_states = hidden_states.storage::<f32>();
+        let size = hidden_states.len() / batch.token_count();
+        let mut pooled = Vec::with_capacity(batch.len() * size);
+        for text in batch.ranges() {
+            let tokens = &hidden_states[text.start * size..text.end * size];
+            pooling.pool(tokens, size, skip, &mut pooled);
+        }
+        FlexTensor::from_data(TensorData::new(pooled, [batch.len(), size]))
+    }
+}
+
+/// The linear layer that comes next quantises them itself.
+fn rows(values: FlexTensor) -> RowsKernel<Flex> {
+    RowsKernel { values, quantized: QuantizedRows::None }
 }
 
 fn read_row(table: &TableKernel<Flex>, id: u32, out: &mut [f32]) {

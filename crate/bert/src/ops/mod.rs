@@ -3,55 +3,204 @@
 //! What is fused into one step is visible in a function's arguments. `reference` says in Burn's stock
 //! ops what each computes; the tests compare.
 
+#[cfg(feature = "webgpu")]
+pub mod cube;
+#[cfg(feature = "cpu")]
 mod flex;
 #[cfg(test)]
 mod reference;
 
+use std::sync::Arc;
+
+#[cfg(feature = "webgpu")]
+use burn::backend::DispatchDevice;
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use embervec_kernels::{RowQ8, pack_f32, pack_q8};
+use embervec_kernels::{PackedQ8, RowQ8};
 
 pub use embervec_kernels::Activation;
 
 use crate::weights::Values;
-use crate::{PackedBatch, Result};
+use crate::{PackedBatch, PoolingMode, Result};
 
 /// The encoder's operations, per backend. The functions of this module are their safe front.
-#[backend_extension(Flex)]
+#[backend_extension(Flex: cfg(feature = "cpu"), Cube: cfg(feature = "webgpu"))]
 pub trait BertOps: Backend {
     /// See [`linear`].
     fn linear(
-        x: FloatTensor<Self>,
+        #[extension_type] x: RowsKernel<Self>,
         #[extension_type] weight: LinearKernel<Self>,
         activation: Activation,
     ) -> FloatTensor<Self>;
 
-    /// See [`layer_norm`]; `x` and `residual` are equal where there is no residual.
+    /// See [`layer_norm`].
     fn layer_norm(
         x: FloatTensor<Self>,
         #[extension_type] residual: Residual<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         epsilon: f64,
-    ) -> FloatTensor<Self>;
+        next: Next,
+    ) -> RowsKernel<Self>;
 
     /// See [`packed_attention`].
     fn packed_attention(
         qkv: FloatTensor<Self>,
-        batch: PackedBatch,
+        #[extension_type] batch: BatchKernel<Self>,
         num_heads: usize,
-    ) -> FloatTensor<Self>;
+        next: Next,
+    ) -> RowsKernel<Self>;
 
     /// See [`embeddings`].
     fn embeddings(
         #[extension_type] words: TableKernel<Self>,
         #[extension_type] positions: TableKernel<Self>,
         token_types: FloatTensor<Self>,
-        batch: PackedBatch,
+        #[extension_type] batch: BatchKernel<Self>,
     ) -> FloatTensor<Self>;
+
+    /// See [`pool`].
+    fn pool(
+        hidden_states: FloatTensor<Self>,
+        #[extension_type] batch: BatchKernel<Self>,
+        pooling: PoolingMode,
+        skip: usize,
+    ) -> FloatTensor<Self>;
+}
+
+/// What takes the rows that an operation gives. A GPU's kernel quantises them in the same pass; on the
+/// CPU the linear layer itself does, while they are in its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Something that computes in `f32`.
+    F32,
+    /// A linear layer with 8-bit weights.
+    Q8,
+}
+
+/// Hidden states on a device.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    values: Tensor<2>,
+    quantized: Option<(Tensor<2, Int>, Tensor<2>)>,
+}
+
+impl Rows {
+    /// In `f32`: `[rows, size]`.
+    pub fn values(&self) -> Tensor<2> {
+        self.values.clone()
+    }
+
+    fn kernel(self) -> RowsKernel<Dispatch> {
+        RowsKernel {
+            values: self.values.into_dispatch(),
+            quantized: match self.quantized {
+                None => QuantizedRows::None,
+                Some((values, rows)) => {
+                    QuantizedRows::Q8 { values: values.into_dispatch(), rows: rows.into_dispatch() }
+                }
+            },
+        }
+    }
+
+    fn from_kernel(rows: RowsKernel<Dispatch>) -> Self {
+        Self {
+            values: Tensor::from_dispatch(rows.values),
+            quantized: match rows.quantized {
+                QuantizedRows::None => None,
+                QuantizedRows::Q8 { values, rows } => {
+                    Some((Tensor::from_dispatch(values), Tensor::from_dispatch(rows)))
+                }
+            },
+        }
+    }
+}
+
+impl From<Tensor<2>> for Rows {
+    fn from(values: Tensor<2>) -> Self {
+        Self { values, quantized: None }
+    }
+}
+
+/// [`Rows`] as a backend's kernel takes and gives them.
+#[derive(ExtensionType)]
+pub struct RowsKernel<B: Backend> {
+    /// `[rows, size]`
+    pub values: FloatTensor<B>,
+    /// The same rotated and in 8 bits, where the kernel that made them was asked for it.
+    #[extension_type]
+    pub quantized: QuantizedRows<B>,
+}
+
+/// The 8-bit form of [`RowsKernel`].
+#[derive(ExtensionType)]
+pub enum QuantizedRows<B: Backend> {
+    /// Not there.
+    None,
+    /// Rotated and in 8 bits.
+    Q8 {
+        /// `[rows, size / 4]`: four values each.
+        values: IntTensor<B>,
+        /// `[rows, 2]`: of each row the scale and the sum of its values.
+        rows: FloatTensor<B>,
+    },
+}
+
+/// A batch on a device.
+#[derive(Clone, Debug)]
+pub struct DeviceBatch {
+    batch: Arc<PackedBatch>,
+    words: Option<Tensor<1, Int>>,
+}
+
+impl DeviceBatch {
+    /// Uploads what the device's kernels need of a batch, once for all layers.
+    pub fn new(batch: &PackedBatch, device: &Device) -> Self {
+        let words = match device.as_dispatch() {
+            #[cfg(feature = "webgpu")]
+            DispatchDevice::Cube(_) => {
+                let words = batch.words();
+                let count = words.len();
+                Some(upload_words(words, [count], device))
+            }
+            #[allow(unreachable_patterns)]
+            _ => None,
+        };
+        Self { batch: Arc::new(batch.clone()), words }
+    }
+
+    fn kernel(&self) -> BatchKernel<Dispatch> {
+        BatchKernel {
+            batch: self.batch.clone(),
+            words: match &self.words {
+                None => BatchWords::None,
+                Some(words) => BatchWords::Words(words.clone().into_dispatch()),
+            },
+        }
+    }
+}
+
+/// [`DeviceBatch`] as a backend's kernel takes it.
+#[derive(ExtensionType)]
+pub struct BatchKernel<B: Backend> {
+    /// The batch.
+    pub batch: Arc<PackedBatch>,
+    /// The same on the device, where it is not the processor.
+    #[extension_type]
+    pub words: BatchWords<B>,
+}
+
+/// [`PackedBatch`] in a device's memory.
+#[derive(ExtensionType)]
+pub enum BatchWords<B: Backend> {
+    /// Not there.
+    None,
+    /// For every token its id, token type, and first and last-plus-one row of its text; then where
+    /// each text ends.
+    Words(IntTensor<B>),
 }
 
 /// The weights of a linear layer as a backend's kernel takes them.
@@ -59,16 +208,19 @@ pub trait BertOps: Backend {
 pub enum LinearKernel<B: Backend> {
     /// In `f32`.
     F32 {
-        /// On Flex the panels of [`embervec_kernels::pack_f32`].
+        /// On Flex the panels of [`embervec_kernels::pack_f32`]; on a GPU the bias as the first row,
+        /// then the transposed weights: `[1 + in_features, out_features]`.
         panels: FloatTensor<B>,
         /// The layer's shape.
         shape: LinearShape,
     },
     /// In 7 bits.
     Q8 {
-        /// On Flex the panels of [`embervec_kernels::PackedQ8`].
+        /// On Flex the panels of [`embervec_kernels::PackedQ8`]; on a GPU `[in_features / 4,
+        /// out_features]`, four values each.
         panels: IntTensor<B>,
-        /// Scales, biases, zero points and corrections of [`embervec_kernels::PackedQ8`].
+        /// On Flex those of [`embervec_kernels::PackedQ8`]; on a GPU `[3, out_features]`: scales, biases
+        /// and zero points.
         params: FloatTensor<B>,
         /// The layer's shape.
         shape: LinearShape,
@@ -91,7 +243,7 @@ pub enum TableKernel<B: Backend> {
     F32(FloatTensor<B>),
     /// In 8 bits.
     Q8 {
-        /// `[rows, size]`.
+        /// `[rows, size]`; on a GPU four values each.
         values: IntTensor<B>,
         /// `[rows, 2]`: of each row the scale and the zero point.
         rows: FloatTensor<B>,
@@ -123,7 +275,7 @@ enum LinearValues {
 
 #[derive(Module, Debug)]
 struct LinearQ8 {
-    panels: Param<Tensor<1, Int>>,
+    panels: Param<Tensor<2, Int>>,
     params: Param<Tensor<1>>,
 }
 
@@ -138,17 +290,18 @@ impl LinearWeight {
         in_features: usize,
         device: &Device,
     ) -> LinearWeight {
+        let layout = Layout::of(device);
         let values = match weight {
             Values::F32(weight) => {
-                let panels = pack_f32(&weight, bias, in_features);
+                let panels = (layout.linear_f32)(&weight, bias, in_features);
                 let count = panels.len();
                 LinearValues::F32(floats(panels, [count], device))
             }
             Values::Q8 { values, rows } => {
-                let packed = pack_q8(&values, &rows, bias, in_features);
+                let packed = (layout.linear_q8)(&values, &rows, bias, in_features);
                 let (panels, params) = (packed.panels.len(), packed.params.len());
                 LinearValues::Q8(LinearQ8 {
-                    panels: bytes(packed.panels, [panels], device),
+                    panels: int_param((layout.upload_bytes)(packed.panels, [1, panels], device)),
                     params: floats(packed.params, [params], device),
                 })
             }
@@ -202,7 +355,7 @@ impl Table {
                     .flat_map(|&RowQ8 { scale, zero_point }| [scale, f32::from(zero_point)])
                     .collect();
                 TableValues::Q8(TableQ8 {
-                    values: bytes(values, shape, device),
+                    values: int_param((Layout::of(device).upload_bytes)(values, shape, device)),
                     rows: floats(params, [rows.len(), 2], device),
                 })
             }
@@ -230,14 +383,53 @@ pub(crate) fn floats<const D: usize>(
     Param::from_tensor(upload(values, shape, device))
 }
 
-fn bytes<const D: usize>(
-    values: Vec<u8>,
+/// How a backend's kernels want weights to lie.
+struct Layout {
+    linear_f32: fn(&[f32], &[f32], usize) -> Vec<f32>,
+    linear_q8: fn(&[u8], &[RowQ8], &[f32], usize) -> PackedQ8,
+    upload_bytes: fn(Vec<u8>, [usize; 2], &Device) -> Tensor<2, Int>,
+}
+
+impl Layout {
+    fn of(device: &Device) -> Self {
+        match device.as_dispatch() {
+            #[cfg(feature = "webgpu")]
+            DispatchDevice::Cube(_) => Self {
+                linear_f32: cube::pack_f32,
+                linear_q8: cube::pack_q8,
+                upload_bytes: |values, [rows, columns], device| {
+                    let (words, _) = values.as_chunks::<4>();
+                    let words = words.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect();
+                    upload_words(words, [rows, columns / 4], device)
+                },
+            },
+            #[allow(unreachable_patterns)]
+            _ => Self {
+                linear_f32: embervec_kernels::pack_f32,
+                linear_q8: embervec_kernels::pack_q8,
+                upload_bytes: |values, shape, device| {
+                    int_tensor(TensorData::new(values, shape), device)
+                },
+            },
+        }
+    }
+}
+
+fn int_param(tensor: Tensor<2, Int>) -> Param<Tensor<2, Int>> {
+    Param::initialized(ParamId::new(), tensor)
+}
+
+fn int_tensor<const D: usize>(data: TensorData, device: &Device) -> Tensor<D, Int> {
+    Tensor::from_dispatch(Dispatch::int_from_data(data, device.as_dispatch()))
+}
+
+#[cfg(feature = "webgpu")]
+fn upload_words<const D: usize>(
+    words: Vec<u32>,
     shape: [usize; D],
     device: &Device,
-) -> Param<Tensor<D, Int>> {
-    let data = TensorData::new(values, shape);
-    let tensor = Tensor::from_dispatch(Dispatch::int_from_data(data, device.as_dispatch()));
-    Param::initialized(ParamId::new(), tensor)
+) -> Tensor<D, Int> {
+    int_tensor(TensorData::new(words, shape), device)
 }
 
 /// A tensor with these values.
@@ -256,8 +448,8 @@ pub fn upload<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Devi
 ///
 /// - `x`: `[rows, in_features]`
 /// - returns `[rows, out_features]`
-pub fn linear(x: Tensor<2>, weight: &LinearWeight, activation: Activation) -> Tensor<2> {
-    let y = <Dispatch as BertOps>::linear(x.into_dispatch(), weight.kernel(), activation);
+pub fn linear(x: impl Into<Rows>, weight: &LinearWeight, activation: Activation) -> Tensor<2> {
+    let y = <Dispatch as BertOps>::linear(x.into().kernel(), weight.kernel(), activation);
     Tensor::from_dispatch(y)
 }
 
@@ -275,17 +467,19 @@ pub fn layer_norm(
     weight: Tensor<1>,
     bias: Tensor<1>,
     epsilon: f64,
-) -> Tensor<2> {
+    next: Next,
+) -> Rows {
     let residual = match residual {
         Some(residual) => Residual::Some(residual.into_dispatch()),
         None => Residual::None,
     };
-    Tensor::from_dispatch(<Dispatch as BertOps>::layer_norm(
+    Rows::from_kernel(<Dispatch as BertOps>::layer_norm(
         x.into_dispatch(),
         residual,
         weight.into_dispatch(),
         bias.into_dispatch(),
         epsilon,
+        next,
     ))
 }
 
@@ -297,11 +491,12 @@ pub fn layer_norm(
 ///
 /// - `qkv`: `[batch.token_count(), 3 * num_heads * head_size]`: queries, keys, values
 /// - returns `[batch.token_count(), num_heads * head_size]`
-pub fn packed_attention(qkv: Tensor<2>, batch: &PackedBatch, num_heads: usize) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as BertOps>::packed_attention(
+pub fn packed_attention(qkv: Tensor<2>, batch: &DeviceBatch, num_heads: usize, next: Next) -> Rows {
+    Rows::from_kernel(<Dispatch as BertOps>::packed_attention(
         qkv.into_dispatch(),
-        batch.clone(),
+        batch.kernel(),
         num_heads,
+        next,
     ))
 }
 
@@ -315,13 +510,34 @@ pub fn embeddings(
     words: &Table,
     positions: &Table,
     token_types: Tensor<2>,
-    batch: &PackedBatch,
+    batch: &DeviceBatch,
 ) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as BertOps>::embeddings(
         words.kernel(),
         positions.kernel(),
         token_types.into_dispatch(),
-        batch.clone(),
+        batch.kernel(),
+    ))
+}
+
+/// One vector for each text.
+///
+/// # Shapes
+///
+/// - `hidden_states`: `[batch.token_count(), hidden_size]`; of each text the first `skip` rows, fewer
+///   than all, belong to a prompt and take no part
+/// - returns `[batch.len(), hidden_size]`
+pub fn pool(
+    hidden_states: Tensor<2>,
+    batch: &DeviceBatch,
+    pooling: PoolingMode,
+    skip: usize,
+) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as BertOps>::pool(
+        hidden_states.into_dispatch(),
+        batch.kernel(),
+        pooling,
+        skip,
     ))
 }
 

@@ -74,7 +74,7 @@ pub fn embeddings(
 mod tests {
     use burn::tensor::{Device, Distribution, TensorData};
 
-    use super::super::{self as ops, LinearWeight, Table};
+    use super::super::{self as ops, DeviceBatch, LinearWeight, Next, Table};
     use super::*;
     use crate::weights::Values;
 
@@ -151,10 +151,16 @@ mod tests {
         let (x, residual) = (random([3, 24]), random([3, 24]));
         let (weight, bias) = (random([24]), random([24]));
         for residual in [None, Some(residual)] {
-            let run = |f: fn(_, _, _, _, _) -> Tensor<2>| {
-                f(x.clone(), residual.clone(), weight.clone(), bias.clone(), 1e-12)
-            };
-            assert_close(run(ops::layer_norm), run(layer_norm), 1e-5);
+            let [ours, reference] = [
+                |x, residual, weight, bias| {
+                    ops::layer_norm(x, residual, weight, bias, 1e-12, Next::F32).values()
+                },
+                |x, residual, weight, bias| layer_norm(x, residual, weight, bias, 1e-12),
+            ]
+            .map(|f: fn(_, _, _, _) -> Tensor<2>| {
+                f(x.clone(), residual.clone(), weight.clone(), bias.clone())
+            });
+            assert_close(ours, reference, 1e-5);
         }
     }
 
@@ -162,8 +168,9 @@ mod tests {
     fn packed_attention_is_the_reference() {
         let batch = batch(&[1, 5, 19]);
         let qkv = random([25, 3 * 24]);
-        let ours = ops::packed_attention(qkv.clone(), &batch, 3);
-        assert_close(ours, packed_attention(qkv, &batch, 3), 1e-5);
+        let on_device = DeviceBatch::new(&batch, &Device::flex());
+        let ours = ops::packed_attention(qkv.clone(), &on_device, 3, Next::F32);
+        assert_close(ours.values(), packed_attention(qkv, &batch, 3), 1e-5);
     }
 
     #[test]
@@ -173,7 +180,9 @@ mod tests {
         let table = |tensor: &Tensor<2>| {
             Table::new(tensor.dims(), Values::F32(values(tensor.clone())), &Device::flex())
         };
-        let ours = ops::embeddings(&table(&words), &table(&positions), token_types.clone(), &batch);
+        let on_device = DeviceBatch::new(&batch, &Device::flex());
+        let ours =
+            ops::embeddings(&table(&words), &table(&positions), token_types.clone(), &on_device);
         assert_close(ours, embeddings(words, positions, token_types, &batch), 1e-6);
     }
 }

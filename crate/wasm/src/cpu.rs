@@ -1,0 +1,301 @@
+//! The CPU's artefact: `embervec-embed` for JavaScript.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+use embervec_embed as embed;
+use embervec_kernels::Selection;
+use js_sys::{Array, Float32Array, Object, Uint8Array, Uint32Array};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use crate::{Result, js_error, set};
+
+#[wasm_bindgen]
+extern "C" {
+    /// Milliseconds.
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
+}
+
+/// The files of a model folder: `{ path, required, weights }[]`.
+///
+/// `modules_json` are the bytes of `modules.json`, where the folder has one.
+#[wasm_bindgen(js_name = folderFiles)]
+pub fn folder_files(modules_json: Option<Vec<u8>>) -> Result<JsValue> {
+    #[derive(Serialize)]
+    struct File {
+        path: String,
+        required: bool,
+        weights: bool,
+    }
+    let plan = embed::FolderPlan::new(modules_json.as_deref()).map_err(to_js)?;
+    let files: Vec<File> = plan
+        .files()
+        .into_iter()
+        .map(|file| File { path: file.path, required: file.required, weights: file.weights })
+        .collect();
+    to_value(&files)
+}
+
+/// Panics with this message: the tests' way to see what a page sees of a panic.
+#[wasm_bindgen(js_name = panicForTest)]
+pub fn panic_for_test(message: &str) {
+    panic!("{message}");
+}
+
+/// Takes a model folder's files; see `embervec_embed::Loader`.
+#[wasm_bindgen]
+pub struct Loader(embed::Loader);
+
+#[wasm_bindgen]
+impl Loader {
+    /// `files` is a `Map` from path to `Uint8Array` with every file that exists and holds no weights;
+    /// `dtype` is `"fp32"` or `"q8"`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(files: &js_sys::Map, dtype: &str) -> Result<Loader> {
+        let dtype = weight_dtype(dtype);
+        // The engine compiles them well while the weights arrive.
+        Selection::warm_up();
+        let mut small = BTreeMap::new();
+        files.for_each(&mut |bytes, path| {
+            if let (Some(path), Some(bytes)) = (path.as_string(), bytes.dyn_ref::<Uint8Array>()) {
+                small.insert(path, bytes.to_vec());
+            }
+        });
+        let modules_json = small.get("modules.json").map(Vec::as_slice);
+        let plan = embed::FolderPlan::new(modules_json).map_err(to_js)?;
+        embed::Loader::new(&plan, small, dtype, &Device::flex()).map(Self).map_err(to_js)
+    }
+
+    /// Begins a weight file of `size` bytes.
+    #[wasm_bindgen(js_name = beginWeights)]
+    pub fn begin_weights(&mut self, path: &str, size: f64) -> Result<()> {
+        self.0.begin_weights(path, size as u64).map_err(to_js)
+    }
+
+    /// The file's next bytes.
+    #[wasm_bindgen(js_name = pushWeights)]
+    pub fn push_weights(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.push_weights(bytes).map_err(to_js)
+    }
+
+    /// What is new of the file to keep in place of the one under way; empty where that is to be kept
+    /// itself.
+    #[wasm_bindgen(js_name = takeConverted)]
+    pub fn take_converted(&mut self) -> Vec<u8> {
+        self.0.take_converted()
+    }
+
+    /// Ends the file.
+    #[wasm_bindgen(js_name = endWeights)]
+    pub fn end_weights(&mut self) -> Result<()> {
+        self.0.end_weights().map_err(to_js)
+    }
+
+    /// The embedder; the loader is used up.
+    pub fn finish(self) -> Result<Embedder> {
+        Selection::measure(now).install();
+        self.0.finish().map(Embedder).map_err(to_js)
+    }
+}
+
+/// A loaded model; see `embervec_embed::Embedder`.
+#[wasm_bindgen]
+pub struct Embedder(embed::Embedder);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info<'a> {
+    dimension: usize,
+    max_seq_length: usize,
+    similarity: &'a str,
+    prompts: &'a BTreeMap<String, String>,
+    kernels: String,
+    is_large: bool,
+}
+
+/// The options of one call; what is missing is as the model's folder says.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct EncodeOptions {
+    task: Option<Task>,
+    prompt_name: Option<String>,
+    prompt: Option<String>,
+    pooling: Option<Vec<String>>,
+    normalize: Option<bool>,
+    truncate_dim: Option<usize>,
+    tokens: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Task {
+    Query,
+    Document,
+}
+
+impl EncodeOptions {
+    fn from_js(options: JsValue) -> Result<embed::EncodeOptions> {
+        let options: Self = serde_wasm_bindgen::from_value(options)
+            .map_err(|error| js_error("invalid_input", &format!("encode options: {error}")))?;
+        options.into_embed().map_err(to_js)
+    }
+
+    fn into_embed(self) -> embed::Result<embed::EncodeOptions> {
+        let prompt = match (self.prompt, self.prompt_name, self.task) {
+            (Some(text), ..) => embed::Prompt::Text(text),
+            (None, Some(name), _) => embed::Prompt::Name(name),
+            (None, None, Some(Task::Query)) => embed::Prompt::Query,
+            (None, None, Some(Task::Document)) => embed::Prompt::Document,
+            (None, None, None) => embed::Prompt::Default,
+        };
+        let pooling = self
+            .pooling
+            .map(|names| names.iter().map(|name| embed::PoolingMode::parse(name)).collect())
+            .transpose()?;
+        let output = if self.tokens { embed::Output::Token } else { embed::Output::Sentence };
+        Ok(embed::EncodeOptions {
+            prompt,
+            pooling,
+            normalize: self.normalize,
+            truncate_dim: self.truncate_dim,
+            output,
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tokens {
+    input_ids: Vec<u32>,
+    token_type_ids: Vec<u32>,
+    tokens: Vec<String>,
+    offsets: Vec<[u32; 2]>,
+    truncated: bool,
+}
+
+#[wasm_bindgen]
+impl Embedder {
+    /// `{ dimension, maxSeqLength, similarity, prompts, kernels, isLarge }`.
+    pub fn info(&self) -> Result<JsValue> {
+        to_value(&Info {
+            dimension: self.0.dimension(),
+            max_seq_length: self.0.max_seq_length(),
+            similarity: self.0.similarity(),
+            prompts: self.0.prompts(),
+            kernels: Selection::current().to_string(),
+            is_large: self.0.is_large(),
+        })
+    }
+
+    /// `{ vectors: Float32Array, dimension, tokenCounts: Uint32Array, truncated: Uint8Array }`.
+    pub fn encode(&self, texts: Vec<String>, options: JsValue) -> Result<JsValue> {
+        let options = EncodeOptions::from_js(options)?;
+        Ok(encoded_to_js(&self.0.encode(&texts, &options).map_err(to_js)?))
+    }
+
+    /// Tokenizes texts for an encoder on another device.
+    pub fn begin(&self, texts: Vec<String>, options: JsValue) -> Result<Job> {
+        let options = EncodeOptions::from_js(options)?;
+        self.0.begin(&texts, &options).map(Job).map_err(to_js)
+    }
+
+    /// Encodes the job's next batch here.
+    pub fn compute(&self, job: &mut Job) -> Result<()> {
+        self.0.compute(&mut job.0).map_err(to_js)
+    }
+
+    /// Takes what another device has made of the job's next batch.
+    pub fn accept(&self, job: &mut Job, vectors: Vec<f32>) -> Result<()> {
+        self.0.accept(&mut job.0, vectors).map_err(to_js)
+    }
+
+    /// The files of the folder that make up the encoder: `{ configPath, weightsPath }`.
+    #[wasm_bindgen(js_name = encoderFiles)]
+    pub fn encoder_files(&self) -> JsValue {
+        let (config, weights) = self.0.encoder_files();
+        let result = Object::new();
+        set(&result, "configPath", &JsValue::from(config));
+        set(&result, "weightsPath", &JsValue::from(weights));
+        result.into()
+    }
+
+    /// What a GPU must have for this model in `dtype`: `{ bufferBytes, unsupported? }`.
+    #[wasm_bindgen(js_name = gpuNeeds)]
+    pub fn gpu_needs(&self, dtype: &str) -> JsValue {
+        let needs = self.0.gpu_needs(weight_dtype(dtype));
+        let result = Object::new();
+        set(&result, "bufferBytes", &JsValue::from(needs.buffer_bytes as f64));
+        if let Some(reason) = needs.unsupported {
+            set(&result, "unsupported", &JsValue::from(reason));
+        }
+        result.into()
+    }
+
+    /// `{ inputIds, tokenTypeIds, tokens, offsets, truncated }`; offsets in UTF-16 code units.
+    pub fn tokenize(&self, text: &str) -> Result<JsValue> {
+        let tokens = self.0.tokenize(text).map_err(to_js)?;
+        to_value(&Tokens {
+            input_ids: tokens.input_ids,
+            token_type_ids: tokens.token_type_ids,
+            tokens: tokens.tokens,
+            offsets: tokens.offsets,
+            truncated: tokens.truncated,
+        })
+    }
+}
+
+/// Texts on their way through an encoder; see `embervec_embed::Job`.
+#[wasm_bindgen]
+pub struct Job(embed::Job);
+
+#[wasm_bindgen]
+impl Job {
+    /// The next batch: `{ inputIds, tokenTypeIds, ends, pooling, skip }`, without a pooling for token
+    /// vectors; `undefined` where none is left.
+    pub fn batch(&self) -> JsValue {
+        let Ok(batch) = self.0.batch() else { return JsValue::UNDEFINED };
+        let ends: Vec<u32> = batch.ranges().map(|text| text.end as u32).collect();
+        let pooling: Array =
+            self.0.pooling().iter().map(|mode| JsValue::from(mode.name())).collect();
+        let result = Object::new();
+        set(&result, "inputIds", &Uint32Array::from(batch.input_ids()));
+        set(&result, "tokenTypeIds", &Uint32Array::from(batch.token_type_ids()));
+        set(&result, "ends", &Uint32Array::from(&ends[..]));
+        set(&result, "pooling", &pooling);
+        set(&result, "skip", &JsValue::from(self.0.skip()));
+        result.into()
+    }
+
+    /// As `Embedder.encode` gives it, once all batches are done.
+    pub fn finish(self) -> JsValue {
+        encoded_to_js(&self.0.into_encoded())
+    }
+}
+
+fn encoded_to_js(encoded: &embed::Encoded) -> JsValue {
+    let truncated: Vec<u8> = encoded.truncated.iter().map(|&truncated| truncated.into()).collect();
+    let result = Object::new();
+    set(&result, "vectors", &Float32Array::from(&encoded.vectors[..]));
+    set(&result, "dimension", &JsValue::from(encoded.dimension));
+    set(&result, "tokenCounts", &Uint32Array::from(&encoded.token_counts[..]));
+    set(&result, "truncated", &Uint8Array::from(&truncated[..]));
+    result.into()
+}
+
+fn weight_dtype(dtype: &str) -> embed::WeightDtype {
+    match dtype {
+        "q8" => embed::WeightDtype::Q8,
+        _ => embed::WeightDtype::Fp32,
+    }
+}
+
+fn to_value<T: Serialize>(value: &T) -> Result<JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
+    value.serialize(&serializer).map_err(JsValue::from)
+}
+
+fn to_js(error: embed::Error) -> JsValue {
+    js_error(error.code(), &error.to_string()).into()
+}

@@ -1,0 +1,119 @@
+//! The GPU's artefact: token ids in, vectors out.
+
+use burn::tensor::Device;
+use burn::tensor::wgpu::wgpu;
+use embervec_bert as bert;
+use embervec_bert::ops::cube;
+use embervec_bert::{BertConfig, BertModel, KeyTable, PackedBatch, PoolingMode, TensorReader};
+use js_sys::Float32Array;
+use wasm_bindgen::prelude::*;
+
+use crate::{Result, js_error};
+
+/// A GPU, and the model on its way there.
+#[wasm_bindgen]
+pub struct Loader {
+    device: Device,
+    handle: wgpu::Device,
+    config: BertConfig,
+    reader: TensorReader,
+}
+
+/// Opens the GPU for the encoder that these files describe: `config.json`, and a weight file of `size` bytes.
+/// `packed_dot` says whether the browser's WGSL has `packed_4x8_integer_dot_product`.
+#[wasm_bindgen(js_name = openGpu)]
+pub async fn open_gpu(
+    config_path: String,
+    config: Vec<u8>,
+    weights_path: String,
+    size: f64,
+    dtype: String,
+    packed_dot: bool,
+) -> Result<Loader> {
+    let config = BertConfig::from_json(&config_path, &config).map_err(to_js)?;
+    let dtype = match &*dtype {
+        "q8" => bert::WeightDtype::Q8,
+        _ => bert::WeightDtype::Fp32,
+    };
+    cube::use_packed_dot(packed_dot);
+    let opened = Device::wgpu_options().init_with_setup_async().await;
+    let (device, setup) =
+        opened.map_err(|error| js_error("unsupported_device", &error.to_string()))?;
+    let reader = TensorReader::new(weights_path, size as u64, KeyTable::bert(&config), dtype);
+    Ok(Loader { device, handle: setup.device, config, reader })
+}
+
+#[wasm_bindgen]
+impl Loader {
+    /// The weight file's next bytes.
+    #[wasm_bindgen(js_name = pushWeights)]
+    pub fn push_weights(&mut self, bytes: &[u8]) -> Result<()> {
+        self.reader.push(bytes).map_err(to_js)
+    }
+
+    /// The encoder; the loader is used up.
+    pub fn finish(self) -> Result<Encoder> {
+        let weights = self.reader.finish().map_err(to_js)?;
+        let model = BertModel::load(self.config, weights, &self.device).map_err(to_js)?;
+        Ok(Encoder { model, handle: self.handle })
+    }
+}
+
+/// A model on a GPU.
+#[wasm_bindgen]
+pub struct Encoder {
+    model: BertModel,
+    handle: wgpu::Device,
+}
+
+#[wasm_bindgen]
+impl Encoder {
+    /// For each text its vectors of all poolings, one after the other; without a pooling the
+    /// `last_hidden_state` of every token.
+    pub async fn encode(
+        &self,
+        input_ids: Vec<u32>,
+        token_type_ids: Vec<u32>,
+        ends: Vec<u32>,
+        pooling: Vec<String>,
+        skip: usize,
+    ) -> Result<Float32Array> {
+        let mut batch = PackedBatch::new();
+        let mut start = 0;
+        for end in ends {
+            let range = start..end as usize;
+            let out_of_range = || js_error("internal", "the batch's ends do not fit its tokens");
+            let ids = input_ids.get(range.clone()).ok_or_else(out_of_range)?;
+            let types = token_type_ids.get(range).ok_or_else(out_of_range)?;
+            batch.push(ids, types).map_err(to_js)?;
+            start = end as usize;
+        }
+        let tensors = match &pooling[..] {
+            [] => vec![self.model.forward(&batch).map_err(to_js)?],
+            names => {
+                let modes: Vec<PoolingMode> = names
+                    .iter()
+                    .map(|name| PoolingMode::parse(name))
+                    .collect::<bert::Result<_>>()
+                    .map_err(to_js)?;
+                self.model.forward_pooled(&batch, &modes, skip).map_err(to_js)?
+            }
+        };
+        let rows = if pooling.is_empty() { batch.token_count() } else { batch.len() };
+        let parts = cube::read(tensors).await.map_err(to_js)?;
+        Ok(Float32Array::from(&bert::side_by_side(parts, rows)[..]))
+    }
+
+    /// Gives the GPU's memory back.
+    pub fn destroy(self) {
+        self.handle.destroy();
+    }
+}
+
+fn to_js(error: bert::Error) -> JsValue {
+    let code = match error {
+        bert::Error::Device(_) => "device_lost",
+        _ => "internal",
+    };
+    js_error(code, &error.to_string()).into()
+}

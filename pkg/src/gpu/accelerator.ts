@@ -1,0 +1,208 @@
+// A GPU beside the CPU, in the CPU's worker: checked, timed, and left as soon as it fails.
+
+import type { Embedder } from "../../wasm/simd128/embervec.js";
+
+import { EmbervecError, messageOf } from "../errors.js";
+import type { ModelStore, Timing } from "../model/store.js";
+import { cosSim } from "../vectors.js";
+import { WorkerClient } from "../worker/client.js";
+import type { DeviceChoice, EncodeRequestOptions, EncodeResult, LoadRequest } from "../worker/protocol.js";
+import { findAdapter } from "./adapter.js";
+import type { Batch, GpuCalls } from "./protocol.js";
+import { describe, isFaster } from "./timings.js";
+
+/** Changes with the package, and so with the kernels. */
+declare const EMBERVEC_VERSION: string;
+
+/**
+ * What both devices encode before a GPU is trusted: nothing, a word, a sentence, other scripts, and a text of many
+ * tokens, all in one batch.
+ */
+const KNOWN_TEXTS = [
+  "",
+  "fox",
+  "The quick brown fox jumps over the lazy dog.",
+  "Größe, naïveté, 東京の天気 и погода 🙂",
+  "Embeddings map a text to a point in space such that texts of similar meaning lie close to each other. ".repeat(4),
+];
+
+/** Least cosine between the devices' vectors of each known text. Sums run in another order on a GPU. In q8 a value may also be rounded to its neighbour. */
+const LEAST_COSINE = { fp32: 0.9999, q8: 0.9995 };
+
+/** Tokens of the batches that are timed: a query, a paragraph, a full batch. */
+const TIMED_TOKENS = [8, 128, 512];
+
+/** A GPU that is so much slower for a batch is not timed with a larger one. */
+const HOPELESS = 4;
+
+/** How often a GPU is started, the first time included. */
+const STARTS = 2;
+
+interface Found {
+  choice: DeviceChoice;
+  /** Absent where the GPU is of no use. */
+  accelerator?: Accelerator;
+}
+
+/** A GPU that has reproduced the CPU's vectors. */
+export class Accelerator {
+  /** `undefined` after a failure. */
+  #worker: WorkerClient<GpuCalls> | undefined;
+  #starts = 1;
+
+  private constructor(
+    worker: WorkerClient<GpuCalls>,
+    /** `undefined`: everything goes to the GPU. */
+    private readonly timings: Timing[] | undefined,
+    private readonly restart: () => Promise<WorkerClient<GpuCalls>>,
+    private readonly choice: DeviceChoice,
+    private readonly onChange: (choice: DeviceChoice) => void,
+  ) {
+    this.#worker = worker;
+  }
+
+  /**
+   * Starts a GPU for a loaded model.
+   *
+   * @param demanded everything is to be computed there
+   * @param onChange called when it fails, and when it has been started again
+   * @throws {EmbervecError} when a demand cannot be met
+   */
+  static async start(
+    embedder: Embedder,
+    store: ModelStore,
+    request: LoadRequest,
+    demanded: boolean,
+    onChange: (choice: DeviceChoice) => void,
+  ): Promise<Found> {
+    try {
+      const needs = embedder.gpuNeeds(request.dtype) as { bufferBytes: number; unsupported?: string };
+      const adapter = await findAdapter(needs);
+      const key = [EMBERVEC_VERSION, adapter.key, request.base, request.dtype].join(" ");
+      const known = demanded ? undefined : await store.timings(key);
+      if (known && !known.some(({ cpu, gpu }) => gpu < cpu)) {
+        return { choice: { device: "cpu", deviceReason: `${describe(adapter.name, known)} It was measured at an earlier visit.` } };
+      }
+      const restart = () => open(embedder, request);
+      const worker = await restart();
+      const timings = demanded ? undefined : (known ?? (await measure(embedder, worker)));
+      if (timings && !known) await store.keepTimings(key, timings);
+      if (timings && !timings.some(({ cpu, gpu }) => gpu < cpu)) {
+        worker.terminate(new EmbervecError("disposed", "the GPU is of no use here"));
+        return { choice: { device: "cpu", deviceReason: describe(adapter.name, timings) } };
+      }
+      const choice: DeviceChoice = {
+        device: "webgpu",
+        deviceReason: timings ? describe(adapter.name, timings) : `WebGPU (${adapter.name}), as demanded; its vectors agree with the CPU's.`,
+      };
+      return { choice, accelerator: new Accelerator(worker, timings, restart, choice, onChange) };
+    } catch (error) {
+      const reason = messageOf(error);
+      if (demanded) {
+        throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${reason}; use "auto" or "cpu"`, { cause: error });
+      }
+      return { choice: { device: "cpu", deviceReason: `The CPU, because ${reason}.` } };
+    }
+  }
+
+  /** What the encoder gives for a batch; `undefined` where the CPU is to compute it. */
+  async encode(batch: Batch): Promise<Float32Array | undefined> {
+    const worker = this.#worker;
+    if (!worker) return undefined;
+    if (this.timings && !isFaster(this.timings, batch.inputIds.length)) return undefined;
+    try {
+      const vectors = await worker.request("encode", batch);
+      if (!vectors.every(Number.isFinite)) throw new EmbervecError("internal", "it gave a vector that is not finite");
+      return vectors;
+    } catch (error) {
+      // Several batches may have been under way.
+      if (worker === this.#worker) this.#fail(error);
+      return undefined;
+    }
+  }
+
+  #fail(error: unknown): void {
+    const reason = `The CPU, because the GPU failed: ${messageOf(error)}`;
+    this.#worker?.terminate(new EmbervecError("device_lost", reason));
+    this.#worker = undefined;
+    console.warn(`embervec: ${reason}`);
+    this.onChange({ device: "cpu", deviceReason: reason });
+    if (this.#starts === STARTS) return;
+    this.#starts += 1;
+    this.restart().then(
+      (worker) => {
+        this.#worker = worker;
+        this.onChange({ ...this.choice, deviceReason: `${this.choice.deviceReason} It failed once and was started again.` });
+      },
+      (again: unknown) => {
+        this.onChange({ device: "cpu", deviceReason: `${reason}; and again when it was started anew: ${messageOf(again)}` });
+      },
+    );
+  }
+}
+
+/** A GPU's worker with the model, which has reproduced the CPU's vectors. */
+async function open(embedder: Embedder, request: LoadRequest): Promise<WorkerClient<GpuCalls>> {
+  const start = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name: "embervec-gpu" });
+  const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
+  try {
+    const { dtype, base, wasmUrl } = request;
+    const { configPath, weightsPath } = embedder.encoderFiles() as { configPath: string; weightsPath: string };
+    const key = dtype === "q8" ? `${base}#q8` : base;
+    await worker.request("open", { key, dtype, configPath, weightsPath, wasmUrl });
+    await check(embedder, worker, dtype);
+    return worker;
+  } catch (error) {
+    worker.terminate(new EmbervecError("disposed", "the GPU was not taken into use"));
+    throw error;
+  }
+}
+
+/** Refuses a GPU whose vectors differ from the CPU's. */
+async function check(embedder: Embedder, worker: WorkerClient<GpuCalls>, dtype: "fp32" | "q8"): Promise<void> {
+  const options: EncodeRequestOptions = { prompt: "" };
+  const expected = embedder.encode(KNOWN_TEXTS, options) as EncodeResult;
+  const job = embedder.begin(KNOWN_TEXTS, options);
+  for (let batch = job.batch() as Batch | undefined; batch; batch = job.batch() as Batch | undefined) {
+    embedder.accept(job, await worker.request("encode", batch));
+  }
+  const actual = job.finish() as EncodeResult;
+  const { dimension } = expected;
+  KNOWN_TEXTS.forEach((text, i) => {
+    const row = ({ vectors }: EncodeResult) => vectors.subarray(i * dimension, (i + 1) * dimension);
+    const cosine = cosSim(row(actual), row(expected));
+    // Not `<`, which NaN would pass.
+    if (!(cosine >= LEAST_COSINE[dtype])) {
+      throw new EmbervecError(
+        "unsupported_device",
+        `the GPU computes wrong vectors (of "${text.slice(0, 20)}" the cosine to the CPU's is ${cosine.toFixed(5)}, not ${LEAST_COSINE[dtype]} or more)`,
+      );
+    }
+  });
+}
+
+/** Times batches on both devices, small ones first; the better of two after one to warm up. */
+async function measure(embedder: Embedder, worker: WorkerClient<GpuCalls>): Promise<Timing[]> {
+  const timings: Timing[] = [];
+  for (const tokens of TIMED_TOKENS) {
+    // "a" is one token in every BERT vocabulary; [CLS] and [SEP] make two.
+    const text = [Array(tokens - 2).fill("a").join(" ")];
+    const cpu = await best(async () => void embedder.encode(text, {}));
+    const batch = embedder.begin(text, {}).batch() as Batch;
+    const gpu = await best(async () => void (await worker.request("encode", batch)));
+    timings.push({ tokens: batch.inputIds.length, cpu, gpu });
+    if (gpu > HOPELESS * cpu && tokens > TIMED_TOKENS[0]!) break;
+  }
+  return timings;
+}
+
+async function best(run: () => Promise<void>): Promise<number> {
+  await run();
+  let best = Infinity;
+  for (let i = 0; i < 2; i++) {
+    const start = performance.now();
+    await run();
+    best = Math.min(best, performance.now() - start);
+  }
+  return best;
+}

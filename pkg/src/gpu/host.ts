@@ -1,0 +1,61 @@
+// The GPU's worker. Built as `gpu.js`: it is started only when a GPU may be used. Whatever goes wrong in here ends it,
+// and the CPU's worker, which started it, goes on.
+
+import init, { Encoder, openGpu } from "../../wasm/webgpu/embervec.js";
+
+import { EmbervecError, type EmbervecErrorCode, messageOf } from "../errors.js";
+import { CHUNK_BYTES, openStore } from "../model/store.js";
+import type { FromWorker, ToWorker } from "../worker/protocol.js";
+import type { Batch, GpuCalls, OpenRequest } from "./protocol.js";
+
+declare const self: DedicatedWorkerGlobalScope;
+
+const MODULE = new URL("./embervec-webgpu.wasm", import.meta.url);
+
+let encoder: Encoder | undefined;
+
+self.onmessage = async ({ data }: MessageEvent<ToWorker<GpuCalls>>) => {
+  if (data.type === "abort") return;
+  const { id } = data;
+  try {
+    switch (data.type) {
+      case "open":
+        await open(data.request);
+        return reply({ type: "result", id, result: undefined });
+      case "encode": {
+        const result = await encode(data.request);
+        return reply({ type: "result", id, result }, [result.buffer]);
+      }
+    }
+  } catch (error) {
+    const { code = "internal" } = error as { code?: EmbervecErrorCode };
+    reply({ type: "error", id, code, message: messageOf(error), fatal: true });
+  }
+};
+
+async function open({ key, dtype, configPath, weightsPath, wasmUrl }: OpenRequest): Promise<void> {
+  const module = wasmUrl === undefined ? MODULE : new URL("embervec-webgpu.wasm", wasmUrl);
+  const [store] = await Promise.all([openStore("indexeddb"), init({ module_or_path: module })]);
+  const record = await store.find(key);
+  const size = (path: string) => {
+    const file = record?.files.find((file) => file.path === path);
+    if (!file) throw new EmbervecError("integrity", `${path} is no longer in the browser's storage; load the model again`);
+    return file.size;
+  };
+  const config = await store.read(key, configPath, 0);
+  const packedDot = navigator.gpu.wgslLanguageFeatures.has("packed_4x8_integer_dot_product");
+  const loader = await openGpu(configPath, config, weightsPath, size(weightsPath), dtype, packedDot);
+  for (let chunk = 0; chunk * CHUNK_BYTES < size(weightsPath); chunk++) {
+    loader.pushWeights(await store.read(key, weightsPath, chunk));
+  }
+  encoder = loader.finish();
+}
+
+async function encode({ inputIds, tokenTypeIds, ends, pooling, skip }: Batch): Promise<Float32Array> {
+  if (!encoder) throw new EmbervecError("internal", "the GPU has no model");
+  return encoder.encode(inputIds, tokenTypeIds, ends, pooling, skip);
+}
+
+function reply(message: FromWorker<GpuCalls>, transfer: Transferable[] = []): void {
+  self.postMessage(message, transfer);
+}

@@ -1,0 +1,270 @@
+// The encoder on WebGPU, which Chromium computes in software here: the same vectors, or the CPU.
+
+import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { after, before, describe, test } from "node:test";
+
+import { openPage, type OpenPageOptions, type TestPage, withPrelude } from "../support/browser.ts";
+import { type Case, encodeAll, expectedOf, MINI_LM, read, textOf, TINY_MODELS } from "../support/golden.ts";
+
+/** Sums in another order, and other approximations of exp and tanh. */
+const TOLERANCE = 1e-4;
+
+function assertClose(actual: number[], expected: ArrayLike<number>, name: string): void {
+  assert.equal(actual.length, expected.length, name);
+  const difference = Math.max(...actual.map((x, i) => Math.abs(x - expected[i]!)));
+  assert.ok(difference < TOLERANCE, `${name}: ${difference}`);
+}
+
+function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const dot = (a: ArrayLike<number>, b: ArrayLike<number>) => Array.from(a).reduce((sum, x, i) => sum + x * b[i]!, 0);
+  return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+}
+
+const isShort = ({ input_ids }: Case) => input_ids.length <= 16;
+
+describe("with an adapter", () => {
+  let browser: TestPage;
+  before(async () => {
+    browser = await openPage({ gpu: true });
+  });
+  after(() => browser.close());
+
+  for (const name of TINY_MODELS) {
+    const model = `/tests/fixtures/models/${name}/`;
+
+    test(`${name} gives sentence-transformers' vectors`, async () => {
+      const { cases } = read(`models/${name}/expected.json`);
+      const { info, actual } = await encodeAll(browser.page, model, cases, { dtype: "fp32", device: "webgpu" });
+      assert.equal(info.device, "webgpu");
+      assert.match(info.deviceReason, /^WebGPU \(.+\), as demanded/);
+      cases.forEach((each, i) => assertClose(actual[i]!.embedding, expectedOf(each), each.name));
+    });
+
+    test(`${name} in 8 bits gives the CPU's vectors`, async () => {
+      const { cases } = read(`models/${name}/expected.json`);
+      const cpu = await encodeAll(browser.page, model, cases, { dtype: "q8", device: "cpu" });
+      const gpu = await encodeAll(browser.page, model, cases, { dtype: "q8", device: "webgpu" });
+      assert.equal(gpu.info.device, "webgpu");
+      cases.forEach((each, i) => {
+        const similarity = cosine(gpu.actual[i]!.embedding, cpu.actual[i]!.embedding);
+        assert.ok(similarity >= 0.9995, `${each.name}: ${similarity}`);
+      });
+    });
+  }
+
+  test("MiniLM gives sentence-transformers' vectors", async () => {
+    const cases = read("all-MiniLM-L6-v2.json").cases.filter(isShort);
+    assert.ok(cases.length >= 20);
+    const { info, actual } = await encodeAll(browser.page, MINI_LM, cases, { dtype: "fp32", device: "webgpu" });
+    assert.equal(info.device, "webgpu");
+    cases.forEach((each, i) => assertClose(actual[i]!.embedding, expectedOf(each), each.name));
+  });
+
+  test("MiniLM in 8 bits gives the CPU's vectors", async () => {
+    const cases = read("all-MiniLM-L6-v2.json").cases.filter(isShort);
+    const cpu = await encodeAll(browser.page, MINI_LM, cases, { dtype: "q8", device: "cpu" });
+    const gpu = await encodeAll(browser.page, MINI_LM, cases, { dtype: "q8", device: "webgpu" });
+    assert.equal(gpu.info.device, "webgpu");
+    cases.forEach((each, i) => {
+      const similarity = cosine(gpu.actual[i]!.embedding, cpu.actual[i]!.embedding);
+      assert.ok(similarity >= 0.9995, `${each.name}: ${similarity}`);
+    });
+  });
+
+  for (const dtype of ["fp32", "q8"] as const) {
+    test(`a text has the same bits alone and in any batch: ${dtype}`, async () => {
+      const texts = read("models/tiny-cls/expected.json").cases.map(textOf);
+      const differing = await browser.page.evaluate(
+        async ({ texts, dtype }) => {
+          const address = "/pkg/dist/index.js";
+          const { Embedder } = await import(address);
+          const embedder = await Embedder.load("/tests/fixtures/models/tiny-cls/", { dtype, device: "webgpu" });
+          const together: Float32Array[] = await embedder.encode(texts);
+          const differing = [];
+          for (const [i, text] of texts.entries()) {
+            const alone: Float32Array = await embedder.encode(text);
+            if (!alone.every((x, j) => x === together[i]![j])) differing.push(text);
+          }
+          await embedder.dispose();
+          return differing;
+        },
+        { texts, dtype },
+      );
+      assert.deepEqual(differing, []);
+    });
+  }
+
+  test("every token's vector, every pooling and several at once", async () => {
+    const outputs = await browser.page.evaluate(async () => {
+      const address = "/pkg/dist/index.js";
+      const { Embedder } = await import(address);
+      const text = ["a quick brown fox", "", "the lazy dog sleeps"];
+      const results: number[][][] = [];
+      for (const device of ["cpu", "webgpu"]) {
+        const embedder = await Embedder.load("/tests/fixtures/models/tiny-no-modules/", { dtype: "fp32", device });
+        const rows: Float32Array[] = (await embedder.encode(text, { output: "token" })).flat();
+        const poolings = ["cls", "mean", "max", "sum", "mean_sqrt_len", "weighted_mean", "last_token"];
+        for (const pooling of [...poolings, ["max", "cls"]]) rows.push(...(await embedder.encode(text, { pooling })));
+        results.push(rows.map((row) => [...row]));
+        await embedder.dispose();
+      }
+      return results;
+    });
+    const [cpu, gpu] = outputs as [number[][], number[][]];
+    assert.ok(cpu.length > 24 + 10);
+    cpu.forEach((row, i) => assertClose(gpu[i]!, row, `row ${i}`));
+  });
+
+  test("a few queries fetch nothing for the GPU", async () => {
+    const seen = browser.requests.length;
+    await encodeAll(browser.page, "/tests/fixtures/models/tiny-cls/", read("models/tiny-cls/expected.json").cases.slice(0, 5), {});
+    assert.deepEqual(browser.requests.slice(seen).filter((path) => /gpu/.test(path)), []);
+  });
+});
+
+interface Bulk {
+  device: string;
+  deviceReason: string;
+  /** Largest difference to the CPU's vectors. */
+  difference: number;
+  warnings: string[];
+  error?: string;
+}
+
+/** Loads a model, encodes texts with it for a while, and compares with the CPU's vectors. */
+async function bulk(browser: TestPage, options: object, rounds = 1): Promise<Bulk> {
+  const warnings: string[] = [];
+  const listen = (message: { type(): string; text(): string }) => {
+    if (message.type() === "warning") warnings.push(message.text());
+  };
+  browser.page.on("console", listen);
+  const result = await browser.page.evaluate(
+    async ({ options, rounds }) => {
+      const address = "/pkg/dist/index.js";
+      const { Embedder } = await import(address);
+      const model = "/tests/fixtures/models/tiny-cls/";
+      const texts = Array.from({ length: 40 }, (_, i) => `text ${i} ${"the quick brown fox ".repeat(1 + (i % 7))}`);
+      const cpu = await Embedder.load(model, { dtype: "fp32", device: "cpu" });
+      const expected: Float32Array[] = await cpu.encode(texts);
+      await cpu.dispose();
+      let embedder;
+      try {
+        embedder = await Embedder.load(model, { dtype: "fp32", workers: 1, ...options });
+      } catch (error) {
+        return { device: "", deviceReason: "", difference: 0, error: `${(error as { code: string }).code}: ${(error as Error).message}` };
+      }
+      let difference = 0;
+      for (let round = 0; round < rounds; round++) {
+        const actual: Float32Array[] = await embedder.encode(texts);
+        actual.forEach((row, i) => row.forEach((x, j) => (difference = Math.max(difference, Math.abs(x - expected[i]![j]!)))));
+      }
+      const { device, deviceReason } = embedder.info;
+      await embedder.dispose();
+      return { device, deviceReason, difference };
+    },
+    { options, rounds },
+  );
+  browser.page.off("console", listen);
+  return { ...result, warnings };
+}
+
+async function withBrowser<T>(options: OpenPageOptions, preludes: Record<string, string>, run: (browser: TestPage) => Promise<T>): Promise<T> {
+  const overlay = await withPrelude(preludes);
+  const browser = await openPage({ ...options, overlay });
+  try {
+    return await run(browser);
+  } finally {
+    await browser.close();
+    await rm(overlay, { recursive: true });
+  }
+}
+
+/** What the prelude does to the worker that looks for an adapter, and what a demand then says. */
+const NO_ADAPTER: [name: string, worker: string, message: RegExp][] = [
+  ["no WebGPU", "Object.defineProperty(navigator, 'gpu', { value: undefined });", /no WebGPU/],
+  ["no adapter", "GPU.prototype.requestAdapter = async () => null;", /found no GPU/],
+  ["an adapter whose request throws", "GPU.prototype.requestAdapter = () => { throw new TypeError('out of order') };", /refused to look for a GPU \(out of order\)/],
+  [
+    "limits that are too small",
+    "Object.defineProperty(GPUAdapter.prototype, 'limits', { value: { maxStorageBufferBindingSize: 1000, maxBufferSize: 1000 } });",
+    /takes buffers of 0 MB/,
+  ],
+];
+
+for (const [name, prelude, message] of NO_ADAPTER) {
+  test(`${name}: a demand fails, auto goes on with the CPU`, () =>
+    withBrowser({ gpu: true }, { "worker.js": prelude }, async (browser) => {
+      const demanded = await bulk(browser, { device: "webgpu" });
+      assert.match(demanded.error ?? "", /^unsupported_device: device "webgpu" cannot be had: /);
+      assert.match(demanded.error ?? "", message);
+      const auto = await bulk(browser, { device: "auto" });
+      assert.equal(auto.device, "cpu");
+      assert.equal(auto.difference, 0);
+      assert.deepEqual(browser.requests.filter((path) => /webgpu\.wasm/.test(path)), []);
+    }));
+}
+
+test("a kernel that computes something else is refused", () =>
+  // The softmax of another temperature.
+  withBrowser(
+    { gpu: true },
+    {
+      "gpu.js": `{
+        const create = GPUDevice.prototype.createShaderModule;
+        GPUDevice.prototype.createShaderModule = function (options) {
+          return create.call(this, { ...options, code: options.code.replace("exp(score - largest)", "exp(0.5 * (score - largest))") });
+        };
+      }`,
+    },
+    async (browser) => {
+      const { error } = await bulk(browser, { device: "webgpu" });
+      assert.match(error ?? "", /^unsupported_device: .*the GPU computes wrong vectors/);
+    },
+  ));
+
+test("an adapter that refuses to open is an error that says so", () =>
+  withBrowser(
+    { gpu: true },
+    { "gpu.js": "GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('no memory', 'OperationError') };" },
+    async (browser) => {
+      const { error } = await bulk(browser, { device: "webgpu" });
+      assert.match(error ?? "", /^unsupported_device: .*no memory/);
+    },
+  ));
+
+/** Runs `fault(device, submissions)` before every submission after the self-check, whose texts need one read-back. */
+const faulty = (fault: string) => ({
+  "gpu.js": `{
+    let device, reads = 0, faults = 0;
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...args) { return (device = await request.apply(this, args)); };
+    const map = GPUBuffer.prototype.mapAsync;
+    GPUBuffer.prototype.mapAsync = function (...args) { reads += 1; return map.apply(this, args); };
+    const submit = GPUQueue.prototype.submit;
+    GPUQueue.prototype.submit = function (...args) {
+      const result = submit.apply(this, args);
+      if (reads >= 2 && faults === 0) { faults += 1; ${fault} }
+      return result;
+    };
+  }`,
+});
+
+const FAULTS: [name: string, fault: string][] = [
+  ["a device that is destroyed in the middle of a call", "device.destroy();"],
+  ["a validation error in the middle of a call", "device.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });"],
+  ["memory that runs out in the middle of a call", "device.createBuffer({ size: device.limits.maxBufferSize + 4, usage: GPUBufferUsage.STORAGE });"],
+  ["a worker that throws in the middle of a call", "throw new Error('gone');"],
+];
+
+for (const [name, fault] of FAULTS) {
+  test(`${name}: the call finishes with the right vectors, and the reason is reported once`, () =>
+    withBrowser({ gpu: true }, faulty(fault), async (browser) => {
+      const result = await bulk(browser, { device: "webgpu" }, 3);
+      assert.equal(result.error, undefined);
+      assert.ok(result.difference < TOLERANCE, `${result.difference}`);
+      const reports = result.warnings.filter((text) => text.startsWith("embervec: The CPU, because the GPU failed"));
+      // The second start has a worker of its own, which meets the same fault.
+      assert.ok(reports.length >= 1 && reports.length <= 2, JSON.stringify(result.warnings));
+    }));
+}

@@ -1,0 +1,73 @@
+// The vectors that sentence-transformers gives, and those of the package.
+
+import { readFileSync, readdirSync } from "node:fs";
+
+import type { LoadOptions } from "embervec";
+import type { Page } from "playwright-core";
+
+export interface Case {
+  name: string;
+  text: string;
+  /** UTF-16 code units of a text with lone surrogates, which `text` cannot hold. */
+  utf16?: number[];
+  prompt_name?: string | null;
+  input_ids: number[];
+  truncated: boolean;
+  embedding: string;
+}
+
+export interface Expected {
+  dimension: number;
+  max_seq_length: number;
+  cases: Case[];
+}
+
+export interface Actual {
+  embedding: number[];
+  inputIds: number[];
+  truncated: boolean;
+}
+
+export const MINI_LM = "/www/models/all-MiniLM-L6-v2/";
+
+const fixtures = new URL("../fixtures/", import.meta.url);
+export const read = (path: string): Expected => JSON.parse(readFileSync(new URL(path, fixtures), "utf8"));
+
+export function textOf({ text, utf16 }: Case): string {
+  return utf16 ? String.fromCharCode(...utf16) : text;
+}
+
+export interface EncodedAll {
+  info: { dimension: number; simd: string; dtype: string; kernels: string; device: string; deviceReason: string };
+  actual: Actual[];
+}
+
+/** Loads a model and encodes each text in a call of its own. */
+export function encodeAll(page: Page, model: string, cases: Case[], options: LoadOptions): Promise<EncodedAll> {
+  const input = cases.map((each) => ({ text: textOf(each), prompt: each.prompt_name ?? undefined }));
+  return page.evaluate(
+    async ({ model, input, options }) => {
+      const address = "/pkg/dist/index.js";
+      const { Embedder } = await import(address);
+      const embedder = await Embedder.load(model, options);
+      const actual = [];
+      for (const { text, prompt } of input) {
+        const { inputIds, truncated } = await embedder.tokenize(text);
+        const embedding = await embedder.encode(text, prompt === undefined ? {} : { promptName: prompt });
+        actual.push({ embedding: [...embedding], inputIds, truncated });
+      }
+      const { info } = embedder;
+      await embedder.dispose();
+      return { info, actual };
+    },
+    { model, input, options },
+  );
+}
+
+export function expectedOf({ embedding }: Case): Float32Array {
+  const bytes = Buffer.from(embedding, "base64");
+  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+}
+
+/** The names of the small models in `tests/fixtures/models`. */
+export const TINY_MODELS = readdirSync(new URL("models/", fixtures)).filter((name) => name.startsWith("tiny-"));
