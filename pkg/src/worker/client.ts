@@ -35,12 +35,11 @@ export class WorkerClient<Map extends CallMap> {
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker<Map>>) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.terminate(
-        new EmbervecError(
-          "internal",
-          `the worker could not run (${event.message || "its script did not load"}); ${this.script} must lie beside the package's other files, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)`,
-        ),
-      );
+      // A script that did not load has no message.
+      const message = event.message
+        ? `the worker stopped: ${event.message}`
+        : `the worker could not run, because its script did not load; ${this.script} must lie beside the package's other files, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)`;
+      this.terminate(new EmbervecError("internal", message));
     };
   }
 

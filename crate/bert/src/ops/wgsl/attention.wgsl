@@ -3,11 +3,11 @@
 // https://arxiv.org/abs/1805.02867). The heads of a token are in one workgroup.
 
 fn context_of(token: u32, head: u32) -> array<vec4<f32>, HEAD4> {
-    let from = token * (3u * SIZE4) + head * HEAD4;
+    let own = token * (3u * SIZE4) + head * HEAD4;
     var query: array<vec4<f32>, HEAD4>;
     var context: array<vec4<f32>, HEAD4>;
     for (var i = 0u; i < HEAD4; i++) {
-        query[i] = qkv[from + i];
+        query[i] = qkv[own + i];
     }
     let start = batch[4u * token + 2u];
     let end = batch[4u * token + 3u];
