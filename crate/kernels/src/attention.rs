@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use crate::Selection;
+use crate::math::Exp;
 use crate::simd::{F32x4, LANES};
 use crate::tile::f32::f32_tile;
 use crate::tile::{MR, NR, with_columns};
-use crate::{Selection, math};
 
 /// `softmax(Q Kᵀ) V` for every head, of each text's tokens to the tokens of the same text (Vaswani
 /// et al., <https://arxiv.org/abs/1706.03762>). The usual `1 / √head_size` is expected in `Q`.
@@ -124,15 +125,16 @@ fn softmax(row: &mut [f32]) {
     let largest = vectors.iter().fold(lowest, |largest, x| largest.max(F32x4::load(x)));
     let largest = rest.iter().fold(largest.largest(), |largest, &x| largest.max(x));
     let largest = F32x4::splat(largest);
+    let exp = Exp::new();
     let mut sums = F32x4::splat(0.0);
     for x in &mut *vectors {
-        let e = math::exp(F32x4::load(x).sub(largest));
+        let e = exp.of(F32x4::load(x).sub(largest));
         sums = sums.add(e);
         e.store(x);
     }
     let mut sum = sums.sum();
     for x in &mut *rest {
-        *x = math::exp(F32x4::splat(*x).sub(largest)).to_array()[0];
+        *x = exp.of(F32x4::splat(*x).sub(largest)).to_array()[0];
         sum += *x;
     }
     let factor = 1.0 / sum;

@@ -67,6 +67,14 @@ impl F32x4 {
         I32x4(self.0.map(|x| x.to_bits() as i32))
     }
 
+    /// `self * 2^n`, with `n` the last 9 bits of `exponent`. Neither `self` nor the result may be 0,
+    /// denormal or not finite.
+    #[inline(always)]
+    pub fn times_exp2(self, exponent: I32x4) -> Self {
+        let add = |x: f32, n: i32| f32::from_bits(x.to_bits().wrapping_add((n as u32) << 23));
+        Self(from_fn(|i| add(self.0[i], exponent.0[i])))
+    }
+
     /// The bits without the sign: ordered like the absolute values, and larger for what is not finite.
     #[inline(always)]
     pub fn abs_bits(self) -> I32x4 {
@@ -113,12 +121,6 @@ impl I32x4 {
     #[inline(always)]
     pub fn to_f32(self) -> F32x4 {
         F32x4(self.0.map(|x| x as f32))
-    }
-
-    /// `2^self` for `-126 <= self <= 127`.
-    #[inline(always)]
-    pub fn exp2(self) -> F32x4 {
-        F32x4(self.0.map(|x| f32::from_bits(((x + 127) as u32) << 23)))
     }
 
     /// 16 values of -128 to 127 as bytes.

@@ -72,6 +72,13 @@ impl F32x4 {
         I32x4(self.0)
     }
 
+    /// `self * 2^n`, with `n` the last 9 bits of `exponent`. Neither `self` nor the result may be 0,
+    /// denormal or not finite.
+    #[inline(always)]
+    pub fn times_exp2(self, exponent: I32x4) -> Self {
+        Self(i32x4_add(self.0, i32x4_shl(exponent.0, 23)))
+    }
+
     /// The bits without the sign: ordered like the absolute values, and larger for what is not finite.
     #[inline(always)]
     pub fn abs_bits(self) -> I32x4 {
@@ -116,12 +123,6 @@ impl I32x4 {
     #[inline(always)]
     pub fn to_f32(self) -> F32x4 {
         F32x4(f32x4_convert_i32x4(self.0))
-    }
-
-    /// `2^self` for `-126 <= self <= 127`.
-    #[inline(always)]
-    pub fn exp2(self) -> F32x4 {
-        F32x4(i32x4_shl(i32x4_add(self.0, i32x4_splat(127)), 23))
     }
 
     /// 16 values of -128 to 127 as bytes.
