@@ -1,18 +1,18 @@
 //! Softmax attention over packed texts.
 
+use std::array::from_fn;
 use std::ops::Range;
 
-use crate::Selection;
 use crate::math::Exp;
 use crate::simd::{F32x4, LANES};
-use crate::tile::f32::f32_tile;
-use crate::tile::{MR, NR, with_columns};
+use crate::tile::MR;
+use crate::{F32Tile, Selection};
 
 /// `softmax(Q Kᵀ) V` for every head, of each text's tokens to the tokens of the same text (Vaswani
 /// et al., <https://arxiv.org/abs/1706.03762>). The usual `1 / √head_size` is expected in `Q`.
 ///
-/// One head of one text at a time: its keys and values, packed like weights, are 64 kB for 256
-/// tokens of MiniLM, so everything between reading `qkv` and writing `out` happens in cache.
+/// One head of one text at a time: its keys and values, side by side, are 64 kB for 256 tokens of
+/// MiniLM, so everything between reading `qkv` and writing `out` happens in cache.
 ///
 /// # Shapes
 ///
@@ -33,115 +33,220 @@ pub fn attention(
     let hidden_size = num_heads * head_size;
     assert_eq!(qkv.len(), 3 * out.len(), "qkv and out");
     assert_eq!(out.len() % hidden_size, 0, "out");
-    let mut head = Head::default();
+    match Selection::current().f32_tile {
+        F32Tile::N8 => run::<2>(qkv, texts, hidden_size, head_size, out),
+        F32Tile::N16 => run::<4>(qkv, texts, hidden_size, head_size, out),
+    }
+}
+
+fn run<const NV: usize>(
+    qkv: &[f32],
+    texts: impl Iterator<Item = Range<usize>>,
+    hidden_size: usize,
+    head_size: usize,
+    out: &mut [f32],
+) {
+    let mut head = Head::<NV>::default();
     for text in texts {
         let qkv = &qkv[text.start * 3 * hidden_size..text.end * 3 * hidden_size];
         let out = &mut out[text.start * hidden_size..text.end * hidden_size];
-        for h in 0..num_heads {
-            head.run(qkv, hidden_size, h * head_size..(h + 1) * head_size, out);
+        for start in (0..hidden_size).step_by(head_size) {
+            head.run(qkv, hidden_size, start..start + head_size, out);
         }
     }
 }
 
-/// Working memory for one head of one text.
+/// `NV` vectors side by side: a row of a tile.
+type Lanes<const NV: usize> = [[f32; LANES]; NV];
+
+/// Working memory for one head of one text. Its queries are taken `4 * NV` at a time and each has a
+/// lane, so that the softmax is the same arithmetic in every lane, and all that the loops read lies in
+/// order.
 #[derive(Default)]
-struct Head {
-    /// `[⌈tokens / 16⌉, 1 + head_size, 16]`: panels of 16 keys, as [`f32_tile`] takes them.
-    keys: Vec<[f32; NR]>,
-    /// `[⌈head_size / 16⌉, 1 + tokens, 16]`: panels of 16 components of the values.
-    values: Vec<[f32; NR]>,
-    /// `[4, tokens]`, rows a multiple of 16 apart: the scores of four queries, then their softmax.
-    scores: Vec<f32>,
+struct Head<const NV: usize> {
+    /// `[head_size]`: component by component the queries of a block.
+    queries: Vec<Lanes<NV>>,
+    /// `[⌈tokens / 4⌉, head_size]`: component by component four keys.
+    keys: Vec<Lanes<1>>,
+    /// `[⌈head_size / (4 * NV)⌉, tokens]`: `4 * NV` components of every value.
+    values: Vec<Lanes<NV>>,
+    /// `[⌈tokens / 4⌉ * 4]`: each key's scores, then their exponentials.
+    scores: Vec<Lanes<NV>>,
 }
 
-impl Head {
+impl<const NV: usize> Head<NV> {
+    /// Columns of a tile.
+    const WIDTH: usize = NV * LANES;
+
     /// # Shapes
     ///
     /// `qkv`: `[tokens, 3 * hidden_size]`, `out`: `[tokens, hidden_size]`
     fn run(&mut self, qkv: &[f32], hidden_size: usize, columns: Range<usize>, out: &mut [f32]) {
-        let variant = Selection::current().f32_tile;
-        let head_size = columns.len();
         let tokens = out.len() / hidden_size;
         let token_stride = 3 * hidden_size;
         self.pack(qkv, hidden_size, &columns);
+        self.scores.resize(tokens.next_multiple_of(MR), [[0.0; LANES]; NV]);
 
-        let stride = tokens.next_multiple_of(NR);
-        self.scores.clear();
-        self.scores.resize(MR * stride, 0.0);
-        for first in (0..tokens).step_by(MR) {
-            let rows = MR.min(tokens - first);
-            let queries = &qkv[first * token_stride + columns.start..];
-            for (p, panel) in self.keys.chunks_exact(1 + head_size).enumerate() {
-                let scores = &mut self.scores[p * NR..];
-                f32_tile(variant, rows, queries, token_stride, panel, scores, stride);
-            }
-            for scores in self.scores.chunks_exact_mut(stride).take(rows) {
-                softmax(&mut scores[..tokens]);
-            }
-            let out = &mut out[first * hidden_size..];
-            for (p, panel) in self.values.chunks_exact(1 + tokens).enumerate() {
-                let part = columns.start + p * NR..columns.end.min(columns.start + (p + 1) * NR);
-                with_columns(rows, part, out, hidden_size, |out, out_stride| {
-                    f32_tile(variant, rows, &self.scores, stride, panel, out, out_stride);
-                });
+        let blocks =
+            qkv.chunks(Self::WIDTH * token_stride).zip(out.chunks_mut(Self::WIDTH * hidden_size));
+        for (qkv, out) in blocks {
+            self.queries.clear();
+            transpose(qkv, token_stride, columns.clone(), &mut self.queries);
+            let largest = scores(&self.queries, &self.keys, &mut self.scores);
+            let scores = &mut self.scores[..tokens];
+            let sums = exponentials(scores, &largest);
+            for (four, out) in out.chunks_mut(MR * hidden_size).enumerate() {
+                for (p, values) in self.values.chunks_exact(tokens).enumerate() {
+                    let start = columns.start + p * Self::WIDTH;
+                    let columns = start..columns.end.min(start + Self::WIDTH);
+                    if out.len() == MR * hidden_size && columns.len() == Self::WIDTH {
+                        let out = &mut out[start..];
+                        averages(scores, four, &sums, values, out, hidden_size);
+                        continue;
+                    }
+                    let mut tile = [[[0.0; LANES]; NV]; MR];
+                    let whole = tile.as_flattened_mut().as_flattened_mut();
+                    averages(scores, four, &sums, values, whole, Self::WIDTH);
+                    for (row, out) in tile.iter().zip(out.chunks_exact_mut(hidden_size)) {
+                        let row = &row.as_flattened()[..columns.len()];
+                        out[columns.clone()].copy_from_slice(row);
+                    }
+                }
             }
         }
     }
 
-    /// Every panel begins with zeros where a linear layer has its bias.
     fn pack(&mut self, qkv: &[f32], hidden_size: usize, columns: &Range<usize>) {
-        let head_size = columns.len();
+        let part =
+            |number| number * hidden_size + columns.start..number * hidden_size + columns.end;
         let token_stride = 3 * hidden_size;
-        let tokens = qkv.len() / token_stride;
-        let key_steps = 1 + head_size;
         self.keys.clear();
-        self.keys.resize(tokens.div_ceil(NR) * key_steps, [0.0; NR]);
-        let value_steps = 1 + tokens;
+        for tokens in qkv.chunks(MR * token_stride) {
+            transpose(tokens, token_stride, part(1), &mut self.keys);
+        }
         self.values.clear();
-        self.values.resize(head_size.div_ceil(NR) * value_steps, [0.0; NR]);
-        for (t, token) in qkv.chunks_exact(token_stride).enumerate() {
-            let key = &token[hidden_size..][columns.clone()];
-            let panel = &mut self.keys[t / NR * key_steps + 1..][..head_size];
-            for (step, &x) in panel.iter_mut().zip(key) {
-                step[t % NR] = x;
-            }
-            let value = &token[2 * hidden_size..][columns.clone()];
-            for (p, part) in value.chunks(NR).enumerate() {
-                self.values[p * value_steps + 1 + t][..part.len()].copy_from_slice(part);
+        for start in part(2).step_by(Self::WIDTH) {
+            let columns = start..part(2).end.min(start + Self::WIDTH);
+            for token in qkv.chunks_exact(token_stride) {
+                let mut value = [[0.0; LANES]; NV];
+                value.as_flattened_mut()[..columns.len()].copy_from_slice(&token[columns.clone()]);
+                self.values.push(value);
             }
         }
     }
 }
 
-/// `e^(x − max) / Σ e^(x − max)`.
+/// Appends columns of up to `4 * NV` rows as rows. The first stands for those that are missing.
+fn transpose<const NV: usize>(
+    rows: &[f32],
+    stride: usize,
+    columns: Range<usize>,
+    out: &mut Vec<Lanes<NV>>,
+) {
+    let rows: [[&[f32]; LANES]; NV] = from_fn(|v| {
+        from_fn(|lane| {
+            let start = (v * LANES + lane) * stride;
+            let start = if start < rows.len() { start } else { 0 };
+            &rows[start..][columns.clone()]
+        })
+    });
+    out.extend((0..columns.len()).map(|c| rows.map(|rows| rows.map(|row| row[c]))));
+}
+
+/// The scores of a block of queries to all keys, in the order of the components; and the largest of
+/// each query.
+///
+/// # Shapes
+///
+/// As in [`Head`].
 #[inline(never)]
 #[cfg_attr(
     all(target_arch = "wasm32", feature = "relaxed"),
     target_feature(enable = "relaxed-simd")
 )]
-fn softmax(row: &mut [f32]) {
-    let (vectors, rest) = row.as_chunks_mut::<LANES>();
-    let lowest = F32x4::splat(f32::NEG_INFINITY);
-    let largest = vectors.iter().fold(lowest, |largest, x| largest.max(F32x4::load(x)));
-    let largest = rest.iter().fold(largest.largest(), |largest, &x| largest.max(x));
-    let largest = F32x4::splat(largest);
+fn scores<const NV: usize>(
+    queries: &[Lanes<NV>],
+    keys: &[Lanes<1>],
+    out: &mut [Lanes<NV>],
+) -> Lanes<NV> {
+    let mut largest = [F32x4::splat(f32::NEG_INFINITY); NV];
+    let (out, _) = out.as_chunks_mut::<MR>();
+    for (keys, out) in keys.chunks_exact(queries.len()).zip(out) {
+        let mut sums = [[F32x4::splat(0.0); NV]; MR];
+        for ([key], query) in keys.iter().zip(queries) {
+            add_products(key, query, &mut sums);
+        }
+        for (out, sums) in out.iter_mut().zip(sums) {
+            for ((out, sum), largest) in out.iter_mut().zip(sums).zip(&mut largest) {
+                *largest = largest.max(sum);
+                sum.store(out);
+            }
+        }
+    }
+    largest.map(F32x4::to_array)
+}
+
+/// Makes `e^(score − largest)` of scores; gives the sum of each lane.
+#[inline(never)]
+#[cfg_attr(
+    all(target_arch = "wasm32", feature = "relaxed"),
+    target_feature(enable = "relaxed-simd")
+)]
+fn exponentials<const NV: usize>(scores: &mut [Lanes<NV>], largest: &Lanes<NV>) -> Lanes<NV> {
     let exp = Exp::new();
-    let mut sums = F32x4::splat(0.0);
-    for x in &mut *vectors {
-        let e = exp.of(F32x4::load(x).sub(largest));
-        sums = sums.add(e);
-        e.store(x);
+    let largest = largest.each_ref().map(F32x4::load);
+    let mut sums = [F32x4::splat(0.0); NV];
+    for scores in scores {
+        for ((x, &largest), sum) in scores.iter_mut().zip(&largest).zip(&mut sums) {
+            let e = exp.of(F32x4::load(x).sub(largest));
+            *sum = sum.add(e);
+            e.store(x);
+        }
     }
-    let mut sum = sums.sum();
-    for x in &mut *rest {
-        *x = exp.of(F32x4::splat(*x).sub(largest)).to_array()[0];
-        sum += *x;
+    sums.map(F32x4::to_array)
+}
+
+/// The values' averages for the queries of one of the `NV` vectors.
+///
+/// # Shapes
+///
+/// - `weights`, `values`: `[tokens]`
+/// - `sums`: of the weights
+/// - `out`: 4 rows of `4 * NV` values, `stride` apart
+#[inline(never)]
+#[cfg_attr(
+    all(target_arch = "wasm32", feature = "relaxed"),
+    target_feature(enable = "relaxed-simd")
+)]
+fn averages<const NV: usize>(
+    weights: &[Lanes<NV>],
+    vector: usize,
+    sums: &Lanes<NV>,
+    values: &[Lanes<NV>],
+    out: &mut [f32],
+    stride: usize,
+) {
+    assert!(vector < NV);
+    let mut totals = [[F32x4::splat(0.0); NV]; MR];
+    for (weights, value) in weights.iter().zip(values) {
+        add_products(&weights[vector], value, &mut totals);
     }
-    let factor = 1.0 / sum;
-    for x in vectors {
-        F32x4::load(x).mul(F32x4::splat(factor)).store(x);
+    for (r, (totals, sum)) in totals.into_iter().zip(sums[vector]).enumerate() {
+        let factor = F32x4::splat(1.0 / sum);
+        let (out, _) = out[r * stride..].as_chunks_mut();
+        for (out, total) in out.iter_mut().zip(totals) {
+            total.mul(factor).store(out);
+        }
     }
-    for x in rest {
-        *x *= factor;
+}
+
+/// One step of a tile.
+#[inline(always)]
+fn add_products<const NV: usize>(a: &[f32; MR], b: &Lanes<NV>, sums: &mut [[F32x4; NV]; MR]) {
+    let b = b.each_ref().map(F32x4::load);
+    for (sums, &a) in sums.iter_mut().zip(a) {
+        for (sum, &b) in sums.iter_mut().zip(&b) {
+            *sum = F32x4::splat(a).mul_add(b, *sum);
+        }
     }
 }

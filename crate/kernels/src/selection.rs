@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use crate::attention;
 use crate::quantize::{ActivationRow, WEIGHT_MAX};
 use crate::tile::{MR, NR, f32::f32_tile, q8};
 
@@ -102,6 +103,9 @@ impl Selection {
             F32_TILES.iter().for_each(|&tile| work.f32(tile));
             q8_candidates().for_each(|tile| work.q8(tile));
         }
+        for _ in 0..WARM_UP_ATTENTIONS {
+            work.attention();
+        }
     }
 
     /// Times the variants and gives the fastest ones: about 2 ms per kind of tile. `now` is a clock
@@ -120,6 +124,10 @@ impl Selection {
 /// V8 compiles a function anew after it has run for about 13 MB of its machine code
 /// (`--wasm-tiering-budget`); a tile runs for about 25 kB, so 500 calls would do.
 const WARM_UP_ROUNDS: usize = 80;
+
+/// Attention has loops of its own, which take the tile that was chosen, and that is nearly always the
+/// first.
+const WARM_UP_ATTENTIONS: usize = 5;
 
 /// Those of one way to sum, which follows from what the engine computes.
 fn q8_candidates() -> impl Iterator<Item = Q8Tile> {
@@ -173,11 +181,16 @@ struct Probe {
     panel: Vec<[f32; NR]>,
     a_q8: Vec<q8::Group>,
     panel_q8: Vec<q8::Step>,
+    qkv: Vec<f32>,
 }
 
 /// `in_features` of the probe's panel, and how many tiles make a round (about 10 microseconds).
 const PROBE_K: usize = 384;
 const PROBE_TILES: usize = 8;
+
+/// One head of a text.
+const PROBE_TOKENS: usize = 128;
+const PROBE_HEAD: usize = 32;
 
 impl Probe {
     fn new() -> Self {
@@ -186,7 +199,14 @@ impl Probe {
             panel: vec![[0.25; NR]; 1 + PROBE_K],
             a_q8: vec![[[-1; q8::GROUP]; MR]; PROBE_K / q8::GROUP],
             panel_q8: vec![[WEIGHT_MAX; NR * q8::GROUP]; PROBE_K / q8::GROUP],
+            qkv: vec![0.5; PROBE_TOKENS * 3 * PROBE_HEAD],
         }
+    }
+
+    fn attention(&self) {
+        let mut out = [0.0; PROBE_TOKENS * PROBE_HEAD];
+        attention(&self.qkv, std::iter::once(0..PROBE_TOKENS), 1, PROBE_HEAD, &mut out);
+        std::hint::black_box(&out);
     }
 
     fn f32(&self, variant: F32Tile) {

@@ -42,12 +42,6 @@ impl F32x4 {
         let [a, b, c, d] = self.to_array();
         (a + c) + (b + d)
     }
-
-    #[inline(always)]
-    pub fn largest(self) -> f32 {
-        let [a, b, c, d] = self.to_array();
-        a.max(b).max(c.max(d))
-    }
 }
 
 impl I32x4 {
