@@ -12,6 +12,8 @@ export interface Variant {
   model: string;
   /** Base name of the ONNX file, where it is not `model`. */
   file?: string;
+  /** Default: the CPU. */
+  device?: "webgpu";
 }
 
 export interface LoadTimes {
@@ -62,11 +64,11 @@ let tokenCount: (text: string) => Promise<number>;
 /** The kernels that embervec has chosen. */
 let chosen: string | undefined;
 
-async function loadEmbervec({ model, dtype, threads }: Variant): Promise<void> {
+async function loadEmbervec({ model, dtype, threads, device }: Variant): Promise<void> {
   const address = "/pkg/dist/index.js";
   const { Embedder }: Embervec = await import(address);
   const workers = threads > 1 ? { workers: threads } : {};
-  const embedder = await Embedder.load(model, { device: "cpu", dtype, ...workers });
+  const embedder = await Embedder.load(model, { device: device ?? "cpu", dtype, ...workers });
   const { info } = embedder;
   if (info.dtype !== dtype || info.workers !== threads) {
     throw new Error(`got ${info.dtype} and ${info.workers} worker(s)`);
@@ -76,7 +78,7 @@ async function loadEmbervec({ model, dtype, threads }: Variant): Promise<void> {
   tokenCount = async (text) => (await embedder.tokenize(text)).inputIds.length;
 }
 
-async function loadTransformers({ model, dtype, threads, file }: Variant): Promise<void> {
+async function loadTransformers({ model, dtype, threads, file, device }: Variant): Promise<void> {
   const address = "/target/bench/transformers.js";
   const { env, pipeline }: Transformers = await import(address);
   // As from the hub: what is fetched goes to the cache.
@@ -86,7 +88,7 @@ async function loadTransformers({ model, dtype, threads, file }: Variant): Promi
   // The files that it takes from a CDN by default.
   env.backends.onnx.wasm.wasmPaths = { mjs: `${ORT}.mjs`, wasm: `${ORT}.wasm` };
   env.backends.onnx.wasm.numThreads = threads;
-  const options = { dtype, device: "wasm", ...(file === undefined ? {} : { model_file_name: file }) };
+  const options = { dtype, device: device ?? "wasm", ...(file === undefined ? {} : { model_file_name: file }) };
   const extract = await pipeline("feature-extraction", model, options);
   encode = async (texts) => {
     const { data, dims } = await extract(texts, { pooling: "mean", normalize: true });

@@ -6,7 +6,7 @@
 //                    only when asked for: kernels (alone, of tests/.build), shapes (BERT-base and -large, random weights)
 //   --threads N      threads of transformers.js, workers of embervec (default 1)
 //   --sts            STS-B too, where ../shared/data/stsb exists (slow)
-//   --device D       reserved; only "cpu" so far
+//   --device webgpu  short texts on WebGPU, and nothing else: on Chromium's software adapter, which says little of real GPUs
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
@@ -55,7 +55,9 @@ const { values: options } = parseArgs({
 });
 const threads = Number(options.threads);
 if (!Number.isInteger(threads) || threads < 1) throw new Error(`--threads ${options.threads} is not a number of threads`);
-if (options.device !== "cpu") throw new Error(`--device ${options.device} is not there yet; only "cpu" is`);
+if (options.device !== "cpu" && options.device !== "webgpu") throw new Error(`--device ${options.device}: there are cpu and webgpu`);
+const onGpu = options.device === "webgpu";
+if (onGpu) FLAGS.push("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader");
 for (const part of options.only) {
   if (!(PARTS as readonly string[]).includes(part)) throw new Error(`--only ${part}: there are ${PARTS.join(", ")}`);
 }
@@ -76,6 +78,7 @@ const VARIANTS: Variant[] = [
   { ...theirs, name: "transformers.js fp32", dtype: "fp32" },
   { ...theirs, name: "transformers.js q8", dtype: "q8" },
 ];
+const ON_GPU: Variant[] = [VARIANTS[0]!, VARIANTS[1]!, VARIANTS[2]!].map((variant) => ({ ...variant, name: `${variant.name}, WebGPU`, device: "webgpu" }));
 /** Not what the hub has, but better: only its accuracy is of interest. */
 const PER_CHANNEL: Variant = { ...theirs, name: "transformers.js q8, per channel", dtype: "q8", file: "per_channel" };
 
@@ -100,6 +103,17 @@ const MEMORY_RECORDER = `
   }`;
 let recordsMemory = false;
 
+/** Counts what is dispatched, in whichever worker or page it happens. */
+const DISPATCH_COUNTER = `
+  if (globalThis.GPUComputePassEncoder) {
+    const channel = new BroadcastChannel("dispatches");
+    for (const name of ["dispatchWorkgroups", "dispatchWorkgroupsIndirect"]) {
+      const dispatch = GPUComputePassEncoder.prototype[name];
+      GPUComputePassEncoder.prototype[name] = function (...args) { channel.postMessage(1); return dispatch.apply(this, args); };
+    }
+  }
+`;
+
 /** Serves the repository and the ONNX files, isolated from other origins as memory measurement and threads need it. */
 async function serve(): Promise<{ origin: string; close(): void }> {
   const setHeaders = (response: { setHeader(name: string, value: string): void }): void => {
@@ -116,7 +130,12 @@ async function serve(): Promise<{ origin: string; close(): void }> {
     if (url === "/blank.html") {
       setHeaders(response);
       response.writeHead(200, { "content-type": "text/html" });
-      response.end('<!doctype html><title>benchmark</title><script src="/target/bench/page.js"></script>');
+      const counter = onGpu ? `<script>{${DISPATCH_COUNTER}}</script>` : "";
+      response.end(`<!doctype html><title>benchmark</title>${counter}<script src="/target/bench/page.js"></script>`);
+    } else if (onGpu && url === "/pkg/dist/gpu.js") {
+      setHeaders(response);
+      response.writeHead(200, { "content-type": "text/javascript" });
+      response.end(`{${DISPATCH_COUNTER}}${readFileSync(join(root, url), "utf8")}`);
     } else if (recordsMemory && url === "/pkg/dist/worker.js") {
       setHeaders(response);
       response.writeHead(200, { "content-type": "text/javascript" });
@@ -424,6 +443,62 @@ async function measureSpeed(variants: Variant[]): Promise<void> {
   results["speedSamplesMs"] = Object.fromEntries(samples);
 }
 
+/** One page after the other: the adapter is software, so pages would only take each other's time. */
+async function measureGpu(): Promise<void> {
+  const rows: Row[] = [];
+  const list = [
+    ["one 8-token query", textOfTokens(8, 0), 5],
+    ["1x128 tokens", textOfTokens(128, 0), 3],
+  ] as const;
+  for (const variant of ON_GPU) {
+    log(`webgpu: ${variant.name}`);
+    const browser = await Browser.open();
+    const page = await browser.page();
+    requests.length = 0;
+    const { load: ready, firstVector } = await load(page, variant);
+    const code = [...new Set(requests)].filter((url) => /\.(js|mjs|wasm)$/.test(url) && !url.endsWith("/target/bench/page.js"));
+    const compressed = await Promise.all(code.map((url) => brotliSize(join(root, url))));
+    for (const [name, text, rounds] of list) {
+      await time(page, [text]);
+      const samples: number[] = [];
+      for (let i = 0; i < (options.quick ? 2 : rounds); i++) samples.push(await time(page, [text]));
+      const dispatches = await page.evaluate(async (text) => {
+        const channel = new BroadcastChannel("dispatches");
+        let count = 0;
+        channel.onmessage = () => (count += 1);
+        await bench.time([text]);
+        // Messages of another thread may still be on their way.
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        channel.close();
+        return count;
+      }, text);
+      rows.push([
+        name,
+        variant.name,
+        ms(median(samples)),
+        dispatches,
+        (ready / 1000).toFixed(1),
+        (firstVector / 1000).toFixed(1),
+        (compressed.reduce((sum, size) => sum + size, 0) / 1000).toFixed(0),
+      ]);
+    }
+    if (variant === ON_GPU[0]) {
+      results["adapter"] = await page.evaluate(async () => {
+        const adapter = await navigator.gpu.requestAdapter();
+        return { name: `${adapter!.info.vendor} ${adapter!.info.architecture}`, features: [...adapter!.features].join(" ") };
+      });
+    }
+    await browser.close();
+  }
+  report("webgpu", `WebGPU: ${JSON.stringify(results["adapter"])}`, ["", "engine", "ms", "dispatches", "cold: ready, s", "cold: first vector, s", "code, kB brotli"], rows);
+}
+
+async function brotliSize(path: string): Promise<number> {
+  const bytes = readFileSync(path);
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
+  return (await promisify(brotliCompress)(bytes, { params })).length;
+}
+
 async function measureMemory(variants: Variant[]): Promise<void> {
   const rows: Row[] = [];
   const texts = times(32, (i) => textOfWords(200, i));
@@ -479,9 +554,7 @@ async function measureSize(variants: Variant[]): Promise<void> {
       const path = url.startsWith("/onnx/") ? join(onnx, url.slice("/onnx".length)) : join(root, url);
       if (!existsSync(path)) continue;
       log(`size: ${url}`);
-      const bytes = readFileSync(path);
-      const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
-      sizes[url] = (await promisify(brotliCompress)(bytes, { params })).length;
+      sizes[url] = await brotliSize(path);
     }
     files[engine] = sizes;
     const sum = (pattern: RegExp): string => {
@@ -701,6 +774,14 @@ await bundle();
 const server = await serve();
 try {
   await machine();
+  if (onGpu) await measureGpu();
+  else await measureAll();
+} finally {
+  server.close();
+  await writeFile(join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
+}
+
+async function measureAll(): Promise<void> {
   if (wants("kernels")) await measureKernels();
   if (wants("shapes")) await measureShapes();
   const variants = DEFAULT_PARTS.some(wants) ? await supported() : [];
@@ -709,7 +790,4 @@ try {
   if (wants("memory")) await measureMemory(variants);
   if (wants("accuracy")) await measureAccuracy(variants);
   if (wants("size")) await measureSize(variants);
-} finally {
-  server.close();
-  await writeFile(join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
 }

@@ -1,4 +1,4 @@
-import { Embedder, semanticSearch } from "embervec";
+import { Embedder, type EmbedderInfo, semanticSearch } from "embervec";
 import { Corpus, encoded, type Entry, type Ranked, type Scope } from "./corpus";
 import { button, byId, formatCount, formatMilliseconds, formatSeconds } from "./dom";
 import { FailurePanel } from "./failure";
@@ -125,6 +125,7 @@ async function encodePending(): Promise<void> {
     }
     encodedIn = done > 0 ? `${formatCount(done, "passage")} encoded in ${formatSeconds(performance.now() - started)}` : encodedIn;
     setup.hide();
+    showDevice(current.info);
     announce(`${encodedIn}.`);
   } catch (error) {
     if (embedder !== current) return; // a new start has taken over the panel
@@ -290,8 +291,7 @@ function showScope(): void {
 }
 
 function showInfo({ info }: Embedder, loadMs: number): void {
-  showFact("device", deviceName(info.device) + (info.workers > 1 ? `, up to ${info.workers} workers` : ""));
-  showFact("reason", info.deviceReason);
+  showDevice(info);
   showFact("simd", simdName(info.simd));
   showFact("kernels", `fastest here: ${info.kernels}`);
   showFact("dtype", info.dtype);
@@ -299,6 +299,12 @@ function showInfo({ info }: Embedder, loadMs: number): void {
   showFact("load", formatSeconds(loadMs));
   showFact("load-source", info.cached ? "from this browser's storage" : "downloaded");
   showFact("dimension", `${info.dimension} numbers per text`);
+}
+
+/** Again after every job: a bulk job may have found a faster device. */
+function showDevice(info: EmbedderInfo): void {
+  showFact("device", deviceName(info.device) + (info.workers > 1 ? `, up to ${info.workers} workers` : ""));
+  showFact("reason", info.deviceReason);
 }
 
 function deviceName(device: string): string {

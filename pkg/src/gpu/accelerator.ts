@@ -1,14 +1,12 @@
 // A GPU beside the CPU, in the CPU's worker: checked, timed, and left as soon as it fails.
 
-import type { Embedder } from "../../wasm/simd128/embervec.js";
-
 import { EmbervecError, messageOf } from "../errors.js";
 import type { ModelStore, Timing } from "../model/store.js";
 import { cosSim } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
 import type { DeviceChoice, EncodeRequestOptions, EncodeResult, LoadRequest } from "../worker/protocol.js";
 import { findAdapter } from "./adapter.js";
-import type { Batch, GpuCalls } from "./protocol.js";
+import type { Batch, CpuEncoder, GpuCalls } from "./protocol.js";
 import { describe, isFaster } from "./timings.js";
 
 /** Changes with the package, and so with the kernels. */
@@ -69,14 +67,14 @@ export class Accelerator {
    * @throws {EmbervecError} when a demand cannot be met
    */
   static async start(
-    embedder: Embedder,
+    embedder: CpuEncoder,
     store: ModelStore,
     request: LoadRequest,
     demanded: boolean,
     onChange: (choice: DeviceChoice) => void,
   ): Promise<Found> {
     try {
-      const needs = embedder.gpuNeeds(request.dtype) as { bufferBytes: number; unsupported?: string };
+      const needs = embedder.gpuNeeds(request.dtype);
       const adapter = await findAdapter(needs);
       const key = [EMBERVEC_VERSION, adapter.key, request.base, request.dtype].join(" ");
       const known = demanded ? undefined : await store.timings(key);
@@ -142,12 +140,12 @@ export class Accelerator {
 }
 
 /** A GPU's worker with the model, which has reproduced the CPU's vectors. */
-async function open(embedder: Embedder, request: LoadRequest): Promise<WorkerClient<GpuCalls>> {
+async function open(embedder: CpuEncoder, request: LoadRequest): Promise<WorkerClient<GpuCalls>> {
   const start = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name: "embervec-gpu" });
   const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
   try {
     const { dtype, base, wasmUrl } = request;
-    const { configPath, weightsPath } = embedder.encoderFiles() as { configPath: string; weightsPath: string };
+    const { configPath, weightsPath } = embedder.encoderFiles();
     const key = dtype === "q8" ? `${base}#q8` : base;
     await worker.request("open", { key, dtype, configPath, weightsPath, wasmUrl });
     await check(embedder, worker, dtype);
@@ -159,14 +157,14 @@ async function open(embedder: Embedder, request: LoadRequest): Promise<WorkerCli
 }
 
 /** Refuses a GPU whose vectors differ from the CPU's. */
-async function check(embedder: Embedder, worker: WorkerClient<GpuCalls>, dtype: "fp32" | "q8"): Promise<void> {
+async function check(embedder: CpuEncoder, worker: WorkerClient<GpuCalls>, dtype: "fp32" | "q8"): Promise<void> {
   const options: EncodeRequestOptions = { prompt: "" };
-  const expected = embedder.encode(KNOWN_TEXTS, options) as EncodeResult;
+  const expected = embedder.encode(KNOWN_TEXTS, options);
   const job = embedder.begin(KNOWN_TEXTS, options);
-  for (let batch = job.batch() as Batch | undefined; batch; batch = job.batch() as Batch | undefined) {
+  for (let batch = job.batch(); batch; batch = job.batch()) {
     embedder.accept(job, await worker.request("encode", batch));
   }
-  const actual = job.finish() as EncodeResult;
+  const actual = job.finish();
   const { dimension } = expected;
   KNOWN_TEXTS.forEach((text, i) => {
     const row = ({ vectors }: EncodeResult) => vectors.subarray(i * dimension, (i + 1) * dimension);
@@ -182,13 +180,13 @@ async function check(embedder: Embedder, worker: WorkerClient<GpuCalls>, dtype: 
 }
 
 /** Times batches on both devices, small ones first; the better of two after one to warm up. */
-async function measure(embedder: Embedder, worker: WorkerClient<GpuCalls>): Promise<Timing[]> {
+async function measure(embedder: CpuEncoder, worker: WorkerClient<GpuCalls>): Promise<Timing[]> {
   const timings: Timing[] = [];
   for (const tokens of TIMED_TOKENS) {
     // "a" is one token in every BERT vocabulary; [CLS] and [SEP] make two.
     const text = [Array(tokens - 2).fill("a").join(" ")];
     const cpu = await best(async () => void embedder.encode(text, {}));
-    const batch = embedder.begin(text, {}).batch() as Batch;
+    const batch = embedder.begin(text, {}).batch()!;
     const gpu = await best(async () => void (await worker.request("encode", batch)));
     timings.push({ tokens: batch.inputIds.length, cpu, gpu });
     if (gpu > HOPELESS * cpu && tokens > TIMED_TOKENS[0]!) break;

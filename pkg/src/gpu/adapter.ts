@@ -1,6 +1,7 @@
 // The browser's GPU, before anything is fetched for it.
 
 import { EmbervecError, messageOf } from "../errors.js";
+import type { GpuNeeds } from "./protocol.js";
 
 export interface Adapter {
   /** For people. */
@@ -10,7 +11,7 @@ export interface Adapter {
 }
 
 /** @throws {EmbervecError} that says what is missing */
-export async function findAdapter(needs: { bufferBytes: number; unsupported?: string }): Promise<Adapter> {
+export async function findAdapter(needs: GpuNeeds): Promise<Adapter> {
   const none = (reason: string, cause?: unknown) => new EmbervecError("unsupported_device", reason, { cause });
   if (needs.unsupported) throw none(needs.unsupported);
   if (!navigator.gpu) throw none("this browser has no WebGPU here (it needs a secure context: https or localhost)");

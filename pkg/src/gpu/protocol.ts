@@ -1,5 +1,7 @@
 // What the CPU's worker and the GPU's say to each other.
 
+import type { EncodeRequestOptions, EncodeResult } from "../worker/protocol.js";
+
 /** Texts as token ids, one after the other; made by the CPU's wasm module. */
 export interface Batch {
   inputIds: Uint32Array;
@@ -10,6 +12,30 @@ export interface Batch {
   pooling: string[];
   /** Number of each text's tokens that the pooling leaves out. */
   skip: number;
+}
+
+/** Texts on their way through an encoder: the CPU's wasm module has them. */
+export interface CpuJob {
+  /** The next batch; `undefined` where none is left. */
+  batch(): Batch | undefined;
+  /** The result, once all batches are done. */
+  finish(): EncodeResult;
+}
+
+/** What a GPU's worker needs of the CPU's wasm module. */
+export interface CpuEncoder {
+  encode(texts: string[], options: EncodeRequestOptions): EncodeResult;
+  begin(texts: string[], options: EncodeRequestOptions): CpuJob;
+  accept(job: CpuJob, vectors: Float32Array): void;
+  gpuNeeds(dtype: string): GpuNeeds;
+  encoderFiles(): { configPath: string; weightsPath: string };
+}
+
+/** What a GPU must have for a model. */
+export interface GpuNeeds {
+  bufferBytes: number;
+  /** Why the kernels cannot compute such a model at all. */
+  unsupported?: string;
 }
 
 export interface OpenRequest {
