@@ -2,8 +2,8 @@
 
 use crate::linear_f32::activate;
 use crate::quantize::{ActivationRow, WEIGHT_MAX, quantize_activations};
-use crate::tile::q8::{GROUP, q8_tile};
-use crate::tile::{MR, NR, with_columns};
+use crate::tile::q8::{GROUP, q8_tiles};
+use crate::tile::{MR, NR};
 use crate::{Activation, RowQ8, Selection};
 
 /// Bytes of rows that are quantised and then multiplied together. Every block reads all weights anew,
@@ -103,16 +103,20 @@ pub fn linear_q8(
             rotated.copy_from_slice(x);
             *row = quantize_activations(&mut rotated, &mut q[r / MR * steps..][..steps], r % MR);
         }
+        let rows = &rows[..out.len() / out_features];
         for (p, (panel, params)) in panels.chunks_exact(steps).zip(params).enumerate() {
             let columns = p * NR..out_features.min((p + 1) * NR);
-            let tiles = out.chunks_mut(MR * out_features);
-            for ((out, q), rows) in tiles.zip(q.chunks(steps)).zip(rows.chunks(MR)) {
-                let rows = &rows[..out.len() / out_features];
-                with_columns(rows.len(), columns.clone(), out, out_features, |out, out_stride| {
-                    q8_tile(variant, rows, q, panel, params, out, out_stride);
-                });
-                activate(activation, columns.clone(), out, out_features);
+            if columns.len() == NR {
+                let out = &mut out[columns.start..];
+                q8_tiles(variant, rows, &q, panel, params, out, out_features);
+            } else {
+                let mut whole = vec![0.0; rows.len() * NR];
+                q8_tiles(variant, rows, &q, panel, params, &mut whole, NR);
+                for (row, out) in whole.chunks_exact(NR).zip(out.chunks_exact_mut(out_features)) {
+                    out[columns.clone()].copy_from_slice(&row[..columns.len()]);
+                }
             }
+            activate(activation, columns.clone(), out, out_features);
         }
     }
 }

@@ -122,7 +122,7 @@ impl Selection {
 }
 
 /// V8 compiles a function anew after it has run for about 13 MB of its machine code
-/// (`--wasm-tiering-budget`); a tile runs for about 25 kB, so 500 calls would do.
+/// (`--wasm-tiering-budget`); a tile runs for about 25 kB, so 500 tiles would do.
 const WARM_UP_ROUNDS: usize = 80;
 
 /// Attention has loops of its own, which take the tile that was chosen, and that is nearly always the
@@ -197,7 +197,7 @@ impl Probe {
         Self {
             a: vec![0.5; MR * PROBE_K],
             panel: vec![[0.25; NR]; 1 + PROBE_K],
-            a_q8: vec![[[-1; q8::GROUP]; MR]; PROBE_K / q8::GROUP],
+            a_q8: vec![[[-1; q8::GROUP]; MR]; PROBE_TILES * PROBE_K / q8::GROUP],
             panel_q8: vec![[WEIGHT_MAX; NR * q8::GROUP]; PROBE_K / q8::GROUP],
             qkv: vec![0.5; PROBE_TOKENS * 3 * PROBE_HEAD],
         }
@@ -218,13 +218,10 @@ impl Probe {
     }
 
     fn q8(&self, variant: Q8Tile) {
-        let rows = [ActivationRow::default(); MR];
+        let rows = [ActivationRow::default(); PROBE_TILES * MR];
         let params = [[0.0; NR]; 3];
-        let mut out = [0.0; MR * NR];
-        for _ in 0..PROBE_TILES {
-            let (a, panel) = (&self.a_q8, &self.panel_q8);
-            q8::q8_tile(variant, &rows, a, panel, &params, &mut out, NR);
-        }
+        let mut out = [0.0; PROBE_TILES * MR * NR];
+        q8::q8_tiles(variant, &rows, &self.a_q8, &self.panel_q8, &params, &mut out, NR);
         std::hint::black_box(&out);
     }
 }

@@ -19,15 +19,16 @@ pub(crate) type Group = [[Activation8; GROUP]; MR];
 /// The scales, biases and zero points of a panel's 16 columns; the last are `i32` by their bits.
 pub(crate) type Params = [[f32; NR]; 3];
 
-/// `out[r][j] = scale_r · scale_j · Σ_k a[r][k] · (w[k][j] − zero_point_j) + bias_j`.
+/// `out[r][j] = scale_r · scale_j · Σ_k a[r][k] · (w[k][j] − zero_point_j) + bias_j`: all tiles that
+/// read a panel, in one call.
 ///
 /// # Shapes
 ///
-/// - `a`: `panel.len()` [`Group`]s, of which the first (1 to 4) rows count, as many as `rows`
+/// - `a`: `[⌈rows / 4⌉, panel.len()]` [`Group`]s
 /// - `panel`: the weights `w`, 0 to 127, in [`Step`]s
-/// - `out`: as many rows of 16 values, `out_stride` apart
+/// - `out`: as many rows of 16 values as `rows`, `out_stride` apart
 #[inline(always)]
-pub(crate) fn q8_tile(
+pub(crate) fn q8_tiles(
     variant: Q8Tile,
     rows: &[ActivationRow],
     a: &[Group],
@@ -36,14 +37,19 @@ pub(crate) fn q8_tile(
     out: &mut [f32],
     out_stride: usize,
 ) {
-    match *rows {
-        [a0] => isa::tile(variant, [a0], a, panel, params, out, out_stride),
-        [a0, a1] => isa::tile(variant, [a0, a1], a, panel, params, out, out_stride),
-        [a0, a1, a2] => isa::tile(variant, [a0, a1, a2], a, panel, params, out, out_stride),
-        [a0, a1, a2, a3, ..] => {
-            isa::tile(variant, [a0, a1, a2, a3], a, panel, params, out, out_stride);
-        }
-        [] => {}
+    let (fours, rest) = rows.as_chunks::<MR>();
+    if !fours.is_empty() {
+        isa::tiles(variant, fours, a, panel, params, out, out_stride);
+    }
+    if rest.is_empty() {
+        return;
+    }
+    let (a, out) = (&a[fours.len() * panel.len()..], &mut out[fours.len() * MR * out_stride..]);
+    match *rest {
+        [a0] => isa::tiles(variant, &[[a0]], a, panel, params, out, out_stride),
+        [a0, a1] => isa::tiles(variant, &[[a0, a1]], a, panel, params, out, out_stride),
+        [a0, a1, a2] => isa::tiles(variant, &[[a0, a1, a2]], a, panel, params, out, out_stride),
+        _ => {}
     }
 }
 
@@ -80,16 +86,18 @@ mod isa {
         false
     }
 
-    pub fn tile<const M: usize>(
+    pub fn tiles<const M: usize>(
         _: Q8Tile,
-        rows: [ActivationRow; M],
+        rows: &[[ActivationRow; M]],
         a: &[Group],
         panel: &[Step],
         params: &Params,
         out: &mut [f32],
         out_stride: usize,
     ) {
-        for (r, row) in rows.into_iter().enumerate() {
+        let groups = a.chunks_exact(panel.len()).flat_map(|a| (0..M).map(move |r| (a, r)));
+        let out = out.chunks_mut(out_stride);
+        for ((row, (a, r)), out) in rows.as_flattened().iter().zip(groups).zip(out) {
             let mut sums = [0; NR];
             for (a, step) in a.iter().zip(panel) {
                 let a = a[r].map(i32::from);
@@ -101,7 +109,7 @@ mod isa {
             }
             let (sums, _) = sums.as_chunks();
             let sums: [I32x4; NR / LANES] = from_fn(|v| I32x4::load(&sums[v]));
-            finish(sums, row, params, 0, &mut out[r * out_stride..][..NR]);
+            finish(sums, *row, params, 0, &mut out[..NR]);
         }
     }
 }
@@ -111,7 +119,7 @@ mod isa {
 fn generic<const M: usize, const NV: usize>(
     dot: impl Fn(v128, v128, v128) -> v128,
     weights: impl Fn(*const u8) -> v128,
-    rows: [ActivationRow; M],
+    rows: &[[ActivationRow; M]],
     a: &[Group],
     panel: &[Step],
     params: &Params,
@@ -120,22 +128,25 @@ fn generic<const M: usize, const NV: usize>(
     out_stride: usize,
 ) {
     assert!(column + NV * LANES <= NR);
-    assert!(out.len() >= (M - 1) * out_stride + NR);
-    let mut sums = [[i32x4_splat(0); NV]; M];
-    for (step, a) in panel.iter().zip(a) {
-        // SAFETY: the columns `column .. column + NV * LANES` lie within the step, as asserted.
-        let b: [v128; NV] =
-            from_fn(|v| weights(unsafe { step.as_ptr().add((column + v * LANES) * GROUP) }));
-        for (sums, a) in sums.iter_mut().zip(a) {
-            // SAFETY: a row's part of a group is 4 bytes (4 x i8 or 2 x i16).
-            let x = unsafe { v128_load32_splat(a.as_ptr().cast()) };
-            for (sum, &b) in sums.iter_mut().zip(&b) {
-                *sum = dot(x, b, *sum);
+    for ((g, rows), a) in rows.iter().enumerate().zip(a.chunks_exact(panel.len())) {
+        let mut sums = [[i32x4_splat(0); NV]; M];
+        for (step, a) in panel.iter().zip(a) {
+            // SAFETY: the columns `column .. column + NV * LANES` lie within the step, as asserted.
+            let b: [v128; NV] =
+                from_fn(|v| weights(unsafe { step.as_ptr().add((column + v * LANES) * GROUP) }));
+            for (sums, a) in sums.iter_mut().zip(a) {
+                // SAFETY: a row's part of a group is 4 bytes (4 x i8 or 2 x i16).
+                let x = unsafe { v128_load32_splat(a.as_ptr().cast()) };
+                for (sum, &b) in sums.iter_mut().zip(&b) {
+                    *sum = dot(x, b, *sum);
+                }
             }
         }
-    }
-    for (r, (sums, row)) in sums.into_iter().zip(rows).enumerate() {
-        finish(sums.map(I32x4), row, params, column, &mut out[r * out_stride..][..NR]);
+        let out = &mut out[g * MR * out_stride..];
+        for (r, (sums, row)) in sums.into_iter().zip(rows).enumerate() {
+            let out = &mut out[r * out_stride..][..NR];
+            finish(sums.map(I32x4), *row, params, column, out);
+        }
     }
 }
 
@@ -156,9 +167,9 @@ mod isa {
     }
 
     #[inline(always)]
-    pub fn tile<const M: usize>(
+    pub fn tiles<const M: usize>(
         variant: Q8Tile,
-        rows: [ActivationRow; M],
+        rows: &[[ActivationRow; M]],
         a: &[Group],
         panel: &[Step],
         params: &Params,
@@ -176,7 +187,7 @@ mod isa {
 
     #[inline(never)]
     fn dot16<const M: usize, const NV: usize>(
-        rows: [ActivationRow; M],
+        rows: &[[ActivationRow; M]],
         a: &[Group],
         panel: &[Step],
         params: &Params,
@@ -219,9 +230,9 @@ mod isa {
     }
 
     #[inline(always)]
-    pub fn tile<const M: usize>(
+    pub fn tiles<const M: usize>(
         variant: Q8Tile,
-        rows: [ActivationRow; M],
+        rows: &[[ActivationRow; M]],
         a: &[Group],
         panel: &[Step],
         params: &Params,
@@ -246,7 +257,7 @@ mod isa {
     #[inline(never)]
     #[target_feature(enable = "relaxed-simd")]
     fn dot8<const M: usize, const NV: usize>(
-        rows: [ActivationRow; M],
+        rows: &[[ActivationRow; M]],
         a: &[Group],
         panel: &[Step],
         params: &Params,
@@ -274,7 +285,7 @@ mod isa {
     #[inline(never)]
     #[target_feature(enable = "relaxed-simd")]
     fn pairs<const M: usize, const NV: usize>(
-        rows: [ActivationRow; M],
+        rows: &[[ActivationRow; M]],
         a: &[Group],
         panel: &[Step],
         params: &Params,
