@@ -66,10 +66,13 @@ describe("with an adapter", () => {
     const cpu = await encodeAll(browser.page, MINI_LM, cases, { dtype: "q8", device: "cpu" });
     const gpu = await encodeAll(browser.page, MINI_LM, cases, { dtype: "q8", device: "webgpu" });
     assert.equal(gpu.info.device, "webgpu");
-    cases.forEach((each, i) => {
-      const similarity = cosine(gpu.actual[i]!.embedding, cpu.actual[i]!.embedding);
-      assert.ok(similarity >= 0.9995, `${each.name}: ${similarity}`);
-    });
+    const cosines = cases.map((_, i) => cosine(gpu.actual[i]!.embedding, cpu.actual[i]!.embedding));
+    // Where an activation lies between two values of 8 bits, the last bit of a float decides, and tokens with a few very large
+    // activations show it. The CPU's own two artefacts, with and without fused multiplication and addition, differ as much:
+    // 0.99925 for a lone full stop, where GPU and simd128 agree to 1.000000; 0.99995 in the mean.
+    cosines.forEach((cosine, i) => assert.ok(cosine >= 0.999, `${cases[i]!.name}: ${cosine}`));
+    const mean = cosines.reduce((sum, x) => sum + x) / cosines.length;
+    assert.ok(mean >= 0.9998, `mean ${mean}`);
   });
 
   for (const dtype of ["fp32", "q8"] as const) {
