@@ -40,9 +40,9 @@ function target({ name, entry, output, copy, keep }) {
 
 const demo = target({
   name: "demo",
-  entry: { main: fromRoot("www/src/main.ts") },
+  entry: { main: fromRoot("www/src/main.ts"), bench: fromRoot("www/src/bench.ts") },
   output: "www/dist",
-  copy: [fromRoot("www/index.html"), fromRoot("www/favicon.svg"), fromRoot("www/src/style.css")],
+  copy: [fromRoot("www/index.html"), fromRoot("www/bench.html"), fromRoot("www/favicon.svg"), fromRoot("www/src/style.css")],
   keep: /^models(\/|$)/, // a link to the folder of models, made by hand
 });
 

@@ -126,6 +126,69 @@ describe("with an adapter", () => {
   });
 });
 
+/** Encodes 40 slices of texts on `auto`, then waits until the GPU has been tried. */
+async function bulkJob(browser: TestPage): Promise<{ before: string; device: string; deviceReason: string; difference: number }> {
+  return browser.page.evaluate(async () => {
+    const address = "/pkg/dist/index.js";
+    const { Embedder } = await import(address);
+    const model = "/tests/fixtures/models/tiny-cls/";
+    const texts = Array.from({ length: 200 }, (_, i) => `text ${i} ${"the quick brown fox ".repeat(20)}`);
+    const cpu = await Embedder.load(model, { device: "cpu", dtype: "fp32" });
+    const expected: Float32Array[] = await cpu.encode(texts);
+    await cpu.dispose();
+    const embedder = await Embedder.load(model, { dtype: "fp32", workers: 1 });
+    const before: string = embedder.info.deviceReason;
+    await embedder.encode(texts);
+    for (const end = performance.now() + 60_000; embedder.info.deviceReason === before && performance.now() < end; ) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    let difference = 0;
+    const actual: Float32Array[] = await embedder.encode(texts);
+    actual.forEach((row, i) => row.forEach((x, j) => (difference = Math.max(difference, Math.abs(x - expected[i]![j]!)))));
+    const { device, deviceReason } = embedder.info;
+    await embedder.dispose();
+    return { before, device, deviceReason, difference };
+  });
+}
+
+test("auto: a bulk job has the GPU tried and timed once; the faster device computes", async () => {
+  const browser = await openPage({ gpu: true });
+  try {
+    const first = await bulkJob(browser);
+    assert.match(first.before, /^The CPU, .* a bulk job makes the GPU be tried\.$/);
+    // The software adapter is a hundred times slower than the CPU for such a small model.
+    assert.equal(first.device, "cpu");
+    assert.match(first.deviceReason, /^The CPU, because WebGPU \(.+\) is slower here: \d+ tokens take \d+ ms there and \d+ ms on the CPU\.$/);
+    assert.equal(first.difference, 0);
+    const fetched = () => browser.requests.filter((path) => path.endsWith("webgpu.wasm")).length;
+    assert.equal(fetched(), 1);
+
+    const second = await bulkJob(browser);
+    assert.match(second.deviceReason, /It was measured at an earlier visit\.$/);
+    assert.equal(fetched(), 1);
+
+    // As if it had been faster for all but the smallest batches.
+    await browser.page.evaluate(async () => {
+      const done = <T>(request: IDBRequest<T>) =>
+        new Promise<T>((resolve, reject) => {
+          request.onsuccess = () => resolve(request.result);
+          request.onerror = () => reject(request.error);
+        });
+      const database = await done(indexedDB.open("embervec"));
+      const timings = database.transaction("timings", "readwrite").objectStore("timings");
+      const [key] = await done(timings.getAllKeys());
+      await done(timings.put([{ tokens: 8, cpu: 1, gpu: 2 }, { tokens: 128, cpu: 20, gpu: 2 }], key));
+      database.close();
+    });
+    const third = await bulkJob(browser);
+    assert.equal(third.device, "webgpu");
+    assert.match(third.deviceReason, /^WebGPU \(.+\) where it is faster, the CPU otherwise: 128 tokens take 2 ms there and 20 ms on the CPU\.$/);
+    assert.ok(third.difference > 0 && third.difference < TOLERANCE, `${third.difference}`);
+  } finally {
+    await browser.close();
+  }
+});
+
 interface Bulk {
   device: string;
   deviceReason: string;
