@@ -253,9 +253,9 @@ function cpuReason({ device = "auto", cache }: LoadOptions): string {
  * More workers than physical cores only cost memory; there are about half as many of these as the
  * browser says, and one of them is the page's.
  */
-function workerCount({ workers = "auto", cache }: LoadOptions): number {
+function workerCount({ workers = "auto", cache, device }: LoadOptions): number {
   if (workers !== "auto") return workers;
-  if (cache === "memory") return 1;
+  if (cache === "memory" || device === "webgpu") return 1;
   return Math.max(1, Math.min(4, Math.floor((globalThis.navigator?.hardwareConcurrency ?? 2) / 2)));
 }
 

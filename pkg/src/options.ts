@@ -72,6 +72,9 @@ export function checkLoadOptions(options: LoadOptions): void {
   if (options.device === "webgpu" && options.cache === "memory") {
     throw new EmbervecError("invalid_input", "device \"webgpu\" needs the cache \"indexeddb\", from which the GPU's worker loads the model; leave `device` or `cache` out");
   }
+  if (options.device === "webgpu" && typeof options.workers === "number" && options.workers > 1) {
+    throw new EmbervecError("invalid_input", "several workers are for the CPU, and device \"webgpu\" demands the GPU for everything; leave `workers` or `device` out");
+  }
   if (options.cache === "memory" && typeof options.workers === "number" && options.workers > 1) {
     throw new EmbervecError("invalid_input", "several workers need the cache \"indexeddb\", from which each loads the model; leave `workers` or `cache` out");
   }

@@ -144,7 +144,7 @@ test("a failure says what to do", async () => {
   assert.equal(await textOf("fact-load-source"), "from this browser's storage");
 
   await open("?dtype=fp16");
-  await page.getByRole("alert").getByText("dtype \"fp16\" is for GPUs").waitFor();
+  await page.getByRole("alert").getByText("dtype \"fp16\" is not in this version").waitFor();
   await page.getByRole("button", { name: "Use the automatic choices" }).click();
   await allEncoded();
 });

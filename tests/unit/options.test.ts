@@ -75,6 +75,7 @@ test("what this version cannot do is refused, not replaced", () => {
 test("a GPU's worker loads the model from IndexedDB", () => {
   checkLoadOptions({ device: "webgpu" });
   assert.equal(refusal(() => checkLoadOptions({ device: "webgpu", cache: "memory" })).code, "invalid_input");
+  assert.equal(refusal(() => checkLoadOptions({ device: "webgpu", workers: 2 })).code, "invalid_input");
 });
 
 test("options of encode", () => {

@@ -24,6 +24,8 @@ export class WorkerPool {
   /** Under way where all workers have failed for good. */
   #replacement: Promise<unknown> | undefined;
   #ended: EmbervecError | undefined;
+  /** The worker that has the GPU. */
+  #gpuWorker: WorkerClient<Calls> | undefined;
 
   private constructor(
     private readonly loadRequest: LoadRequest,
@@ -87,7 +89,9 @@ export class WorkerPool {
   async useGpu(demanded: boolean): Promise<DeviceChoice> {
     const [first] = this.#alive();
     if (!first) throw this.#ended ?? new EmbervecError("internal", "no worker is left");
-    return first.worker.request("useGpu", { demanded });
+    const choice = await first.worker.request("useGpu", { demanded });
+    if (choice.device === "webgpu") this.#gpuWorker = first.worker;
+    return choice;
   }
 
   /** Ends all workers, which gives their memory back, and rejects what is still open. */
@@ -113,6 +117,10 @@ export class WorkerPool {
 
   #alive(): Member[] {
     this.#members = this.#members.filter(({ worker }) => worker.alive);
+    if (this.#gpuWorker && !this.#gpuWorker.alive) {
+      this.#gpuWorker = undefined;
+      this.onDevice({ device: "cpu", deviceReason: "The CPU, because the worker that had the GPU failed." });
+    }
     return this.#members;
   }
 }
