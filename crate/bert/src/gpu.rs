@@ -1,12 +1,11 @@
 //! What a model needs of a GPU, known before anything is fetched for it.
 
+use embervec_kernels::rotation_block as block;
+
 use crate::{BertConfig, WeightDtype};
 
 /// Threads that a workgroup of our kernels has at most, as many as WebGPU promises.
 const MAX_THREADS: usize = 256;
-
-/// Values that the rotation before quantisation mixes with each other; see `embervec_kernels`.
-const MAX_BLOCK: usize = 32;
 
 /// Tokens of a batch on a GPU at most, unless one text has more.
 const TOKENS_PER_BATCH: usize = 512;
@@ -63,14 +62,6 @@ fn largest_buffer(config: &BertConfig, dtype: WeightDtype) -> u64 {
     let weights = table.max((1 + hidden) * widest) as u64 * weight_bytes;
     let rows = (config.max_position_embeddings.max(TOKENS_PER_BATCH) * widest) as u64;
     weights.max(4 * rows)
-}
-
-/// How many values of a row of this length are mixed with each other.
-pub(crate) fn block(size: usize) -> usize {
-    if !size.is_multiple_of(4) || size == 0 {
-        return 1;
-    }
-    (1 << (size / 4).trailing_zeros()).min(MAX_BLOCK)
 }
 
 #[cfg(test)]

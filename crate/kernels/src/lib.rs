@@ -38,6 +38,7 @@ pub use quantize::{
     ACTIVATION_MAX, RowQ8, TABLE_MAX, WEIGHT_MAX, dequantize_row, dequantize_weights, quantize_row,
     quantize_weights,
 };
+pub use rotate::block as rotation_block;
 pub use selection::{F32Tile, Q8Tile, Selection};
 
 /// What follows a linear layer, in the same pass.

@@ -22,7 +22,7 @@ const MAX_BLOCK: usize = 32;
 /// How many values of a row of this length are mixed with each other: a power of two, for which
 /// blocks of values 4 apart fill the row.
 #[inline(always)]
-pub(crate) fn block(length: usize) -> usize {
+pub fn block(length: usize) -> usize {
     if !length.is_multiple_of(LANES) || length == 0 {
         return 1;
     }

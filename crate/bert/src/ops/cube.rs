@@ -10,13 +10,12 @@ use burn::backend::{BackendTensor, Cube, DispatchTensorKind};
 use burn::cubecl::prelude::{CubeCount, KernelId};
 use burn::cubecl::server::{KernelArguments, MetadataBindingInfo};
 use burn::tensor::{DType, Shape, Tensor};
-use embervec_kernels::{PackedQ8, RowQ8};
+use embervec_kernels::{PackedQ8, RowQ8, rotation_block as block};
 
 use super::{
     Activation, BatchKernel, BatchWords, BertOps, LinearKernel, Next, QuantizedRows, Residual,
     RowsKernel, TableKernel,
 };
-use crate::gpu::block;
 use crate::{Error, PoolingMode, Result};
 
 /// Whether the browser's WGSL has `dot4I8Packed`; it is the same for all of its adapters.
