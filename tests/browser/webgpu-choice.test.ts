@@ -1,0 +1,220 @@
+// Which device computes: what `auto` finds, and what happens where there is no GPU, a wrong one, or one that fails.
+
+import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { test } from "node:test";
+
+import { openPage, type OpenPageOptions, type TestPage, withPrelude } from "../support/browser.ts";
+
+/** Sums in another order, and other approximations of exp and tanh. */
+const TOLERANCE = 1e-4;
+
+/** Encodes 40 slices of texts on `auto`, then waits until the GPU has been tried. */
+async function bulkJob(browser: TestPage): Promise<{ before: string; device: string; deviceReason: string; difference: number }> {
+  return browser.page.evaluate(async () => {
+    const address = "/pkg/dist/index.js";
+    const { Embedder } = await import(address);
+    const model = "/tests/fixtures/models/tiny-cls/";
+    const texts = Array.from({ length: 200 }, (_, i) => `text ${i} ${"the quick brown fox ".repeat(20)}`);
+    const cpu = await Embedder.load(model, { device: "cpu", dtype: "fp32" });
+    const expected: Float32Array[] = await cpu.encode(texts);
+    await cpu.dispose();
+    const embedder = await Embedder.load(model, { dtype: "fp32", workers: 1 });
+    const before: string = embedder.info.deviceReason;
+    await embedder.encode(texts);
+    for (const end = performance.now() + 60_000; embedder.info.deviceReason === before && performance.now() < end; ) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    let difference = 0;
+    const actual: Float32Array[] = await embedder.encode(texts);
+    actual.forEach((row, i) => row.forEach((x, j) => (difference = Math.max(difference, Math.abs(x - expected[i]![j]!)))));
+    const { device, deviceReason } = embedder.info;
+    await embedder.dispose();
+    return { before, device, deviceReason, difference };
+  });
+}
+
+test("auto: a bulk job has the GPU tried and timed once; the faster device computes", async () => {
+  const browser = await openPage({ gpu: true });
+  try {
+    const first = await bulkJob(browser);
+    assert.match(first.before, /^The CPU, .* a bulk job makes the GPU be tried\.$/);
+    // The software adapter is a hundred times slower than the CPU for such a small model.
+    assert.equal(first.device, "cpu");
+    assert.match(first.deviceReason, /^The CPU, because WebGPU \(.+\) is slower here: \d+ tokens take \d+ ms there and \d+ ms on the CPU\.$/);
+    assert.equal(first.difference, 0);
+    const fetched = () => browser.requests.filter((path) => path.endsWith("webgpu.wasm")).length;
+    assert.equal(fetched(), 1);
+
+    const second = await bulkJob(browser);
+    assert.match(second.deviceReason, /It was measured at an earlier visit\.$/);
+    assert.equal(fetched(), 1);
+
+    // As if it had been faster for all but the smallest batches.
+    await browser.page.evaluate(async () => {
+      const done = <T>(request: IDBRequest<T>) =>
+        new Promise<T>((resolve, reject) => {
+          request.onsuccess = () => resolve(request.result);
+          request.onerror = () => reject(request.error);
+        });
+      const database = await done(indexedDB.open("embervec"));
+      const timings = database.transaction("timings", "readwrite").objectStore("timings");
+      const [key] = await done(timings.getAllKeys());
+      await done(timings.put([{ tokens: 8, cpu: 1, gpu: 2 }, { tokens: 128, cpu: 20, gpu: 2 }], key));
+      database.close();
+    });
+    const third = await bulkJob(browser);
+    assert.equal(third.device, "webgpu");
+    assert.match(third.deviceReason, /^WebGPU \(.+\) where it is faster, the CPU otherwise: 128 tokens take 2 ms there and 20 ms on the CPU\.$/);
+    assert.ok(third.difference > 0 && third.difference < TOLERANCE, `${third.difference}`);
+  } finally {
+    await browser.close();
+  }
+});
+
+interface Bulk {
+  device: string;
+  deviceReason: string;
+  /** Largest difference to the CPU's vectors. */
+  difference: number;
+  warnings: string[];
+  error?: string;
+}
+
+/** Loads a model, encodes texts with it for a while, and compares with the CPU's vectors. */
+async function bulk(browser: TestPage, options: object, rounds = 1): Promise<Bulk> {
+  const warnings: string[] = [];
+  const listen = (message: { type(): string; text(): string }) => {
+    if (message.type() === "warning") warnings.push(message.text());
+  };
+  browser.page.on("console", listen);
+  const result = await browser.page.evaluate(
+    async ({ options, rounds }) => {
+      const address = "/pkg/dist/index.js";
+      const { Embedder } = await import(address);
+      const model = "/tests/fixtures/models/tiny-cls/";
+      const texts = Array.from({ length: 40 }, (_, i) => `text ${i} ${"the quick brown fox ".repeat(1 + (i % 7))}`);
+      const cpu = await Embedder.load(model, { dtype: "fp32", device: "cpu" });
+      const expected: Float32Array[] = await cpu.encode(texts);
+      await cpu.dispose();
+      let embedder;
+      try {
+        embedder = await Embedder.load(model, { dtype: "fp32", workers: 1, ...options });
+      } catch (error) {
+        return { device: "", deviceReason: "", difference: 0, error: `${(error as { code: string }).code}: ${(error as Error).message}` };
+      }
+      let difference = 0;
+      for (let round = 0; round < rounds; round++) {
+        const actual: Float32Array[] = await embedder.encode(texts);
+        actual.forEach((row, i) => row.forEach((x, j) => (difference = Math.max(difference, Math.abs(x - expected[i]![j]!)))));
+      }
+      const { device, deviceReason } = embedder.info;
+      await embedder.dispose();
+      return { device, deviceReason, difference };
+    },
+    { options, rounds },
+  );
+  browser.page.off("console", listen);
+  return { ...result, warnings };
+}
+
+async function withBrowser<T>(options: OpenPageOptions, preludes: Record<string, string>, run: (browser: TestPage) => Promise<T>): Promise<T> {
+  const overlay = await withPrelude(preludes);
+  const browser = await openPage({ ...options, overlay });
+  try {
+    return await run(browser);
+  } finally {
+    await browser.close();
+    await rm(overlay, { recursive: true });
+  }
+}
+
+/** What the prelude does to the worker that looks for an adapter, and what a demand then says. */
+const NO_ADAPTER: [name: string, worker: string, message: RegExp][] = [
+  ["no WebGPU", "Object.defineProperty(navigator, 'gpu', { value: undefined });", /no WebGPU/],
+  ["no adapter", "GPU.prototype.requestAdapter = async () => null;", /found no GPU/],
+  ["an adapter whose request throws", "GPU.prototype.requestAdapter = () => { throw new TypeError('out of order') };", /refused to look for a GPU \(out of order\)/],
+  [
+    "limits that are too small",
+    "Object.defineProperty(GPUAdapter.prototype, 'limits', { value: { maxStorageBufferBindingSize: 1000, maxBufferSize: 1000 } });",
+    /takes buffers of 0 MB/,
+  ],
+];
+
+for (const [name, prelude, message] of NO_ADAPTER) {
+  test(`${name}: a demand fails, auto goes on with the CPU`, () =>
+    withBrowser({ gpu: true }, { "worker.js": prelude }, async (browser) => {
+      const demanded = await bulk(browser, { device: "webgpu" });
+      assert.match(demanded.error ?? "", /^unsupported_device: device "webgpu" cannot be had: /);
+      assert.match(demanded.error ?? "", message);
+      const auto = await bulk(browser, { device: "auto" });
+      assert.equal(auto.device, "cpu");
+      assert.equal(auto.difference, 0);
+      assert.deepEqual(browser.requests.filter((path) => /webgpu\.wasm/.test(path)), []);
+    }));
+}
+
+test("a kernel that computes something else is refused", () =>
+  // The softmax of another temperature.
+  withBrowser(
+    { gpu: true },
+    {
+      "gpu.js": `{
+        const create = GPUDevice.prototype.createShaderModule;
+        GPUDevice.prototype.createShaderModule = function (options) {
+          return create.call(this, { ...options, code: options.code.replace("exp(score - largest)", "exp(0.5 * (score - largest))") });
+        };
+      }`,
+    },
+    async (browser) => {
+      const { error } = await bulk(browser, { device: "webgpu" });
+      assert.match(error ?? "", /^unsupported_device: .*the GPU computes wrong vectors/);
+    },
+  ));
+
+test("an adapter that refuses to open is an error that says so", () =>
+  withBrowser(
+    { gpu: true },
+    { "gpu.js": "GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('no memory', 'OperationError') };" },
+    async (browser) => {
+      const { error } = await bulk(browser, { device: "webgpu" });
+      assert.match(error ?? "", /^unsupported_device: .*no memory/);
+    },
+  ));
+
+/** Runs `fault` once, after the first submission behind the self-check, whose texts need one read-back. */
+const faulty = (fault: string) => ({
+  "gpu.js": `{
+    let device, reads = 0, faults = 0;
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...args) { return (device = await request.apply(this, args)); };
+    const map = GPUBuffer.prototype.mapAsync;
+    GPUBuffer.prototype.mapAsync = function (...args) { reads += 1; return map.apply(this, args); };
+    const submit = GPUQueue.prototype.submit;
+    GPUQueue.prototype.submit = function (...args) {
+      const result = submit.apply(this, args);
+      if (reads >= 2 && faults === 0) { faults += 1; ${fault} }
+      return result;
+    };
+  }`,
+});
+
+const FAULTS: [name: string, fault: string][] = [
+  ["a device that is destroyed between two calls", "setTimeout(() => device.destroy(), 300);"],
+  ["a device that is destroyed in the middle of a call", "device.destroy();"],
+  ["a validation error in the middle of a call", "device.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });"],
+  ["memory that runs out in the middle of a call", "device.createBuffer({ size: device.limits.maxBufferSize + 4, usage: GPUBufferUsage.STORAGE });"],
+  ["a worker that throws in the middle of a call", "throw new Error('gone');"],
+];
+
+for (const [name, fault] of FAULTS) {
+  test(`${name}: the call finishes with the right vectors, and the reason is reported`, () =>
+    withBrowser({ gpu: true }, faulty(fault), async (browser) => {
+      const result = await bulk(browser, { device: "webgpu" }, 3);
+      assert.equal(result.error, undefined);
+      assert.ok(result.difference < TOLERANCE, `${result.difference}`);
+      const reports = result.warnings.filter((text) => text.startsWith("embervec: The CPU, because the GPU failed"));
+      // The second start has a worker of its own, which meets the same fault.
+      assert.ok(reports.length >= 1 && reports.length <= 2, JSON.stringify(result.warnings));
+    }));
+}
