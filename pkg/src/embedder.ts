@@ -59,7 +59,6 @@ export class Embedder {
     /** What the model is and how it runs. */
     readonly info: EmbedderInfo,
     private readonly pool: WorkerPool,
-    private readonly tryGpu: () => Promise<void>,
   ) {}
 
   /**
@@ -83,21 +82,18 @@ export class Embedder {
     };
     options.signal?.throwIfAborted();
     const workers = workerCount(options);
-    const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options) };
     let embedder: Embedder | undefined;
-    const onDevice = (found: DeviceChoice) => {
-      Object.assign(embedder?.info ?? choice, { device: found.device, deviceReason: found.deviceReason });
+    // Nothing comes before a GPU is asked for, and so before there is an embedder.
+    const onDevice = (choice: DeviceChoice) => {
+      if (embedder) embedder.#setDevice(choice);
     };
     const { pool, result } = await WorkerPool.start(request, workers, options, onDevice);
     const { isLarge, ...loaded } = result;
-    embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers, ...loaded }, pool, () =>
-      pool.useGpu(false).then(onDevice, (error: unknown) => {
-        onDevice({ device: "cpu", deviceReason: `The CPU, because the GPU could not be tried: ${messageOf(error)}` });
-      }),
-    );
+    const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options) };
+    embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers, ...loaded }, pool);
     if (options.device === "webgpu") {
       try {
-        onDevice(await abortable(pool.useGpu(true), options.signal));
+        embedder.#setDevice(await abortable(pool.useGpu(true), options.signal));
       } catch (error) {
         await embedder.dispose();
         throw error;
@@ -115,7 +111,14 @@ export class Embedder {
   #workAhead(): void {
     if (!this.#mayTryGpu) return;
     this.#mayTryGpu = false;
-    void this.tryGpu();
+    this.pool.useGpu(false).then(
+      (choice) => this.#setDevice(choice),
+      (error: unknown) => this.#setDevice({ device: "cpu", deviceReason: `The CPU, because the GPU could not be tried: ${messageOf(error)}` }),
+    );
+  }
+
+  #setDevice({ device, deviceReason }: DeviceChoice): void {
+    Object.assign(this.info, { device, deviceReason });
   }
 
   /**

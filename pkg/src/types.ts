@@ -22,7 +22,7 @@ export interface LoadOptions {
   /**
    * How the weights are kept and computed with. `"q8"`: in 8 bits, a quarter of the memory and several
    * times as fast; vectors differ a little (mean cosine to fp32 0.998). `"fp32"`: as sentence-transformers.
-   * `"fp16"` is for GPUs. Default `"auto"`: `"q8"` on the CPU.
+   * `"fp16"` is not in this version. Default `"auto"`: `"q8"` on the CPU.
    */
   dtype?: "auto" | "fp32" | "fp16" | "q8";
   progress?: ProgressCallback;

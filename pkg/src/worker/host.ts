@@ -91,10 +91,11 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
 }
 
 async function encode(texts: string[], options: EncodeRequestOptions): Promise<EncodeResult> {
-  if (!accelerator) return loaded().encode(texts, options) as EncodeResult;
+  const gpu = accelerator;
+  if (!gpu) return loaded().encode(texts, options) as EncodeResult;
   const job = loaded().begin(texts, options);
   for (let batch = job.batch() as Batch | undefined; batch; batch = job.batch() as Batch | undefined) {
-    const vectors = await accelerator?.encode(batch);
+    const vectors = await gpu.encode(batch);
     if (vectors) loaded().accept(job, vectors);
     else loaded().compute(job);
   }
