@@ -31,8 +31,8 @@ const WEBGPU: Variant = Variant {
     name: "webgpu",
     profile: "webgpu",
     cargo_args: &["--no-default-features", "--features", "webgpu"],
-    // Compresses a little better than -Os, and than with what is called once inlined.
-    opt_args: &["-Oz"],
+    // See build.rs of the crate. -Oz compresses a little better than -Os, and than with what is called once inlined.
+    opt_args: &["--remove-exports=__wasm_call_ctors", "-Oz"],
 };
 
 struct Variant {
