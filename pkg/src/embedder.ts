@@ -75,7 +75,7 @@ export class Embedder {
     const request: LoadRequest = {
       base,
       headers: options.headers ?? {},
-      dtype: options.dtype === "fp32" ? "fp32" : "q8",
+      dtype: options.dtype === undefined || options.dtype === "auto" ? "q8" : options.dtype,
       localFilesOnly: options.localFilesOnly ?? false,
       cache: options.cache ?? "indexeddb",
       wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),

@@ -1,6 +1,7 @@
 export { Embedder } from "./embedder.js";
 export { EmbervecError, type EmbervecErrorCode } from "./errors.js";
 export type {
+  Dtype,
   EmbedderInfo,
   EncodeOptions,
   LoadOptions,

@@ -78,9 +78,6 @@ export function checkLoadOptions(options: LoadOptions): void {
   if (options.cache === "memory" && typeof options.workers === "number" && options.workers > 1) {
     throw new EmbervecError("invalid_input", "several workers need the cache \"indexeddb\", from which each loads the model; leave `workers` or `cache` out");
   }
-  if (options.dtype === "fp16") {
-    throw new EmbervecError("unsupported_device", "dtype \"fp16\" is not in this version; use \"auto\", \"q8\" or \"fp32\"");
-  }
 }
 
 /** The worker's options for a call's. */

@@ -143,8 +143,8 @@ test("a failure says what to do", async () => {
   await allEncoded();
   assert.equal(await textOf("fact-load-source"), "from this browser's storage");
 
-  await open("?dtype=fp16");
-  await page.getByRole("alert").getByText("dtype \"fp16\" is not in this version").waitFor();
+  await open("?device=webgpu");
+  await page.getByRole("alert").getByText("device \"webgpu\" cannot be had").waitFor();
   await page.getByRole("button", { name: "Use the automatic choices" }).click();
   await allEncoded();
 });

@@ -66,6 +66,18 @@ describe("with an adapter", () => {
     cases.forEach((each, i) => assertClose(actual[i]!.embedding, expectedOf(each), each.name));
   });
 
+  test("MiniLM in 16 bits gives the CPU's vectors", async () => {
+    const cases = miniLmCases();
+    const cpu = await encodeAll(browser.page, MINI_LM, cases, { dtype: "fp16", device: "cpu" });
+    const gpu = await encodeAll(browser.page, MINI_LM, cases, { dtype: "fp16", device: "webgpu" });
+    assert.deepEqual([gpu.info.device, gpu.info.dtype, cpu.info.dtype], ["webgpu", "fp16", "fp16"]);
+    cases.forEach((each, i) => {
+      assertClose(gpu.actual[i]!.embedding, cpu.actual[i]!.embedding, each.name);
+      const similarity = cosine(cpu.actual[i]!.embedding, expectedOf(each));
+      assert.ok(similarity >= 0.99999, `${each.name}: ${similarity}`);
+    });
+  });
+
   test("MiniLM in 8 bits gives the CPU's vectors", async () => {
     const cases = miniLmCases();
     const cpu = await encodeAll(browser.page, MINI_LM, cases, { dtype: "q8", device: "cpu" });
@@ -80,7 +92,7 @@ describe("with an adapter", () => {
     assert.ok(mean >= 0.9998, `mean ${mean}`);
   });
 
-  for (const dtype of ["fp32", "q8"] as const) {
+  for (const dtype of ["fp32", "fp16", "q8"] as const) {
     test(`a text has the same bits alone and in any batch: ${dtype}`, async () => {
       const texts = read("models/tiny-cls/expected.json").cases.map(textOf);
       const differing = await browser.page.evaluate(

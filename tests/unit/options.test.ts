@@ -68,10 +68,6 @@ test("options of load", () => {
   ]);
 });
 
-test("what this version cannot do is refused, not replaced", () => {
-  assert.equal(refusal(() => checkLoadOptions({ dtype: "fp16" })).code, "unsupported_device");
-});
-
 test("a GPU's worker loads the model from IndexedDB", () => {
   checkLoadOptions({ device: "webgpu" });
   assert.equal(refusal(() => checkLoadOptions({ device: "webgpu", cache: "memory" })).code, "invalid_input");

@@ -20,6 +20,8 @@ const REFRESH_MS = 150;
 /** Below this cosine the best hit is usually about something else. */
 const WEAK_SCORE = 0.25;
 
+const BITS = { fp32: 32, fp16: 16, q8: 8 };
+
 const queryInput = byId("query", HTMLInputElement);
 const results = byId("results", HTMLDivElement);
 const resultsTitle = byId("results-title", HTMLHeadingElement);
@@ -295,7 +297,7 @@ function showInfo({ info }: Embedder, loadMs: number): void {
   showFact("simd", simdName(info.simd));
   showFact("kernels", `fastest here: ${info.kernels}`);
   showFact("dtype", info.dtype);
-  showFact("dtype-meaning", info.dtype === "q8" ? "8 bits per number" : "32 bits per number");
+  showFact("dtype-meaning", `${BITS[info.dtype]} bits per number`);
   showFact("load", formatSeconds(loadMs));
   showFact("load-source", info.cached ? "from this browser's storage" : "downloaded");
   showFact("dimension", `${info.dimension} numbers per text`);

@@ -54,6 +54,7 @@ fn unsupported(config: &BertConfig, dtype: WeightDtype) -> Option<String> {
 fn largest_buffer(config: &BertConfig, dtype: WeightDtype) -> u64 {
     let weight_bytes = match dtype {
         WeightDtype::Q8 => 1,
+        WeightDtype::Fp16 => 2,
         WeightDtype::Fp32 => 4,
     };
     let hidden = config.hidden_size;

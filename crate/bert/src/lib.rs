@@ -32,7 +32,7 @@ pub use error::Error;
 pub use gpu::GpuNeeds;
 pub use keys::KeyTable;
 pub use model::BertModel;
-pub use pooling::{PoolingMode, side_by_side};
+pub use pooling::{PoolingMode, SentencePooling, normalize};
 pub use reader::TensorReader;
 pub use weights::{WeightDtype, Weights};
 

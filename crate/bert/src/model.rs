@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::ops::{self, Activation, DeviceBatch, LinearWeight, Next, Rows, Table};
 use crate::weights::{Values, disagree};
-use crate::{BertConfig, Error, PackedBatch, PoolingMode, Result, Weights};
+use crate::{BertConfig, Error, PackedBatch, Result, SentencePooling, Weights};
 
 /// `torch.nn.Linear`.
 #[derive(Module, Debug)]
@@ -321,12 +321,11 @@ impl BertModel {
         Ok(self.encode(batch)?.1.values())
     }
 
-    /// One vector for each text: its `last_hidden_state` pooled in each of these ways.
+    /// One vector for each text: its `last_hidden_state`, pooled.
     ///
     /// # Shapes
     ///
-    /// Returns `[batch.len(), hidden_size]` for each of `modes`. Of every text the first `skip` tokens,
-    /// fewer than all, take no part.
+    /// Returns `[batch.len(), pooling.modes.len() * hidden_size]`.
     ///
     /// # Errors
     ///
@@ -334,11 +333,10 @@ impl BertModel {
     pub fn forward_pooled(
         &self,
         batch: &PackedBatch,
-        modes: &[PoolingMode],
-        skip: usize,
-    ) -> Result<Vec<Tensor<2>>> {
+        pooling: &SentencePooling,
+    ) -> Result<Tensor<2>> {
         let (batch, rows) = self.encode(batch)?;
-        Ok(modes.iter().map(|&mode| ops::pool(rows.values(), &batch, mode, skip)).collect())
+        Ok(ops::pool(rows.values(), &batch, pooling))
     }
 
     fn encode(&self, batch: &PackedBatch) -> Result<(DeviceBatch, Rows)> {

@@ -106,21 +106,95 @@ fn weighted_sum<'a>(
     sum.into_iter()
 }
 
-/// For each of `rows` texts its vectors of all poolings, one after the other.
-///
-/// # Shapes
-///
-/// `parts`: for each pooling `[rows, size]`
-pub fn side_by_side(mut parts: Vec<Vec<f32>>, rows: usize) -> Vec<f32> {
-    if parts.len() == 1 {
-        return parts.swap_remove(0);
+/// What becomes of each text's token vectors: pooled in one or more ways, put side by side, and scaled
+/// to length 1 where that is wanted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SentencePooling {
+    /// The ways, at least one.
+    pub modes: Vec<PoolingMode>,
+    /// So many of a text's first tokens, fewer than all, belong to a prompt and take no part.
+    pub skip: usize,
+    /// Whether the result is scaled, by [`normalize`].
+    pub normalize: bool,
+}
+
+impl SentencePooling {
+    /// Appends the vector of one text to `out`.
+    ///
+    /// # Shapes
+    ///
+    /// `tokens`: `[number of tokens, size]`. Appends `[modes.len() * size]`.
+    pub fn pool(&self, tokens: &[f32], size: usize, out: &mut Vec<f32>) {
+        let start = out.len();
+        for mode in &self.modes {
+            mode.pool(tokens, size, self.skip, out);
+        }
+        if self.normalize {
+            normalize(&mut out[start..], self.modes.len() * size);
+        }
     }
-    (0..rows)
-        .flat_map(|row| {
-            parts.iter().flat_map(move |part| {
-                let size = part.len() / rows;
-                part[row * size..(row + 1) * size].iter().copied()
-            })
-        })
-        .collect()
+}
+
+/// Scales each vector of `size` values to length 1, as `torch.nn.functional.normalize` does: a
+/// length below 1e-12 counts as 1e-12, so a zero vector stays zero.
+pub fn normalize(vectors: &mut [f32], size: usize) {
+    for vector in vectors.chunks_exact_mut(size) {
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+        vector.iter_mut().for_each(|x| *x /= length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKENS: [f32; 6] = [1.0, -2.0, 3.0, 4.0, 5.0, 0.0];
+
+    fn pool(mode: PoolingMode, skip: usize) -> Vec<f32> {
+        let mut out = Vec::new();
+        mode.pool(&TOKENS, 2, skip, &mut out);
+        out
+    }
+
+    #[test]
+    fn every_mode_pools_as_its_name_says() {
+        let root = 3f32.sqrt();
+        assert_eq!(pool(PoolingMode::Cls, 0), [1.0, -2.0]);
+        assert_eq!(pool(PoolingMode::Max, 0), [5.0, 4.0]);
+        assert_eq!(pool(PoolingMode::Sum, 0), [9.0, 2.0]);
+        assert_eq!(pool(PoolingMode::Mean, 0), [3.0, 2.0 / 3.0]);
+        assert_eq!(pool(PoolingMode::MeanSqrtLen, 0), [9.0 / root, 2.0 / root]);
+        assert_eq!(pool(PoolingMode::WeightedMean, 0), [22.0 / 6.0, 1.0]);
+        assert_eq!(pool(PoolingMode::LastToken, 0), [5.0, 0.0]);
+    }
+
+    #[test]
+    fn a_skipped_prompt_takes_no_part_but_keeps_its_positions() {
+        assert_eq!(pool(PoolingMode::Cls, 1), [3.0, 4.0]);
+        assert_eq!(pool(PoolingMode::Mean, 1), [4.0, 2.0]);
+        assert_eq!(pool(PoolingMode::WeightedMean, 1), [21.0 / 5.0, 8.0 / 5.0]);
+    }
+
+    #[test]
+    fn names_of_poolings_are_checked() {
+        assert_eq!(PoolingMode::parse("mean_sqrt_len").expect("valid"), PoolingMode::MeanSqrtLen);
+        let error = PoolingMode::parse("median").expect_err("unknown");
+        assert!(error.to_string().contains("weighted_mean"), "{error}");
+    }
+
+    #[test]
+    fn a_zero_vector_stays_zero() {
+        let mut vectors = [3.0, 4.0, 0.0, 0.0];
+        normalize(&mut vectors, 2);
+        assert_eq!(vectors, [0.6, 0.8, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn poolings_stand_side_by_side_and_are_scaled_together() {
+        let modes = vec![PoolingMode::Cls, PoolingMode::Sum];
+        let mut out = vec![7.0];
+        SentencePooling { modes, skip: 1, normalize: true }.pool(&TOKENS, 2, &mut out);
+        let length = (3f32 * 3.0 + 4.0 * 4.0 + 8.0 * 8.0 + 4.0 * 4.0).sqrt();
+        assert_eq!(out, [7.0, 3.0 / length, 4.0 / length, 8.0 / length, 4.0 / length]);
+    }
 }

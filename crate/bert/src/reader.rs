@@ -35,6 +35,7 @@ enum State {
 /// The part of a file behind its header.
 #[derive(Debug)]
 struct Tensors {
+    dtype: WeightDtype,
     left: std::vec::IntoIter<(Entry, Role)>,
     current: Option<Current>,
     weights: Weights,
@@ -61,6 +62,11 @@ struct Current {
 enum Sink {
     Nothing,
     Floats(Vec<f32>),
+    /// Rounded; `piece` holds what has just come.
+    Halves {
+        piece: Vec<f32>,
+        values: Vec<f16>,
+    },
     /// Quantised row by row.
     Rows {
         row: Vec<f32>,
@@ -154,27 +160,21 @@ impl TensorReader {
 }
 
 impl Tensors {
-    fn new(file: &str, mut tensors: Vec<(Entry, Role)>, dtype: WeightDtype) -> Result<Self> {
+    fn new(file: &str, tensors: Vec<(Entry, Role)>, dtype: WeightDtype) -> Result<Self> {
         let is_quantized = tensors.iter().any(|(_, role)| matches!(role, Role::Values { .. }));
-        if dtype == WeightDtype::Fp32 {
-            if is_quantized {
-                return Err(Error::Unsupported {
-                    file: file.into(),
-                    what: "dtype \"fp32\" of weights that are stored in 8 bits".into(),
-                    supported: "dtype \"q8\"".into(),
-                });
-            }
-            for (_, role) in &mut tensors {
-                if let Role::Floats { quantization, .. } = role {
-                    *quantization = None;
-                }
-            }
+        if is_quantized && dtype != WeightDtype::Q8 {
+            return Err(Error::Unsupported {
+                file: file.into(),
+                what: format!("dtype \"{}\" of weights that are stored in 8 bits", dtype.name()),
+                supported: "dtype \"q8\"".into(),
+            });
         }
-        let is_converted = tensors
-            .iter()
-            .any(|(_, role)| matches!(role, Role::Floats { quantization: Some(_), .. }));
+        let is_float =
+            |(_, role): &(Entry, Role)| matches!(role, Role::Floats { quantization: Some(_), .. });
+        let is_converted = dtype == WeightDtype::Q8 && tensors.iter().any(is_float);
         Ok(Self {
             converted: is_converted.then(|| Q8File::new(&tensors)),
+            dtype,
             left: tensors.into_iter(),
             current: None,
             weights: Weights::default(),
@@ -189,7 +189,7 @@ impl Tensors {
             let mut tensor = match self.current.take() {
                 Some(tensor) => tensor,
                 None => match self.left.next() {
-                    Some((entry, role)) => Current::new(entry, role),
+                    Some((entry, role)) => Current::new(entry, role, self.dtype),
                     None => return Ok(()),
                 },
             };
@@ -217,6 +217,9 @@ impl Tensors {
                     converted.push_floats(&values);
                 }
                 self.weights.insert(name, entry.shape, values);
+            }
+            (Role::Floats { name, .. }, Sink::Halves { values, .. }) => {
+                self.weights.insert_f16(name, entry.shape, values);
             }
             (Role::Floats { name, .. }, Sink::Rows { values, rows, .. }) => {
                 if let Some(converted) = &mut self.converted {
@@ -264,19 +267,28 @@ impl Tensors {
 }
 
 impl Current {
-    fn new(entry: Entry, role: Role) -> Self {
+    fn new(entry: Entry, role: Role, dtype: WeightDtype) -> Self {
         let count = entry.shape.iter().product();
-        let sink = match &role {
-            Role::Skipped => Sink::Nothing,
-            Role::Floats { quantization: Some(quantization), .. } => Sink::Rows {
-                row: Vec::new(),
-                columns: entry.shape[1..].iter().product(),
-                quantization: *quantization,
-                values: Vec::with_capacity(count),
-                rows: Vec::with_capacity(entry.shape[0]),
-            },
-            Role::Floats { .. } | Role::Scale { .. } => Sink::Floats(Vec::with_capacity(count)),
-            Role::Values { .. } | Role::ZeroPoint { .. } => Sink::Bytes(Vec::with_capacity(count)),
+        let sink = match (&role, dtype) {
+            (Role::Skipped, _) => Sink::Nothing,
+            (Role::Floats { quantization: Some(_), .. }, WeightDtype::Fp16) => {
+                Sink::Halves { piece: Vec::new(), values: Vec::with_capacity(count) }
+            }
+            (Role::Floats { quantization: Some(quantization), .. }, WeightDtype::Q8) => {
+                Sink::Rows {
+                    row: Vec::new(),
+                    columns: entry.shape[1..].iter().product(),
+                    quantization: *quantization,
+                    values: Vec::with_capacity(count),
+                    rows: Vec::with_capacity(entry.shape[0]),
+                }
+            }
+            (Role::Floats { .. } | Role::Scale { .. }, _) => {
+                Sink::Floats(Vec::with_capacity(count))
+            }
+            (Role::Values { .. } | Role::ZeroPoint { .. }, _) => {
+                Sink::Bytes(Vec::with_capacity(count))
+            }
         };
         Self { bytes_left: entry.byte_len, entry, role, partial: Vec::new(), sink }
     }
@@ -304,7 +316,7 @@ impl Current {
                 values.extend_from_slice(bytes);
                 return Ok(());
             }
-            Sink::Floats(_) | Sink::Rows { .. } => {}
+            Sink::Floats(_) | Sink::Halves { .. } | Sink::Rows { .. } => {}
         }
         let size = self.entry.dtype.bitsize() / 8;
         if !self.partial.is_empty() {
@@ -328,6 +340,20 @@ impl Current {
         let dtype = self.entry.dtype;
         match &mut self.sink {
             Sink::Floats(values) => decode(dtype, bytes, values),
+            Sink::Halves { piece, values } => {
+                piece.clear();
+                decode(dtype, bytes, piece);
+                let before = values.len();
+                values.extend(piece.iter().map(|&value| f16::from_f32(value)));
+                if let Some(at) = values[before..].iter().position(|value| !value.is_finite()) {
+                    let problem = format!(
+                        "element {} is {}; weights must be finite, and dtype \"fp16\" holds at most 65504",
+                        before + at,
+                        piece[at]
+                    );
+                    return Err(self.problem(file, problem));
+                }
+            }
             Sink::Rows { row, columns, quantization, values, rows } => {
                 let size = dtype.bitsize() / 8;
                 let mut bytes = bytes;
@@ -576,6 +602,38 @@ mod tests {
         bytes[end - 2..].copy_from_slice(&f16::INFINITY.to_le_bytes());
         let error = read(&bytes).expect_err("infinite");
         assert!(error.to_string().contains("\"b\""), "{error}");
+    }
+
+    #[test]
+    fn fp16_rounds_what_it_can_hold() {
+        let mut table = KeyTable::new();
+        table.insert("linear", &[2, 2], Some(Quantization::Linear), None);
+        table.require("bias", &[1]);
+        let header = r#"{"linear": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+            "bias": {"dtype": "F32", "shape": [1], "data_offsets": [16, 20]}}"#;
+        let read = |last: f32, size: usize| {
+            let mut bytes = file(header, 0);
+            bytes.extend(
+                [1.0, 1.0 / 3.0, -65504.0, last, 1.0 / 3.0f32].map(f32::to_le_bytes).concat(),
+            );
+            let len = bytes.len() as u64;
+            let mut reader =
+                TensorReader::new("model.safetensors", len, table.clone(), WeightDtype::Fp16);
+            bytes.chunks(size).try_for_each(|piece| reader.push(piece))?;
+            assert!(reader.take_converted().is_empty(), "the file is kept as it is");
+            reader.finish()
+        };
+        for size in [1, 3, 64, 1000] {
+            let weights = read(2.0, size).expect("valid");
+            let halves = [1.0, 0.333_251_95, -65504.0, 2.0].map(f16::from_f32);
+            let linear = weights.get("linear").map(|(_, values)| values.clone());
+            assert_eq!(linear, Some(Values::F16(halves.to_vec())));
+            let bias = weights.get("bias").map(|(_, values)| values.clone());
+            assert_eq!(bias, Some(Values::F32(vec![1.0 / 3.0])));
+        }
+        let error = read(1e5, 64).expect_err("too large").to_string();
+        assert!(error.contains("linear") && error.contains("element 3 is 100000"), "{error}");
+        assert!(read(f32::NAN, 64).is_err());
     }
 
     #[test]

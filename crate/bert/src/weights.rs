@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use embervec_kernels::RowQ8;
+use half::f16;
 
 use crate::{Error, Result};
 
@@ -13,8 +14,36 @@ pub enum WeightDtype {
     /// As they are; 16-bit floats become 32-bit ones.
     #[default]
     Fp32,
+    /// In 16-bit floats, to compute in 32 bits. Only a GPU keeps them so; on the CPU these are
+    /// the weights of [`WeightDtype::Fp32`], rounded.
+    Fp16,
     /// Linear layers in 7 bits, tables in 8, with a scale and a zero point per row.
     Q8,
+}
+
+impl WeightDtype {
+    /// The dtype of this name: `fp32`, `fp16` or `q8`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] that lists the names there are.
+    pub fn parse(name: &str) -> Result<Self> {
+        let dtypes = [Self::Fp32, Self::Fp16, Self::Q8];
+        dtypes.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
+            Error::InvalidInput(format!(
+                "dtype \"{name}\" does not exist; there are: fp32, fp16, q8"
+            ))
+        })
+    }
+
+    /// Its name, which [`WeightDtype::parse`] takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Q8 => "q8",
+        }
+    }
 }
 
 /// The decoded tensors of a weight file, each to be taken once.
@@ -28,6 +57,7 @@ pub struct Weights {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Values {
     F32(Vec<f32>),
+    F16(Vec<f16>),
     Q8 {
         values: Vec<u8>,
         /// One for each index of the first dimension.
@@ -40,6 +70,9 @@ impl Values {
     pub fn scale(&mut self, factor: f32) {
         match self {
             Self::F32(values) => values.iter_mut().for_each(|x| *x *= factor),
+            Self::F16(values) => {
+                values.iter_mut().for_each(|x| *x = f16::from_f32(x.to_f32() * factor));
+            }
             Self::Q8 { rows, .. } => rows.iter_mut().for_each(|row| row.scale *= factor),
         }
     }
@@ -48,6 +81,7 @@ impl Values {
     pub fn append(&mut self, other: Self) -> std::result::Result<(), &'static str> {
         match (self, other) {
             (Self::F32(values), Self::F32(mut more)) => values.append(&mut more),
+            (Self::F16(values), Self::F16(mut more)) => values.append(&mut more),
             (
                 Self::Q8 { values, rows },
                 Self::Q8 { values: mut more_values, rows: mut more_rows },
@@ -55,7 +89,7 @@ impl Values {
                 values.append(&mut more_values);
                 rows.append(&mut more_rows);
             }
-            _ => return Err("is quantised unlike its neighbours"),
+            _ => return Err("has another dtype than its neighbours"),
         }
         Ok(())
     }
@@ -64,6 +98,10 @@ impl Values {
 impl Weights {
     pub(crate) fn insert(&mut self, name: String, shape: Vec<usize>, values: Vec<f32>) {
         self.tensors.insert(name, (shape, Values::F32(values)));
+    }
+
+    pub(crate) fn insert_f16(&mut self, name: String, shape: Vec<usize>, values: Vec<f16>) {
+        self.tensors.insert(name, (shape, Values::F16(values)));
     }
 
     pub(crate) fn insert_q8(
@@ -101,14 +139,14 @@ impl Weights {
         Ok((shape, values))
     }
 
-    /// As [`Weights::take`], for what is never quantised.
+    /// As [`Weights::take`], for what is always `f32`.
     pub(crate) fn take_f32<const D: usize>(
         &mut self,
         name: &str,
     ) -> Result<([usize; D], Vec<f32>)> {
         match self.take(name)? {
             (shape, Values::F32(values)) => Ok((shape, values)),
-            (_, Values::Q8 { .. }) => Err(disagree(name, "is quantised")),
+            (_, Values::F16(_) | Values::Q8 { .. }) => Err(disagree(name, "is not f32")),
         }
     }
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use burn::tensor::Device;
 use embervec_bert::ops::to_vec;
-use embervec_bert::{BertModel, GpuNeeds, PackedBatch, PoolingMode, WeightDtype, side_by_side};
+use embervec_bert::{
+    BertModel, GpuNeeds, PackedBatch, PoolingMode, SentencePooling, WeightDtype, normalize,
+};
 
-use crate::modules::{Dense, Pooling, normalize};
+use crate::modules::{Dense, Pooling};
 use crate::tokenizer::{Ids, Tokenizer};
 use crate::{Error, Result, Tokens};
 
@@ -21,20 +23,20 @@ const BERT_BASE_WEIGHTS: usize = 84_934_656;
 /// A model that is ready to encode.
 #[derive(Debug)]
 pub struct Embedder {
-    model: BertModel,
-    tokenizer: Tokenizer,
-    prompts: Prompts,
-    similarity: Option<String>,
-    stages: Vec<Stage>,
-    device: Device,
-    encoder_files: (String, String),
+    pub(crate) model: BertModel,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) prompts: Prompts,
+    pub(crate) similarity: Option<String>,
+    pub(crate) pooling: Pooling,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) device: Device,
+    pub(crate) encoder_files: (String, String),
 }
 
-/// A module behind the transformer; the first is the pooling.
+/// A module behind the pooling.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    Pooling(Pooling),
-    Dense(Dense),
+    Dense(Box<Dense>),
     Normalize,
 }
 
@@ -95,23 +97,10 @@ pub struct Encoded {
 }
 
 impl Embedder {
-    pub(crate) fn new(
-        model: BertModel,
-        tokenizer: Tokenizer,
-        prompts: Prompts,
-        similarity: Option<String>,
-        stages: Vec<Stage>,
-        device: Device,
-        encoder_files: (String, String),
-    ) -> Self {
-        Self { model, tokenizer, prompts, similarity, stages, device, encoder_files }
-    }
-
     /// Length of a sentence vector, when no option changes it.
     pub fn dimension(&self) -> usize {
-        let hidden_size = self.model.config().hidden_size;
-        self.stages.iter().fold(hidden_size, |size, stage| match stage {
-            Stage::Pooling(pooling) => size * pooling.modes.len(),
+        let pooled_size = self.model.config().hidden_size * self.pooling.modes.len();
+        self.stages.iter().fold(pooled_size, |size, stage| match stage {
             Stage::Dense(dense) => dense.out_features,
             Stage::Normalize => size,
         })
@@ -230,10 +219,10 @@ impl Embedder {
             "" => self.tokenizer.ids(text)?,
             prompt => self.tokenizer.ids(&format!("{prompt}{text}"))?,
         };
-        if ids.input_ids.len() <= plan.skip {
+        if ids.input_ids.len() <= plan.pooling.skip {
             return Err(Error::InvalidInput(format!(
                 "the prompt alone has {} tokens and leaves nothing of the model's {} for the text",
-                plan.skip,
+                plan.pooling.skip,
                 self.max_seq_length()
             )));
         }
@@ -241,12 +230,11 @@ impl Embedder {
     }
 
     fn encode_batch(&self, batch: &PackedBatch, plan: &EncodePlan) -> Result<Vec<f32>> {
-        if plan.output == Output::Token {
-            return Ok(to_vec(self.model.forward(batch)?)?);
-        }
-        let pooled = self.model.forward_pooled(batch, &plan.pooling, plan.skip)?;
-        let pooled = pooled.into_iter().map(to_vec).collect::<embervec_bert::Result<Vec<_>>>()?;
-        Ok(side_by_side(pooled, batch.len()))
+        let vectors = match plan.output {
+            Output::Token => self.model.forward(batch)?,
+            Output::Sentence => self.model.forward_pooled(batch, &plan.pooling)?,
+        };
+        Ok(to_vec(vectors)?)
     }
 
     /// The modules behind the pooling, and the options that change a vector.
@@ -254,10 +242,9 @@ impl Embedder {
         if plan.output == Output::Token {
             return Ok(vectors);
         }
-        let mut size = self.model.config().hidden_size * plan.pooling.len();
-        for stage in &self.stages {
+        let mut size = self.model.config().hidden_size * plan.pooling.modes.len();
+        for stage in &self.stages[usize::from(plan.pooling.normalize)..] {
             match stage {
-                Stage::Pooling(_) => {}
                 Stage::Dense(dense) => {
                     vectors = dense.forward(vectors, &self.device)?;
                     size = dense.out_features;
@@ -321,17 +308,12 @@ impl Job {
         self.batches.is_empty()
     }
 
-    /// How the encoder has to pool; nothing for token vectors.
-    pub fn pooling(&self) -> &[PoolingMode] {
+    /// How the encoder has to pool; `None` for token vectors.
+    pub fn pooling(&self) -> Option<&SentencePooling> {
         match self.plan.output {
-            Output::Sentence => &self.plan.pooling,
-            Output::Token => &[],
+            Output::Sentence => Some(&self.plan.pooling),
+            Output::Token => None,
         }
-    }
-
-    /// Number of each text's tokens that the pooling leaves out.
-    pub fn skip(&self) -> usize {
-        self.plan.skip
     }
 
     /// The vectors of the batches that are done.
@@ -344,9 +326,8 @@ impl Job {
 #[derive(Debug)]
 struct EncodePlan {
     prompt: String,
-    /// Number of a prompt's tokens that the pooling leaves out.
-    skip: usize,
-    pooling: Vec<PoolingMode>,
+    /// What the encoder does; it also does the first of the stages where that is Normalize.
+    pooling: SentencePooling,
     normalize: Option<bool>,
     dimension: usize,
     output: Output,
@@ -354,19 +335,14 @@ struct EncodePlan {
 
 impl EncodePlan {
     fn new(embedder: &Embedder, options: &EncodeOptions) -> Result<Self> {
-        let folder_pooling = embedder.stages.iter().find_map(|stage| match stage {
-            Stage::Pooling(pooling) => Some(pooling),
-            _ => None,
-        });
-        let folder_modes = folder_pooling.map_or(&[][..], |pooling| &pooling.modes);
-        let pooling = options.pooling.as_deref().unwrap_or(folder_modes);
+        let modes = options.pooling.as_ref().unwrap_or(&embedder.pooling.modes);
         let hidden_size = embedder.model.config().hidden_size;
         let first_dense = embedder.stages.iter().find_map(|stage| match stage {
             Stage::Dense(dense) => Some(dense),
-            _ => None,
+            Stage::Normalize => None,
         });
-        let pooled_size = hidden_size * pooling.len();
-        if pooling.is_empty() {
+        let pooled_size = hidden_size * modes.len();
+        if modes.is_empty() {
             return Err(Error::InvalidInput("pooling is an empty list; name at least one".into()));
         }
         if let Some(dense) = first_dense
@@ -400,16 +376,17 @@ impl EncodePlan {
         }
 
         let prompt = embedder.prompts.resolve(&options.prompt)?;
-        let excludes_prompt = folder_pooling.is_some_and(|pooling| !pooling.include_prompt);
+        let excludes_prompt = !embedder.pooling.include_prompt;
         let skip = match excludes_prompt && !prompt.is_empty() && options.output == Output::Sentence
         {
             true => embedder.tokenizer.prompt_length(prompt)?,
             false => 0,
         };
+        let normalize = matches!(embedder.stages.first(), Some(Stage::Normalize))
+            && options.normalize != Some(false);
         Ok(Self {
             prompt: prompt.into(),
-            skip,
-            pooling: pooling.into(),
+            pooling: SentencePooling { modes: modes.clone(), skip, normalize },
             normalize: options.normalize,
             dimension,
             output: options.output,
@@ -420,7 +397,7 @@ impl EncodePlan {
     fn encoder_size(&self, batch: &PackedBatch, hidden_size: usize) -> usize {
         match self.output {
             Output::Token => batch.token_count() * hidden_size,
-            Output::Sentence => batch.len() * hidden_size * self.pooling.len(),
+            Output::Sentence => batch.len() * hidden_size * self.pooling.modes.len(),
         }
     }
 }

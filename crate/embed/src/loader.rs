@@ -29,6 +29,7 @@ pub struct Loader {
     prompts: Prompts,
     similarity: Option<String>,
     /// What follows the transformer.
+    pooling: Pooling,
     stages: Vec<PendingStage>,
     transformer_config: String,
     transformer_weights: String,
@@ -89,7 +90,7 @@ impl Loader {
         let (limit_file, limit) = max_seq_length(path, &sentence_bert, &tokenizer_config, &config);
         tokenizer.set_max_seq_length(&limit_file, limit)?;
 
-        let stages = pending_stages(plan, &files, config.hidden_size)?;
+        let (pooling, stages) = stages(plan, &files, config.hidden_size)?;
         Ok(Self {
             device: device.clone(),
             dtype,
@@ -100,6 +101,7 @@ impl Loader {
                 sentence_transformers.default_prompt_name,
             )?,
             similarity: sentence_transformers.similarity_fn_name,
+            pooling,
             stages,
             transformer_config: config_file,
             transformer_weights: join(path, "model.safetensors"),
@@ -167,7 +169,7 @@ impl Loader {
                 && *file == path
             {
                 let dense = Dense::load(config, config_file, weights, &self.device)?;
-                *stage = PendingStage::Ready(Stage::Dense(dense));
+                *stage = PendingStage::Ready(Stage::Dense(Box::new(dense)));
                 return Ok(());
             }
         }
@@ -180,8 +182,9 @@ impl Loader {
     ///
     /// [`Error::MissingFile`] names a weight file that did not come.
     pub fn finish(self) -> Result<Embedder> {
-        let files = (self.transformer_config, self.transformer_weights);
-        let model = self.model.ok_or_else(|| Error::MissingFile { file: files.1.clone() })?;
+        let encoder_files = (self.transformer_config, self.transformer_weights);
+        let no_model = || Error::MissingFile { file: encoder_files.1.clone() };
+        let model = self.model.ok_or_else(no_model)?;
         let stages = self
             .stages
             .into_iter()
@@ -190,15 +193,16 @@ impl Loader {
                 PendingStage::Dense { weights, .. } => Err(Error::MissingFile { file: weights }),
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Embedder::new(
+        Ok(Embedder {
             model,
-            self.tokenizer,
-            self.prompts,
-            self.similarity,
+            tokenizer: self.tokenizer,
+            prompts: self.prompts,
+            similarity: self.similarity,
+            pooling: self.pooling,
             stages,
-            self.device,
-            files,
-        ))
+            device: self.device,
+            encoder_files,
+        })
     }
 }
 
@@ -226,29 +230,29 @@ fn max_seq_length(
     }
 }
 
-fn pending_stages(
+fn stages(
     plan: &FolderPlan,
     files: &SmallFiles,
     hidden_size: usize,
-) -> Result<Vec<PendingStage>> {
+) -> Result<(Pooling, Vec<PendingStage>)> {
+    let (pooling, modules) = match &plan.modules[1..] {
+        [] => return Ok((Pooling::mean(), Vec::new())),
+        [Module::Pooling { path }, modules @ ..] => {
+            let file = join(path, "config.json");
+            (Pooling::from_json(&file, files.require(&file)?, hidden_size)?, modules)
+        }
+        _ => {
+            return Err(Error::unsupported(
+                "modules.json",
+                "a module before Pooling".into(),
+                "Pooling right after Transformer",
+            ));
+        }
+    };
     let mut stages = Vec::new();
-    let mut size = hidden_size;
-    for module in &plan.modules[1..] {
-        let is_first = stages.is_empty();
+    let mut size = hidden_size * pooling.modes.len();
+    for module in modules {
         match module {
-            Module::Pooling { path } if is_first => {
-                let file = join(path, "config.json");
-                let pooling = Pooling::from_json(&file, files.require(&file)?, hidden_size)?;
-                size = hidden_size * pooling.modes.len();
-                stages.push(PendingStage::Ready(Stage::Pooling(pooling)));
-            }
-            _ if is_first => {
-                return Err(Error::unsupported(
-                    "modules.json",
-                    "a module before Pooling".into(),
-                    "Pooling right after Transformer",
-                ));
-            }
             Module::Dense { path } => {
                 let file = join(path, "config.json");
                 let config: DenseConfig = files.require_json(&file)?;
@@ -276,8 +280,5 @@ fn pending_stages(
             }
         }
     }
-    if stages.is_empty() {
-        stages.push(PendingStage::Ready(Stage::Pooling(Pooling::mean())));
-    }
-    Ok(stages)
+    Ok((pooling, stages))
 }

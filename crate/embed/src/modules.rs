@@ -180,45 +180,9 @@ impl Dense {
     }
 }
 
-/// Scales each vector of `size` values to length 1, as `torch.nn.functional.normalize` does: a
-/// length below 1e-12 counts as 1e-12, so a zero vector stays zero.
-pub(crate) fn normalize(vectors: &mut [f32], size: usize) {
-    for vector in vectors.chunks_exact_mut(size) {
-        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-        vector.iter_mut().for_each(|x| *x /= length);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TOKENS: [f32; 6] = [1.0, -2.0, 3.0, 4.0, 5.0, 0.0];
-
-    fn pool(mode: PoolingMode, skip: usize) -> Vec<f32> {
-        let mut out = Vec::new();
-        mode.pool(&TOKENS, 2, skip, &mut out);
-        out
-    }
-
-    #[test]
-    fn every_mode_pools_as_its_name_says() {
-        let root = 3f32.sqrt();
-        assert_eq!(pool(PoolingMode::Cls, 0), [1.0, -2.0]);
-        assert_eq!(pool(PoolingMode::Max, 0), [5.0, 4.0]);
-        assert_eq!(pool(PoolingMode::Sum, 0), [9.0, 2.0]);
-        assert_eq!(pool(PoolingMode::Mean, 0), [3.0, 2.0 / 3.0]);
-        assert_eq!(pool(PoolingMode::MeanSqrtLen, 0), [9.0 / root, 2.0 / root]);
-        assert_eq!(pool(PoolingMode::WeightedMean, 0), [22.0 / 6.0, 1.0]);
-        assert_eq!(pool(PoolingMode::LastToken, 0), [5.0, 0.0]);
-    }
-
-    #[test]
-    fn a_skipped_prompt_takes_no_part_but_keeps_its_positions() {
-        assert_eq!(pool(PoolingMode::Cls, 1), [3.0, 4.0]);
-        assert_eq!(pool(PoolingMode::Mean, 1), [4.0, 2.0]);
-        assert_eq!(pool(PoolingMode::WeightedMean, 1), [21.0 / 5.0, 8.0 / 5.0]);
-    }
 
     #[test]
     fn old_and_new_pooling_configs_are_read() {
@@ -241,19 +205,5 @@ mod tests {
         assert_eq!(modes(r#"{"embedding_dimension": 2}"#), [PoolingMode::Mean]);
         assert!(parse(r#"{"embedding_dimension": 3}"#).is_err());
         assert!(parse(r#"{"embedding_dimension": 2, "pooling_mode": "median"}"#).is_err());
-    }
-
-    #[test]
-    fn names_of_poolings_are_checked() {
-        assert_eq!(PoolingMode::parse("mean_sqrt_len").expect("valid"), PoolingMode::MeanSqrtLen);
-        let error = PoolingMode::parse("median").expect_err("unknown");
-        assert!(error.to_string().contains("weighted_mean"), "{error}");
-    }
-
-    #[test]
-    fn a_zero_vector_stays_zero() {
-        let mut vectors = [3.0, 4.0, 0.0, 0.0];
-        normalize(&mut vectors, 2);
-        assert_eq!(vectors, [0.6, 0.8, 0.0, 0.0]);
     }
 }

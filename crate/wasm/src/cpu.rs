@@ -51,10 +51,10 @@ pub struct Loader(embed::Loader);
 #[wasm_bindgen]
 impl Loader {
     /// `files` is a `Map` from path to `Uint8Array` with every file that exists and holds no weights;
-    /// `dtype` is `"fp32"` or `"q8"`.
+    /// `dtype` is `"fp32"`, `"fp16"` or `"q8"`.
     #[wasm_bindgen(constructor)]
     pub fn new(files: &js_sys::Map, dtype: &str) -> Result<Loader> {
-        let dtype = weight_dtype(dtype);
+        let dtype = embed::WeightDtype::parse(dtype).map_err(|error| to_js(error.into()))?;
         // The engine compiles them well while the weights arrive.
         Selection::warm_up();
         let mut small = BTreeMap::new();
@@ -223,14 +223,15 @@ impl Embedder {
 
     /// What a GPU must have for this model in `dtype`: `{ bufferBytes, unsupported? }`.
     #[wasm_bindgen(js_name = gpuNeeds)]
-    pub fn gpu_needs(&self, dtype: &str) -> JsValue {
-        let needs = self.0.gpu_needs(weight_dtype(dtype));
+    pub fn gpu_needs(&self, dtype: &str) -> Result<JsValue> {
+        let dtype = embed::WeightDtype::parse(dtype).map_err(|error| to_js(error.into()))?;
+        let needs = self.0.gpu_needs(dtype);
         let result = Object::new();
         set(&result, "bufferBytes", &JsValue::from(needs.buffer_bytes as f64));
         if let Some(reason) = needs.unsupported {
             set(&result, "unsupported", &JsValue::from(reason));
         }
-        result.into()
+        Ok(result.into())
     }
 
     /// `{ inputIds, tokenTypeIds, tokens, offsets, truncated }`; offsets in UTF-16 code units.
@@ -252,19 +253,20 @@ pub struct Job(embed::Job);
 
 #[wasm_bindgen]
 impl Job {
-    /// The next batch: `{ inputIds, tokenTypeIds, ends, pooling, skip }`, without a pooling for token
-    /// vectors; `undefined` where none is left.
+    /// The next batch: `{ inputIds, tokenTypeIds, ends, pooling, skip, normalize }`, without a pooling for
+    /// token vectors; `undefined` where none is left.
     pub fn batch(&self) -> JsValue {
         let Ok(batch) = self.0.batch() else { return JsValue::UNDEFINED };
         let ends: Vec<u32> = batch.ranges().map(|text| text.end as u32).collect();
-        let pooling: Array =
-            self.0.pooling().iter().map(|mode| JsValue::from(mode.name())).collect();
+        let pooling = self.0.pooling().cloned().unwrap_or_default();
+        let modes: Array = pooling.modes.iter().map(|mode| JsValue::from(mode.name())).collect();
         let result = Object::new();
         set(&result, "inputIds", &Uint32Array::from(batch.input_ids()));
         set(&result, "tokenTypeIds", &Uint32Array::from(batch.token_type_ids()));
         set(&result, "ends", &Uint32Array::from(&ends[..]));
-        set(&result, "pooling", &pooling);
-        set(&result, "skip", &JsValue::from(self.0.skip()));
+        set(&result, "pooling", &modes);
+        set(&result, "skip", &JsValue::from(pooling.skip));
+        set(&result, "normalize", &JsValue::from(pooling.normalize));
         result.into()
     }
 
@@ -282,13 +284,6 @@ fn encoded_to_js(encoded: &embed::Encoded) -> JsValue {
     set(&result, "tokenCounts", &Uint32Array::from(&encoded.token_counts[..]));
     set(&result, "truncated", &Uint8Array::from(&truncated[..]));
     result.into()
-}
-
-fn weight_dtype(dtype: &str) -> embed::WeightDtype {
-    match dtype {
-        "q8" => embed::WeightDtype::Q8,
-        _ => embed::WeightDtype::Fp32,
-    }
 }
 
 fn to_value<T: Serialize>(value: &T) -> Result<JsValue> {

@@ -4,7 +4,9 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
 use embervec_bert as bert;
 use embervec_bert::ops::cube;
-use embervec_bert::{BertConfig, BertModel, KeyTable, PackedBatch, PoolingMode, TensorReader};
+use embervec_bert::{
+    BertConfig, BertModel, KeyTable, PackedBatch, PoolingMode, SentencePooling, TensorReader,
+};
 use js_sys::Float32Array;
 use wasm_bindgen::prelude::*;
 
@@ -31,10 +33,7 @@ pub async fn open_gpu(
     packed_dot: bool,
 ) -> Result<Loader> {
     let config = BertConfig::from_json(&config_path, &config).map_err(to_js)?;
-    let dtype = match &*dtype {
-        "q8" => bert::WeightDtype::Q8,
-        _ => bert::WeightDtype::Fp32,
-    };
+    let dtype = bert::WeightDtype::parse(&dtype).map_err(to_js)?;
     cube::use_packed_dot(packed_dot);
     let opened = Device::wgpu_options().init_with_setup_async().await;
     let (device, setup) =
@@ -68,8 +67,8 @@ pub struct Encoder {
 
 #[wasm_bindgen]
 impl Encoder {
-    /// For each text its vectors of all poolings, one after the other; without a pooling the
-    /// `last_hidden_state` of every token.
+    /// For each text its vectors of all poolings, one after the other, scaled to length 1 where `normalize`
+    /// says so; without a pooling the `last_hidden_state` of every token.
     pub async fn encode(
         &self,
         input_ids: Vec<u32>,
@@ -77,6 +76,7 @@ impl Encoder {
         ends: Vec<u32>,
         pooling: Vec<String>,
         skip: usize,
+        normalize: bool,
     ) -> Result<Float32Array> {
         let mut batch = PackedBatch::new();
         let mut start = 0;
@@ -88,20 +88,14 @@ impl Encoder {
             batch.push(ids, types).map_err(to_js)?;
             start = end as usize;
         }
-        let tensors = match &pooling[..] {
-            [] => vec![self.model.forward(&batch).map_err(to_js)?],
-            names => {
-                let modes: Vec<PoolingMode> = names
-                    .iter()
-                    .map(|name| PoolingMode::parse(name))
-                    .collect::<bert::Result<_>>()
-                    .map_err(to_js)?;
-                self.model.forward_pooled(&batch, &modes, skip).map_err(to_js)?
-            }
+        let modes = pooling.iter().map(|name| PoolingMode::parse(name));
+        let modes = modes.collect::<bert::Result<Vec<_>>>().map_err(to_js)?;
+        let vectors = match modes.is_empty() {
+            true => self.model.forward(&batch),
+            false => self.model.forward_pooled(&batch, &SentencePooling { modes, skip, normalize }),
         };
-        let rows = if pooling.is_empty() { batch.token_count() } else { batch.len() };
-        let parts = cube::read(tensors).await.map_err(to_js)?;
-        Ok(Float32Array::from(&bert::side_by_side(parts, rows)[..]))
+        let vectors = cube::read(vectors.map_err(to_js)?).await.map_err(to_js)?;
+        Ok(Float32Array::from(&vectors[..]))
     }
 
     /// Gives the GPU's memory back.

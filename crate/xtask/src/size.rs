@@ -14,11 +14,11 @@ use crate::sh;
 const CPU_BUDGET: usize = 750_000;
 
 /// The same of what a page fetches on top of it for a GPU: a worker's JavaScript and one wasm module. ONNX Runtime Web
-/// needs 3.9 MB.
-const GPU_BUDGET: usize = 1_100_000;
+/// needs 3.9 MB. Were CubeCL's compiler linked again, it would be twice this.
+const GPU_BUDGET: usize = 450_000;
 
 /// Before compression, of the GPU's module.
-const GPU_RAW_BUDGET: usize = 7_000_000;
+const GPU_RAW_BUDGET: usize = 1_500_000;
 
 /// What web servers use when they compress ahead of time.
 const BROTLI_QUALITY: i32 = 11;

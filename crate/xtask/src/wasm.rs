@@ -31,8 +31,8 @@ const WEBGPU: Variant = Variant {
     name: "webgpu",
     profile: "webgpu",
     cargo_args: &["--no-default-features", "--features", "webgpu"],
-    // See build.rs of the crate. -Oz compresses a little better than -Os, and than with what is called once inlined.
-    opt_args: &["--remove-exports=__wasm_call_ctors", "-Oz"],
+    // Compresses a little better than -Os, and than with what is called once inlined.
+    opt_args: &["-Oz"],
 };
 
 struct Variant {
@@ -141,7 +141,7 @@ fn stamp(variant: &Variant) -> Result<String> {
         root.join(".cargo").join("config.toml"),
         root.join("package-lock.json"),
     ];
-    for name in ["kernels", "bert", "embed", "wasm"] {
+    for name in ["inventory", "kernels", "bert", "embed", "wasm"] {
         let dir = root.join("crate").join(name);
         files.push(dir.join("Cargo.toml"));
         collect(&dir.join("src"), &mut files)?;

@@ -2,6 +2,7 @@
 
 import { EmbervecError, messageOf } from "../errors.js";
 import type { ModelStore, Timing } from "../model/store.js";
+import type { Dtype } from "../types.js";
 import { cosSim } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
 import type { DeviceChoice, EncodeRequestOptions, EncodeResult, LoadRequest } from "../worker/protocol.js";
@@ -25,7 +26,7 @@ const KNOWN_TEXTS = [
 ];
 
 /** Least cosine between the devices' vectors of each known text. Sums run in another order on a GPU. In q8 a value may also be rounded to its neighbour. */
-const LEAST_COSINE = { fp32: 0.9999, q8: 0.9995 };
+const LEAST_COSINE = { fp32: 0.9999, fp16: 0.9995, q8: 0.9995 };
 
 /** Tokens of the batches that are timed: a query, a paragraph, a full batch. */
 const TIMED_TOKENS = [8, 128, 512];
@@ -157,7 +158,7 @@ async function open(embedder: CpuEncoder, request: LoadRequest): Promise<WorkerC
 }
 
 /** Refuses a GPU whose vectors differ from the CPU's. */
-async function check(embedder: CpuEncoder, worker: WorkerClient<GpuCalls>, dtype: "fp32" | "q8"): Promise<void> {
+async function check(embedder: CpuEncoder, worker: WorkerClient<GpuCalls>, dtype: Dtype): Promise<void> {
   const options: EncodeRequestOptions = { prompt: "" };
   const expected = embedder.encode(KNOWN_TEXTS, options);
   const job = embedder.begin(KNOWN_TEXTS, options);

@@ -51,9 +51,9 @@ async function open({ key, dtype, configPath, weightsPath, wasmUrl }: OpenReques
   encoder = loader.finish();
 }
 
-async function encode({ inputIds, tokenTypeIds, ends, pooling, skip }: Batch): Promise<Float32Array> {
+async function encode({ inputIds, tokenTypeIds, ends, pooling, skip, normalize }: Batch): Promise<Float32Array> {
   if (!encoder) throw new EmbervecError("internal", "the GPU has no model");
-  return encoder.encode(inputIds, tokenTypeIds, ends, pooling, skip);
+  return encoder.encode(inputIds, tokenTypeIds, ends, pooling, skip, normalize);
 }
 
 function reply(message: FromWorker<GpuCalls>, transfer: Transferable[] = []): void {

@@ -1,5 +1,6 @@
 // What the CPU's worker and the GPU's say to each other.
 
+import type { Dtype } from "../types.js";
 import type { EncodeRequestOptions, EncodeResult } from "../worker/protocol.js";
 
 /** Texts as token ids, one after the other; made by the CPU's wasm module. */
@@ -12,6 +13,8 @@ export interface Batch {
   pooling: string[];
   /** Number of each text's tokens that the pooling leaves out. */
   skip: number;
+  /** Whether the vectors are scaled to length 1. */
+  normalize: boolean;
 }
 
 /** Texts on their way through an encoder: the CPU's wasm module has them. */
@@ -41,7 +44,7 @@ export interface GpuNeeds {
 export interface OpenRequest {
   /** The stored model. */
   key: string;
-  dtype: "fp32" | "q8";
+  dtype: Dtype;
   configPath: string;
   weightsPath: string;
   /** The folder of the `.wasm` files. */

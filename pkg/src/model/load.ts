@@ -1,7 +1,7 @@
 // From the store into wasm memory, by way of the network where the store does not have the model.
 
 import { EmbervecError } from "../errors.js";
-import type { ProgressEvent } from "../types.js";
+import type { Dtype, ProgressEvent } from "../types.js";
 import { type DownloadOptions, download } from "./download.js";
 import { CHUNK_BYTES, ChunkWriter, type ModelRecord, type ModelStore } from "./store.js";
 
@@ -18,7 +18,7 @@ export interface ModelSink<Model> {
 }
 
 export interface LoadModelOptions extends DownloadOptions {
-  dtype: "fp32" | "q8";
+  dtype: Dtype;
   localFilesOnly: boolean;
 }
 

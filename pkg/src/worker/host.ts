@@ -8,6 +8,7 @@ import { type ModelStore, openStore } from "../model/store.js";
 import { Accelerator } from "../gpu/accelerator.js";
 import type { FolderFile } from "../model/download.js";
 import type { Batch } from "../gpu/protocol.js";
+import type { Dtype } from "../types.js";
 import type {
   Calls,
   DeviceChoice,
@@ -135,7 +136,7 @@ async function startWasm(module: URL): Promise<void> {
   }
 }
 
-function wasmSink(dtype: "fp32" | "q8"): ModelSink<Embedder> {
+function wasmSink(dtype: Dtype): ModelSink<Embedder> {
   let loader: Loader | undefined;
   const begun = () => {
     if (!loader) throw new EmbervecError("internal", "the loader has not begun");

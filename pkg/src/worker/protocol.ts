@@ -1,13 +1,13 @@
 // What the page and the worker say to each other. Every request has an id and exactly one reply.
 
 import type { EmbervecErrorCode } from "../errors.js";
-import type { ProgressEvent, SimilarityFunction, Tokens } from "../types.js";
+import type { Dtype, ProgressEvent, SimilarityFunction, Tokens } from "../types.js";
 
 export interface LoadRequest {
   /** Address of the model folder. */
   base: string;
   headers: Record<string, string>;
-  dtype: "fp32" | "q8";
+  dtype: Dtype;
   localFilesOnly: boolean;
   cache: "indexeddb" | "memory";
   /** The folder of the `.wasm` files. */

@@ -11,12 +11,13 @@ use burn::cubecl::prelude::{CubeCount, KernelId};
 use burn::cubecl::server::{KernelArguments, MetadataBindingInfo};
 use burn::tensor::{DType, Shape, Tensor};
 use embervec_kernels::{PackedQ8, RowQ8, rotation_block as block};
+use half::f16;
 
 use super::{
-    Activation, BatchKernel, BatchWords, BertOps, LinearKernel, Next, QuantizedRows, Residual,
-    RowsKernel, TableKernel,
+    Activation, BatchKernel, BatchWords, BertOps, LinearKernel, LinearShape, Next, QuantizedRows,
+    Residual, RowsKernel, TableKernel,
 };
-use crate::{Error, PoolingMode, Result};
+use crate::{Error, PoolingMode, Result, SentencePooling};
 
 /// Whether the browser's WGSL has `dot4I8Packed`; it is the same for all of its adapters.
 static HAS_DOT4: AtomicBool = AtomicBool::new(false);
@@ -43,6 +44,12 @@ pub(super) fn pack_f32(weight: &[f32], bias: &[f32], in_features: usize) -> Vec<
     packed
 }
 
+/// The weights with the outputs side by side.
+pub(super) fn transpose(weight: &[f16], in_features: usize) -> Vec<f16> {
+    let column = |k: usize| weight.iter().skip(k).step_by(in_features).copied();
+    (0..in_features).flat_map(column).collect()
+}
+
 /// Four values to a word, in the order in which `quantize.wgsl` writes activations.
 pub(super) fn pack_q8(weight: &[u8], rows: &[RowQ8], bias: &[f32], in_features: usize) -> PackedQ8 {
     let out_features = bias.len();
@@ -60,31 +67,23 @@ pub(super) fn pack_q8(weight: &[u8], rows: &[RowQ8], bias: &[f32], in_features: 
     PackedQ8 { panels, params }
 }
 
-/// The values of several tensors on the GPU, in one transfer.
+/// A tensor's values, from the GPU.
 ///
 /// # Errors
 ///
 /// [`Error::Device`] when the device is lost or any operation before has failed.
-pub async fn read(tensors: Vec<Tensor<2>>) -> Result<Vec<Vec<f32>>> {
-    let tensors: Vec<CubeTensor> = tensors
-        .into_iter()
-        .map(|tensor| match tensor.into_dispatch().kind {
-            DispatchTensorKind::Cube(BackendTensor::Float(tensor)) => Ok(tensor),
-            #[allow(unreachable_patterns)]
-            _ => Err(Error::Device("the tensor is not on a GPU".into())),
-        })
-        .collect::<Result<_>>()?;
-    let Some(first) = tensors.first() else { return Ok(Vec::new()) };
-    let client = first.client.clone();
-    let handles = tensors.iter().map(|tensor| tensor.handle.clone()).collect();
-    let bytes =
-        client.read_async(handles).await.map_err(|error| Error::Device(error.to_string()))?;
-    let floats = |(bytes, tensor): (burn::tensor::Bytes, &CubeTensor)| {
-        let (words, _) = bytes.as_chunks::<4>();
-        let count = tensor.meta.shape().num_elements();
-        words.iter().take(count).map(|&word| f32::from_le_bytes(word)).collect()
+pub async fn read(tensor: Tensor<2>) -> Result<Vec<f32>> {
+    let tensor = match tensor.into_dispatch().kind {
+        DispatchTensorKind::Cube(BackendTensor::Float(tensor)) => tensor,
+        #[allow(unreachable_patterns)]
+        _ => return Err(Error::Device("the tensor is not on a GPU".into())),
     };
-    Ok(bytes.into_iter().zip(&tensors).map(floats).collect())
+    let client = tensor.client.clone();
+    let read = client.read_async(vec![tensor.handle.clone()]).await;
+    let bytes = read.map_err(|error| Error::Device(error.to_string()))?;
+    let count = tensor.meta.shape().num_elements();
+    let words = bytes.iter().flat_map(|bytes| bytes.as_chunks::<4>().0);
+    Ok(words.take(count).map(|&word| f32::from_le_bytes(word)).collect())
 }
 
 impl BertOps for Cube {
@@ -95,19 +94,14 @@ impl BertOps for Cube {
     ) -> CubeTensor {
         match weight {
             LinearKernel::F32 { panels, shape } => {
-                let x = x.values;
-                let rows = x.meta.shape()[0];
-                let y = empty(&x, [rows, shape.out_features]);
-                let (in4, out4) = (shape.in_features / 4, shape.out_features / 4);
-                Launch::new(&[ACTIVATION, include_str!("wgsl/linear.wgsl")])
-                    .constant("IN4", in4)
-                    .constant("OUT4", out4)
-                    .constant("ACTIVATION", activation_code(activation))
-                    .read("x", "vec4<f32>", &x)
-                    .read("weight", "vec4<f32>", &panels)
-                    .write("y", "vec4<f32>", &y)
-                    .run(CubeDim::new_2d(16, 4), [out4.div_ceil(16), rows.div_ceil(16)], &[rows]);
-                y
+                linear_float(x.values, shape, activation, WEIGHT_F32, |launch| {
+                    launch.read("weight", "vec4<f32>", &panels)
+                })
+            }
+            LinearKernel::F16 { panels, bias, shape } => {
+                linear_float(x.values, shape, activation, WEIGHT_F16, |launch| {
+                    launch.read("weight", "vec2<u32>", &panels).read("bias", "vec4<f32>", &bias)
+                })
             }
             LinearKernel::Q8 { panels, params, shape } => {
                 let rows = x.values.meta.shape()[0];
@@ -238,7 +232,7 @@ impl BertOps for Cube {
         let ids = batch_words(ids);
         let y = empty(&token_types, [tokens, size]);
         let rows = table_rows("word", &words) + &table_rows("position", &positions);
-        let mut launch = Launch::new(&[&rows, include_str!("wgsl/embeddings.wgsl")])
+        let mut launch = Launch::new(&[WIDEN, &rows, include_str!("wgsl/embeddings.wgsl")])
             .constant("SIZE4", size / 4)
             .read("batch", "u32", &ids)
             .read("token_types", "vec4<f32>", &token_types)
@@ -252,32 +246,20 @@ impl BertOps for Cube {
     fn pool(
         hidden_states: CubeTensor,
         BatchKernel { batch, words }: BatchKernel<Self>,
-        pooling: PoolingMode,
-        skip: usize,
+        SentencePooling { modes, skip, normalize }: SentencePooling,
     ) -> CubeTensor {
         let [tokens, size] = dims(&hidden_states);
         let words = batch_words(words);
-        let y = empty(&hidden_states, [batch.len(), size]);
-        let mode = match pooling {
-            PoolingMode::Cls => 0,
-            PoolingMode::LastToken => 1,
-            PoolingMode::Max => 2,
-            PoolingMode::WeightedMean => 3,
-            PoolingMode::Sum => 4,
-            PoolingMode::Mean => 5,
-            PoolingMode::MeanSqrtLen => 6,
-        };
+        let y = empty(&hidden_states, [batch.len(), modes.len() * size]);
+        // No constants, so that this kernel too is made once, whatever the options of a call.
+        let mut info = vec![tokens, skip, usize::from(normalize), modes.len()];
+        info.extend(modes.into_iter().map(pooling_code));
         Launch::new(&[include_str!("wgsl/pool.wgsl")])
             .constant("SIZE4", size / 4)
-            .constant("MODE", mode)
             .read("x", "vec4<f32>", &hidden_states)
             .read("batch", "u32", &words)
             .write("y", "vec4<f32>", &y)
-            .run(
-                CubeDim::new_1d(64),
-                [(batch.len() * size / 4).div_ceil(64), 1],
-                &[tokens, batch.len(), skip],
-            );
+            .run(CubeDim::new_1d(64), [batch.len(), 1], &info);
         y
     }
 }
@@ -286,6 +268,17 @@ const ACTIVATION: &str = include_str!("wgsl/activation.wgsl");
 const ATTENTION: &str = include_str!("wgsl/attention.wgsl");
 const QUANTIZE: &str = include_str!("wgsl/quantize.wgsl");
 const ROWS: &str = include_str!("wgsl/rows.wgsl");
+
+const WEIGHT_F32: &str =
+    "fn weight_at(k: u32, column: u32) -> vec4<f32> { return weight[(1u + k) * OUT4 + column]; }
+fn bias_at(column: u32) -> vec4<f32> { return weight[column]; }
+";
+const WEIGHT_F16: &str =
+    "fn weight_at(k: u32, column: u32) -> vec4<f32> { return widen(weight[k * OUT4 + column]); }
+fn bias_at(column: u32) -> vec4<f32> { return bias[column]; }
+";
+/// Without the feature `shader-f16`, which not every adapter has.
+const WIDEN: &str = "fn widen(halves: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(halves.x), unpack2x16float(halves.y)); }\n";
 
 const DOT4: &str = "fn dot4(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }\n";
 /// `b` holds weights of 7 bits, which need no sign.
@@ -315,6 +308,41 @@ fn activation_code(activation: Activation) -> usize {
         Activation::Gelu => 1,
         Activation::Tanh => 2,
     }
+}
+
+fn pooling_code(mode: PoolingMode) -> usize {
+    match mode {
+        PoolingMode::Cls => 0,
+        PoolingMode::LastToken => 1,
+        PoolingMode::Max => 2,
+        PoolingMode::WeightedMean => 3,
+        PoolingMode::Sum => 4,
+        PoolingMode::Mean => 5,
+        PoolingMode::MeanSqrtLen => 6,
+    }
+}
+
+/// A linear layer with weights that `weight_at` gives as floats; `bind` binds them.
+fn linear_float<'a>(
+    x: CubeTensor,
+    shape: LinearShape,
+    activation: Activation,
+    weight_at: &str,
+    bind: impl FnOnce(Launch<'a>) -> Launch<'a>,
+) -> CubeTensor {
+    let rows = x.meta.shape()[0];
+    let y = empty(&x, [rows, shape.out_features]);
+    let (in4, out4) = (shape.in_features / 4, shape.out_features / 4);
+    let launch = Launch::new(&[ACTIVATION, WIDEN, weight_at, include_str!("wgsl/linear.wgsl")])
+        .constant("IN4", in4)
+        .constant("OUT4", out4)
+        .constant("ACTIVATION", activation_code(activation));
+    bind(launch).read("x", "vec4<f32>", &x).write("y", "vec4<f32>", &y).run(
+        CubeDim::new_2d(16, 4),
+        [out4.div_ceil(16), rows.div_ceil(16)],
+        &[rows],
+    );
+    y
 }
 
 fn quantize_rows(x: &CubeTensor) -> (CubeTensor, CubeTensor) {
@@ -386,6 +414,7 @@ impl Split {
 fn table_rows(name: &str, table: &TableKernel<Cube>) -> String {
     let value = match table {
         TableKernel::F32(_) => format!("return {name}_values[row * SIZE4 + column];"),
+        TableKernel::F16(_) => format!("return widen({name}_values[row * SIZE4 + column]);"),
         TableKernel::Q8 { .. } => format!(
             "let scale = {name}_rows[row];
              let word = vec4<u32>({name}_values[row * SIZE4 + column]);
@@ -402,6 +431,7 @@ fn bind_table<'a>(
 ) -> Launch<'a> {
     match table {
         TableKernel::F32(values) => launch.read(values_name, "vec4<f32>", values),
+        TableKernel::F16(values) => launch.read(values_name, "vec2<u32>", values),
         TableKernel::Q8 { values, rows } => {
             launch.read(values_name, "u32", values).read(rows_name, "vec2<f32>", rows)
         }

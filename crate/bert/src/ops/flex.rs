@@ -9,7 +9,7 @@ use super::{
     Activation, BatchKernel, BertOps, LinearKernel, Next, QuantizedRows, Residual, RowsKernel,
     TableKernel,
 };
-use crate::PoolingMode;
+use crate::SentencePooling;
 
 impl BertOps for Flex {
     fn linear(
@@ -32,6 +32,7 @@ impl BertOps for Flex {
                     );
                 })
             }
+            LinearKernel::F16 { .. } => unreachable!("{ON_A_GPU}"),
             LinearKernel::Q8 { panels, params, shape } => {
                 tensor(x.len() / shape.in_features, shape.out_features, |out| {
                     kernels::linear_q8(
@@ -112,20 +113,22 @@ impl BertOps for Flex {
     fn pool(
         hidden_states: FlexTensor,
         BatchKernel { batch, .. }: BatchKernel<Self>,
-        pooling: PoolingMode,
-        skip: usize,
+        pooling: SentencePooling,
     ) -> FlexTensor {
         let hidden_states = hidden_states.to_contiguous();
         let hidden_states = hidden_states.storage::<f32>();
         let size = hidden_states.len() / batch.token_count();
-        let mut pooled = Vec::with_capacity(batch.len() * size);
+        let dimension = pooling.modes.len() * size;
+        let mut pooled = Vec::with_capacity(batch.len() * dimension);
         for text in batch.ranges() {
             let tokens = &hidden_states[text.start * size..text.end * size];
-            pooling.pool(tokens, size, skip, &mut pooled);
+            pooling.pool(tokens, size, &mut pooled);
         }
-        FlexTensor::from_data(TensorData::new(pooled, [batch.len(), size]))
+        FlexTensor::from_data(TensorData::new(pooled, [batch.len(), dimension]))
     }
 }
+
+const ON_A_GPU: &str = "only a GPU's Layout keeps weights in 16 bits";
 
 /// The linear layer that comes next quantises them itself.
 fn rows(values: FlexTensor) -> RowsKernel<Flex> {
@@ -138,6 +141,7 @@ fn read_row(table: &TableKernel<Flex>, id: u32, out: &mut [f32]) {
         TableKernel::F32(values) => {
             out.copy_from_slice(&values.storage::<f32>()[id * size..][..size]);
         }
+        TableKernel::F16(_) => unreachable!("{ON_A_GPU}"),
         TableKernel::Q8 { values, rows } => {
             let [scale, zero_point] = rows.storage::<f32>().as_chunks().0[id];
             let row = kernels::RowQ8 { scale, zero_point: zero_point as u8 };

@@ -20,11 +20,12 @@ use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use embervec_kernels::{PackedQ8, RowQ8};
+use half::f16;
 
 pub use embervec_kernels::Activation;
 
 use crate::weights::Values;
-use crate::{PackedBatch, PoolingMode, Result};
+use crate::{PackedBatch, Result, SentencePooling};
 
 /// The encoder's operations, per backend. The functions of this module are their safe front.
 #[backend_extension(Flex: cfg(feature = "cpu"), Cube: cfg(feature = "webgpu"))]
@@ -66,8 +67,7 @@ pub trait BertOps: Backend {
     fn pool(
         hidden_states: FloatTensor<Self>,
         #[extension_type] batch: BatchKernel<Self>,
-        pooling: PoolingMode,
-        skip: usize,
+        pooling: SentencePooling,
     ) -> FloatTensor<Self>;
 }
 
@@ -214,6 +214,15 @@ pub enum LinearKernel<B: Backend> {
         /// The layer's shape.
         shape: LinearShape,
     },
+    /// In 16 bits, on a GPU.
+    F16 {
+        /// The transposed weights: `[in_features, out_features / 2]`, two values each.
+        panels: IntTensor<B>,
+        /// `[out_features]`
+        bias: FloatTensor<B>,
+        /// The layer's shape.
+        shape: LinearShape,
+    },
     /// In 7 bits.
     Q8 {
         /// On Flex the panels of [`embervec_kernels::PackedQ8`]; on a GPU `[in_features / 4,
@@ -241,6 +250,8 @@ pub enum Residual<B: Backend> {
 pub enum TableKernel<B: Backend> {
     /// In `f32`: `[rows, size]`.
     F32(FloatTensor<B>),
+    /// In 16 bits, on a GPU: `[rows, size / 2]`, two values each.
+    F16(IntTensor<B>),
     /// In 8 bits.
     Q8 {
         /// `[rows, size]`; on a GPU four values each.
@@ -270,7 +281,14 @@ pub struct LinearWeight {
 #[derive(Module, Debug)]
 enum LinearValues {
     F32(Param<Tensor<1>>),
+    F16(LinearF16),
     Q8(LinearQ8),
+}
+
+#[derive(Module, Debug)]
+struct LinearF16 {
+    panels: Param<Tensor<2, Int>>,
+    bias: Param<Tensor<1>>,
 }
 
 #[derive(Module, Debug)]
@@ -297,6 +315,17 @@ impl LinearWeight {
                 let count = panels.len();
                 LinearValues::F32(floats(panels, [count], device))
             }
+            Values::F16(weight) => match layout.f16 {
+                None => return Self::new(widened(&weight), bias, in_features, device),
+                Some(layout) => {
+                    let weight = (layout.transpose)(&weight, in_features);
+                    let shape = [in_features, bias.len()];
+                    LinearValues::F16(LinearF16 {
+                        panels: int_param((layout.upload)(&weight, shape, device)),
+                        bias: floats(bias.to_vec(), [bias.len()], device),
+                    })
+                }
+            },
             Values::Q8 { values, rows } => {
                 let packed = (layout.linear_q8)(&values, &rows, bias, in_features);
                 let (panels, params) = (packed.panels.len(), packed.params.len());
@@ -315,6 +344,11 @@ impl LinearWeight {
             LinearValues::F32(panels) => {
                 LinearKernel::F32 { panels: panels.val().into_dispatch(), shape }
             }
+            LinearValues::F16(LinearF16 { panels, bias }) => LinearKernel::F16 {
+                panels: panels.val().into_dispatch(),
+                bias: bias.val().into_dispatch(),
+                shape,
+            },
             LinearValues::Q8(LinearQ8 { panels, params }) => LinearKernel::Q8 {
                 panels: panels.val().into_dispatch(),
                 params: params.val().into_dispatch(),
@@ -333,6 +367,7 @@ pub struct Table {
 #[derive(Module, Debug)]
 enum TableValues {
     F32(Param<Tensor<2>>),
+    F16(Param<Tensor<2, Int>>),
     Q8(TableQ8),
 }
 
@@ -349,6 +384,12 @@ impl Table {
     pub(crate) fn new(shape: [usize; 2], values: Values, device: &Device) -> Self {
         let values = match values {
             Values::F32(values) => TableValues::F32(floats(values, shape, device)),
+            Values::F16(values) => match Layout::of(device).f16 {
+                None => return Self::new(shape, widened(&values), device),
+                Some(layout) => {
+                    TableValues::F16(int_param((layout.upload)(&values, shape, device)))
+                }
+            },
             Values::Q8 { values, rows } => {
                 let params: Vec<f32> = rows
                     .iter()
@@ -366,6 +407,7 @@ impl Table {
     fn kernel(&self) -> TableKernel<Dispatch> {
         match &self.values {
             TableValues::F32(values) => TableKernel::F32(values.val().into_dispatch()),
+            TableValues::F16(values) => TableKernel::F16(values.val().into_dispatch()),
             TableValues::Q8(TableQ8 { values, rows }) => TableKernel::Q8 {
                 values: values.val().into_dispatch(),
                 rows: rows.val().into_dispatch(),
@@ -385,9 +427,16 @@ pub(crate) fn floats<const D: usize>(
 
 /// How a backend's kernels want weights to lie.
 struct Layout {
+    /// `None` where they become 32-bit floats.
+    f16: Option<LayoutF16>,
     linear_f32: fn(&[f32], &[f32], usize) -> Vec<f32>,
     linear_q8: fn(&[u8], &[RowQ8], &[f32], usize) -> PackedQ8,
     upload_bytes: fn(Vec<u8>, [usize; 2], &Device) -> Tensor<2, Int>,
+}
+
+struct LayoutF16 {
+    transpose: fn(&[f16], usize) -> Vec<f16>,
+    upload: fn(&[f16], [usize; 2], &Device) -> Tensor<2, Int>,
 }
 
 impl Layout {
@@ -395,6 +444,17 @@ impl Layout {
         match device.as_dispatch() {
             #[cfg(feature = "webgpu")]
             DispatchDevice::Cube(_) => Self {
+                f16: Some(LayoutF16 {
+                    transpose: cube::transpose,
+                    upload: |values, [rows, columns], device| {
+                        let (pairs, _) = values.as_chunks::<2>();
+                        let word = |&[low, high]: &[f16; 2]| {
+                            u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16
+                        };
+                        let words = pairs.iter().map(word).collect();
+                        upload_words(words, [rows, columns / 2], device)
+                    },
+                }),
                 linear_f32: cube::pack_f32,
                 linear_q8: cube::pack_q8,
                 upload_bytes: |values, [rows, columns], device| {
@@ -405,6 +465,7 @@ impl Layout {
             },
             #[allow(unreachable_patterns)]
             _ => Self {
+                f16: None,
                 linear_f32: embervec_kernels::pack_f32,
                 linear_q8: embervec_kernels::pack_q8,
                 upload_bytes: |values, shape, device| {
@@ -413,6 +474,10 @@ impl Layout {
             },
         }
     }
+}
+
+fn widened(values: &[f16]) -> Values {
+    Values::F32(values.iter().map(|value| value.to_f32()).collect())
 }
 
 fn int_param(tensor: Tensor<2, Int>) -> Param<Tensor<2, Int>> {
@@ -524,20 +589,13 @@ pub fn embeddings(
 ///
 /// # Shapes
 ///
-/// - `hidden_states`: `[batch.token_count(), hidden_size]`; of each text the first `skip` rows, fewer
-///   than all, belong to a prompt and take no part
-/// - returns `[batch.len(), hidden_size]`
-pub fn pool(
-    hidden_states: Tensor<2>,
-    batch: &DeviceBatch,
-    pooling: PoolingMode,
-    skip: usize,
-) -> Tensor<2> {
+/// - `hidden_states`: `[batch.token_count(), hidden_size]`
+/// - returns `[batch.len(), pooling.modes.len() * hidden_size]`
+pub fn pool(hidden_states: Tensor<2>, batch: &DeviceBatch, pooling: &SentencePooling) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as BertOps>::pool(
         hidden_states.into_dispatch(),
         batch.kernel(),
-        pooling,
-        skip,
+        pooling.clone(),
     ))
 }
 

@@ -1,20 +1,11 @@
-// One vector for each text: four values for each thread.
+// One vector for each text: its poolings side by side, scaled to length 1 where that is wanted. A workgroup for
+// each text.
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let tokens = info[0];
-    let texts = info[1];
-    let text = id.x / SIZE4;
-    let column = id.x % SIZE4;
-    if (text >= texts) {
-        return;
-    }
-    var start = 0u;
-    if (text > 0u) { start = batch[4u * tokens + text - 1u]; }
-    let first = start + info[2];
-    let end = batch[4u * tokens + text];
+var<workgroup> squares: array<f32, 64>;
+
+fn pool(mode: u32, start: u32, first: u32, end: u32, column: u32) -> vec4<f32> {
     var result = x[first * SIZE4 + column];
-    switch MODE {
+    switch mode {
         case 0u: {}
         case 1u: { result = x[(end - 1u) * SIZE4 + column]; }
         case 2u: {
@@ -38,9 +29,34 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
                 result += x[row * SIZE4 + column];
             }
             let count = f32(end - first);
-            if (MODE == 5u) { result /= count; }
-            if (MODE == 6u) { result /= sqrt(count); }
+            if (mode == 5u) { result /= count; }
+            if (mode == 6u) { result /= sqrt(count); }
         }
     }
-    y[id.x] = result;
+    return result;
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let tokens = info[0];
+    let text = group.x;
+    var start = 0u;
+    if (text > 0u) { start = batch[4u * tokens + text - 1u]; }
+    let end = batch[4u * tokens + text];
+    let width = info[3] * SIZE4;
+    var sum = 0.0;
+    for (var i = thread; i < width; i += 64u) {
+        let value = pool(info[4u + i / SIZE4], start, start + info[1], end, i % SIZE4);
+        y[text * width + i] = value;
+        sum += dot(value, value);
+    }
+    squares[thread] = sum;
+    workgroupBarrier();
+    if (info[2] == 0u) {
+        return;
+    }
+    sum = 0.0;
+    for (var i = 0u; i < 64u; i++) { sum += squares[i]; }
+    let length = max(sqrt(sum), 1e-12);
+    for (var i = thread; i < width; i += 64u) { y[text * width + i] /= length; }
 }

@@ -1,0 +1,77 @@
+// Models of any shape with random weights, for comparing devices with each other.
+
+import { cp, mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import * as safetensors from "./safetensors.ts";
+
+export interface Shape {
+  hidden_size: number;
+  num_attention_heads: number;
+  intermediate_size: number;
+}
+
+const TEMPLATE = fileURLToPath(new URL("../fixtures/models/tiny-cls/", import.meta.url));
+
+/** An overlay with these models as `/models/<name>/`: the files of `tiny-cls`, but for the shape and the weights. */
+export async function randomModels(shapes: Record<string, Shape>): Promise<string> {
+  const overlay = await mkdtemp(join(tmpdir(), "embervec-"));
+  for (const [name, shape] of Object.entries(shapes)) {
+    const folder = join(overlay, "models", name);
+    await mkdir(folder, { recursive: true });
+    await cp(TEMPLATE, folder, { recursive: true });
+    const config = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
+    await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, ...shape }));
+    const pooling = { embedding_dimension: shape.hidden_size, pooling_mode: "mean" };
+    await writeFile(join(folder, "1_Pooling/config.json"), JSON.stringify(pooling));
+    await writeFile(join(folder, "sentence_bert_config.json"), JSON.stringify({ max_seq_length: config.max_position_embeddings }));
+    const file = join(folder, "model.safetensors");
+    await writeFile(file, reshaped(await readFile(file), { ...config, ...shape }));
+  }
+  return overlay;
+}
+
+/** The tensors of `file` in the sizes of `config`. */
+function reshaped(file: Buffer, config: Shape & { vocab_size: number; max_position_embeddings: number; type_vocab_size: number }): Buffer {
+  const uniform = randomNumbers();
+  const header: safetensors.Header = {};
+  const tensors: Buffer[] = [];
+  let end = 0;
+  for (const [name, { shape: rank }] of Object.entries(safetensors.split(file).header)) {
+    const { hidden_size: hidden, intermediate_size: intermediate } = config;
+    const isIntermediate = name.includes("intermediate.dense");
+    const rows = name.includes("word_embeddings")
+      ? config.vocab_size
+      : name.includes("position_embeddings")
+        ? config.max_position_embeddings
+        : name.includes("token_type_embeddings")
+          ? config.type_vocab_size
+          : isIntermediate
+            ? intermediate
+            : hidden;
+    const columns = /layer\.\d+\.output\.dense/.test(name) ? intermediate : hidden;
+    const shape = rank.length === 1 ? [rows] : [rows, columns];
+    // Of a linear layer every output has about the variance of its inputs.
+    const isNorm = name.endsWith("LayerNorm.weight");
+    const range = rank.length === 2 ? Math.sqrt(3 / columns) : 0.2;
+    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => (isNorm ? 1 : 0) + range * uniform());
+    tensors.push(Buffer.from(values.buffer));
+    header[name] = { dtype: "F32", shape, data_offsets: [end, end + values.byteLength] };
+    end += values.byteLength;
+  }
+  return safetensors.join(header, Buffer.concat(tensors));
+}
+
+/** Numbers from -1 to 1, the same in every run. */
+function randomNumbers(): () => number {
+  let state = 1;
+  return () => {
+    // xorshift32
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state / 2 ** 31;
+  };
+}
