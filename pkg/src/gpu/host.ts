@@ -44,11 +44,28 @@ async function open({ key, dtype, configPath, weightsPath, wasmUrl }: OpenReques
   };
   const config = await store.read(key, configPath, 0);
   const packedDot = navigator.gpu.wgslLanguageFeatures.has("packed_4x8_integer_dot_product");
+  allowWithoutTimestamps();
   const loader = await openGpu(configPath, config, weightsPath, size(weightsPath), dtype, packedDot);
   for (let chunk = 0; chunk * CHUNK_BYTES < size(weightsPath); chunk++) {
     loader.pushWeights(await store.read(key, weightsPath, chunk));
   }
   encoder = loader.finish();
+}
+
+/**
+ * CubeCL panics in a browser whose adapter lacks `timestamp-query`, in case somebody wants kernels timed, which nobody does here. So
+ * it sees the feature wherever it looks, and the device is opened without what the adapter lacks.
+ */
+function allowWithoutTimestamps(): void {
+  const { has } = GPUSupportedFeatures.prototype;
+  const { requestDevice } = GPUAdapter.prototype;
+  GPUSupportedFeatures.prototype.has = function (name) {
+    return name === "timestamp-query" || has.call(this, name);
+  };
+  GPUAdapter.prototype.requestDevice = function (descriptor = {}) {
+    const requiredFeatures = [...(descriptor.requiredFeatures ?? [])].filter((name) => has.call(this.features, name));
+    return requestDevice.call(this, { ...descriptor, requiredFeatures });
+  };
 }
 
 async function encode({ inputIds, tokenTypeIds, ends, pooling, skip, normalize }: Batch): Promise<Float32Array> {
