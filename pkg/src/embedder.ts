@@ -93,7 +93,7 @@ export class Embedder {
     embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers, ...loaded }, pool);
     if (options.device === "webgpu") {
       try {
-        embedder.#setDevice(await abortable(pool.useGpu(true), options.signal));
+        embedder.#setDevice(await abortable(pool.useGpu(true, options.progress), options.signal));
       } catch (error) {
         await embedder.dispose();
         throw error;

@@ -1,7 +1,7 @@
 /** Progress of a load (bytes) or of an encode (texts). */
 export interface ProgressEvent {
-  /** In this order: bytes from the model host, bytes into memory; `encode` counts texts. */
-  stage: "download" | "load" | "encode";
+  /** In this order: bytes from the model host, into memory, to a GPU that is demanded; `encode` counts texts. */
+  stage: "download" | "load" | "gpu" | "encode";
   /** The file that the bytes belong to, as a path within the model folder. */
   file?: string;
   /** Over all files, not only `file`. */

@@ -115,6 +115,21 @@ describe("with an adapter", () => {
     });
   }
 
+  test("progress counts the bytes on their way to the GPU", async () => {
+    const events = await browser.page.evaluate(async () => {
+      const address = "/pkg/dist/index.js";
+      const { Embedder } = await import(address);
+      const events: { stage: string; loaded: number; total: number }[] = [];
+      const embedder = await Embedder.load("/tests/fixtures/models/tiny-cls/", { device: "webgpu", progress: (event: never) => events.push(event) });
+      await embedder.dispose();
+      return events;
+    });
+    const stages = events.map(({ stage }) => stage).filter((stage, i, all) => stage !== all[i - 1]);
+    assert.deepEqual(stages.slice(-2), ["load", "gpu"]);
+    const { loaded, total } = events.at(-1)!;
+    assert.ok(total > 0 && loaded === total, `${loaded} of ${total}`);
+  });
+
   test("every token's vector, every pooling and several at once", async () => {
     const outputs = await browser.page.evaluate(async () => {
       const address = "/pkg/dist/index.js";

@@ -2,7 +2,7 @@
 
 import { EmbervecError, messageOf } from "../errors.js";
 import type { ModelStore, Timing } from "../model/store.js";
-import type { Dtype } from "../types.js";
+import type { Dtype, ProgressCallback } from "../types.js";
 import { cosSim } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
 import type { DeviceChoice, EncodeRequestOptions, EncodeResult, LoadRequest } from "../worker/protocol.js";
@@ -64,6 +64,7 @@ export class Accelerator {
    * Starts a GPU for a loaded model.
    *
    * @param demanded everything is to be computed there
+   * @param progress of the first start
    * @param onChange called when it fails, and when it has been started again
    * @throws {EmbervecError} when a demand cannot be met
    */
@@ -72,6 +73,7 @@ export class Accelerator {
     store: ModelStore,
     request: LoadRequest,
     demanded: boolean,
+    progress: ProgressCallback,
     onChange: (choice: DeviceChoice) => void,
   ): Promise<Found> {
     try {
@@ -83,7 +85,7 @@ export class Accelerator {
         return { choice: { device: "cpu", deviceReason: `${describe(adapter.name, known)} It was measured at an earlier visit.` } };
       }
       const restart = () => open(embedder, request);
-      const worker = await restart();
+      const worker = await open(embedder, request, progress);
       const timings = demanded ? undefined : (known ?? (await measure(embedder, worker)));
       if (timings && !known) await store.keepTimings(key, timings);
       if (timings && !timings.some(({ cpu, gpu }) => gpu < cpu)) {
@@ -141,14 +143,14 @@ export class Accelerator {
 }
 
 /** A GPU's worker with the model, which has reproduced the CPU's vectors. */
-async function open(embedder: CpuEncoder, request: LoadRequest): Promise<WorkerClient<GpuCalls>> {
+async function open(embedder: CpuEncoder, request: LoadRequest, progress?: ProgressCallback): Promise<WorkerClient<GpuCalls>> {
   const start = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name: "embervec-gpu" });
   const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
   try {
     const { dtype, base, wasmUrl } = request;
     const { configPath, weightsPath } = embedder.encoderFiles();
     const key = dtype === "q8" ? `${base}#q8` : base;
-    await worker.request("open", { key, dtype, configPath, weightsPath, wasmUrl });
+    await worker.request("open", { key, dtype, configPath, weightsPath, wasmUrl }, { progress });
     await check(embedder, worker, dtype);
     return worker;
   } catch (error) {

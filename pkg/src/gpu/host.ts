@@ -5,6 +5,7 @@ import init, { Encoder, openGpu } from "../../wasm/webgpu/embervec.js";
 
 import { EmbervecError, type EmbervecErrorCode, messageOf } from "../errors.js";
 import { CHUNK_BYTES, openStore } from "../model/store.js";
+import type { ProgressCallback } from "../types.js";
 import type { FromWorker, ToWorker } from "../worker/protocol.js";
 import type { Batch, GpuCalls, OpenRequest } from "./protocol.js";
 
@@ -20,7 +21,7 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker<GpuCalls>>) => {
   try {
     switch (data.type) {
       case "open":
-        await open(data.request);
+        await open(data.request, (event) => reply({ type: "progress", id, event }));
         return reply({ type: "result", id, result: undefined });
       case "encode": {
         const result = await encode(data.request);
@@ -33,7 +34,7 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker<GpuCalls>>) => {
   }
 };
 
-async function open({ key, dtype, configPath, weightsPath, wasmUrl }: OpenRequest): Promise<void> {
+async function open({ key, dtype, configPath, weightsPath, wasmUrl }: OpenRequest, progress: ProgressCallback): Promise<void> {
   const module = wasmUrl === undefined ? MODULE : new URL("embervec-webgpu.wasm", wasmUrl);
   const [store] = await Promise.all([openStore("indexeddb"), init({ module_or_path: module })]);
   const record = await store.find(key);
@@ -46,10 +47,13 @@ async function open({ key, dtype, configPath, weightsPath, wasmUrl }: OpenReques
   const packedDot = navigator.gpu.wgslLanguageFeatures.has("packed_4x8_integer_dot_product");
   allowWithoutTimestamps();
   const loader = await openGpu(configPath, config, weightsPath, size(weightsPath), dtype, packedDot);
-  for (let chunk = 0; chunk * CHUNK_BYTES < size(weightsPath); chunk++) {
+  const total = size(weightsPath);
+  for (let chunk = 0; chunk * CHUNK_BYTES < total; chunk++) {
+    progress({ stage: "gpu", file: weightsPath, loaded: chunk * CHUNK_BYTES, total });
     loader.pushWeights(await store.read(key, weightsPath, chunk));
   }
   encoder = loader.finish();
+  progress({ stage: "gpu", file: weightsPath, loaded: total, total });
 }
 
 /**

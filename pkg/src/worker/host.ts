@@ -8,7 +8,7 @@ import { type ModelStore, openStore } from "../model/store.js";
 import { Accelerator } from "../gpu/accelerator.js";
 import type { FolderFile } from "../model/download.js";
 import type { Batch } from "../gpu/protocol.js";
-import type { Dtype } from "../types.js";
+import type { Dtype, ProgressEvent } from "../types.js";
 import type {
   Calls,
   DeviceChoice,
@@ -58,7 +58,7 @@ async function answer(message: Exclude<ToWorker, { type: "abort" }>): Promise<vo
         return reply({ type: "result", id, result });
       }
       case "useGpu":
-        return reply({ type: "result", id, result: await useGpu(message.request.demanded) });
+        return reply({ type: "result", id, result: await useGpu(id, message.request.demanded) });
     }
   } catch (error) {
     reply(errorReply(id, error));
@@ -103,10 +103,11 @@ async function encode(texts: string[], options: EncodeRequestOptions): Promise<E
   return job.finish() as EncodeResult;
 }
 
-async function useGpu(demanded: boolean): Promise<DeviceChoice> {
+async function useGpu(id: number, demanded: boolean): Promise<DeviceChoice> {
   if (!store || !loadRequest) throw new EmbervecError("internal", "no model is loaded");
   const onFailure = (choice: DeviceChoice) => reply({ type: "device", ...choice });
-  const found = await Accelerator.start(loaded(), store, loadRequest, demanded, onFailure);
+  const progress = (event: ProgressEvent) => reply({ type: "progress", id, event });
+  const found = await Accelerator.start(loaded(), store, loadRequest, demanded, progress, onFailure);
   accelerator = found.accelerator;
   return found.choice;
 }

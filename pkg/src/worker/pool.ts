@@ -1,7 +1,7 @@
 // Several workers with the same model, for bulk jobs.
 
 import { EmbervecError, messageOf } from "../errors.js";
-import type { LoadOptions } from "../types.js";
+import type { LoadOptions, ProgressCallback } from "../types.js";
 import { WorkerClient } from "./client.js";
 import type { Calls, DeviceChoice, LoadRequest, LoadResult } from "./protocol.js";
 
@@ -86,10 +86,10 @@ export class WorkerPool {
    * Has the first worker use a GPU, from then on for whatever it is faster for. Only one: a second model on the same
    * GPU would only wait for the first.
    */
-  async useGpu(demanded: boolean): Promise<DeviceChoice> {
+  async useGpu(demanded: boolean, progress?: ProgressCallback): Promise<DeviceChoice> {
     const [first] = this.#alive();
     if (!first) throw this.#ended ?? new EmbervecError("internal", "no worker is left");
-    const choice = await first.worker.request("useGpu", { demanded });
+    const choice = await first.worker.request("useGpu", { demanded }, { progress });
     if (choice.device === "webgpu") this.#gpuWorker = first.worker;
     return choice;
   }
