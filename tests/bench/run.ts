@@ -78,7 +78,7 @@ const VARIANTS: Variant[] = [
   { ...theirs, name: "transformers.js fp32", dtype: "fp32" },
   { ...theirs, name: "transformers.js q8", dtype: "q8" },
 ];
-const ON_GPU: Variant[] = [VARIANTS[0]!, VARIANTS[1]!, VARIANTS[2]!].map((variant) => ({ ...variant, name: `${variant.name}, WebGPU`, device: "webgpu" }));
+const ON_GPU: Variant[] = VARIANTS.map((variant) => ({ ...variant, name: `${variant.name}, WebGPU`, device: "webgpu" }));
 /** Not what the hub has, but better: only its accuracy is of interest. */
 const PER_CHANNEL: Variant = { ...theirs, name: "transformers.js q8, per channel", dtype: "q8", file: "per_channel" };
 
