@@ -17,6 +17,7 @@ mod folder;
 mod loader;
 pub mod modules;
 mod tokenizer;
+mod word_piece;
 
 #[cfg(not(target_family = "wasm"))]
 pub use disk::open_folder;

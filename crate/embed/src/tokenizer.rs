@@ -1,9 +1,12 @@
 //! Text to token ids: Hugging Face `tokenizers`, with the model's own length limit.
 
+use tokenizers::decoders::DecoderWrapper;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::tokenizer::{Encoding, PostProcessor, TruncationDirection};
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::tokenizer::{Encoding, PostProcessor, TokenizerImpl, TruncationDirection};
 
+use crate::word_piece::TokenModel;
 use crate::{Error, Result};
 
 /// A text of which at least this many bytes per token of the limit come is cut before it is
@@ -27,9 +30,18 @@ pub struct Tokens {
     pub truncated: bool,
 }
 
+/// [`tokenizers::Tokenizer`] with a model of our own.
+type Inner = TokenizerImpl<
+    TokenModel,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
 #[derive(Debug)]
 pub(crate) struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
     max_seq_length: usize,
     /// `None` for rules other than BERT's: then a text is tokenized whole.
     borders: Option<Borders>,
@@ -71,7 +83,7 @@ impl Tokenizer {
     /// all-MiniLM-L6-v2's cut at 128 tokens and pad to 128, where its limit is 256.
     pub fn new(file: &str, json: &[u8], lowercase: bool) -> Result<Self> {
         let invalid = |problem: String| Error::InvalidFile { file: file.into(), problem };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+        let mut inner = Inner::from_bytes(json)
             .map_err(|error| invalid(format!("is not a tokenizer: {error}")))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| invalid(error.to_string()))?;
@@ -120,7 +132,7 @@ impl Tokenizer {
     /// The largest id there is.
     pub fn max_id(&self) -> u32 {
         let added = self.inner.get_added_tokens_decoder().into_keys().max().unwrap_or(0);
-        self.inner.get_vocab(false).into_values().max().unwrap_or(0).max(added)
+        self.inner.get_model().max_id().max(added)
     }
 
     /// The ids of a text, as the encoder takes them.
