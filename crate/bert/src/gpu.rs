@@ -7,8 +7,9 @@ use crate::{BertConfig, WeightDtype};
 /// Threads that a workgroup of our kernels has at most, as many as WebGPU promises.
 const MAX_THREADS: usize = 256;
 
-/// Tokens of a batch on a GPU at most, unless one text has more.
-const TOKENS_PER_BATCH: usize = 512;
+/// Tokens of a batch on a GPU at most, unless one text has more: a launch costs the same for few and
+/// for many.
+pub const GPU_TOKENS_PER_BATCH: usize = 512;
 
 /// What a GPU must have for a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +62,7 @@ fn largest_buffer(config: &BertConfig, dtype: WeightDtype) -> u64 {
     let table = config.vocab_size.max(config.max_position_embeddings) * hidden;
     let widest = (3 * hidden).max(config.intermediate_size);
     let weights = table.max((1 + hidden) * widest) as u64 * weight_bytes;
-    let rows = (config.max_position_embeddings.max(TOKENS_PER_BATCH) * widest) as u64;
+    let rows = (config.max_position_embeddings.max(GPU_TOKENS_PER_BATCH) * widest) as u64;
     weights.max(4 * rows)
 }
 

@@ -29,7 +29,7 @@ mod weights;
 pub use batch::PackedBatch;
 pub use config::{BertConfig, SUPPORTED_MODEL_TYPES};
 pub use error::Error;
-pub use gpu::GpuNeeds;
+pub use gpu::{GPU_TOKENS_PER_BATCH, GpuNeeds};
 pub use keys::KeyTable;
 pub use model::BertModel;
 pub use pooling::{PoolingMode, SentencePooling, normalize};

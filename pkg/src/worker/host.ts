@@ -28,6 +28,9 @@ const MODULES = {
   relaxed: new URL("./embervec-relaxed.wasm", import.meta.url),
 };
 
+/** Each piece is copied into wasm's memory, which never shrinks. */
+const PIECE_BYTES = 1 << 18;
+
 let embedder: Embedder | undefined;
 let store: ModelStore | undefined;
 let loadRequest: LoadRequest | undefined;
@@ -149,7 +152,9 @@ function wasmSink(dtype: Dtype): ModelSink<Embedder> {
       loader = new Loader(files, dtype);
     },
     beginWeights: (path, size) => begun().beginWeights(path, size),
-    pushWeights: (bytes) => begun().pushWeights(bytes),
+    pushWeights: (bytes) => {
+      for (let at = 0; at < bytes.length; at += PIECE_BYTES) begun().pushWeights(bytes.subarray(at, at + PIECE_BYTES));
+    },
     takeConverted: () => begun().takeConverted() as Uint8Array<ArrayBuffer>,
     endWeights: () => begun().endWeights(),
     finish: () => begun().finish(),
