@@ -79,6 +79,8 @@ const VARIANTS: Variant[] = [
   { ...theirs, name: "transformers.js q8", dtype: "q8" },
 ];
 const ON_GPU: Variant[] = VARIANTS.map((variant) => ({ ...variant, name: `${variant.name}, WebGPU`, device: "webgpu" }));
+/** For the memory of one worker more. */
+const TWO_WORKERS: Variant = { ...ours, name: "embervec q8, 2 workers", dtype: "q8", threads: 2 };
 /** Not what the hub has, but better: only its accuracy is of interest. */
 const PER_CHANNEL: Variant = { ...theirs, name: "transformers.js q8, per channel", dtype: "q8", file: "per_channel" };
 
@@ -511,7 +513,7 @@ async function measureMemory(variants: Variant[]): Promise<void> {
   const blank = await empty.page();
   rows.push(["an empty page", mb(await memory(blank)), "", "", await resident(empty), ""]);
   await empty.close();
-  for (const variant of variants) {
+  for (const variant of [...variants, TWO_WORKERS]) {
     log(`memory: ${variant.name}`);
     const browser = await Browser.open();
     const page = await browser.page();
