@@ -1,7 +1,7 @@
-//! The vocabulary's model behind Hugging Face `tokenizers`: its own, but for WordPiece one that is an eighth of the size.
+//! What cuts words into tokens behind Hugging Face `tokenizers`: its own models, but for WordPiece a smaller one.
 //!
-//! `tokenizers` keeps every token of a vocabulary as two strings in two maps, and reads them with copies in between: of the
-//! 8 MB that a worker then holds for BERT's 30,522 tokens, 7 are not needed.
+//! `tokenizers` keeps every token of a vocabulary as two strings in two maps, and reads them with copies in between. A worker
+//! with BERT's 30,522 tokens then holds 8.3 MB for its tokenizer; with this model 2.2.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
