@@ -178,6 +178,45 @@ test("an adapter without any optional feature works", async () => {
   });
 });
 
+test("no pipeline is made after loading, whatever a call asks for", async () => {
+  const prelude = `
+    const pipelines = new BroadcastChannel("pipelines");
+    for (const name of ["createComputePipeline", "createComputePipelineAsync"]) {
+      const create = GPUDevice.prototype[name];
+      GPUDevice.prototype[name] = function (descriptor) {
+        pipelines.postMessage(name);
+        return create.call(this, descriptor);
+      };
+    }`;
+  await withBrowser({ gpu: true }, { "gpu.js": prelude }, async (browser) => {
+    const counts = await browser.page.evaluate(async () => {
+      let made = 0;
+      new BroadcastChannel("pipelines").onmessage = () => (made += 1);
+      const address = "/pkg/dist/index.js";
+      const { Embedder } = await import(address);
+      const counts = [];
+      for (const dtype of ["fp32", "fp16", "q8"]) {
+        const embedder = await Embedder.load("/tests/fixtures/models/tiny-cls/", { device: "webgpu", dtype });
+        const whenLoaded = made;
+        await embedder.encode("a");
+        await embedder.encode(Array(60).fill("the quick brown fox"), { pooling: ["max", "mean"], normalize: true });
+        await embedder.encode("the lazy dog", { output: "token" });
+        const { device } = embedder.info;
+        await embedder.dispose();
+        counts.push({ device, whenLoaded, afterCalls: made });
+      }
+      return counts;
+    });
+    let before = 0;
+    for (const { device, whenLoaded, afterCalls } of counts) {
+      assert.equal(device, "webgpu");
+      assert.ok(whenLoaded > before, `${whenLoaded} pipelines were seen`);
+      assert.equal(afterCalls, whenLoaded);
+      before = afterCalls;
+    }
+  });
+});
+
 test("a kernel that computes something else is refused", () =>
   // The softmax of another temperature.
   withBrowser(
