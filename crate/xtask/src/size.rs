@@ -14,7 +14,7 @@ use crate::sh;
 const CPU_BUDGET: usize = 750_000;
 
 /// The same of what a page fetches on top of it for a GPU: a worker's JavaScript and one wasm module. ONNX Runtime Web
-/// needs 3.9 MB. Were CubeCL's compiler linked again, it would be twice this.
+/// needs 3.9 MB. Were CubeCL's compiler linked whole, it would be twice this.
 const GPU_BUDGET: usize = 450_000;
 
 /// Before compression, of the GPU's module.
