@@ -217,6 +217,29 @@ test("no pipeline is made after loading, whatever a call asks for", async () => 
   });
 });
 
+test("a large model has the GPU tried before there is any work", async () => {
+  // The tiny model passes for a large one.
+  const prelude = `
+    const post = self.postMessage;
+    self.postMessage = (message, transfer) => {
+      if (message.result?.isLarge === false) message.result.isLarge = true;
+      post.call(self, message, transfer);
+    };`;
+  await withBrowser({ gpu: true }, { "worker.js": prelude }, async (browser) => {
+    const reason = await browser.page.evaluate(async () => {
+      const address = "/pkg/dist/index.js";
+      const { Embedder } = await import(address);
+      const embedder = await Embedder.load("/tests/fixtures/models/tiny-cls/", {});
+      const atFirst = embedder.info.deviceReason;
+      while (embedder.info.deviceReason === atFirst) await new Promise((resolve) => setTimeout(resolve, 50));
+      const { deviceReason } = embedder.info;
+      await embedder.dispose();
+      return deviceReason;
+    });
+    assert.match(reason, /swiftshader/i);
+  });
+});
+
 test("a kernel that computes something else is refused", () =>
   // The softmax of another temperature.
   withBrowser(
