@@ -79,7 +79,17 @@ fn default_hidden_act() -> String {
     "gelu".into()
 }
 
+/// [`BertConfig::linear_weights`] of BERT-base: 12 layers of 768 · (4 · 768 + 2 · 3072).
+pub const BERT_BASE_WEIGHTS: usize = 84_934_656;
+
 impl BertConfig {
+    /// Weights of the layers' matrices, by which the work for a token grows. Hostile sizes saturate.
+    pub fn linear_weights(&self) -> usize {
+        let [hidden, intermediate] = [self.hidden_size, self.intermediate_size];
+        let columns = hidden.saturating_mul(4).saturating_add(intermediate.saturating_mul(2));
+        self.num_hidden_layers.saturating_mul(hidden.saturating_mul(columns))
+    }
+
     /// Reads and validates the bytes of a `config.json`; `file` is its path, for messages.
     ///
     /// # Errors
@@ -207,5 +217,20 @@ mod tests {
             parse(r#"{"model_type": "bert", "hidden_size": -3}"#),
             Err(Error::Json { .. })
         ));
+    }
+
+    #[test]
+    fn base_and_large_have_the_weights_of_their_shapes() {
+        let weights = |layers: usize, hidden: usize| {
+            let json = format!(
+                r#"{{"model_type": "bert", "num_hidden_layers": {layers}, "hidden_size": {hidden},
+                    "num_attention_heads": 4, "intermediate_size": {}}}"#,
+                4 * hidden
+            );
+            parse(&json).expect("valid").linear_weights()
+        };
+        assert_eq!(weights(12, 768), BERT_BASE_WEIGHTS);
+        assert_eq!(weights(24, 1024), 24 * 12 * 1024 * 1024);
+        assert_eq!(weights(6, 384), 10_616_832);
     }
 }

@@ -27,7 +27,7 @@ mod safetensors;
 mod weights;
 
 pub use batch::PackedBatch;
-pub use config::{BertConfig, SUPPORTED_MODEL_TYPES};
+pub use config::{BERT_BASE_WEIGHTS, BertConfig, SUPPORTED_MODEL_TYPES};
 pub use error::Error;
 pub use gpu::{GPU_TOKENS_PER_BATCH, GpuNeeds};
 pub use keys::KeyTable;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use burn::tensor::Device;
 use embervec_bert::ops::to_vec;
 use embervec_bert::{
-    BertModel, GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch, PoolingMode, SentencePooling,
-    WeightDtype, normalize,
+    BERT_BASE_WEIGHTS, BertModel, GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch, PoolingMode,
+    SentencePooling, WeightDtype, normalize,
 };
 
 use crate::modules::{Dense, Pooling};
@@ -18,9 +18,6 @@ use crate::{Error, Result, Tokens};
 /// 256 x 3072 floats, takes 3 MB, whatever the number of texts. With 512 tokens MiniLM takes 0 to 3 %
 /// longer and 4 MB more.
 const TOKENS_PER_BATCH: usize = 256;
-
-/// 12 layers of 768 · (4 · 768 + 2 · 3072) weights.
-const BERT_BASE_WEIGHTS: usize = 84_934_656;
 
 /// A model that is ready to encode.
 #[derive(Debug)]
@@ -275,9 +272,7 @@ impl Embedder {
 
     /// Whether the encoder is of the size of BERT-base or larger, for which one text is much work.
     pub fn is_large(&self) -> bool {
-        let config = self.model.config();
-        let layer = config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size);
-        config.num_hidden_layers * layer >= BERT_BASE_WEIGHTS
+        self.model.config().linear_weights() >= BERT_BASE_WEIGHTS
     }
 
     /// What a GPU must have to encode for this model.
