@@ -1,5 +1,5 @@
 import { EmbervecError, messageOf } from "./errors.js";
-import { folderUrl, resolveModel } from "./model/source.js";
+import { dtypeOf, folderUrl, pageUrl, resolveModel } from "./model/source.js";
 import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts } from "./options.js";
 import type {
   EmbedderInfo,
@@ -12,7 +12,7 @@ import type {
 } from "./types.js";
 import { quantizeEmbeddings } from "./vectors.js";
 import { WorkerPool } from "./worker/pool.js";
-import type { DeviceChoice, EncodeRequestOptions, EncodeResult, LoadRequest } from "./worker/protocol.js";
+import type { DeviceChoice, EncodeRequestOptions, EncodeResult } from "./worker/protocol.js";
 
 /**
  * Texts go to the worker in slices of about so many characters. A slice is a few hundred tokens:
@@ -70,14 +70,16 @@ export class Embedder {
    */
   static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
     checkLoadOptions(options);
-    const page = globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url;
-    const { base, revision } = resolveModel(model, options, page);
-    const request: LoadRequest = {
+    const page = pageUrl();
+    const { base, revision, pointers } = resolveModel(model, options, page);
+    const request = {
+      name: model,
+      revision,
       base,
+      pointers,
       headers: options.headers ?? {},
-      dtype: options.dtype === undefined || options.dtype === "auto" ? "q8" : options.dtype,
+      dtype: dtypeOf(options),
       localFilesOnly: options.localFilesOnly ?? false,
-      cache: options.cache ?? "indexeddb",
       wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),
     };
     options.signal?.throwIfAborted();
@@ -87,19 +89,23 @@ export class Embedder {
     const onDevice = (choice: DeviceChoice) => {
       if (embedder) embedder.#setDevice(choice);
     };
-    const { pool, result } = await WorkerPool.start(request, workers, options, onDevice);
-    const { isLarge, ...loaded } = result;
-    const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options) };
-    embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers, ...loaded }, pool);
+    const { pool, result } = await WorkerPool.start(request, options.cache ?? "indexeddb", workers, options, onDevice);
+    const { isLarge, asksForPersistence, ...loaded } = result;
+    const { stored, storedReason } = result;
+    // Only a page can ask. A browser that refuses may clear the model when it is short of room, which costs a download.
+    if (asksForPersistence) navigator.storage?.persist?.().catch(() => {});
+    const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options, stored) };
+    embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers: stored ? workers : 1, ...loaded }, pool);
     if (options.device === "webgpu") {
       try {
+        if (!stored) throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had, because the GPU's worker loads the model from the cache. ${storedReason}`);
         embedder.#setDevice(await abortable(pool.useGpu(true, options.progress), options.signal));
       } catch (error) {
         await embedder.dispose();
         throw error;
       }
     }
-    embedder.#mayTryGpu = (options.device ?? "auto") === "auto" && request.cache === "indexeddb";
+    embedder.#mayTryGpu = (options.device ?? "auto") === "auto" && stored;
     if (isLarge) embedder.#workAhead();
     return embedder;
   }
@@ -246,9 +252,9 @@ export class Embedder {
   }
 }
 
-function cpuReason({ device = "auto", cache }: LoadOptions): string {
+function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {
   if (device === "cpu") return "The CPU, as demanded.";
-  if (cache === "memory") return "The CPU: a GPU's worker loads the model from IndexedDB, and the cache is \"memory\".";
+  if (!stored) return "The CPU: a GPU's worker loads the model from the cache, where it is not kept.";
   return "The CPU, which is the faster one for a few texts; a bulk job makes the GPU be tried.";
 }
 

@@ -1,5 +1,17 @@
 export { Embedder } from "./embedder.js";
 export { EmbervecError, type EmbervecErrorCode } from "./errors.js";
+export type { CacheChoice, ModelCache } from "./cache/cache.js";
+export {
+  cacheSize,
+  clearCache,
+  deleteModel,
+  exportModel,
+  importModel,
+  isCached,
+  listModels,
+  type ModelOptions,
+  type StoredModel,
+} from "./manage.js";
 export type {
   Dtype,
   EmbedderInfo,

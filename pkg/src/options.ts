@@ -1,6 +1,7 @@
 // What callers pass, checked before anything is done with it.
 
 import { EmbervecError } from "./errors.js";
+import type { ModelOptions } from "./manage.js";
 import type { EncodeOptions, LoadOptions, Precision, StreamOptions } from "./types.js";
 import type { EncodeRequestOptions } from "./worker/protocol.js";
 
@@ -15,6 +16,9 @@ const oneOf = (...values: string[]): [Check, string] => [
   values.map((value) => `"${value}"`).join(", "),
 ];
 
+const isCache: Check = (value) =>
+  typeof value === "object" && value !== null && ["get", "put", "delete", "keys", "room"].every((name) => isFunction((value as Record<string, unknown>)[name]));
+
 const LOAD_OPTIONS: Record<keyof LoadOptions, [Check, string]> = {
   device: oneOf("auto", "cpu", "webgpu"),
   dtype: oneOf("auto", "fp32", "fp16", "q8"),
@@ -28,7 +32,7 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, [Check, string]> = {
     (value) => Object.prototype.toString.call(value) === "[object Object]" && Object.values(value as object).every(isString),
     "a plain object of strings",
   ],
-  cache: oneOf("indexeddb", "memory"),
+  cache: [(value) => value === "indexeddb" || value === "memory" || isCache(value), "\"indexeddb\", \"memory\", or an object with the methods get, put, delete, keys and room"],
   workers: [(value) => value === "auto" || (Number.isInteger(value) && (value as number) > 0), "\"auto\" or a positive integer"],
   wasmUrl: [(value) => isString(value) || value instanceof URL, "an address"],
 };
@@ -70,14 +74,20 @@ function check(call: string, options: unknown, checks: Record<string, [Check, st
 export function checkLoadOptions(options: LoadOptions): void {
   check("load", options, LOAD_OPTIONS);
   if (options.device === "webgpu" && options.cache === "memory") {
-    throw new EmbervecError("invalid_input", "device \"webgpu\" needs the cache \"indexeddb\", from which the GPU's worker loads the model; leave `device` or `cache` out");
+    throw new EmbervecError("invalid_input", "device \"webgpu\" needs a cache that keeps the model, from which the GPU's worker loads it; leave `device` or `cache` out");
   }
   if (options.device === "webgpu" && typeof options.workers === "number" && options.workers > 1) {
     throw new EmbervecError("invalid_input", "several workers are for the CPU, and device \"webgpu\" demands the GPU for everything; leave `workers` or `device` out");
   }
   if (options.cache === "memory" && typeof options.workers === "number" && options.workers > 1) {
-    throw new EmbervecError("invalid_input", "several workers need the cache \"indexeddb\", from which each loads the model; leave `workers` or `cache` out");
+    throw new EmbervecError("invalid_input", "several workers need a cache that keeps the model, from which each loads it; leave `workers` or `cache` out");
   }
+}
+
+/** Of the functions for stored models. */
+export function checkModelOptions(call: string, options: ModelOptions): void {
+  const { hub, revision, cache } = LOAD_OPTIONS;
+  check(call, options, { hub, revision, cache });
 }
 
 /** The worker's options for a call's. */

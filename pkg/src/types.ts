@@ -1,6 +1,11 @@
+import type { CacheChoice } from "./cache/cache.js";
+
 /** Progress of a load (bytes) or of an encode (texts). */
 export interface ProgressEvent {
-  /** In this order: bytes from the model host, into memory, to a GPU that is demanded; `encode` counts texts. */
+  /**
+   * `download`: bytes from the model host; a download that goes on begins at what is stored. `load`: bytes from the cache into
+   * memory. `gpu`: to a GPU that is demanded. `encode` counts texts.
+   */
   stage: "download" | "load" | "gpu" | "encode";
   /** The file that the bytes belong to, as a path within the model folder. */
   file?: string;
@@ -40,8 +45,11 @@ export interface LoadOptions {
   localFilesOnly?: boolean;
   /** Sent with every request to the model host, such as `{ Authorization: "Bearer …" }`. */
   headers?: Record<string, string>;
-  /** Where a downloaded model is kept. `"memory"`: nowhere. Default `"indexeddb"`. */
-  cache?: "indexeddb" | "memory";
+  /**
+   * Where a downloaded model is kept. `"memory"`: nowhere. Or an object of your own with the methods of {@link ModelCache}. A cache
+   * that fails or is full is done without; `info.stored` tells. Default `"indexeddb"`.
+   */
+  cache?: CacheChoice;
   /**
    * Workers for bulk jobs, each with the model's weights in its memory. Default `"auto"`: half of
    * `navigator.hardwareConcurrency`, at most 4. The first is there from the start, the others start with
@@ -132,8 +140,12 @@ export interface EmbedderInfo {
   kernels: string;
   /** Number of workers that a bulk job has at most. */
   workers: number;
-  /** Whether the model came from this browser's cache. */
+  /** Whether the model came from the cache. */
   cached: boolean;
+  /** Whether the cache keeps it for the next time. */
+  stored: boolean;
+  /** A sentence that says why, or why not. */
+  storedReason: string;
   /** Length of a vector. */
   dimension: number;
   /** A text with more tokens is cut. */

@@ -1,5 +1,5 @@
-// Model hosts that fail and model files that lie. Whatever comes: an error that names it, nothing
-// left in IndexedDB, and a good load afterwards.
+// Model hosts that fail and model files that lie. Whatever comes: an error that names it, no model
+// in the cache, and a good load afterwards.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -22,8 +22,8 @@ import { type Entry, type Header, join, split } from "../support/safetensors.ts"
 const FOLDER = "/tiny-cls/";
 const WEIGHTS = "model.safetensors";
 
-/** A hostile size must be refused, not allocated or counted to; a load takes a fraction of a second. */
-const MAX_SECONDS = 5;
+/** A hostile size must be refused, not allocated or counted to; a load takes a fraction of a second, and all attempts 4 s. */
+const MAX_SECONDS = 6;
 
 let server: ModelServer;
 let browser: TestPage;
@@ -62,8 +62,7 @@ async function assertFails(model: string, code: string, words: string[]): Promis
   assert.equal(error.code, code, error.message);
   for (const word of words) assert.ok(error.message.includes(word), `"${word}" is not in: ${error.message}`);
   assert.ok(seconds < MAX_SECONDS, `${seconds} s`);
-  const { models = [], chunks = [] } = await storedKeys(browser.page);
-  assert.deepEqual({ models, chunks }, { models: [], chunks: [] });
+  assert.deepEqual((await storedKeys(browser.page)).models, []);
 }
 
 async function assertLoads(): Promise<void> {
@@ -71,7 +70,7 @@ async function assertLoads(): Promise<void> {
   assert.deepEqual(vector, goodVector, error?.message);
   assert.equal(cached, false);
   // So that the emptiness after a failure can be seen to differ.
-  assert.deepEqual((await storedKeys(browser.page))["models"], [server.origin + FOLDER]);
+  assert.deepEqual((await storedKeys(browser.page)).models, [server.origin + FOLDER]);
   await deleteStored(browser.page);
 }
 

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 import sirv from "sirv";
 
-const FLAGS = [
+export const FLAGS = [
   "--headless=new",
   "--no-sandbox",
   "--disable-quic",
@@ -42,10 +42,14 @@ export interface OpenPageOptions {
   overlay?: string;
   /** Whether there is a GPU. */
   gpu?: boolean;
+  /** A folder in which the browser keeps what outlives it. */
+  profile?: string;
+  /** Where to listen: the origin is part of what a profile keeps. Default: anywhere. */
+  port?: number;
 }
 
 /** Serves the repository and opens a blank page of it. */
-export async function openPage({ connectTo = "", overlay, gpu = false }: OpenPageOptions = {}): Promise<TestPage> {
+export async function openPage({ connectTo = "", overlay, gpu = false, profile, port = 0 }: OpenPageOptions = {}): Promise<TestPage> {
   const csp = `default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ${connectTo}`;
   const requests: string[] = [];
   const repository = sirv(fileURLToPath(new URL("../..", import.meta.url)), { dev: true });
@@ -61,10 +65,10 @@ export async function openPage({ connectTo = "", overlay, gpu = false }: OpenPag
     if (files) files(request, response, fromRepository);
     else fromRepository();
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const browser = await chromium.launch({ executablePath: process.env["CHROME"] ?? "chromium", args: gpu ? [...FLAGS, ...GPU_FLAGS] : FLAGS });
-  const context = await browser.newContext();
+  const options = { executablePath: process.env["CHROME"] ?? "chromium", args: gpu ? [...FLAGS, ...GPU_FLAGS] : FLAGS };
+  const context = profile === undefined ? await (await chromium.launch(options)).newContext() : await chromium.launchPersistentContext(profile, options);
   // tsx wraps functions in a helper, which the pages that they are sent to do not have.
   await context.addInitScript({ content: "globalThis.__name = (target) => target;" });
   const openTab = async () => {
@@ -79,8 +83,9 @@ export async function openPage({ connectTo = "", overlay, gpu = false }: OpenPag
     context,
     openTab,
     close: async () => {
-      await browser.close();
+      await (context.browser() ?? context).close();
       server.close();
+      server.closeAllConnections();
     },
   };
 }

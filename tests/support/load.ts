@@ -29,8 +29,8 @@ export function load(page: Page, model: string, options: object = {}): Promise<O
   );
 }
 
-/** The keys in each store of the package's database; no stores where there is no database. */
-export function storedKeys(page: Page): Promise<Record<string, string[]>> {
+/** The models that are whole in the package's database, and the keys of all chunks. */
+export function storedKeys(page: Page): Promise<{ models: string[]; chunks: string[] }> {
   return page.evaluate(async () => {
     const done = <T>(request: IDBRequest<T>) =>
       new Promise<T>((resolve, reject) => {
@@ -38,14 +38,12 @@ export function storedKeys(page: Page): Promise<Record<string, string[]>> {
         request.onerror = () => reject(request.error);
       });
     // Opening it would create it.
-    if (!(await indexedDB.databases()).some(({ name }) => name === "embervec")) return {};
+    if (!(await indexedDB.databases()).some(({ name }) => name === "embervec")) return { models: [], chunks: [] };
     const database = await done(indexedDB.open("embervec"));
-    const keys: Record<string, string[]> = {};
-    for (const store of database.objectStoreNames) {
-      keys[store] = (await done(database.transaction(store).objectStore(store).getAllKeys())).map(String);
-    }
+    const keys = (await done(database.transaction("entries").objectStore("entries").getAllKeys())).map(String);
     database.close();
-    return keys;
+    const withPrefix = (prefix: string) => keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length).trim());
+    return { models: withPrefix("model "), chunks: withPrefix("chunk ") };
   });
 }
 

@@ -31,6 +31,9 @@ use safetensors::tensor::Dtype;
 use crate::safetensors::{Entry, Header};
 use crate::{BertConfig, Error, Result};
 
+/// The group of the pooler's tensors.
+const POOLER: &str = "pooler";
+
 /// The tensors that a weight file must hold.
 #[derive(Clone, Debug, Default)]
 pub struct KeyTable {
@@ -44,6 +47,8 @@ struct TensorSpec {
     optional_group: Option<&'static str>,
     /// `None` for what is never quantised.
     quantization: Option<Quantization>,
+    /// Known, but not wanted.
+    skipped: bool,
 }
 
 /// How a matrix becomes 8-bit values, row by row.
@@ -51,8 +56,8 @@ struct TensorSpec {
 pub(crate) enum Quantization {
     /// The weights of a linear layer: rotated, 7 bits.
     Linear,
-    /// An embedding table: 8 bits.
-    Table,
+    /// An embedding table: values of 0 to `max`.
+    Table { max: u8 },
 }
 
 impl Quantization {
@@ -60,7 +65,7 @@ impl Quantization {
     pub fn max(self) -> u8 {
         match self {
             Self::Linear => WEIGHT_MAX,
-            Self::Table => TABLE_MAX,
+            Self::Table { max } => max,
         }
     }
 
@@ -68,7 +73,7 @@ impl Quantization {
     pub fn quantize(self, row: &[f32], values: &mut Vec<u8>) -> RowQ8 {
         match self {
             Self::Linear => quantize_weights(row, values),
-            Self::Table => quantize_row(row, TABLE_MAX, values),
+            Self::Table { max } => quantize_row(row, max, values),
         }
     }
 }
@@ -106,7 +111,8 @@ impl KeyTable {
         quantization: Option<Quantization>,
         optional_group: Option<&'static str>,
     ) {
-        let spec = TensorSpec { shape: shape.to_vec(), optional_group, quantization };
+        let spec =
+            TensorSpec { shape: shape.to_vec(), optional_group, quantization, skipped: false };
         self.tensors.insert(name.into(), spec);
     }
 
@@ -120,7 +126,8 @@ impl KeyTable {
             ("embeddings.word_embeddings.weight", config.vocab_size),
             ("embeddings.position_embeddings.weight", config.max_position_embeddings),
         ] {
-            table.insert(name, &[rows, hidden], Some(Quantization::Table), None);
+            let quantization = Quantization::Table { max: TABLE_MAX };
+            table.insert(name, &[rows, hidden], Some(quantization), None);
         }
         table.require("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden]);
         table.require_layer_norm("embeddings.LayerNorm", hidden);
@@ -135,10 +142,31 @@ impl KeyTable {
             table.require_linear(&at("output.dense"), hidden, intermediate);
             table.require_layer_norm(&at("output.LayerNorm"), hidden);
         }
-        let group = Some("pooler");
+        let group = Some(POOLER);
         table.insert("pooler.dense.weight", &[hidden, hidden], Some(Quantization::Linear), group);
         table.insert("pooler.dense.bias", &[hidden], None, group);
         table
+    }
+
+    /// Without the pooler: where a file has one, it is skipped.
+    #[must_use]
+    pub fn without_pooler(mut self) -> Self {
+        for spec in self.tensors.values_mut() {
+            spec.skipped = spec.optional_group == Some(POOLER);
+        }
+        self
+    }
+
+    /// With embedding tables of `bits` bits, 1 to 8, in place of 8: still a byte for each value, but one
+    /// that compresses better.
+    #[must_use]
+    pub fn with_table_bits(mut self, bits: u32) -> Self {
+        for spec in self.tensors.values_mut() {
+            if let Some(Quantization::Table { max }) = &mut spec.quantization {
+                *max = TABLE_MAX >> u8::BITS.saturating_sub(bits.max(1));
+            }
+        }
+        self
     }
 
     fn require_linear(&mut self, name: &str, out_features: usize, in_features: usize) {
@@ -224,13 +252,19 @@ impl KeyTable {
             Ok(())
         };
         let floats = [Dtype::F32, Dtype::F16, Dtype::BF16];
-        if let Some(TensorSpec { shape, quantization, .. }) = self.tensors.get(name) {
-            if let (Some(quantization), Dtype::U8) = (*quantization, entry.dtype) {
-                expect(shape, &[Dtype::U8])?;
-                return Ok(Role::Values { name: name.into(), max: quantization.max() });
-            }
-            expect(shape, &floats)?;
-            return Ok(Role::Floats { name: name.into(), quantization: *quantization });
+        if let Some(TensorSpec { shape, quantization, skipped, .. }) = self.tensors.get(name) {
+            let name = name.into();
+            let role = match *quantization {
+                Some(quantization) if entry.dtype == Dtype::U8 => {
+                    expect(shape, &[Dtype::U8])?;
+                    Role::Values { name, max: quantization.max() }
+                }
+                quantization => {
+                    expect(shape, &floats)?;
+                    Role::Floats { name, quantization }
+                }
+            };
+            return Ok(if *skipped { Role::Skipped } else { role });
         }
         let quantized = |suffix: &str| {
             let of = name.strip_suffix(suffix)?;

@@ -14,6 +14,18 @@ use safetensors::tensor::Dtype;
 use crate::keys::Role;
 use crate::safetensors::{Entry, write_header};
 
+/// What the metadata calls this form of file.
+const VERSION: &str = "q8-1";
+
+/// In the metadata: all that is needed to have the weights back in 32 bits. Without a `t_scale` of its
+/// own a tensor is what it is.
+const RECIPE: &str = "A matrix t of U8 [rows, columns] with t_scale [rows] and t_zero_point [rows] stands for \
+    w = t_scale * (t - t_zero_point), row by row. embeddings.word_embeddings.weight and \
+    embeddings.position_embeddings.weight are that w. All other matrices hold 0..=127 and are rotated: \
+    let B be the largest power of two up to 32 that divides columns / 4 (1 if columns is not a multiple of 4); \
+    reshape w to [rows, columns / (4 * B), B, 4] and multiply it along the axis of B by the Hadamard matrix \
+    of order B in Sylvester's construction, entries 1 and -1, to restore the weights.";
+
 /// The bytes of such a file, written from its beginning to its end.
 #[derive(Debug)]
 pub(crate) struct Q8File {
@@ -39,7 +51,8 @@ impl Q8File {
         }
         let metadata = serde_json::json!({
             "format": "pt",
-            "quantization": "per row: t = t_scale * (t - t_zero_point). Linear weights are 0..=127 and have been rotated: multiply each block of 32 values 4 apart by the Hadamard matrix (unnormalised, Sylvester's order) to restore them",
+            "embervec": VERSION,
+            "quantization": RECIPE,
         });
         let tensors = values.into_iter().chain(floats).chain(zero_points);
         Self { ready: write_header(tensors, metadata), floats: Vec::new(), zero_points: Vec::new() }

@@ -15,11 +15,11 @@ use crate::{Error, KeyTable, Result, WeightDtype, Weights};
 ///
 /// At no time is more in memory than the finished tensors, the rows under way and the header: a
 /// file's bytes are decoded, and for [`WeightDtype::Q8`] quantised, as they come. Names, shapes and
-/// sizes are checked as soon as the header is complete, before anything is reserved for a tensor.
+/// sizes are checked as soon as the header is complete, before anything is reserved for a tensor. The
+/// header also says how long the file is.
 #[derive(Debug)]
 pub struct TensorReader {
     file: String,
-    file_len: u64,
     received: u64,
     table: KeyTable,
     dtype: WeightDtype,
@@ -35,6 +35,7 @@ enum State {
 /// The part of a file behind its header.
 #[derive(Debug)]
 struct Tensors {
+    file_len: u64,
     dtype: WeightDtype,
     left: std::vec::IntoIter<(Entry, Role)>,
     current: Option<Current>,
@@ -79,16 +80,10 @@ enum Sink {
 }
 
 impl TensorReader {
-    /// A reader for `file_len` bytes of the file `file`, which must hold the tensors of `table`.
-    pub fn new(
-        file: impl Into<String>,
-        file_len: u64,
-        table: KeyTable,
-        dtype: WeightDtype,
-    ) -> Self {
+    /// A reader for the file `file`, which must hold the tensors of `table`.
+    pub fn new(file: impl Into<String>, table: KeyTable, dtype: WeightDtype) -> Self {
         Self {
             file: file.into(),
-            file_len,
             received: 0,
             table,
             dtype,
@@ -104,24 +99,24 @@ impl TensorReader {
     /// no use afterwards.
     pub fn push(&mut self, mut piece: &[u8]) -> Result<()> {
         self.received += piece.len() as u64;
-        if self.received > self.file_len {
-            return Err(
-                self.damaged(format!("more than the announced {} bytes came", self.file_len))
-            );
-        }
         if let State::Header { bytes } = &mut self.state {
-            let Some(header_end) = fill_header(bytes, &mut piece, self.file_len)
+            let Some(header_end) = fill_header(bytes, &mut piece)
                 .map_err(|problem| Error::Damaged { file: self.file.clone(), problem })?
             else {
                 return Ok(());
             };
-            let header =
-                Header::parse(&self.file, &bytes[LENGTH_BYTES..header_end], self.file_len)?;
+            let header = Header::parse(&self.file, &bytes[LENGTH_BYTES..header_end])?;
             let roles = self.table.resolve(&self.file, &header)?;
-            let tensors: Vec<_> = header.entries.into_iter().zip(roles).collect();
-            self.state = State::Tensors(Box::new(Tensors::new(&self.file, tensors, self.dtype)?));
+            self.state =
+                State::Tensors(Box::new(Tensors::new(&self.file, header, roles, self.dtype)?));
         }
         let State::Tensors(tensors) = &mut self.state else { return Ok(()) };
+        if self.received > tensors.file_len {
+            let file_len = tensors.file_len;
+            return Err(self.damaged(format!(
+                "more than the {file_len} bytes that its header describes came"
+            )));
+        }
         tensors.push(&self.file, piece)
     }
 
@@ -143,13 +138,12 @@ impl TensorReader {
     ///
     /// [`Error::Damaged`] when bytes are missing.
     pub fn finish(self) -> Result<Weights> {
-        if self.received != self.file_len {
-            return Err(
-                self.damaged(format!("it ends after {} of {} bytes", self.received, self.file_len))
-            );
-        }
         match self.state {
-            State::Tensors(tensors) => tensors.finish(&self.file),
+            State::Tensors(tensors) if self.received == tensors.file_len => {
+                tensors.finish(&self.file)
+            }
+            State::Tensors(ref tensors) => Err(self
+                .damaged(format!("it ends after {} of {} bytes", self.received, tensors.file_len))),
             State::Header { .. } => Err(self.damaged("it ends within its header".into())),
         }
     }
@@ -160,7 +154,8 @@ impl TensorReader {
 }
 
 impl Tensors {
-    fn new(file: &str, tensors: Vec<(Entry, Role)>, dtype: WeightDtype) -> Result<Self> {
+    fn new(file: &str, header: Header, roles: Vec<Role>, dtype: WeightDtype) -> Result<Self> {
+        let tensors: Vec<_> = header.entries.into_iter().zip(roles).collect();
         let is_quantized = tensors.iter().any(|(_, role)| matches!(role, Role::Values { .. }));
         if is_quantized && dtype != WeightDtype::Q8 {
             return Err(Error::Unsupported {
@@ -173,6 +168,7 @@ impl Tensors {
             |(_, role): &(Entry, Role)| matches!(role, Role::Floats { quantization: Some(_), .. });
         let is_converted = dtype == WeightDtype::Q8 && tensors.iter().any(is_float);
         Ok(Self {
+            file_len: header.file_len,
             converted: is_converted.then(|| Q8File::new(&tensors)),
             dtype,
             left: tensors.into_iter(),
@@ -189,7 +185,7 @@ impl Tensors {
             let mut tensor = match self.current.take() {
                 Some(tensor) => tensor,
                 None => match self.left.next() {
-                    Some((entry, role)) => Current::new(entry, role, self.dtype),
+                    Some((entry, role)) => Current::new(file, entry, role, self.dtype)?,
                     None => return Ok(()),
                 },
             };
@@ -267,30 +263,27 @@ impl Tensors {
 }
 
 impl Current {
-    fn new(entry: Entry, role: Role, dtype: WeightDtype) -> Self {
-        let count = entry.shape.iter().product();
+    fn new(file: &str, entry: Entry, role: Role, dtype: WeightDtype) -> Result<Self> {
         let sink = match (&role, dtype) {
             (Role::Skipped, _) => Sink::Nothing,
             (Role::Floats { quantization: Some(_), .. }, WeightDtype::Fp16) => {
-                Sink::Halves { piece: Vec::new(), values: Vec::with_capacity(count) }
+                Sink::Halves { piece: Vec::new(), values: reserve(file, &entry)? }
             }
             (Role::Floats { quantization: Some(quantization), .. }, WeightDtype::Q8) => {
                 Sink::Rows {
                     row: Vec::new(),
                     columns: entry.shape[1..].iter().product(),
                     quantization: *quantization,
-                    values: Vec::with_capacity(count),
-                    rows: Vec::with_capacity(entry.shape[0]),
+                    values: reserve(file, &entry)?,
+                    rows: Vec::new(),
                 }
             }
-            (Role::Floats { .. } | Role::Scale { .. }, _) => {
-                Sink::Floats(Vec::with_capacity(count))
-            }
+            (Role::Floats { .. } | Role::Scale { .. }, _) => Sink::Floats(reserve(file, &entry)?),
             (Role::Values { .. } | Role::ZeroPoint { .. }, _) => {
-                Sink::Bytes(Vec::with_capacity(count))
+                Sink::Bytes(reserve(file, &entry)?)
             }
         };
-        Self { bytes_left: entry.byte_len, entry, role, partial: Vec::new(), sink }
+        Ok(Self { bytes_left: entry.byte_len, entry, role, partial: Vec::new(), sink })
     }
 
     /// What has been quantised so far.
@@ -390,6 +383,23 @@ impl Current {
     }
 }
 
+/// An empty vector with room for a tensor's elements. A header may ask for more than there is, and a
+/// failed allocation would otherwise end the program.
+fn reserve<T>(file: &str, entry: &Entry) -> Result<Vec<T>> {
+    let count: usize = entry.shape.iter().product();
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| Error::Tensor {
+        file: file.into(),
+        tensor: entry.name.clone(),
+        problem: format!(
+            "has shape {:?}, and there is no memory for its {} bytes",
+            entry.shape,
+            count as u64 * size_of::<T>() as u64
+        ),
+    })?;
+    Ok(values)
+}
+
 /// Appends whole elements of a floating-point dtype.
 fn decode(dtype: Dtype, bytes: &[u8], values: &mut Vec<f32>) {
     match dtype {
@@ -430,8 +440,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Weights> {
-        let mut reader =
-            TensorReader::new("model.safetensors", bytes.len() as u64, table(), WeightDtype::Fp32);
+        let mut reader = TensorReader::new("model.safetensors", table(), WeightDtype::Fp32);
         reader.push(bytes)?;
         reader.finish()
     }
@@ -449,12 +458,7 @@ mod tests {
             bytes.extend_from_slice(&f16::from_f32(value).to_le_bytes());
         }
         for size in 1..bytes.len() {
-            let mut reader = TensorReader::new(
-                "model.safetensors",
-                bytes.len() as u64,
-                table(),
-                WeightDtype::Fp32,
-            );
+            let mut reader = TensorReader::new("model.safetensors", table(), WeightDtype::Fp32);
             for piece in bytes.chunks(size) {
                 reader.push(piece).expect("valid");
             }
@@ -502,7 +506,7 @@ mod tests {
                 format!(
                     r#"{{{A}, "b": {{"dtype": "F16", "shape": [5000000000], "data_offsets": [16, 10000000016]}}}}"#
                 ),
-                "",
+                "\"b\"",
             ),
             (
                 "overflow",
@@ -570,8 +574,24 @@ mod tests {
             bytes.resize(30, b' ');
             assert!(matches!(read(&bytes), Err(Error::Damaged { .. })), "{length}");
         }
-        assert!(matches!(read(b"<!doctype html><html></html>"), Err(Error::Damaged { .. })));
         assert!(matches!(read(b""), Err(Error::Damaged { .. })));
+        let mut reader = TensorReader::new("model.safetensors", table(), WeightDtype::Fp32);
+        let error = reader.push(b"<!doctyp").expect_err("a web page");
+        assert!(error.to_string().contains("not a safetensors file"), "{error}");
+    }
+
+    #[test]
+    fn more_than_the_memory_is_refused_by_name() {
+        let mut table = KeyTable::new();
+        table.require("a", &[1 << 58]);
+        let header = format!(
+            r#"{{"a": {{"dtype": "F16", "shape": [{}], "data_offsets": [0, {}]}}}}"#,
+            1u64 << 58,
+            1u64 << 59
+        );
+        let mut reader = TensorReader::new("model.safetensors", table, WeightDtype::Fp32);
+        let error = reader.push(&file(&header, 8)).expect_err("no machine has it").to_string();
+        assert!(error.contains("\"a\"") && error.contains("1152921504606846976 bytes"), "{error}");
     }
 
     #[test]
@@ -579,20 +599,14 @@ mod tests {
         let whole = file(&format!("{{{A}, {B}}}"), 22);
         read(&whole).expect("the whole file is fine");
         for len in 0..whole.len() {
-            let mut reader = TensorReader::new(
-                "model.safetensors",
-                whole.len() as u64,
-                table(),
-                WeightDtype::Fp32,
-            );
+            let mut reader = TensorReader::new("model.safetensors", table(), WeightDtype::Fp32);
             reader.push(&whole[..len]).expect("a beginning is fine");
             assert!(matches!(reader.finish(), Err(Error::Damaged { .. })), "{len}");
-            assert!(read(&whole[..len]).is_err(), "{len}");
         }
-        let mut reader =
-            TensorReader::new("model.safetensors", whole.len() as u64, table(), WeightDtype::Fp32);
+        let mut reader = TensorReader::new("model.safetensors", table(), WeightDtype::Fp32);
         reader.push(&whole).expect("fine");
-        assert!(matches!(reader.push(&[0]), Err(Error::Damaged { .. })));
+        let error = reader.push(&[0]).expect_err("one more").to_string();
+        assert!(error.contains(&format!("more than the {} bytes", whole.len())), "{error}");
     }
 
     #[test]
@@ -616,9 +630,8 @@ mod tests {
             bytes.extend(
                 [1.0, 1.0 / 3.0, -65504.0, last, 1.0 / 3.0f32].map(f32::to_le_bytes).concat(),
             );
-            let len = bytes.len() as u64;
             let mut reader =
-                TensorReader::new("model.safetensors", len, table.clone(), WeightDtype::Fp16);
+                TensorReader::new("model.safetensors", table.clone(), WeightDtype::Fp16);
             bytes.chunks(size).try_for_each(|piece| reader.push(piece))?;
             assert!(reader.take_converted().is_empty(), "the file is kept as it is");
             reader.finish()
@@ -640,7 +653,7 @@ mod tests {
     fn the_converted_file_gives_the_same_weights() {
         let mut table = KeyTable::new();
         table.insert("linear", &[3, 8], Some(Quantization::Linear), None);
-        table.insert("table", &[2, 4], Some(Quantization::Table), None);
+        table.insert("table", &[2, 4], Some(Quantization::Table { max: 255 }), None);
         table.require("bias", &[3]);
         let header = r#"{"table": {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]},
             "bias": {"dtype": "F32", "shape": [3], "data_offsets": [32, 44]},
@@ -650,9 +663,7 @@ mod tests {
         bytes.extend((0..24).flat_map(|i| f16::from_f32((i * 5 % 11) as f32 - 4.0).to_le_bytes()));
 
         let read = |bytes: &[u8], size: usize| {
-            let len = bytes.len() as u64;
-            let mut reader =
-                TensorReader::new("model.safetensors", len, table.clone(), WeightDtype::Q8);
+            let mut reader = TensorReader::new("model.safetensors", table.clone(), WeightDtype::Q8);
             let mut converted = Vec::new();
             for piece in bytes.chunks(size) {
                 reader.push(piece).expect("valid");
@@ -673,17 +684,14 @@ mod tests {
             assert_eq!(again.get(name), weights.get(name), "{name}");
         }
 
-        let len = converted.len() as u64;
-        let mut reader =
-            TensorReader::new("model.safetensors", len, table.clone(), WeightDtype::Fp32);
+        let mut reader = TensorReader::new("model.safetensors", table.clone(), WeightDtype::Fp32);
         assert!(matches!(reader.push(&converted), Err(Error::Unsupported { .. })));
 
         // A value of more than 7 bits would be wrong on some machines only.
         let mut broken = converted;
         let values = broken.len() - (8 + 24 + 4 * (2 + 3 + 3) + 2 + 3);
         broken[values + 8] = 128;
-        let mut reader =
-            TensorReader::new("model.safetensors", len, table.clone(), WeightDtype::Q8);
+        let mut reader = TensorReader::new("model.safetensors", table.clone(), WeightDtype::Q8);
         let error = reader.push(&broken).expect_err("8 bits");
         assert!(error.to_string().contains("\"linear\""), "{error}");
     }

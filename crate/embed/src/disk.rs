@@ -8,12 +8,12 @@ use std::path::Path;
 use burn::tensor::Device;
 use embervec_bert::WeightDtype;
 
-use crate::{Embedder, Error, FolderPlan, Loader, Result};
+use crate::{Embedder, Error, FolderFile, FolderPlan, Loader, Result};
 
 /// Weights are read in pieces of this size: enough for the disk to be busy, little beside a model.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Loads a model folder.
+/// Loads a model folder. For [`WeightDtype::Q8`] weights that are stored in 8 bits are preferred.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ pub fn open_folder(folder: &Path, dtype: WeightDtype, device: &Device) -> Result
     let mut weights = Vec::new();
     for file in plan.files() {
         if file.weights {
-            weights.push(file.path);
+            weights.push(weight_file(folder, file, dtype)?);
         } else if let Some(bytes) = read_if_there(folder, &file.path)? {
             small.insert(file.path, bytes);
         }
@@ -37,13 +37,28 @@ pub fn open_folder(folder: &Path, dtype: WeightDtype, device: &Device) -> Result
     loader.finish()
 }
 
+/// The file of the folder to read these weights from.
+fn weight_file(folder: &Path, file: FolderFile, dtype: WeightDtype) -> Result<String> {
+    let Some(packed) = file.packed.filter(|packed| folder.join(packed).exists()) else {
+        return Ok(file.path);
+    };
+    if dtype == WeightDtype::Q8 {
+        return Ok(packed);
+    }
+    if folder.join(&file.path).exists() {
+        return Ok(file.path);
+    }
+    let what = format!("dtype \"{}\" of a folder that holds only 8-bit weights", dtype.name());
+    Err(Error::unsupported(&packed, what, "dtype \"q8\""))
+}
+
 fn push_file(loader: &mut Loader, folder: &Path, path: &str) -> Result<()> {
     let failed = |source: std::io::Error| match source.kind() {
         ErrorKind::NotFound => Error::MissingFile { file: path.into() },
         _ => Error::Io { file: path.into(), source },
     };
     let mut file = File::open(folder.join(path)).map_err(failed)?;
-    loader.begin_weights(path, file.metadata().map_err(failed)?.len())?;
+    loader.begin_weights(path)?;
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let count = file.read(&mut piece).map_err(failed)?;

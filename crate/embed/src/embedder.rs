@@ -29,7 +29,24 @@ pub struct Embedder {
     pub(crate) pooling: Pooling,
     pub(crate) stages: Vec<Stage>,
     pub(crate) device: Device,
-    pub(crate) encoder_files: (String, String),
+    pub(crate) encoder_files: EncoderFiles,
+}
+
+/// The folder's files that make up the encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EncoderFiles {
+    /// Its configuration.
+    pub config_path: String,
+    /// Its weights.
+    pub weights_path: String,
+    /// Where a folder may have them in 8 bits.
+    pub packed_path: String,
+}
+
+impl EncoderFiles {
+    pub(crate) fn are_weights(&self, path: &str) -> bool {
+        path == self.weights_path || path == self.packed_path
+    }
 }
 
 /// A module behind the pooling.
@@ -265,9 +282,9 @@ impl Embedder {
         Ok(vectors)
     }
 
-    /// The folder's files that make up the encoder: its configuration and its weights.
-    pub fn encoder_files(&self) -> (&str, &str) {
-        (&self.encoder_files.0, &self.encoder_files.1)
+    /// The folder's files that make up the encoder.
+    pub fn encoder_files(&self) -> &EncoderFiles {
+        &self.encoder_files
     }
 
     /// Whether the encoder is of the size of BERT-base or larger, for which one text is much work.

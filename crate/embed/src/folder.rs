@@ -16,6 +16,8 @@ pub struct FolderFile {
     pub required: bool,
     /// Whether it holds weights: large, and to be read in pieces. The others are small.
     pub weights: bool,
+    /// Where a folder may have the same weights in 8 bits, to be taken in place of this file.
+    pub packed: Option<String>,
 }
 
 /// What a module of `modules.json` does.
@@ -41,6 +43,8 @@ struct ModuleEntry {
 }
 
 const MODULES_JSON: &str = "modules.json";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const PACKED_WEIGHTS: &str = "model.q8.safetensors";
 const SUPPORTED_MODULES: &str = "Transformer first, then Pooling, Dense, Normalize";
 
 impl FolderPlan {
@@ -70,7 +74,8 @@ impl FolderPlan {
 
     /// Every file that a loader wants to see, `modules.json` itself included.
     pub fn files(&self) -> Vec<FolderFile> {
-        let file = |path: String, required, weights| FolderFile { path, required, weights };
+        let file =
+            |path: String, required, weights| FolderFile { path, required, weights, packed: None };
         let mut files = vec![
             file(MODULES_JSON.into(), false, false),
             file("config_sentence_transformers.json".into(), false, false),
@@ -82,14 +87,17 @@ impl FolderPlan {
                     file(join(path, "tokenizer.json"), true, false),
                     file(join(path, "tokenizer_config.json"), false, false),
                     file(join(path, "sentence_bert_config.json"), false, false),
-                    file(join(path, "model.safetensors"), true, true),
+                    FolderFile {
+                        packed: Some(join(path, PACKED_WEIGHTS)),
+                        ..file(join(path, WEIGHTS), true, true)
+                    },
                 ]),
                 Module::Pooling { path } => {
                     files.push(file(join(path, "config.json"), true, false));
                 }
                 Module::Dense { path } => files.extend([
                     file(join(path, "config.json"), true, false),
-                    file(join(path, "model.safetensors"), true, true),
+                    file(join(path, WEIGHTS), true, true),
                 ]),
                 Module::Normalize => {}
             }
@@ -203,8 +211,11 @@ mod tests {
                 {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#,
         )
         .expect("valid");
+        let files = plan.files();
+        let packed: Vec<_> = files.iter().filter_map(|file| file.packed.as_deref()).collect();
+        assert_eq!(packed, ["0_Transformer/model.q8.safetensors"]);
         let required: Vec<_> =
-            plan.files().into_iter().filter(|file| file.required).map(|file| file.path).collect();
+            files.into_iter().filter(|file| file.required).map(|file| file.path).collect();
         assert_eq!(
             required,
             [

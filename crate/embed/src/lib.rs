@@ -23,7 +23,7 @@ mod word_piece;
 pub use disk::open_folder;
 pub use embervec_bert::{GpuNeeds, PackedBatch, PoolingMode, WeightDtype};
 
-pub use embedder::{Embedder, EncodeOptions, Encoded, Job, Output, Prompt};
+pub use embedder::{Embedder, EncodeOptions, Encoded, EncoderFiles, Job, Output, Prompt};
 pub use error::Error;
 pub use folder::{FolderFile, FolderPlan};
 pub use loader::Loader;

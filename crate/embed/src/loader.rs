@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use embervec_bert::{BertConfig, BertModel, KeyTable, TensorReader, WeightDtype};
 
-use crate::embedder::{Embedder, Prompts, Stage};
+use crate::embedder::{Embedder, EncoderFiles, Prompts, Stage};
 use crate::folder::{
-    Module, SentenceBertConfig, SentenceTransformersConfig, SmallFiles, TokenizerConfig, join,
+    Module, PACKED_WEIGHTS, SentenceBertConfig, SentenceTransformersConfig, SmallFiles,
+    TokenizerConfig, WEIGHTS, join,
 };
 use crate::modules::{Dense, DenseConfig, Pooling};
 use crate::tokenizer::Tokenizer;
@@ -31,8 +32,7 @@ pub struct Loader {
     /// What follows the transformer.
     pooling: Pooling,
     stages: Vec<PendingStage>,
-    transformer_config: String,
-    transformer_weights: String,
+    encoder_files: EncoderFiles,
     model: Option<BertModel>,
     reader: Option<(String, TensorReader)>,
 }
@@ -103,23 +103,26 @@ impl Loader {
             similarity: sentence_transformers.similarity_fn_name,
             pooling,
             stages,
-            transformer_config: config_file,
-            transformer_weights: join(path, "model.safetensors"),
+            encoder_files: EncoderFiles {
+                config_path: config_file,
+                weights_path: join(path, WEIGHTS),
+                packed_path: join(path, PACKED_WEIGHTS),
+            },
             model: None,
             reader: None,
         })
     }
 
-    /// Begins the weight file `path` of `len` bytes.
+    /// Begins the weight file `path`. Of the transformer either file may come.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidInput`] for a file that is not wanted or while another is under way.
-    pub fn begin_weights(&mut self, path: &str, len: u64) -> Result<()> {
+    pub fn begin_weights(&mut self, path: &str) -> Result<()> {
         if let Some((other, _)) = &self.reader {
             return Err(Error::InvalidInput(format!("{path} begins before {other} has ended")));
         }
-        let (table, dtype) = if path == self.transformer_weights {
+        let (table, dtype) = if self.encoder_files.are_weights(path) {
             (KeyTable::bert(&self.config), self.dtype)
         } else {
             let dense = self.stages.iter().find_map(|stage| match stage {
@@ -132,7 +135,7 @@ impl Loader {
             // A sentence has one vector: there is no time to win, and little room.
             (dense.key_table(), WeightDtype::Fp32)
         };
-        self.reader = Some((path.into(), TensorReader::new(path, len, table, dtype)));
+        self.reader = Some((path.into(), TensorReader::new(path, table, dtype)));
         Ok(())
     }
 
@@ -160,7 +163,7 @@ impl Loader {
     pub fn end_weights(&mut self) -> Result<()> {
         let (path, reader) = self.reader.take().ok_or_else(no_file)?;
         let weights = reader.finish()?;
-        if path == self.transformer_weights {
+        if self.encoder_files.are_weights(&path) {
             self.model = Some(BertModel::load(self.config.clone(), weights, &self.device)?);
             return Ok(());
         }
@@ -182,8 +185,8 @@ impl Loader {
     ///
     /// [`Error::MissingFile`] names a weight file that did not come.
     pub fn finish(self) -> Result<Embedder> {
-        let encoder_files = (self.transformer_config, self.transformer_weights);
-        let no_model = || Error::MissingFile { file: encoder_files.1.clone() };
+        let encoder_files = self.encoder_files;
+        let no_model = || Error::MissingFile { file: encoder_files.weights_path.clone() };
         let model = self.model.ok_or_else(no_model)?;
         let stages = self
             .stages
@@ -267,7 +270,7 @@ fn stages(
                     });
                 }
                 size = config.out_features;
-                let weights = join(path, "model.safetensors");
+                let weights = join(path, WEIGHTS);
                 stages.push(PendingStage::Dense { weights, config_file: file, config });
             }
             Module::Normalize => stages.push(PendingStage::Ready(Stage::Normalize)),

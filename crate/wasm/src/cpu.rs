@@ -18,7 +18,7 @@ extern "C" {
     fn now() -> f64;
 }
 
-/// The files of a model folder: `{ path, required, weights }[]`.
+/// The files of a model folder: `{ path, required, weights, packed? }[]`.
 ///
 /// `modules_json` are the bytes of `modules.json`, where the folder has one.
 #[wasm_bindgen(js_name = folderFiles)]
@@ -28,12 +28,19 @@ pub fn folder_files(modules_json: Option<Vec<u8>>) -> Result<JsValue> {
         path: String,
         required: bool,
         weights: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        packed: Option<String>,
     }
     let plan = embed::FolderPlan::new(modules_json.as_deref()).map_err(to_js)?;
     let files: Vec<File> = plan
         .files()
         .into_iter()
-        .map(|file| File { path: file.path, required: file.required, weights: file.weights })
+        .map(|file| File {
+            path: file.path,
+            required: file.required,
+            weights: file.weights,
+            packed: file.packed,
+        })
         .collect();
     to_value(&files)
 }
@@ -68,10 +75,10 @@ impl Loader {
         embed::Loader::new(&plan, small, dtype, &Device::flex()).map(Self).map_err(to_js)
     }
 
-    /// Begins a weight file of `size` bytes.
+    /// Begins a weight file; of the transformer it is the one or the `packed` one.
     #[wasm_bindgen(js_name = beginWeights)]
-    pub fn begin_weights(&mut self, path: &str, size: f64) -> Result<()> {
-        self.0.begin_weights(path, size as u64).map_err(to_js)
+    pub fn begin_weights(&mut self, path: &str) -> Result<()> {
+        self.0.begin_weights(path).map_err(to_js)
     }
 
     /// The file's next bytes.
@@ -211,13 +218,14 @@ impl Embedder {
         self.0.accept(&mut job.0, vectors).map_err(to_js)
     }
 
-    /// The files of the folder that make up the encoder: `{ configPath, weightsPath }`.
+    /// The files of the folder that make up the encoder: `{ configPath, weightsPath, packedPath }`.
     #[wasm_bindgen(js_name = encoderFiles)]
     pub fn encoder_files(&self) -> JsValue {
-        let (config, weights) = self.0.encoder_files();
+        let files = self.0.encoder_files();
         let result = Object::new();
-        set(&result, "configPath", &JsValue::from(config));
-        set(&result, "weightsPath", &JsValue::from(weights));
+        set(&result, "configPath", &JsValue::from(&files.config_path));
+        set(&result, "weightsPath", &JsValue::from(&files.weights_path));
+        set(&result, "packedPath", &JsValue::from(&files.packed_path));
         result.into()
     }
 

@@ -21,14 +21,13 @@ pub struct Loader {
     reader: TensorReader,
 }
 
-/// Opens the GPU for the encoder that these files describe: `config.json`, and a weight file of `size` bytes.
+/// Opens the GPU for the encoder that these files describe: `config.json`, and the weights, in 8 bits or not.
 /// `packed_dot` says whether the browser's WGSL has `packed_4x8_integer_dot_product`.
 #[wasm_bindgen(js_name = openGpu)]
 pub async fn open_gpu(
     config_path: String,
     config: Vec<u8>,
     weights_path: String,
-    size: f64,
     dtype: String,
     packed_dot: bool,
 ) -> Result<Loader> {
@@ -38,7 +37,7 @@ pub async fn open_gpu(
     let opened = Device::wgpu_options().init_with_setup_async().await;
     let (device, setup) =
         opened.map_err(|error| js_error("unsupported_device", &error.to_string()))?;
-    let reader = TensorReader::new(weights_path, size as u64, KeyTable::bert(&config), dtype);
+    let reader = TensorReader::new(weights_path, KeyTable::bert(&config), dtype);
     Ok(Loader { device, handle: setup.device, config, reader })
 }
 

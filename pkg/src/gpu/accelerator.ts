@@ -1,7 +1,10 @@
 // A GPU beside the CPU, in the CPU's worker: checked, timed, and left as soon as it fails.
 
+import type { CacheChoice } from "../cache/cache.js";
+import { sendCache, transferOf } from "../cache/port.js";
+import type { ModelStore, Timing } from "../cache/store.js";
 import { EmbervecError, messageOf } from "../errors.js";
-import type { ModelStore, Timing } from "../model/store.js";
+import { modelKey } from "../model/source.js";
 import type { Dtype, ProgressCallback } from "../types.js";
 import { cosSim } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
@@ -71,6 +74,7 @@ export class Accelerator {
   static async start(
     embedder: CpuEncoder,
     store: ModelStore,
+    cache: CacheChoice,
     request: LoadRequest,
     demanded: boolean,
     progress: ProgressCallback,
@@ -84,8 +88,8 @@ export class Accelerator {
       if (known && !known.some(({ cpu, gpu }) => gpu < cpu)) {
         return { choice: { device: "cpu", deviceReason: `${describe(adapter.name, known)} It was measured at an earlier visit.` } };
       }
-      const restart = () => open(embedder, request);
-      const worker = await open(embedder, request, progress);
+      const restart = () => open(embedder, cache, request);
+      const worker = await open(embedder, cache, request, progress);
       const timings = demanded ? undefined : (known ?? (await measure(embedder, worker)));
       if (timings && !known) await store.keepTimings(key, timings);
       if (timings && !timings.some(({ cpu, gpu }) => gpu < cpu)) {
@@ -143,14 +147,21 @@ export class Accelerator {
 }
 
 /** A GPU's worker with the model, which has reproduced the CPU's vectors. */
-async function open(embedder: CpuEncoder, request: LoadRequest, progress?: ProgressCallback): Promise<WorkerClient<GpuCalls>> {
+async function open(
+  embedder: CpuEncoder,
+  choice: CacheChoice,
+  request: LoadRequest,
+  progress?: ProgressCallback,
+): Promise<WorkerClient<GpuCalls>> {
   const start = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name: "embervec-gpu" });
   const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
   try {
     const { dtype, base, wasmUrl } = request;
-    const { configPath, weightsPath } = embedder.encoderFiles();
-    const key = dtype === "q8" ? `${base}#q8` : base;
-    await worker.request("open", { key, dtype, configPath, weightsPath, wasmUrl }, { progress });
+    const { configPath, ...weights } = embedder.encoderFiles();
+    const weightsPath = dtype === "q8" ? weights.packedPath : weights.weightsPath;
+    const cache = sendCache(choice);
+    const opening = { cache, model: modelKey(base, dtype), dtype, configPath, weightsPath, wasmUrl };
+    await worker.request("open", opening, { progress, transfer: transferOf(cache) });
     await check(embedder, worker, dtype);
     return worker;
   } catch (error) {

@@ -3,8 +3,9 @@
 
 import init, { Encoder, openGpu } from "../../wasm/webgpu/embervec.js";
 
+import { receiveCache } from "../cache/port.js";
+import { ModelStore } from "../cache/store.js";
 import { EmbervecError, type EmbervecErrorCode, messageOf } from "../errors.js";
-import { CHUNK_BYTES, openStore } from "../model/store.js";
 import type { ProgressCallback } from "../types.js";
 import type { FromWorker, ToWorker } from "../worker/protocol.js";
 import type { Batch, GpuCalls, OpenRequest } from "./protocol.js";
@@ -34,23 +35,27 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker<GpuCalls>>) => {
   }
 };
 
-async function open({ key, dtype, configPath, weightsPath, wasmUrl }: OpenRequest, progress: ProgressCallback): Promise<void> {
+async function open({ cache, model, dtype, configPath, weightsPath, wasmUrl }: OpenRequest, progress: ProgressCallback): Promise<void> {
   const module = wasmUrl === undefined ? MODULE : new URL("embervec-webgpu.wasm", wasmUrl);
-  const [store] = await Promise.all([openStore("indexeddb"), init({ module_or_path: module })]);
-  const record = await store.find(key);
-  const size = (path: string) => {
-    const file = record?.files.find((file) => file.path === path);
+  const [store] = await Promise.all([ModelStore.open(receiveCache(cache)), init({ module_or_path: module })]);
+  const record = await store.find(model);
+  const chunksOf = (path: string) => {
+    const file = record?.files[path];
     if (!file) throw new EmbervecError("integrity", `${path} is no longer in the browser's storage; load the model again`);
-    return file.size;
+    return { total: file.size, chunks: store.chunks(model, path, file) };
   };
-  const config = await store.read(key, configPath, 0);
+  const config: Uint8Array<ArrayBuffer>[] = [];
+  for await (const chunk of chunksOf(configPath).chunks) config.push(chunk);
   const packedDot = navigator.gpu.wgslLanguageFeatures.has("packed_4x8_integer_dot_product");
   allowWithoutTimestamps();
-  const loader = await openGpu(configPath, config, weightsPath, size(weightsPath), dtype, packedDot);
-  const total = size(weightsPath);
-  for (let chunk = 0; chunk * CHUNK_BYTES < total; chunk++) {
-    progress({ stage: "gpu", file: weightsPath, loaded: chunk * CHUNK_BYTES, total });
-    loader.pushWeights(await store.read(key, weightsPath, chunk));
+  const configJson = new Uint8Array(await new Blob(config).arrayBuffer());
+  const loader = await openGpu(configPath, configJson, weightsPath, dtype, packedDot);
+  const { total, chunks } = chunksOf(weightsPath);
+  let loaded = 0;
+  for await (const chunk of chunks) {
+    progress({ stage: "gpu", file: weightsPath, loaded, total });
+    loader.pushWeights(chunk);
+    loaded += chunk.byteLength;
   }
   encoder = loader.finish();
   progress({ stage: "gpu", file: weightsPath, loaded: total, total });

@@ -1,5 +1,6 @@
 // What the CPU's worker and the GPU's say to each other.
 
+import type { SentCache } from "../cache/port.js";
 import type { Dtype } from "../types.js";
 import type { EncodeRequestOptions, EncodeResult } from "../worker/protocol.js";
 
@@ -31,7 +32,7 @@ export interface CpuEncoder {
   begin(texts: string[], options: EncodeRequestOptions): CpuJob;
   accept(job: CpuJob, vectors: Float32Array): void;
   gpuNeeds(dtype: string): GpuNeeds;
-  encoderFiles(): { configPath: string; weightsPath: string };
+  encoderFiles(): { configPath: string; weightsPath: string; packedPath: string };
 }
 
 /** What a GPU must have for a model. */
@@ -42,8 +43,9 @@ export interface GpuNeeds {
 }
 
 export interface OpenRequest {
+  cache: SentCache;
   /** The stored model. */
-  key: string;
+  model: string;
   dtype: Dtype;
   configPath: string;
   weightsPath: string;

@@ -1,15 +1,16 @@
-// From the store into wasm memory, by way of the network where the store does not have the model.
+// From the host or the store into wasm memory.
 
+import { ChunkWriter, DamagedChunk, type ModelRecord, type ModelStore, type StoredFile, markInUse } from "../cache/store.js";
 import { EmbervecError } from "../errors.js";
-import type { Dtype, ProgressEvent } from "../types.js";
-import { type DownloadOptions, download } from "./download.js";
-import { CHUNK_BYTES, ChunkWriter, type ModelRecord, type ModelStore } from "./store.js";
+import { type FolderFile, type FolderOptions, openFolder } from "./folder.js";
+import { Progress } from "./progress.js";
+import { modelKey } from "./source.js";
 
 /** What takes the files: the wasm module's `Loader`. */
 export interface ModelSink<Model> {
-  /** Takes the files that are not weights. May be called again, to begin anew. */
+  /** Takes the files that are not weights. */
   begin(files: Map<string, Uint8Array>): void;
-  beginWeights(path: string, size: number): void;
+  beginWeights(path: string): void;
   pushWeights(bytes: Uint8Array): void;
   /** What is new of the file to keep in place of the one under way; empty where that is kept itself. */
   takeConverted(): Uint8Array<ArrayBuffer>;
@@ -17,131 +18,103 @@ export interface ModelSink<Model> {
   finish(): Model;
 }
 
-export interface LoadModelOptions extends DownloadOptions {
-  dtype: Dtype;
+export interface LoadModelOptions extends FolderOptions {
+  /** As `load` was asked for it. */
+  name: string;
+  revision: string | undefined;
   localFilesOnly: boolean;
 }
 
+export interface LoadedModel<Model> {
+  model: Model;
+  /** Whether it came from the store. */
+  cached: boolean;
+}
+
+/** What 8 bits take of 32, scales included. */
+const PACKED_SHARE = 0.26;
+
 /**
- * Loads a model. Only one tab at a time downloads it, and it is committed to the store only after
- * every byte has passed the loader's checks. A quantised model is kept as such, at a quarter of the
- * size.
+ * Loads a model, from the store where it is whole there. Only one tab at a time downloads it, and it is committed to the store only
+ * after every byte has passed all checks. What has come is stored at once, so that a download that was interrupted goes on where it
+ * was. Weights that have to be made smaller for `dtype` are stored as what they become.
  */
 export async function loadModel<Model>(
   store: ModelStore,
-  sink: () => ModelSink<Model>,
+  newSink: () => ModelSink<Model>,
   options: LoadModelOptions,
-): Promise<{ model: Model; cached: boolean }> {
-  const { base, dtype, signal } = options;
-  const quantized = `${base}#q8`;
-  const convert = async (record: ModelRecord, target: ModelSink<Model>) => {
-    try {
-      const filled = await fill(store, { key: base, record }, target, options, quantized);
-      signal.throwIfAborted();
-      await store.commit(quantized, filled.record);
-      return filled.model;
-    } catch (error) {
-      await store.delete(quantized);
-      throw error;
+): Promise<LoadedModel<Model>> {
+  const { dtype, localFilesOnly } = options;
+  const { base, signal } = options.host;
+  await markInUse(base);
+  const key = modelKey(base, dtype);
+  const fromStore = async (): Promise<LoadedModel<Model> | undefined> => {
+    for (const from of new Set([key, base])) {
+      const record = await store.find(from);
+      if (!record) continue;
+      try {
+        const model = await loadStored(store, from, record, newSink(), options);
+        return { model, cached: true };
+      } catch (error) {
+        if (!(error instanceof DamagedChunk) || localFilesOnly) throw error;
+        await store.hide(from);
+      }
     }
-  };
-  const fromCache = async () => {
-    const key = dtype === "q8" ? quantized : base;
-    const record = await store.find(key);
-    if (record) return { model: (await fill(store, { key, record }, sink(), options)).model, cached: true };
-    const original = await store.find(base);
-    return original && { model: await convert(original, sink()), cached: true };
+    return undefined;
   };
 
-  const cached = await fromCache();
-  if (cached) return cached;
-  if (options.localFilesOnly) {
+  const stored = await fromStore();
+  if (stored) return stored;
+  if (localFilesOnly) {
     throw new EmbervecError(
       "model_not_found",
-      `${base} is not in this browser's storage, and localFilesOnly forbids the network; load it once without`,
+      `${base} is not in this browser's storage, and localFilesOnly forbids the network; load it once without, or bring it with importModel`,
     );
   }
-  return exclusively(base, signal, async () => {
-    // Another tab may have been faster.
-    const cached = await fromCache();
-    if (cached) return cached;
-    // What a tab that was closed in mid-download has left.
-    await store.delete(quantized);
-    await store.delete(base);
-    try {
-      const target = sink();
-      const record = await download(store, options, (small) => target.begin(small));
-      if (dtype === "q8" && store.persistent) {
-        const model = await convert(record, target);
-        await store.delete(base);
-        return { model, cached: false };
-      }
-      const { model } = await fill(store, { key: base, record }, target, options);
-      signal.throwIfAborted();
-      await store.commit(base, record);
-      return { model, cached: false };
-    } catch (error) {
-      await store.delete(base);
-      throw error;
-    }
-  });
+  // Another tab may have been faster.
+  return exclusively(base, signal, async () => (await fromStore()) ?? { model: await loadRemote(store, key, newSink(), options), cached: false });
 }
 
 async function exclusively<T>(name: string, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
-  // Absent outside secure contexts; then two tabs may both download, and the last one wins.
+  // Absent outside secure contexts; then two tabs may both download.
   if (!navigator.locks) return action();
-  return navigator.locks.request(`embervec:${name}`, { signal }, action) as Promise<T>;
+  return navigator.locks.request(`embervec loads ${name}`, { signal }, action) as Promise<T>;
 }
 
-/**
- * Reads a stored model into `sink`. With `keepAs` it is stored under that key once more, as the sink
- * has converted it.
- */
-async function fill<Model>(
+async function loadStored<Model>(
   store: ModelStore,
-  { key, record }: { key: string; record: ModelRecord },
+  from: string,
+  record: ModelRecord,
   sink: ModelSink<Model>,
-  { signal, progress, folderFiles }: DownloadOptions,
-  keepAs?: string,
-): Promise<{ model: Model; record: ModelRecord }> {
-  const total = record.files.reduce((sum, { size }) => sum + size, 0);
-  let loaded = 0;
-  const kept: ModelRecord = { files: [], storedAt: Date.now() };
-  const read = async (path: string, size: number, take: (bytes: Uint8Array<ArrayBuffer>, chunk: number) => unknown) => {
-    for (let chunk = 0; chunk * CHUNK_BYTES < size; chunk++) {
-      signal.throwIfAborted();
-      await take(await store.read(key, path, chunk), chunk);
-    }
-  };
-  const advance = (path: string, bytes: number) => {
-    loaded += bytes;
-    const event: ProgressEvent = { stage: "load", file: path, loaded, total };
-    progress(event);
-  };
-  const copy = async (path: string, size: number) => {
-    if (keepAs === undefined) return;
-    await read(path, size, (bytes, chunk) => store.write(keepAs, path, chunk, bytes));
-    kept.files.push({ path, size });
-  };
-
-  const sizes = new Map(record.files.map(({ path, size }) => [path, size]));
+  options: LoadModelOptions,
+): Promise<Model> {
+  const { dtype, host } = options;
+  const key = modelKey(host.base, dtype);
+  const progress = new Progress("load", options.progress);
+  for (const { size } of Object.values(record.files)) progress.expect(size);
+  const kept: Record<string, StoredFile> = {};
   const whole = async (path: string) => {
-    const size = sizes.get(path);
-    if (size === undefined) return undefined;
-    const file = new Uint8Array(size);
-    await read(path, size, (bytes, chunk) => {
-      file.set(bytes, chunk * CHUNK_BYTES);
-      advance(path, bytes.byteLength);
-    });
-    await copy(path, size);
-    return file;
+    const file = record.files[path];
+    if (!file) return undefined;
+    const bytes = new Uint8Array(file.size);
+    const writer = from === key ? undefined : new ChunkWriter(store, key, path);
+    let at = 0;
+    for await (const chunk of store.chunks(from, path, file)) {
+      bytes.set(chunk, at);
+      at += chunk.byteLength;
+      await writer?.append(chunk);
+    }
+    if (writer) kept[path] = await writer.end();
+    progress.add(path, file.size);
+    progress.end(path);
+    return bytes;
   };
   const modulesJson = await whole("modules.json");
   const small = new Map<string, Uint8Array>(modulesJson ? [["modules.json", modulesJson]] : []);
-  const weights: string[] = [];
-  for (const file of folderFiles(modulesJson)) {
+  const weights: FolderFile[] = [];
+  for (const file of options.folderFiles(modulesJson)) {
     if (file.weights) {
-      weights.push(file.path);
+      weights.push(file);
     } else if (!small.has(file.path)) {
       const bytes = await whole(file.path);
       if (bytes) small.set(file.path, bytes);
@@ -149,22 +122,92 @@ async function fill<Model>(
   }
 
   sink.begin(small);
-  for (const path of weights) {
-    const size = sizes.get(path) ?? 0;
-    const writer = keepAs === undefined ? undefined : new ChunkWriter((chunk, bytes) => store.write(keepAs, path, chunk, bytes));
-    sink.beginWeights(path, size);
-    await read(path, size, async (bytes) => {
-      sink.pushWeights(bytes);
-      const converted = sink.takeConverted();
-      await writer?.append(converted);
-      advance(path, bytes.byteLength);
-    });
-    sink.endWeights();
-    if (writer && writer.size > 0) {
-      kept.files.push({ path, size: await writer.end() });
+  for (const { path, packed } of weights) {
+    const stored = packed !== undefined && record.files[packed] ? packed : path;
+    const file = record.files[stored];
+    if (!file) throw new EmbervecError("model_not_found", `${host.base}${stored} is not in this browser's storage; delete the model and load it again`);
+    // A model of the host's own weights becomes one in 8 bits, which is stored beside it.
+    const target = from === key ? undefined : packed ?? path;
+    const writer = target === undefined ? undefined : new ChunkWriter(store, key, target);
+    await fill(sink, stored, counted(store.chunks(from, stored, file), stored, progress), host.signal, writer, packed === undefined);
+    if (target !== undefined && writer) kept[target] = await writer.end();
+  }
+  const model = sink.finish();
+  host.signal.throwIfAborted();
+  if (from === key) await store.touch(key, record);
+  else await store.commit(key, newRecord(options, kept));
+  return model;
+}
+
+async function* counted(chunks: AsyncIterable<Uint8Array<ArrayBuffer>>, path: string, progress: Progress): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  for await (const chunk of chunks) {
+    yield chunk;
+    progress.add(path, chunk.byteLength);
+  }
+  progress.end(path);
+}
+
+async function loadRemote<Model>(store: ModelStore, key: string, sink: ModelSink<Model>, options: LoadModelOptions): Promise<Model> {
+  const { host } = options;
+  const { small, stored, weights: opening, progress } = await openFolder(store, key, options);
+  sink.begin(small);
+  const weights = await opening;
+  const bytes = (files: typeof weights) => files.reduce((sum, { remote }) => sum + remote.missing, 0);
+  const sources = bytes(weights.filter(({ packed }) => packed !== undefined));
+  await store.reserve(key, bytes(weights) - sources + sources * PACKED_SHARE, sources);
+  for (const { remote, packed } of weights) {
+    const { announced } = remote;
+    const writer = packed === undefined ? undefined : new ChunkWriter(store, key, packed);
+    try {
+      await fill(sink, remote.path, remote.chunks(progress), host.signal, writer);
+    } catch (error) {
+      // What nothing but its own weirdness speaks against is fetched anew the next time.
+      if (!remote.isVerified && !isInterruption(error, host.signal)) await remote.stored.clear();
+      throw error;
+    }
+    progress.end(remote.path, remote.size - announced);
+    if (packed === undefined || !writer) {
+      stored[remote.path] = { size: remote.size, version: remote.stored.version, chunks: remote.digests };
     } else {
-      await copy(path, size);
+      stored[packed] = await writer.end();
     }
   }
-  return { model: sink.finish(), record: kept };
+  const model = sink.finish();
+  host.signal.throwIfAborted();
+  await store.commit(key, newRecord(options, stored));
+  // Of what it has been made of nothing is needed any more.
+  if (key !== host.base && !(await store.find(host.base))) await store.delete(host.base);
+  return model;
+}
+
+/** Whether the bytes that have come are as good as before. */
+function isInterruption(error: unknown, signal: AbortSignal): boolean {
+  return signal.aborted || (error instanceof EmbervecError && error.code === "network");
+}
+
+/** Gives the sink a weight file; what it makes of it goes to `writer`, or the file itself where that is to be copied. */
+async function fill<Model>(
+  sink: ModelSink<Model>,
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+  writer: ChunkWriter | undefined,
+  isCopied = false,
+): Promise<void> {
+  sink.beginWeights(path);
+  for await (const chunk of chunks) {
+    signal.throwIfAborted();
+    sink.pushWeights(chunk);
+    const converted = sink.takeConverted();
+    await writer?.append(isCopied ? chunk : converted);
+  }
+  sink.endWeights();
+  if (writer && !isCopied && writer.size === 0) {
+    throw new EmbervecError("unsupported_model", `${path} holds weights in 8 bits already; name it model.q8.safetensors, beside a manifest.json that lists it`);
+  }
+}
+
+function newRecord({ name, revision }: LoadModelOptions, files: Record<string, StoredFile>): ModelRecord {
+  const now = Date.now();
+  return { name, revision, files, storedAt: now, usedAt: now };
 }

@@ -1,6 +1,7 @@
 // Where a model's files are.
 
 import { EmbervecError } from "../errors.js";
+import type { Dtype } from "../types.js";
 
 const DEFAULT_HUB = "https://huggingface.co";
 const DEFAULT_REVISION = "main";
@@ -11,6 +12,8 @@ export interface ModelSource {
   base: string;
   /** `undefined` for a folder that is not on a hub. */
   revision: string | undefined;
+  /** The folder's address that gives, for a file that the hub keeps outside of git, the pointer to it: its size and SHA-256. */
+  pointers: string | undefined;
 }
 
 /**
@@ -26,7 +29,7 @@ export function resolveModel(
     throw new EmbervecError("invalid_input", "load needs a hub id such as \"sentence-transformers/all-MiniLM-L6-v2\" or a folder's address");
   }
   if (/^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(model)) {
-    return { base: parse(withSlash(model), page, model), revision: undefined };
+    return { base: parse(withSlash(model), page, model), revision: undefined, pointers: undefined };
   }
   if (!/^[\w.-]+(\/[\w.-]+)?$/.test(model) || model.split("/").some((part) => /^\.+$/.test(part))) {
     throw new EmbervecError(
@@ -38,8 +41,8 @@ export function resolveModel(
   if (/^\.{0,2}$|\p{Surrogate}/u.test(revision)) {
     throw new EmbervecError("invalid_input", `revision "${revision}" is not a branch, tag or commit`);
   }
-  const path = `${withSlash(hub)}${model}/resolve/${encodeURIComponent(revision)}/`;
-  return { base: parse(path, page, hub), revision };
+  const address = (view: string) => parse(`${withSlash(hub)}${model}/${view}/${encodeURIComponent(revision)}/`, page, hub);
+  return { base: address("resolve"), revision, pointers: address("raw") };
 }
 
 function withSlash(address: string): string {
@@ -63,6 +66,20 @@ function parse(address: string, page: string, given: string): string {
 /** An absolute folder address, given relative to the page. */
 export function folderUrl(address: string | URL, page: string): string {
   return parse(withSlash(String(address)), page, String(address));
+}
+
+/** What addresses are relative to. */
+export function pageUrl(): string {
+  return globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url;
+}
+
+export function dtypeOf({ dtype = "auto" }: { dtype?: "auto" | Dtype }): Dtype {
+  return dtype === "auto" ? "q8" : dtype;
+}
+
+/** As which a folder is stored: a form of its own for weights in 8 bits. */
+export function modelKey(base: string, dtype: Dtype): string {
+  return dtype === "q8" ? `${base}#q8` : base;
 }
 
 /** The address of one of its files. */

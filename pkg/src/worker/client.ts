@@ -10,6 +10,13 @@ interface Pending {
   progress: ProgressCallback | undefined;
 }
 
+interface RequestOptions {
+  signal?: AbortSignal | undefined;
+  progress?: ProgressCallback | undefined;
+  /** What of the request is moved to the worker. */
+  transfer?: Transferable[];
+}
+
 /** A worker that lives until {@link WorkerClient.terminate}, or until it fails for good. */
 export class WorkerClient<Map extends CallMap> {
   readonly #worker: Worker;
@@ -55,7 +62,7 @@ export class WorkerClient<Map extends CallMap> {
   async request<Name extends keyof Map>(
     type: Name,
     request: Map[Name]["request"],
-    { signal, progress }: { signal?: AbortSignal | undefined; progress?: ProgressCallback | undefined } = {},
+    { signal, progress, transfer = [] }: RequestOptions = {},
   ): Promise<Map[Name]["result"]> {
     signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
@@ -65,7 +72,7 @@ export class WorkerClient<Map extends CallMap> {
     try {
       return await new Promise<Map[Name]["result"]>((resolve, reject) => {
         this.#pending.set(id, { resolve, reject, progress });
-        this.#send({ type, id, request } as ToWorker<Map>);
+        this.#send({ type, id, request } as ToWorker<Map>, transfer);
       });
     } finally {
       signal?.removeEventListener("abort", abort);
@@ -81,8 +88,8 @@ export class WorkerClient<Map extends CallMap> {
     this.#pending.clear();
   }
 
-  #send(message: ToWorker<Map>): void {
-    this.#worker.postMessage(message);
+  #send(message: ToWorker<Map>, transfer: Transferable[] = []): void {
+    this.#worker.postMessage(message, transfer);
   }
 
   #receive(message: FromWorker<Map>): void {

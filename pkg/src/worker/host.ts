@@ -2,11 +2,13 @@
 
 import init, { Embedder, Loader, folderFiles } from "../../wasm/simd128/embervec.js";
 
+import type { CacheChoice } from "../cache/cache.js";
+import { receiveCache } from "../cache/port.js";
+import { ModelStore } from "../cache/store.js";
 import { EmbervecError, type EmbervecErrorCode, messageOf } from "../errors.js";
-import { type ModelSink, loadModel } from "../model/load.js";
-import { type ModelStore, openStore } from "../model/store.js";
 import { Accelerator } from "../gpu/accelerator.js";
-import type { FolderFile } from "../model/download.js";
+import type { FolderFile } from "../model/folder.js";
+import { type ModelSink, loadModel } from "../model/load.js";
 import type { Batch } from "../gpu/protocol.js";
 import type { Dtype, ProgressEvent } from "../types.js";
 import type {
@@ -33,6 +35,7 @@ const PIECE_BYTES = 1 << 18;
 
 let embedder: Embedder | undefined;
 let store: ModelStore | undefined;
+let cache: CacheChoice | undefined;
 let loadRequest: LoadRequest | undefined;
 let accelerator: Accelerator | undefined;
 const aborts = new Map<number, AbortController>();
@@ -68,25 +71,37 @@ async function answer(message: Exclude<ToWorker, { type: "abort" }>): Promise<vo
   }
 }
 
+type ModelInfo = Omit<LoadResult, "cached" | "stored" | "storedReason" | "asksForPersistence" | "simd">;
+
 async function load(id: number, request: LoadRequest): Promise<LoadResult> {
   const abort = new AbortController();
   aborts.set(id, abort);
   try {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
     const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : MODULES[simd];
-    [store] = await Promise.all([openStore(request.cache), startWasm(module)]);
+    cache = receiveCache(request.cache);
+    [store] = await Promise.all([ModelStore.open(cache), startWasm(module)]);
     loadRequest = request;
-    const { model, cached } = await loadModel(store, () => wasmSink(request.dtype), {
-      base: request.base,
-      dtype: request.dtype,
-      headers: request.headers,
-      localFilesOnly: request.localFilesOnly,
-      signal: abort.signal,
+    const { name, revision, base, pointers, headers, dtype, localFilesOnly } = request;
+    const { model, cached } = await loadModel(store, () => wasmSink(dtype), {
+      name,
+      revision,
+      host: { base, pointers, headers, signal: abort.signal },
+      dtype,
+      localFilesOnly,
       progress: (event) => reply({ type: "progress", id, event }),
       folderFiles: (modulesJson) => folderFiles(modulesJson) as FolderFile[],
     });
     embedder = model;
-    return { cached, simd, ...(model.info() as Omit<LoadResult, "cached" | "simd">) };
+    const { unusable } = store;
+    return {
+      cached,
+      stored: unusable === undefined,
+      storedReason: unusable === undefined ? "This browser keeps the model for the next visit." : `The model is not kept, ${unusable}.`,
+      asksForPersistence: cache === "indexeddb" && unusable === undefined && (await store.isFirst("asked for persistence")),
+      simd,
+      ...(model.info() as ModelInfo),
+    };
   } catch (error) {
     throw withAddress(error, request.base);
   } finally {
@@ -107,10 +122,10 @@ async function encode(texts: string[], options: EncodeRequestOptions): Promise<E
 }
 
 async function useGpu(id: number, demanded: boolean): Promise<DeviceChoice> {
-  if (!store || !loadRequest) throw new EmbervecError("internal", "no model is loaded");
+  if (!store || !cache || !loadRequest) throw new EmbervecError("internal", "no model is loaded");
   const onFailure = (choice: DeviceChoice) => reply({ type: "device", ...choice });
   const progress = (event: ProgressEvent) => reply({ type: "progress", id, event });
-  const found = await Accelerator.start(loaded(), store, loadRequest, demanded, progress, onFailure);
+  const found = await Accelerator.start(loaded(), store, cache, loadRequest, demanded, progress, onFailure);
   accelerator = found.accelerator;
   return found.choice;
 }
@@ -151,7 +166,7 @@ function wasmSink(dtype: Dtype): ModelSink<Embedder> {
       loader?.free();
       loader = new Loader(files, dtype);
     },
-    beginWeights: (path, size) => begun().beginWeights(path, size),
+    beginWeights: (path) => begun().beginWeights(path),
     pushWeights: (bytes) => {
       for (let at = 0; at < bytes.length; at += PIECE_BYTES) begun().pushWeights(bytes.subarray(at, at + PIECE_BYTES));
     },

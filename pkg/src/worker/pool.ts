@@ -1,5 +1,7 @@
 // Several workers with the same model, for bulk jobs.
 
+import type { CacheChoice } from "../cache/cache.js";
+import { sendCache, transferOf } from "../cache/port.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import type { LoadOptions, ProgressCallback } from "../types.js";
 import { WorkerClient } from "./client.js";
@@ -28,20 +30,25 @@ export class WorkerPool {
   #gpuWorker: WorkerClient<Calls> | undefined;
 
   private constructor(
-    private readonly loadRequest: LoadRequest,
+    private readonly loadRequest: Omit<LoadRequest, "cache">,
+    private readonly cache: CacheChoice,
     private limit: number,
     private readonly onDevice: (choice: DeviceChoice) => void,
   ) {}
 
   /** Starts one worker and loads the model in it. */
   static async start(
-    request: LoadRequest,
+    request: Omit<LoadRequest, "cache">,
+    cache: CacheChoice,
     limit: number,
     options: LoadOptions,
     onDevice: (choice: DeviceChoice) => void,
   ): Promise<{ pool: WorkerPool; result: LoadResult }> {
-    const pool = new WorkerPool(request, limit, onDevice);
-    return { pool, result: await pool.#add(request, options) };
+    const pool = new WorkerPool(request, cache, limit, onDevice);
+    const result = await pool.#add(request, options);
+    // The others would have nothing to load.
+    if (!result.stored) pool.limit = 1;
+    return { pool, result };
   }
 
   /** How many requests a bulk job should have under way. */
@@ -101,11 +108,12 @@ export class WorkerPool {
     this.#members = [];
   }
 
-  async #add(request: LoadRequest, { signal, progress }: LoadOptions): Promise<LoadResult> {
+  async #add(request: Omit<LoadRequest, "cache">, { signal, progress }: LoadOptions): Promise<LoadResult> {
     const start = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" });
     const worker = new WorkerClient<Calls>(start, "worker.js", this.onDevice);
     try {
-      const result = await worker.request("load", request, { signal, progress });
+      const cache = sendCache(this.cache);
+      const result = await worker.request("load", { ...request, cache }, { signal, progress, transfer: transferOf(cache) });
       if (this.#ended) throw this.#ended;
       this.#members.push({ worker, load: 0 });
       return result;

@@ -1,21 +1,31 @@
 // What the page and the worker say to each other. Every request has an id and exactly one reply.
 
+import type { SentCache } from "../cache/port.js";
 import type { EmbervecErrorCode } from "../errors.js";
 import type { Dtype, ProgressEvent, SimilarityFunction, Tokens } from "../types.js";
 
 export interface LoadRequest {
+  /** As `Embedder.load` was called. */
+  name: string;
+  revision: string | undefined;
   /** Address of the model folder. */
   base: string;
+  /** See `ModelSource`. */
+  pointers: string | undefined;
   headers: Record<string, string>;
   dtype: Dtype;
   localFilesOnly: boolean;
-  cache: "indexeddb" | "memory";
+  cache: SentCache;
   /** The folder of the `.wasm` files. */
   wasmUrl: string | undefined;
 }
 
 export interface LoadResult {
   cached: boolean;
+  stored: boolean;
+  storedReason: string;
+  /** Whether the page is to ask the browser for storage that it does not clear by itself. */
+  asksForPersistence: boolean;
   simd: "simd128" | "relaxed";
   kernels: string;
   dimension: number;

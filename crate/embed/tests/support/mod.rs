@@ -97,8 +97,7 @@ pub fn tiny_bert(name: &str) -> (BertModel, Expected) {
     let config = config.expect("config.json");
     let bytes = tiny_file(name, "model.safetensors");
     let table = KeyTable::bert(&config);
-    let mut reader =
-        TensorReader::new("model.safetensors", bytes.len() as u64, table, WeightDtype::Fp32);
+    let mut reader = TensorReader::new("model.safetensors", table, WeightDtype::Fp32);
     reader.push(&bytes).expect("tensors");
     let weights = reader.finish().expect("all tensors");
     let model = BertModel::load(config, weights, &Device::flex()).expect("model");

@@ -1,0 +1,209 @@
+// One request to the model host, and when to make it again.
+
+import { EmbervecError, messageOf } from "../errors.js";
+
+/** Where a model comes from, and for how long it is wanted. */
+export interface Host {
+  /** Address of the model folder. */
+  base: string;
+  /** Address under which a hub gives the pointers of large files; see {@link ModelSource}. */
+  pointers: string | undefined;
+  headers: Record<string, string>;
+  signal: AbortSignal;
+}
+
+/** A failure that may not be one the next time. */
+export class TransientError extends EmbervecError {
+  constructor(
+    message: string,
+    options?: ErrorOptions,
+    /** Milliseconds that the host asks to be left alone. */
+    readonly retryAfter = 0,
+  ) {
+    super("network", message, options);
+  }
+}
+
+/** Milliseconds before the second, third … attempt: four seconds in all, the time of a change of network. */
+const DELAYS = [250, 500, 1000, 2000];
+/** Longer than a host may ask to wait for. */
+const MAX_DELAY = 60_000;
+/** A connection over which nothing comes for so long is dead. */
+const STALL_MS = 30_000;
+
+/** Counts failures in a row. */
+export class Retries {
+  #failures = 0;
+
+  constructor(private readonly signal: AbortSignal) {}
+
+  /** Something has been gained. */
+  succeeded(): void {
+    this.#failures = 0;
+  }
+
+  /** Waits until it is time for another attempt; throws the error where there is to be none. */
+  async wait(error: unknown): Promise<void> {
+    this.signal.throwIfAborted();
+    const delay = DELAYS[this.#failures++];
+    if (!(error instanceof TransientError) || delay === undefined || error.retryAfter > MAX_DELAY) throw error;
+    await sleep(Math.max(delay, error.retryAfter), this.signal);
+  }
+}
+
+export async function withRetries<T>(signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+  const retries = new Retries(signal);
+  for (;;) {
+    try {
+      return await action();
+    } catch (error) {
+      await retries.wait(error);
+    }
+  }
+}
+
+/** Part of a file, and how to know that the file is still the same. */
+export interface Range {
+  from: number;
+  /** Exclusive; absent for all that follows. */
+  to?: number | undefined;
+  /** A validator of an earlier response. */
+  version?: string | undefined;
+}
+
+/**
+ * Asks for a file of the host.
+ *
+ * @returns `undefined` for one that is not there
+ * @throws {EmbervecError} which is a {@link TransientError} where another attempt may help
+ */
+export async function request(host: Host, url: string, range?: Range): Promise<Body | undefined> {
+  const headers: Record<string, string> = { ...host.headers };
+  if (range) headers["Range"] = `bytes=${range.from}-${range.to === undefined ? "" : range.to - 1}`;
+  // To another origin it would need the host's consent (CORS), which few give; there the response's validators are compared.
+  const isSameOrigin = new URL(url).origin === self.location.origin;
+  if (range?.version !== undefined && isSameOrigin && isValidator(range.version)) headers["If-Range"] = range.version;
+  const body = new Body(url, host.signal);
+  const response = await body.open(headers);
+  const { status } = response;
+  if (response.ok) return body;
+  body.cancel();
+  if (status === 404 || status === 410) return undefined;
+  if (status === 401 || status === 403) {
+    throw new EmbervecError(
+      "model_not_found",
+      `${url} is refused (HTTP ${status}): the model does not exist, or is private; a token goes into the option \`headers\``,
+    );
+  }
+  const message = `${url} failed with HTTP ${status}; try again later`;
+  if (status === 408 || status === 425 || status === 429 || status >= 500) {
+    throw new TransientError(message, {}, retryAfter(response.headers.get("retry-after")));
+  }
+  throw new EmbervecError("network", message);
+}
+
+/** A response's body, which comes in pieces. */
+export class Body {
+  response!: Response;
+  #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  /** Of the piece that came last, what nobody has taken. */
+  #rest = new Uint8Array(0);
+  readonly #abort = new AbortController();
+  #stalled: ReturnType<typeof setTimeout> | undefined;
+  /** Bytes taken. */
+  taken = 0;
+
+  constructor(
+    readonly url: string,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  async open(headers: Record<string, string>): Promise<Response> {
+    try {
+      // Not kept by the browser, too: once is enough, and what it keeps is not verified.
+      this.response = await this.#watched(() => fetch(this.url, { headers, cache: "no-store", signal: AbortSignal.any([this.signal, this.#abort.signal]) }));
+    } catch (cause) {
+      this.signal.throwIfAborted();
+      throw new TransientError(
+        `${this.url} could not be reached: there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)`,
+        { cause },
+      );
+    }
+    this.#reader = this.response.body?.getReader();
+    return this.response;
+  }
+
+  /** The next bytes, at most `limit`; `undefined` at the end. */
+  async read(limit: number): Promise<Uint8Array | undefined> {
+    while (this.#rest.byteLength === 0) {
+      let piece: Uint8Array<ArrayBuffer> | undefined;
+      try {
+        ({ value: piece } = (await this.#watched(async () => this.#reader?.read())) as { value?: Uint8Array<ArrayBuffer> });
+      } catch (cause) {
+        this.signal.throwIfAborted();
+        throw new TransientError(`${this.url} broke off (${messageOf(cause)})`, { cause });
+      }
+      if (!piece) return undefined;
+      this.#rest = piece;
+    }
+    const bytes = this.#rest.subarray(0, limit);
+    this.#rest = this.#rest.subarray(bytes.byteLength);
+    this.taken += bytes.byteLength;
+    return bytes;
+  }
+
+  /** All of it. */
+  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    for (let piece = await this.read(Infinity); piece; piece = await this.read(Infinity)) pieces.push(piece as Uint8Array<ArrayBuffer>);
+    return new Uint8Array(await new Blob(pieces).arrayBuffer());
+  }
+
+  cancel(): void {
+    this.#abort.abort();
+  }
+
+  async #watched<T>(action: () => Promise<T>): Promise<T> {
+    this.#stalled = setTimeout(() => this.#abort.abort(new Error(`nothing came for ${STALL_MS / 1000} s`)), STALL_MS);
+    try {
+      return await action();
+    } finally {
+      clearTimeout(this.#stalled);
+    }
+  }
+}
+
+/**
+ * What tells this version of a file from others: a strong ETag or a date, as far as the page may see them. `undefined` where nothing
+ * does.
+ */
+export function versionOf({ headers }: Response): string | undefined {
+  const etag = headers.get("etag");
+  if (etag?.startsWith('"')) return etag;
+  return headers.get("last-modified") ?? undefined;
+}
+
+function isValidator(version: string): boolean {
+  return version.startsWith('"') || !Number.isNaN(Date.parse(version));
+}
+
+/** In seconds, or as a date. */
+function retryAfter(header: string | null): number {
+  if (header === null) return 0;
+  const ms = /^\d+$/.test(header) ? 1000 * Number(header) : Date.parse(header) - Date.now();
+  return ms > 0 ? ms : 0;
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", abort);
+      resolve();
+    }, ms);
+    signal.addEventListener("abort", abort, { once: true });
+  });
+}

@@ -1,0 +1,327 @@
+// A weight file on the model host: chunk after chunk, from the store as far as it has them.
+
+import type { Chunk, StoredChunks } from "../cache/store.js";
+import { Sha256, sha256Of } from "../cache/sha256.js";
+import { EmbervecError } from "../errors.js";
+import { type Body, type Host, type Range, Retries, TransientError, request, versionOf } from "./host.js";
+import { CHUNK_BYTES } from "./manifest.js";
+import type { Progress } from "./progress.js";
+import { fileUrl } from "./source.js";
+
+/** How many requests fetch a large file's end, while another one streams it from its beginning. */
+const AHEAD = 2;
+/** Chunks of each of these: 2 MB, so that a request's own latency is little. */
+const SEGMENT = 4;
+
+/** How often a chunk with a wrong digest is fetched before the host is given up. */
+const MAX_WRONG = 3;
+
+/** What is known of a file before its bytes come. */
+export interface Expected {
+  /** Exact; a `Content-Length` may be that of a compressed body. */
+  size?: number;
+  /** SHA-256 of each chunk. */
+  chunks?: string[];
+  /** SHA-256 of the whole. */
+  sha256?: string;
+  /** A validator of the host's response. */
+  version?: string | undefined;
+}
+
+export interface Opened {
+  body: Body;
+  /** Where in the file the body begins. */
+  position: number;
+  /** What was asked for was another part. */
+  ignoresRanges: boolean;
+}
+
+export class RemoteFile {
+  /** Of the chunks that have been given, in order. */
+  readonly digests: string[] = [];
+  /** Bytes that have been given. */
+  size = 0;
+
+  /** The response that streams the file, and where in the file its next byte is. */
+  #body: Body | undefined;
+  #position: number;
+  #ignoresRanges: boolean;
+  /** Requests for the end of the file, by the chunks that they fetch. */
+  readonly #ahead = new Map<number, Promise<void>>();
+  /** The first chunk of those. */
+  #tail = Infinity;
+  #next = 0;
+  #isOver = false;
+  /** Whether fetching ahead has failed. */
+  #isAheadOver = false;
+
+  /** @param opened a response that is under way already */
+  constructor(
+    private readonly host: Host,
+    readonly path: string,
+    private readonly expected: Expected,
+    readonly stored: StoredChunks,
+    opened?: Opened,
+  ) {
+    this.#body = opened?.body;
+    this.#position = opened?.position ?? 0;
+    this.#ignoresRanges = opened?.ignoresRanges ?? false;
+  }
+
+  /** The size as far as it is known before the bytes come, else 0. For a body that is compressed on its way it is less. */
+  get announced(): number {
+    return this.expected.size ?? this.#position + Number(this.#body?.response.headers.get("content-length") ?? 0);
+  }
+
+  /** Bytes that are not stored, as far as that is known. */
+  get missing(): number {
+    return Math.max(0, this.announced - this.stored.count * CHUNK_BYTES);
+  }
+
+  /** Every chunk, verified as far as anything is known of it. Those that come from the host are stored. */
+  async *chunks(progress: Progress): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const { size, sha256 } = this.expected;
+    const hash = sha256 === undefined ? undefined : new Sha256();
+    try {
+      for (let index = 0; size === undefined || index * CHUNK_BYTES < size; index++) {
+        this.#next = index;
+        await this.#awaitAhead(index);
+        const chunk = (await this.#fromStore(index, progress)) ?? (await this.#fetch(index, progress));
+        if (!chunk) break;
+        hash?.update(chunk.bytes);
+        this.digests.push(chunk.digest);
+        this.size += chunk.bytes.byteLength;
+        yield chunk.bytes;
+        if (size === undefined && chunk.bytes.byteLength < CHUNK_BYTES) break;
+      }
+    } finally {
+      this.cancel();
+    }
+    if (hash && hash.digest() !== sha256) {
+      await this.stored.clear();
+      throw new EmbervecError("integrity", `${this.#url} arrived with another SHA-256 than the hub gives for it (${sha256}); load it again`);
+    }
+  }
+
+  get #url(): string {
+    return fileUrl(this.host.base, this.path);
+  }
+
+  cancel(): void {
+    this.#isOver = true;
+    this.#body?.cancel();
+    this.#body = undefined;
+  }
+
+  async #awaitAhead(index: number): Promise<void> {
+    const segment = this.#ahead.get(index);
+    if (!segment) return;
+    // At once: of what the stream has on its way nothing is needed.
+    this.#body?.cancel();
+    this.#body = undefined;
+    await segment;
+  }
+
+  async #fromStore(index: number, progress: Progress): Promise<Chunk | undefined> {
+    const chunk = await this.stored.read(index, this.expected.chunks?.[index]);
+    // What was fetched ahead has been counted when it came.
+    if (chunk && !this.#ahead.has(index)) progress.add(this.path, chunk.bytes.byteLength);
+    return chunk;
+  }
+
+  /** `undefined` behind the end of a file whose size was not known. */
+  async #fetch(index: number, progress: Progress): Promise<Chunk | undefined> {
+    const { size, chunks } = this.expected;
+    const start = index * CHUNK_BYTES;
+    const buffer = new Uint8Array(size === undefined ? CHUNK_BYTES : Math.min(CHUNK_BYTES, size - start));
+    const retries = new Retries(this.host.signal);
+    let filled = 0;
+    for (let wrong = 0; ; ) {
+      try {
+        const body = await this.#bodyAt(start + filled);
+        this.#startAhead(body, progress);
+        while (filled < buffer.byteLength) {
+          const piece = await body.read(buffer.byteLength - filled);
+          if (!piece) {
+            if (size === undefined) break;
+            throw new TransientError(`${this.#url} broke off after ${start + filled} of ${size} bytes`);
+          }
+          buffer.set(piece, filled);
+          filled += piece.byteLength;
+          this.#position += piece.byteLength;
+          progress.add(this.path, piece.byteLength);
+        }
+        if (filled === 0) return undefined;
+        const bytes = filled === buffer.byteLength ? buffer : buffer.slice(0, filled);
+        const digest = await sha256Of(bytes);
+        if (chunks && digest !== chunks[index]) {
+          progress.add(this.path, -filled);
+          filled = 0;
+          const message = `${this.#url}: bytes ${start} to ${start + bytes.byteLength} do not have the SHA-256 of the folder's manifest.json`;
+          if (++wrong === MAX_WRONG) throw new EmbervecError("integrity", `${message}; the server, or something on the way, alters the file, or it was changed without its manifest`);
+          throw new TransientError(message);
+        }
+        await this.stored.write(index, digest, bytes);
+        return { bytes, digest };
+      } catch (error) {
+        this.#body?.cancel();
+        this.#body = undefined;
+        // A part of one version and a part of another make no file.
+        if (!this.#canContinue && start + filled > 0) throw error;
+        await retries.wait(error);
+      }
+    }
+  }
+
+  /** Whether a digest tells that the bytes are right, so that those that are stored are. */
+  get isVerified(): boolean {
+    return this.expected.chunks !== undefined || this.expected.sha256 !== undefined;
+  }
+
+  /** Whether parts of the file that come at different times are known to belong together. */
+  get #canContinue(): boolean {
+    return this.isVerified || this.expected.version !== undefined;
+  }
+
+  /** A response whose next byte is that of `position`. */
+  async #bodyAt(position: number): Promise<Body> {
+    const isUsable = this.#position === position || (this.#ignoresRanges && this.#position < position);
+    if (!this.#body || !isUsable) {
+      this.#body?.cancel();
+      this.#body = await this.#open(position);
+    }
+    while (this.#position < position) {
+      const piece = await this.#body.read(position - this.#position);
+      if (!piece) throw new TransientError(`${this.#url} broke off after ${this.#position} bytes`);
+      this.#position += piece.byteLength;
+    }
+    return this.#body;
+  }
+
+  async #open(position: number): Promise<Body> {
+    const { size = 0, version } = this.expected;
+    const isThere = (chunk: number) => this.stored.has(chunk) || this.#ahead.has(chunk);
+    const first = Math.floor(position / CHUNK_BYTES);
+    // A stream that would meet what is fetched ahead would have to be broken off, with the bytes that are on their way.
+    const last = position > 0 && this.#mayFetchAhead ? first + SEGMENT : Infinity;
+    let end = first + 1;
+    while (end < last && end * CHUNK_BYTES < size && !isThere(end)) end += 1;
+    const to = end * CHUNK_BYTES < size ? end * CHUNK_BYTES : undefined;
+    // A whole file may come compressed, which a part never does.
+    const range = position === 0 && to === undefined ? undefined : { from: position, to, version };
+    const body = await requestFile(this.host, this.path, range);
+    const isPart = body.response.status === 206;
+    if (isPart && !startsAt(body.response, position)) {
+      throw new EmbervecError("network", `${this.#url} was answered with other bytes than those from ${position} on`);
+    }
+    this.#checkVersion(body.response);
+    this.#ignoresRanges = range !== undefined && !isPart;
+    this.#position = isPart ? position : 0;
+    return body;
+  }
+
+  #checkVersion(response: Response): void {
+    const { version } = this.expected;
+    if (this.isVerified || version === undefined) return;
+    if (versionOf(response) !== version) {
+      throw new EmbervecError("network", `${this.#url} has changed while it was downloaded; load it again`);
+    }
+  }
+
+  get #mayFetchAhead(): boolean {
+    return this.expected.size !== undefined && this.isVerified && this.stored.isKept && !this.#ignoresRanges && !this.#isAheadOver;
+  }
+
+  /** Fetches the end of a large file at the same time, where that loses nothing. */
+  #startAhead({ response }: Body, progress: Progress): void {
+    const { size = 0 } = this.expected;
+    if (this.#tail !== Infinity || !this.#mayFetchAhead) return;
+    const count = Math.ceil(size / CHUNK_BYTES);
+    this.#tail = count;
+    // A body that is compressed on its way is shorter than the file, which ranges are not.
+    const length = Number(response.headers.get("content-length") ?? 0);
+    const isWhole = response.status === 200 && length === size;
+    const isPart = response.status === 206 && length > 0;
+    if ((!isWhole && !isPart) || response.headers.get("accept-ranges") === "none") return;
+    for (let i = 0; i < AHEAD; i++) void this.#fetchTail(count, progress);
+  }
+
+  async #fetchTail(count: number, progress: Progress): Promise<void> {
+    while (!this.#isOver && !this.#isAheadOver && this.#tail - this.#next > 2 * SEGMENT) {
+      const to = this.#tail;
+      const from = to - SEGMENT;
+      this.#tail = from;
+      if (allOf(from, to, (index) => this.stored.has(index))) continue;
+      const segment = this.#fetchSegment(from, Math.min(to, count), progress);
+      for (let index = from; index < to; index++) this.#ahead.set(index, segment);
+      await segment;
+    }
+  }
+
+  /** What it does not get is left to the stream from the beginning, and so are errors. */
+  async #fetchSegment(from: number, to: number, progress: Progress): Promise<void> {
+    const { size = 0, chunks } = this.expected;
+    let body: Body | undefined;
+    let uncounted = 0;
+    try {
+      const start = from * CHUNK_BYTES;
+      const end = Math.min(to * CHUNK_BYTES, size);
+      body = await requestFile(this.host, this.path, { from: start, to: end });
+      if (body.response.status !== 206 || !startsAt(body.response, start)) throw new Error("the host does not know ranges");
+      for (let index = from; index < to; index++) {
+        const bytes = new Uint8Array(Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES));
+        while (uncounted < bytes.byteLength) {
+          const piece = this.#isOver ? undefined : await body.read(bytes.byteLength - uncounted);
+          if (!piece) throw new Error("it broke off");
+          bytes.set(piece, uncounted);
+          uncounted += piece.byteLength;
+          progress.add(this.path, piece.byteLength);
+        }
+        const digest = await sha256Of(bytes);
+        if (chunks && digest !== chunks[index]) throw new Error("it has another digest");
+        await this.stored.write(index, digest, bytes);
+        if (!this.stored.has(index)) throw new Error("there is no room to keep it");
+        uncounted = 0;
+      }
+    } catch {
+      progress.add(this.path, -uncounted);
+      this.#isAheadOver = true;
+      for (let index = from; index < to; index++) if (!this.stored.has(index)) this.#ahead.delete(index);
+    }
+    body?.cancel();
+  }
+}
+
+/** As {@link request}, for a file that must be there. */
+export async function requestFile(host: Host, path: string, range?: Range): Promise<Body> {
+  const url = fileUrl(host.base, path);
+  const body = await request(host, url, range);
+  if (!body) throw new EmbervecError("model_not_found", `${url} does not exist (HTTP 404); check the model's name, or what the folder holds`);
+  refuseHtml(path, url, body);
+  return body;
+}
+
+/** Servers of single-page apps answer every unknown path with their start page. */
+export function refuseHtml(path: string, url: string, body: Body): void {
+  if (!isHtml(body.response)) return;
+  body.cancel();
+  throw new EmbervecError(
+    "integrity",
+    `${url} is a web page, not the model's ${path}; the server must answer 404 for files that it does not have`,
+  );
+}
+
+export function isHtml(response: Response): boolean {
+  return (response.headers.get("content-type") ?? "").startsWith("text/html");
+}
+
+/** Whether a part begins there, as far as the page may see it. */
+export function startsAt(response: Response, position: number): boolean {
+  const range = /^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "");
+  return range === null || Number(range[1]) === position;
+}
+
+function allOf(from: number, to: number, holds: (index: number) => boolean): boolean {
+  for (let index = from; index < to; index++) if (!holds(index)) return false;
+  return true;
+}
