@@ -134,7 +134,7 @@ for (const [knowledge, folder] of Object.entries(FOLDERS)) {
     });
 
     test("an abort keeps what has come", async () => {
-      answerWeights(folder, inTurn(hosts({ dropsAfter: size >> 1 }), stalls(Buffer.alloc(0))));
+      answerWeights(folder, inTurn(hosts({ dropsAfter: size >> 1 }), stalls));
       const rejects = browser.page.evaluate(
         async ({ model, options, half }) => {
           const address = "/pkg/dist/index.js";

@@ -139,13 +139,14 @@ describe("the weights", () => {
   damaged(
     "a tensor of 3 GB",
     withEntry("pooler.dense.weight", { shape: [750_000_000], data_offsets: [99_712, 3_000_099_712] }),
-    "describes 3000103650 bytes",
-    "the file has 107746",
+    "pooler.dense.weight",
+    "[750000000]",
+    "[32, 32]",
   );
   damaged("a shape whose size overflows", withEntry(BIAS, { shape: [2 ** 31, 2 ** 31, 2 ** 31] }), BIAS, "too large");
-  damaged("a header of 10 GB", withHeaderLength(10_000_000_000), "10000000000", "the file has 107738");
+  damaged("a header of 10 GB", withHeaderLength(10_000_000_000), "10000000000", "not a safetensors file");
   damaged("a header of 2^64 - 1 bytes", withHeaderLength(2n ** 64n - 1n), "18446744073709551615");
-  damaged("a header longer than the file", withHeaderLength(107_731), "107731", "the file has 107738");
+  damaged("a header longer than the file", withHeaderLength(107_731), "ends within its header");
   damaged("a header of no bytes", withHeaderLength(0), "header");
   damaged("a header that is a list", withHeader(() => "[]"), "header");
   damaged("a header that is nested without end", withHeader(() => "[".repeat(100_000)), "header");

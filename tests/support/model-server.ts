@@ -197,13 +197,11 @@ export const withoutCors: Answer = (response, body, request) => {
 
 export const never: Answer = () => {};
 
-/** These bytes of what is announced to be much more, and then silence. */
-export function stalls(sent: Buffer): Answer {
-  return (response) => {
-    response.writeHead(200, { "content-length": 1e9 });
-    response.write(sent);
-  };
-}
+/** Half the file, and then silence. */
+export const stalls: Answer = (response, body) => {
+  response.writeHead(200, { "content-length": body.length });
+  response.write(body.subarray(0, body.length / 2));
+};
 
 /** Half the file, and then no connection any more. */
 export const breaksOff: Answer = (response, body) => {

@@ -3,6 +3,7 @@
 import { Embedder } from "embervec";
 
 import { byId, element, formatMilliseconds } from "./dom";
+import { underServiceWorker } from "./offline";
 
 const MODEL = new URLSearchParams(location.search).get("model") ?? "./models/all-MiniLM-L6-v2/";
 
@@ -37,6 +38,7 @@ async function measureAll(): Promise<void> {
   copy.disabled = true;
   rows.length = 0;
   table.tBodies[0]?.replaceChildren();
+  await underServiceWorker;
   await showMachine();
   for (const device of DEVICES) {
     for (const dtype of DTYPES) {

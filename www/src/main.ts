@@ -4,6 +4,7 @@ import { button, byId, formatCount, formatMilliseconds, formatSeconds } from "./
 import { FailurePanel } from "./failure";
 import { Field } from "./field";
 import { LiveSearch, type QueryVector } from "./live-search";
+import { isKept, underServiceWorker } from "./offline";
 import { setUpOwnText } from "./own-text";
 import { EXAMPLE_QUERIES, PASSAGES } from "./passages";
 import { renderByTopic, renderEmpty, renderRanking } from "./results";
@@ -65,6 +66,7 @@ async function load(): Promise<void> {
     corpus.forgetEmbeddings();
     vector = undefined;
     render();
+    await underServiceWorker;
     embedder = await Embedder.load(model, {
       device: choice("device", ["cpu", "webgpu"]) ?? "auto",
       dtype: choice("dtype", ["fp32", "fp16", "q8"]) ?? "auto",
@@ -128,6 +130,7 @@ async function encodePending(): Promise<void> {
     encodedIn = done > 0 ? `${formatCount(done, "passage")} encoded in ${formatSeconds(performance.now() - started)}` : encodedIn;
     setup.hide();
     showDevice(current.info);
+    void showOffline(current.info);
     announce(`${encodedIn}.`);
   } catch (error) {
     if (embedder !== current) return; // a new start has taken over the panel
@@ -307,6 +310,13 @@ function showInfo({ info }: Embedder, loadMs: number): void {
 function showDevice(info: EmbedderInfo): void {
   showFact("device", deviceName(info.device) + (info.workers > 1 ? `, up to ${info.workers} workers` : ""));
   showFact("reason", info.deviceReason);
+}
+
+/** Where the GPU is a choice, the CPU does its work offline. */
+async function showOffline({ simd, stored }: EmbedderInfo): Promise<void> {
+  const artefacts = [`embervec-${simd}`];
+  if (choice("device", ["webgpu"])) artefacts.push("embervec-webgpu");
+  byId("offline", HTMLParagraphElement).hidden = !(stored && (await isKept(artefacts)));
 }
 
 function deviceName(device: string): string {

@@ -36,7 +36,7 @@ function plain(text: string): string {
 }
 
 /** Cuts a long paragraph between sentences, and a sentence without end between words. */
-function cut(text: string): string[] {
+export function cut(text: string): string[] {
   if (text.length <= MAX_CHARACTERS) return text === "" ? [] : [text];
   const pieces: string[] = [];
   let piece = "";

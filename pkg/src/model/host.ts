@@ -79,12 +79,16 @@ export interface Range {
  */
 export async function request(host: Host, url: string, range?: Range): Promise<Body | undefined> {
   const headers: Record<string, string> = { ...host.headers };
-  if (range) headers["Range"] = `bytes=${range.from}-${range.to === undefined ? "" : range.to - 1}`;
+  const { origin, protocol } = new URL(url);
+  // The files of an extension: a part of one comes as if it were the whole, and one that is not there is a failure of the network.
+  const isHttp = protocol === "http:" || protocol === "https:";
+  if (range && isHttp) headers["Range"] = `bytes=${range.from}-${range.to === undefined ? "" : range.to - 1}`;
   // To another origin it would need the host's consent (CORS), which few give; there the response's validators are compared.
-  const isSameOrigin = new URL(url).origin === self.location.origin;
-  if (range?.version !== undefined && isSameOrigin && isValidator(range.version)) headers["If-Range"] = range.version;
+  if (range?.version !== undefined && isHttp && origin === self.location.origin) headers["If-Range"] = range.version;
   const body = new Body(url, host.signal);
-  const response = await body.open(headers);
+  const opening = body.open(headers);
+  const response = await (isHttp ? opening : opening.catch(() => host.signal.throwIfAborted()));
+  if (!response) return undefined;
   const { status } = response;
   if (response.ok) return body;
   body.cancel();
@@ -108,10 +112,10 @@ export class Body {
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   /** Of the piece that came last, what nobody has taken. */
   #rest = new Uint8Array(0);
+  /** Bytes that have been taken. */
+  #taken = 0;
   readonly #abort = new AbortController();
   #stalled: ReturnType<typeof setTimeout> | undefined;
-  /** Bytes taken. */
-  taken = 0;
 
   constructor(
     readonly url: string,
@@ -141,14 +145,16 @@ export class Body {
         ({ value: piece } = (await this.#watched(async () => this.#reader?.read())) as { value?: Uint8Array<ArrayBuffer> });
       } catch (cause) {
         this.signal.throwIfAborted();
-        throw new TransientError(`${this.url} broke off (${messageOf(cause)})`, { cause });
+        const length = this.response.headers.get("content-length");
+        const of = length === null ? "" : ` of ${length}`;
+        throw new TransientError(`${this.url} broke off after ${this.#taken}${of} bytes (${messageOf(cause)})`, { cause });
       }
       if (!piece) return undefined;
       this.#rest = piece;
     }
     const bytes = this.#rest.subarray(0, limit);
     this.#rest = this.#rest.subarray(bytes.byteLength);
-    this.taken += bytes.byteLength;
+    this.#taken += bytes.byteLength;
     return bytes;
   }
 
@@ -181,10 +187,6 @@ export function versionOf({ headers }: Response): string | undefined {
   const etag = headers.get("etag");
   if (etag?.startsWith('"')) return etag;
   return headers.get("last-modified") ?? undefined;
-}
-
-function isValidator(version: string): boolean {
-  return version.startsWith('"') || !Number.isNaN(Date.parse(version));
 }
 
 /** In seconds, or as a date. */

@@ -1,0 +1,219 @@
+// The demo page as an app: it opens without a network, keeps each build as a whole, and can be installed.
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import type { BrowserContext, Page } from "playwright-core";
+import sirv from "sirv";
+
+import { openPage, type TestPage } from "../support/browser.ts";
+
+const DIST = fileURLToPath(new URL("../../www/dist", import.meta.url));
+/** Of an unreachable model: the page fetches the package's artefact, then says that the model is not there. */
+const NO_MODEL = "?model=./nothing/";
+
+let browser: TestPage;
+let context: BrowserContext;
+const sites: Site[] = [];
+const folders: string[] = [];
+
+before(async () => {
+  // Nothing can be installed from a private window.
+  browser = await openPage({ profile: await temporaryFolder() });
+  ({ context } = browser);
+});
+after(async () => {
+  await browser.close();
+  for (const site of sites) await site.stop();
+  for (const folder of folders) await rm(folder, { recursive: true });
+});
+
+async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "embervec-"));
+  folders.push(folder);
+  return folder;
+}
+
+interface Site {
+  origin: string;
+  /** The path of every request so far. */
+  requests: string[];
+  stop(): Promise<void>;
+}
+
+async function serve(folder: string): Promise<Site> {
+  const requests: string[] = [];
+  const files = sirv(folder, { dev: true });
+  const server = createServer((request, response) => {
+    requests.push(request.url ?? "");
+    files(request, response, () => void response.writeHead(404).end());
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const site = {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests,
+    stop: async () => {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+  sites.push(site);
+  return site;
+}
+
+/** A copy of the demo without its model. */
+async function copyOfDemo(): Promise<string> {
+  const folder = await temporaryFolder();
+  await cp(DIST, folder, { recursive: true, filter: (path) => path !== join(DIST, "models") });
+  return folder;
+}
+
+/** Makes another build of a copy: another title, and another name for each `.wasm` file. */
+async function rebuild(folder: string): Promise<void> {
+  const edit = async (name: string, change: (text: string) => string) => {
+    const path = join(folder, name);
+    await writeFile(path, change(await readFile(path, "utf8")));
+  };
+  const newName = (text: string) => text.replace(/(embervec-\w+)\.[0-9a-f]{8}\.wasm/g, "$1.00000000.wasm");
+  const worker = await readFile(join(folder, "service-worker.js"), "utf8");
+  const [list = ""] = /\{"revision".*\}/.exec(worker) ?? [];
+  const { files } = JSON.parse(list) as { files: Record<string, string> };
+  const hashes: [string, string][] = [];
+  for (const name of Object.keys(files)) {
+    if (name === "index.html") await edit(name, (html) => html.replace(/<title>.*<\/title>/, "<title>the next build</title>"));
+    if (name.endsWith(".js")) await edit(name, newName);
+    if (name.endsWith(".wasm")) await rename(join(folder, name), join(folder, newName(name)));
+    const hash = createHash("sha256").update(await readFile(join(folder, newName(name)))).digest("base64");
+    hashes.push([newName(name), `sha256-${hash}`]);
+  }
+  await edit("service-worker.js", (script) => script.replace(list, JSON.stringify({ revision: "next", files: Object.fromEntries(hashes) })));
+}
+
+const ready = (page: Page) => page.getByText(/^\d+ passages encoded in [\d.]+ m?s$/).waitFor();
+const modelIsMissing = (page: Page) => page.getByRole("alert").getByText("The model is not there").waitFor();
+
+async function best(page: Page, query: string): Promise<string> {
+  await page.fill("#query", query);
+  return page.locator(".hit-text").first().innerText();
+}
+
+/** The paths that the service worker has kept, by cache. */
+const keptFiles = (page: Page) =>
+  page.evaluate(async () => {
+    const kept: Record<string, string[]> = {};
+    for (const name of await caches.keys()) {
+      kept[name] = (await (await caches.open(name)).keys()).map(({ url }) => new URL(url).pathname).sort();
+    }
+    return kept;
+  });
+
+/** Waits until the only cache is that of a build. */
+const onlyHas = (page: Page, revision: string) =>
+  page.evaluate(async (revision) => {
+    const isDone = (names: string[]) => names.length === 1 && names[0]!.endsWith(` ${revision}`);
+    while (!isDone(await caches.keys())) await new Promise((resolve) => setTimeout(resolve, 100));
+  }, revision);
+
+test("a new build shows at once, and takes the old one's place in the cache as a whole", async () => {
+  const folder = await copyOfDemo();
+  const site = await serve(folder);
+  const page = await context.newPage();
+  await page.goto(`${site.origin}/${NO_MODEL}`);
+  await modelIsMissing(page);
+
+  await rebuild(folder);
+  await page.reload();
+  assert.equal(await page.title(), "the next build");
+  await modelIsMissing(page);
+  await onlyHas(page, "next");
+
+  await site.stop();
+  await page.reload();
+  assert.equal(await page.title(), "the next build");
+  await page.getByRole("alert").getByText("The model could not be fetched").waitFor();
+  const artefacts = Object.values(await keptFiles(page)).flat().filter((path) => path.endsWith(".wasm"));
+  assert.equal(artefacts.length, 1);
+  assert.match(artefacts[0]!, /^\/embervec-(relaxed|simd128)\.00000000\.wasm$/);
+  await page.close();
+});
+
+test("a mixture of two builds is not kept", async () => {
+  const folder = await copyOfDemo();
+  await writeFile(join(folder, "style.css"), "/* of another build */");
+  const site = await serve(folder);
+  const page = await context.newPage();
+  await page.goto(`${site.origin}/${NO_MODEL}`);
+  await modelIsMissing(page);
+  assert.equal(await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.active ?? null), null);
+  await page.close();
+});
+
+test("the page can be installed", async () => {
+  const site = await serve(await copyOfDemo());
+  const page = await context.newPage();
+  await page.goto(`${site.origin}/${NO_MODEL}`);
+  await modelIsMissing(page);
+  const session = await context.newCDPSession(page);
+  const { url, errors, data = "" } = await session.send("Page.getAppManifest");
+  assert.equal(url, `${site.origin}/app.webmanifest`);
+  assert.deepEqual(errors, []);
+  for (const { src, sizes } of (JSON.parse(data) as { icons: { src: string; sizes: string }[] }).icons) {
+    const size = await page.evaluate(async (src) => {
+      const image = Object.assign(new Image(), { src });
+      await image.decode();
+      return `${image.naturalWidth}x${image.naturalHeight}`;
+    }, src);
+    if (sizes !== "any") assert.equal(size, sizes, src);
+  }
+  const { installabilityErrors } = await session.send("Page.getInstallabilityErrors");
+  assert.deepEqual(installabilityErrors, []);
+  await page.close();
+});
+
+test("after one visit the page searches without a network", async () => {
+  const site = await serve(DIST);
+  const visit = async () => {
+    const page = await context.newPage();
+    await page.goto(`${site.origin}/`);
+    await ready(page);
+    await page.getByText("Works offline").waitFor();
+    return page;
+  };
+
+  const first = await visit();
+  const [kept = [], ...others] = Object.values(await keptFiles(first));
+  assert.deepEqual(others, []);
+  for (const name of ["index.html", "bench.html", "main.js", "bench.js", "style.css", "favicon.svg", "app.webmanifest"]) {
+    assert.ok(kept.includes(`/${name}`), `${name} is not among ${kept.join(" ")}`);
+  }
+  assert.deepEqual(kept.filter((path) => /\.map$|^\/models\/|-gpu\.|service-worker/.test(path)), []);
+  const artefacts = site.requests.filter((path) => path.endsWith(".wasm"));
+  assert.equal(artefacts.length, 1);
+  assert.deepEqual(kept.filter((path) => path.endsWith(".wasm")), artefacts);
+  await first.close();
+
+  await context.setOffline(true);
+  const before = site.requests.length;
+  const second = await visit();
+  assert.match(await best(second, "my bread does not rise"), /dough stays flat/);
+  await second.close();
+  // The browser itself looks for a newer worker; being offline for pages does not stop it.
+  assert.deepEqual(site.requests.slice(before).filter((path) => path !== "/service-worker.js"), []);
+
+  await site.stop();
+  await assert.rejects(fetch(site.origin));
+  const third = await visit();
+  assert.match(await best(third, "I can't fall asleep"), /lie awake/);
+  assert.equal(await third.locator("#fact-load-source").innerText(), "from this browser's storage");
+  await third.click("text=How fast is this device?");
+  await third.getByRole("button", { name: "Measure" }).waitFor();
+  await third.close();
+});

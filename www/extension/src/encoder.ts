@@ -1,0 +1,115 @@
+/** The panels' side of the port to the offscreen document. */
+
+import { type Calls, ENSURE_ENCODER, type Failure, type Message } from "./protocol";
+
+/** A document that another panel has just had created may not listen yet. */
+const CONNECT_ATTEMPTS = 20;
+const DELAY_MS = 100;
+/** One that ends is replaced; but what ends it again and again is not asked for ever. */
+const ANSWER_ATTEMPTS = 3;
+
+export class RemoteError extends Error {
+  readonly code: string;
+
+  constructor({ code, message }: Failure) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** The answer is lost, because the offscreen document is gone. */
+class Disconnected extends Error {}
+
+interface Waiting {
+  readonly resolve: (result: never) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export type News = Exclude<Message, { id: number }>;
+
+export class Encoder {
+  readonly #onNews: (news: News) => void;
+  readonly #waiting = new Map<number, Waiting>();
+  #port: Promise<chrome.runtime.Port> | undefined;
+  #lastId = 0;
+
+  constructor(onNews: (news: News) => void) {
+    this.#onNews = onNews;
+  }
+
+  /** Makes the offscreen document tell its news. */
+  async connect(): Promise<void> {
+    await this.#connected();
+  }
+
+  /** @throws {RemoteError} with what went wrong there */
+  async request<Name extends keyof Calls>(name: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#send(name, request);
+      } catch (error) {
+        if (!(error instanceof Disconnected) || attempt === ANSWER_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  async #send<Name extends keyof Calls>(name: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
+    const port = await this.#connected();
+    const id = ++this.#lastId;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      try {
+        port.postMessage({ id, name, request });
+      } catch (cause) {
+        reject(new Disconnected("The encoder has ended.", { cause }));
+      }
+    });
+  }
+
+  #connected(): Promise<chrome.runtime.Port> {
+    this.#port ??= this.#open().catch((error: unknown) => {
+      this.#port = undefined;
+      throw error;
+    });
+    return this.#port;
+  }
+
+  async #open(): Promise<chrome.runtime.Port> {
+    for (let attempt = 1; ; attempt++) {
+      const problem: unknown = await chrome.runtime.sendMessage(ENSURE_ENCODER);
+      if (problem !== "") throw new RemoteError({ code: "internal", message: `The encoder cannot be started: ${String(problem)}` });
+      try {
+        return await this.#openPort();
+      } catch (error) {
+        if (attempt === CONNECT_ATTEMPTS) throw error;
+        await new Promise((resolve) => setTimeout(resolve, DELAY_MS));
+      }
+    }
+  }
+
+  /** To the document itself. The service worker only creates it: once the port is open, stopping it changes nothing. */
+  #openPort(): Promise<chrome.runtime.Port> {
+    const port = chrome.runtime.connect();
+    return new Promise((resolve, reject) => {
+      port.onMessage.addListener((message: Message) => {
+        resolve(port); // the first message says that somebody is there
+        if ("id" in message) this.#settle(message);
+        else this.#onNews(message);
+      });
+      port.onDisconnect.addListener(() => {
+        const error = new Disconnected(chrome.runtime.lastError?.message ?? "The encoder has ended.");
+        reject(error);
+        this.#port = undefined;
+        for (const { reject } of this.#waiting.values()) reject(error);
+        this.#waiting.clear();
+      });
+    });
+  }
+
+  #settle(message: Extract<Message, { id: number }>): void {
+    const waiting = this.#waiting.get(message.id);
+    this.#waiting.delete(message.id);
+    if ("failure" in message) waiting?.reject(new RemoteError(message.failure));
+    else waiting?.resolve(message.result as never);
+  }
+}
