@@ -12,7 +12,6 @@ import { fileURLToPath } from "node:url";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 
 import { FLAGS } from "../support/browser.ts";
-import { writeManifest } from "../support/manifest.ts";
 
 /** As far as the tests use it, inside of the extension's pages. */
 declare const chrome: {
@@ -82,7 +81,6 @@ before(async () => {
   extension = await copyOfExtension();
   const folder = join(extension, "models/all-MiniLM-L6-v2");
   await cp(MODEL, folder, { recursive: true });
-  await writeManifest(folder);
   profile = await temporaryFolder();
   await open(extension);
 });

@@ -158,7 +158,15 @@ impl KeyTable {
     }
 
     /// With embedding tables of `bits` bits, 1 to 8, in place of 8: still a byte for each value, but one
-    /// that compresses better.
+    /// that compresses better. Of all-MiniLM-L6-v2 (22.9 MB), over the fixture texts:
+    ///
+    /// | bits | with brotli | mean cosine to fp32 | worst |
+    /// |---|---|---|---|
+    /// | 8 | 20.1 MB | 0.99824 | 0.99606 |
+    /// | 7 | 18.6 MB | 0.99819 | 0.99548 |
+    /// | 6 | 17.1 MB | 0.99768 | 0.99500 |
+    /// | 5 | 16.1 MB | 0.99633 | 0.99232 |
+    /// | 4 | 14.9 MB | 0.98992 | 0.97550 |
     #[must_use]
     pub fn with_table_bits(mut self, bits: u32) -> Self {
         for spec in self.tensors.values_mut() {

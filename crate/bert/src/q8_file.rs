@@ -17,14 +17,14 @@ use crate::safetensors::{Entry, write_header};
 /// What the metadata calls this form of file.
 const VERSION: &str = "q8-1";
 
-/// In the metadata: all that is needed to have the weights back in 32 bits. Without a `t_scale` of its
-/// own a tensor is what it is.
-const RECIPE: &str = "A matrix t of U8 [rows, columns] with t_scale [rows] and t_zero_point [rows] stands for \
-    w = t_scale * (t - t_zero_point), row by row. embeddings.word_embeddings.weight and \
-    embeddings.position_embeddings.weight are that w. All other matrices hold 0..=127 and are rotated: \
-    let B be the largest power of two up to 32 that divides columns / 4 (1 if columns is not a multiple of 4); \
-    reshape w to [rows, columns / (4 * B), B, 4] and multiply it along the axis of B by the Hadamard matrix \
-    of order B in Sylvester's construction, entries 1 and -1, to restore the weights.";
+/// In the metadata: all that is needed to have the weights back in 32 bits.
+const RECIPE: &str = "A matrix t of U8 [rows, columns] with t_scale [rows] and t_zero_point [rows] \
+    stands for w = t_scale * (t - t_zero_point), row by row. embeddings.word_embeddings.weight and \
+    embeddings.position_embeddings.weight are that w. All other U8 matrices hold 0..=127 and are \
+    rotated: let B be the largest power of two up to 32 that divides columns / 4 (1 if columns is not a \
+    multiple of 4); reshape w to [rows, columns / (4 * B), B, 4] and multiply it along the axis of B by \
+    the Hadamard matrix of order B in Sylvester's construction, entries 1 and -1, to restore the \
+    weights. F32 tensors that are no t_scale are as they were.";
 
 /// The bytes of such a file, written from its beginning to its end.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ mod demo;
 mod fixtures;
 mod model;
 mod npm;
+mod pack;
 mod packages;
 mod python;
 mod sh;
@@ -33,6 +34,7 @@ cargo xtask <verb>
   bench [args…]               build, then tests/bench/run.ts with these arguments
   size                        bytes of pkg/dist, raw and compressed, against the budget
   model                       all-MiniLM-L6-v2 into www/models
+  pack MODEL_DIR [args…]      a model folder's weights in 8 bits, and its manifest (--help: how)
   fixtures [args…]            tests/fixtures/generate.py (needs Python)
   help                        this text
 
@@ -58,6 +60,9 @@ fn run(args: &[String]) -> Result<()> {
         Some((verb, rest)) => (verb.as_str(), rest),
         None => ("help", args),
     };
+    if verb == "pack" {
+        return pack::run(rest);
+    }
     env::set_current_dir(sh::root()).context("the project's folder is gone")?;
 
     match verb {

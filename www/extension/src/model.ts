@@ -1,6 +1,6 @@
 /** Which model it is, and its loading. */
 
-import { deleteModel, Embedder, EmbervecError, isCached } from "embervec";
+import { Embedder, isCached } from "embervec";
 import { ABSENT, type ModelSource, type ModelState } from "./protocol";
 
 const HUB_ID = "sentence-transformers/all-MiniLM-L6-v2";
@@ -39,10 +39,7 @@ export class Model {
    * @throws {AbsentError} where the model would have to be downloaded and may not
    */
   async embedder(mayDownload = false): Promise<Embedder> {
-    this.#choice ??= choose().catch((error: unknown) => {
-      this.#choice = undefined; // it may have been put right
-      throw error;
-    });
+    this.#choice ??= choose();
     const choice = await this.#choice;
     if (this.#embedder === undefined && choice.source === "hub" && !mayDownload && !(await isHere(choice))) {
       this.#show({ stage: "absent" });
@@ -57,22 +54,10 @@ export class Model {
   }
 
   async #load(choice: Choice): Promise<Embedder> {
-    const embedder = await this.#start(choice).catch(async (error: unknown) => {
-      // What a load has left that was interrupted is no use here: Chromium gives parts of an extension's file with status 200,
-      // as if they were the whole, so it cannot go on where it was.
-      if (choice.source !== "bundled" || !(error instanceof EmbervecError) || !["network", "integrity"].includes(error.code)) throw error;
-      await deleteModel(choice.model);
-      return this.#start(choice);
-    });
-    const { device, dtype, stored, storedReason } = embedder.info;
-    this.#show({ stage: "ready", source: choice.source, device, dtype, stored, storedReason });
-    return embedder;
-  }
-
-  #start({ source, model }: Choice): Promise<Embedder> {
+    const { source, model } = choice;
     this.#show({ stage: "loading", source, isDownload: false, loaded: 0, total: 0 });
     let reported = 0;
-    return Embedder.load(model, {
+    const embedder = await Embedder.load(model, {
       progress: ({ stage, loaded, total }) => {
         const now = performance.now();
         if (now - reported < REPORT_MS && loaded < total) return;
@@ -80,6 +65,9 @@ export class Model {
         this.#show({ stage: "loading", source, isDownload: stage === "download" && source === "hub", loaded, total });
       },
     });
+    const { device, dtype, stored, storedReason } = embedder.info;
+    this.#show({ stage: "ready", source, device, dtype, stored, storedReason });
+    return embedder;
   }
 
   #show(state: ModelState): void {
@@ -89,13 +77,7 @@ export class Model {
 }
 
 async function choose(): Promise<Choice> {
-  if (!(await isInExtension("config.json"))) return { source: "hub", model: HUB_ID };
-  // Of a file that an extension does not have no more can be learnt than of a host without a network. With the list of the folder's
-  // files the package asks for none that is not there.
-  if (!(await isInExtension("manifest.json"))) {
-    throw new EmbervecError("model_not_found", `${BUNDLED} has no manifest.json; put a folder there that \`cargo xtask pack\` has made`);
-  }
-  return { source: "bundled", model: BUNDLED };
+  return (await isBundled()) ? { source: "bundled", model: BUNDLED } : { source: "hub", model: HUB_ID };
 }
 
 /** What a storage that does not work has kept is as good as absent. */
@@ -103,8 +85,8 @@ function isHere({ model }: Choice): Promise<boolean> {
   return isCached(model).catch(() => false);
 }
 
-function isInExtension(path: string): Promise<boolean> {
-  return fetch(BUNDLED + path).then(
+function isBundled(): Promise<boolean> {
+  return fetch(`${BUNDLED}config.json`).then(
     ({ ok }) => ok,
     () => false,
   );
