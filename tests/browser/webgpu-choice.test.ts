@@ -62,9 +62,10 @@ test("auto: a bulk job has the GPU tried and timed once; the faster device compu
           request.onerror = () => reject(request.error);
         });
       const database = await done(indexedDB.open("embervec"));
-      const timings = database.transaction("timings", "readwrite").objectStore("timings");
-      const [key] = await done(timings.getAllKeys());
-      await done(timings.put([{ tokens: 8, cpu: 1, gpu: 2 }, { tokens: 128, cpu: 20, gpu: 2 }], key));
+      const entries = database.transaction("entries", "readwrite").objectStore("entries");
+      const key = (await done(entries.getAllKeys())).find((key) => String(key).startsWith("timings "));
+      const timings = [{ tokens: 8, cpu: 1, gpu: 2 }, { tokens: 128, cpu: 20, gpu: 2 }];
+      await done(entries.put(new TextEncoder().encode(JSON.stringify(timings)), key));
       database.close();
     });
     const third = await bulkJob(browser);

@@ -30,7 +30,22 @@ test("importing the package has no side effects", () => {
     console.log(JSON.stringify({ names, same: globals() === before, used }));
   `);
   assert.deepEqual(seen, {
-    names: ["Embedder", "EmbervecError", "cosSim", "dot", "quantizeEmbeddings", "semanticSearch", "similarity"],
+    names: [
+      "Embedder",
+      "EmbervecError",
+      "cacheSize",
+      "clearCache",
+      "cosSim",
+      "deleteModel",
+      "dot",
+      "exportModel",
+      "importModel",
+      "isCached",
+      "listModels",
+      "quantizeEmbeddings",
+      "semanticSearch",
+      "similarity",
+    ],
     same: true,
     used: [],
   });

@@ -12,7 +12,11 @@ const resolve = (model: unknown, options: { hub?: string; revision?: string } = 
   resolveModel(model as string, options, PAGE);
 
 test("a hub id becomes the address of its files", () => {
-  assert.deepEqual(resolve("owner/name"), { base: "https://huggingface.co/owner/name/resolve/main/", revision: "main" });
+  assert.deepEqual(resolve("owner/name"), {
+    base: "https://huggingface.co/owner/name/resolve/main/",
+    revision: "main",
+    pointers: "https://huggingface.co/owner/name/raw/main/",
+  });
   assert.equal(resolve("bert-base_v1.5").base, "https://huggingface.co/bert-base_v1.5/resolve/main/");
   // Dots within a name are a name, too.
   assert.equal(resolve("owner/..name").base, "https://huggingface.co/owner/..name/resolve/main/");
@@ -22,6 +26,7 @@ test("hub and revision are the caller's", () => {
   assert.deepEqual(resolve("o/n", { hub: "https://mirror.test", revision: "v1.0" }), {
     base: "https://mirror.test/o/n/resolve/v1.0/",
     revision: "v1.0",
+    pointers: "https://mirror.test/o/n/raw/v1.0/",
   });
   assert.equal(resolve("o/n", { hub: "https://mirror.test/hub/" }).base, "https://mirror.test/hub/o/n/resolve/main/");
   assert.equal(resolve("o/n", { hub: "/mirror" }).base, "https://page.test/mirror/o/n/resolve/main/");
@@ -45,7 +50,7 @@ test("a folder's address is relative to the page and ends with a slash", () => {
     "/a b/ü": "https://page.test/a%20b/%C3%BC/",
     "/a%23b": "https://page.test/a%23b/",
   };
-  for (const [model, base] of Object.entries(bases)) assert.deepEqual(resolve(model), { base, revision: undefined });
+  for (const [model, base] of Object.entries(bases)) assert.deepEqual(resolve(model), { base, revision: undefined, pointers: undefined });
 });
 
 test("what is neither is refused", () => {
