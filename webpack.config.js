@@ -63,7 +63,7 @@ const demo = target({
   },
   output: "www/dist",
   copy: ["index.html", "bench.html", "app.webmanifest", "favicon.svg", "icon-192.png", "icon-512.png", "src/style.css"].map((path) => fromRoot(`www/${path}`)),
-  keep: /^models(\/|$)/, // a link to the folder of models, made by hand
+  keep: /^models(\/|$)/, // the model, which `cargo xtask build` puts there
   plugins: [listFiles("service-worker.js")],
 });
 

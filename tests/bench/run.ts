@@ -3,46 +3,34 @@
 // Run by `cargo xtask bench [options]`:
 //   --quick          few repetitions
 //   --only PART      only this part, may be repeated: load, speed, memory, size, accuracy; and the slow ones that run
-//                    only when asked for: kernels (alone, of tests/.build), shapes (BERT-base and -large, random weights)
+//                    only when asked for: kernels (alone, of tests/.build), shapes (BERT-base and -large, random weights),
+//                    download (first and later visits, on a network of 50 Mbit/s too)
 //   --threads N      threads of transformers.js, workers of embervec (default 1)
 //   --sts            STS-B too, where ../shared/data/stsb exists (slow)
 //   --device webgpu  short texts on WebGPU, and nothing else: on Chromium's software adapter, which says little of real GPUs
 
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { cpus, homedir, platform, release, tmpdir, totalmem } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { cpus, platform, release, totalmem } from "node:os";
+import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 
-import { build } from "esbuild";
-import { chromium, type BrowserContext, type Page } from "playwright-core";
-import sirv from "sirv";
+import type { Page } from "playwright-core";
 
+import { measureDownload } from "./download.ts";
+import { Browser, bundle, fileOf, memory, out, root, serve, shapes, wasmHeap } from "./host.ts";
 import { KERNEL_PEAK, KERNELS, type Artefact } from "./kernels.ts";
 import type { LoadTimes, Variant } from "./page.ts";
 import { peakLoops, type PeakLoop } from "./peak.ts";
+import { type Row, log, mb, median, ms, report, results, times } from "./report.ts";
 import { SHAPES, writeShape } from "./shapes.ts";
 import { flops, mixedTexts, spearman, stsPairs, textOfTokens, textOfWords } from "./workloads.ts";
 
 const DEFAULT_PARTS = ["load", "speed", "memory", "size", "accuracy"] as const;
-const PARTS = [...DEFAULT_PARTS, "kernels", "shapes"] as const;
+const PARTS = [...DEFAULT_PARTS, "kernels", "shapes", "download"] as const;
 /** About 20 ms. */
 const PEAK_ITERATIONS = 10_000_000;
-const FLAGS = [
-  "--headless=new",
-  "--no-sandbox",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  // Otherwise `measureUserAgentSpecificMemory` waits for a garbage collection of its own choice.
-  "--enable-blink-features=ForceEagerMeasureMemory",
-];
 
 const { values: options } = parseArgs({
   options: {
@@ -57,17 +45,11 @@ const threads = Number(options.threads);
 if (!Number.isInteger(threads) || threads < 1) throw new Error(`--threads ${options.threads} is not a number of threads`);
 if (options.device !== "cpu" && options.device !== "webgpu") throw new Error(`--device ${options.device}: there are cpu and webgpu`);
 const onGpu = options.device === "webgpu";
-if (onGpu) FLAGS.push("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader");
 for (const part of options.only) {
   if (!(PARTS as readonly string[]).includes(part)) throw new Error(`--only ${part}: there are ${PARTS.join(", ")}`);
 }
 const wants = (part: (typeof PARTS)[number]): boolean => options.only.includes(part);
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const out = join(root, "target/bench");
-const onnx = process.env["BENCH_ONNX"] ?? join(homedir(), ".cache/embervec/onnx");
-/** Outside the clone, like the ONNX files. */
-const shapes = join(dirname(onnx), "shapes");
 const MODEL = "all-MiniLM-L6-v2";
 
 const ours = { engine: "embervec", threads, model: `/www/models/${MODEL}/` } as const;
@@ -79,158 +61,17 @@ const VARIANTS: Variant[] = [
   { ...theirs, name: "transformers.js q8", dtype: "q8" },
 ];
 const ON_GPU: Variant[] = VARIANTS.map((variant) => ({ ...variant, name: `${variant.name}, WebGPU`, device: "webgpu" }));
+/** What a host sends that has run `cargo xtask pack`. */
+const PACKED: Variant = { ...ours, name: "embervec q8, packed", dtype: "q8", model: `/www/dist/models/${MODEL}/` };
 /** For the memory of one worker more. */
 const TWO_WORKERS: Variant = { ...ours, name: "embervec q8, 2 workers", dtype: "q8", threads: 2 };
 /** Not what the hub has, but better: only its accuracy is of interest. */
 const PER_CHANNEL: Variant = { ...theirs, name: "transformers.js q8, per channel", dtype: "q8", file: "per_channel" };
 
-// --- server and browser ------------------------------------------------------------------------------------------
-
-const requests: string[] = [];
-
-/**
- * Put before embervec's worker when memory is measured: `measureUserAgentSpecificMemory` counts a shared wasm memory,
- * which transformers.js has, but not an unshared one (Chromium 156), which embervec has.
- */
-const MEMORY_RECORDER = `
-  const memories = (globalThis.wasmMemories = []);
-  for (const name of ["instantiate", "instantiateStreaming"]) {
-    const instantiate = WebAssembly[name];
-    WebAssembly[name] = async (...args) => {
-      const result = await instantiate(...args);
-      const exported = Object.values((result.instance ?? result).exports);
-      memories.push(...exported.filter((value) => value instanceof WebAssembly.Memory));
-      return result;
-    };
-  }`;
-let recordsMemory = false;
-
-/** Counts what is dispatched, in whichever worker or page it happens. */
-const DISPATCH_COUNTER = `
-  if (globalThis.GPUComputePassEncoder) {
-    const channel = new BroadcastChannel("dispatches");
-    for (const name of ["dispatchWorkgroups", "dispatchWorkgroupsIndirect"]) {
-      const dispatch = GPUComputePassEncoder.prototype[name];
-      GPUComputePassEncoder.prototype[name] = function (...args) { channel.postMessage(1); return dispatch.apply(this, args); };
-    }
-  }
-`;
-
-/** Serves the repository and the ONNX files, isolated from other origins as memory measurement and threads need it. */
-async function serve(): Promise<{ origin: string; close(): void }> {
-  const setHeaders = (response: { setHeader(name: string, value: string): void }): void => {
-    response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
-    response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
-    response.setHeader("Cache-Control", "public, max-age=3600");
-  };
-  const files = sirv(root, { dev: true, setHeaders });
-  const folders = [["/onnx/", sirv(onnx, { dev: true, setHeaders })], ["/shapes/", sirv(shapes, { dev: true, setHeaders })]] as const;
-  const server = createServer((request, response) => {
-    const url = request.url ?? "";
-    requests.push(url);
-    const notFound = (): void => void response.writeHead(404).end();
-    if (url === "/blank.html") {
-      setHeaders(response);
-      response.writeHead(200, { "content-type": "text/html" });
-      const counter = onGpu ? `<script>{${DISPATCH_COUNTER}}</script>` : "";
-      response.end(`<!doctype html><title>benchmark</title>${counter}<script src="/target/bench/page.js"></script>`);
-    } else if (onGpu && url === "/pkg/dist/gpu.js") {
-      setHeaders(response);
-      response.writeHead(200, { "content-type": "text/javascript" });
-      response.end(`{${DISPATCH_COUNTER}}${readFileSync(join(root, url), "utf8")}`);
-    } else if (recordsMemory && url === "/pkg/dist/worker.js") {
-      setHeaders(response);
-      response.writeHead(200, { "content-type": "text/javascript" });
-      response.end(MEMORY_RECORDER + readFileSync(join(root, url), "utf8"));
-    } else {
-      const [prefix, models] = folders.find(([prefix]) => url.startsWith(prefix)) ?? ["/", files];
-      request.url = url.slice(prefix.length - 1);
-      models(request, response, notFound);
-    }
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  return { origin: `http://127.0.0.1:${port}`, close: () => server.close() };
-}
-
-/** The harness, and transformers.js bundled as an application would; embervec is served as it is published. */
-async function bundle(): Promise<void> {
-  const common = { bundle: true, minify: true, format: "esm", target: "es2022", logLevel: "error" } as const;
-  await build({ ...common, entryPoints: [join(root, "tests/bench/page.ts")], outfile: join(out, "page.js") });
-  await build({
-    ...common,
-    stdin: {
-      contents: 'export { env, pipeline } from "@huggingface/transformers";',
-      resolveDir: join(root, "tests/bench"),
-    },
-    outfile: join(out, "transformers.js"),
-  });
-}
-
-class Browser {
-  private constructor(
-    readonly context: BrowserContext,
-    private readonly profile: string,
-  ) {}
-
-  /** With an empty profile on the disk: a private window would keep IndexedDB and the caches in memory. */
-  static async open(): Promise<Browser> {
-    const profile = mkdtempSync(join(tmpdir(), "embervec-bench-"));
-    const executablePath = process.env["CHROME"] ?? "chromium";
-    const context = await chromium.launchPersistentContext(profile, { executablePath, args: FLAGS });
-    context.setDefaultTimeout(600_000);
-    return new Browser(context, profile);
-  }
-
-  async page(): Promise<Page> {
-    const page = await this.context.newPage();
-    await page.goto(`${server.origin}/blank.html`);
-    return page;
-  }
-
-  /** The page's renderer process: resident bytes now and at most, from Linux's own books. */
-  async resident(): Promise<{ now: number; peak: number } | undefined> {
-    if (platform() !== "linux") return undefined;
-    const session = await this.context.browser()!.newBrowserCDPSession();
-    const { processInfo } = await session.send("SystemInfo.getProcessInfo");
-    await session.detach();
-    const sizes = processInfo
-      .filter(({ type }) => type === "renderer")
-      .map(({ id }) => {
-        const status = readFileSync(`/proc/${id}/status`, "utf8");
-        const read = (key: string): number => Number(new RegExp(`${key}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
-        return { now: read("VmRSS"), peak: read("VmHWM") };
-      });
-    // The other renderers, if any, are empty spares.
-    return sizes.reduce((most, size) => (size.peak > most.peak ? size : most));
-  }
-
-  async close(): Promise<void> {
-    await this.context.close();
-    rmSync(this.profile, { recursive: true, force: true });
-  }
-}
-
+const openBrowser = (): Promise<Browser> =>
+  Browser.open(server.origin, onGpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : []);
 const load = (page: Page, variant: Variant): Promise<LoadTimes> => page.evaluate((variant) => bench.load(variant), variant);
 const time = (page: Page, texts: string[]): Promise<number> => page.evaluate((texts) => bench.time(texts), texts);
-
-/** Bytes of a page with its workers, wasm memories included. */
-async function memory(page: Page): Promise<number> {
-  return (await page.evaluate(() => bench.memory())) + (await wasmHeap(page));
-}
-
-/** Bytes of the wasm memories of a page's workers, which never shrink. */
-async function wasmHeap(page: Page): Promise<number> {
-  const wasm = await Promise.all(
-    page.workers().map((worker) =>
-      worker.evaluate(() => {
-        const { wasmMemories = [] } = globalThis as { wasmMemories?: WebAssembly.Memory[] };
-        return wasmMemories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
-      }),
-    ),
-  );
-  return wasm.reduce((sum, bytes) => sum + bytes, 0);
-}
 
 async function embed(page: Page, texts: string[], batch: number): Promise<number[][]> {
   const rows: number[][] = [];
@@ -242,27 +83,9 @@ async function embed(page: Page, texts: string[], batch: number): Promise<number
 
 // --- parts ---------------------------------------------------------------------------------------------------------
 
-type Row = (string | number)[];
-const results: Record<string, unknown> = {};
-
-function report(part: string, title: string, head: string[], rows: Row[]): void {
-  results[part] = rows.map((row) => Object.fromEntries(row.map((cell, i) => [head[i] || "what", cell])));
-  const line = (cells: Row): string => `| ${cells.join(" | ")} |`;
-  console.log([`\n### ${title}\n`, line(head), line(head.map((_, i) => (i === 0 ? "---" : "--:"))), ...rows.map(line)].join("\n"));
-}
-
-const log = (what: string): void => console.error(`[bench] ${what}`);
-const median = (values: number[]): number => {
-  const sorted = values.toSorted((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
-};
-const ms = (value: number): string => (value < 100 ? value.toFixed(1) : value.toFixed(0));
-const mb = (bytes: number): string => (bytes / 1e6).toFixed(0);
-const times = <T>(count: number, value: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => value(i));
-
 /** Which variants this version has; the others are named, so that nobody takes them for forgotten. */
 async function supported(): Promise<Variant[]> {
-  const browser = await Browser.open();
+  const browser = await openBrowser();
   const there: Variant[] = [];
   const missing: string[] = [];
   for (const variant of VARIANTS) {
@@ -287,7 +110,7 @@ async function measureLoad(variants: Variant[]): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     for (const variant of variants) {
       log(`load ${round + 1}/${rounds}: ${variant.name}`);
-      const browser = await Browser.open();
+      const browser = await openBrowser();
       const first = await browser.page();
       cold.get(variant.name)!.push(await load(first, variant));
       // What is written to the caches after the engine is ready.
@@ -378,7 +201,7 @@ function reportPeak(loops: MeasuredLoop[]): void {
 
 /** Every variant in a page of its own, all in one browser, taking turns; the peak loops have turns like them. */
 async function measureSpeed(variants: Variant[]): Promise<void> {
-  const browser = await Browser.open();
+  const browser = await openBrowser();
   const pages = new Map<Variant, Page>();
   for (const variant of variants) {
     log(`speed: loading ${variant.name}`);
@@ -454,11 +277,11 @@ async function measureGpu(): Promise<void> {
   ] as const;
   for (const variant of ON_GPU) {
     log(`webgpu: ${variant.name}`);
-    const browser = await Browser.open();
+    const browser = await openBrowser();
     const page = await browser.page();
-    requests.length = 0;
+    server.requests.length = 0;
     const { load: ready, firstVector } = await load(page, variant);
-    const code = [...new Set(requests)].filter((url) => /\.(js|mjs|wasm)$/.test(url) && !url.endsWith("/target/bench/page.js"));
+    const code = [...new Set(server.requests)].filter((url) => /\.(js|mjs|wasm)$/.test(url) && !url.endsWith("/target/bench/page.js"));
     const compressed = await Promise.all(code.map((url) => brotliSize(join(root, url))));
     for (const [name, text, rounds] of list) {
       await time(page, [text]);
@@ -508,14 +331,14 @@ async function measureMemory(variants: Variant[]): Promise<void> {
     const bytes = await browser.resident();
     return bytes ? `${mb(bytes.now)} (${mb(bytes.peak)})` : "–";
   };
-  recordsMemory = true;
-  const empty = await Browser.open();
+  server.recordsMemory = true;
+  const empty = await openBrowser();
   const blank = await empty.page();
   rows.push(["an empty page", mb(await memory(blank)), "", "", await resident(empty), ""]);
   await empty.close();
   for (const variant of [...variants, TWO_WORKERS]) {
     log(`memory: ${variant.name}`);
-    const browser = await Browser.open();
+    const browser = await openBrowser();
     const page = await browser.page();
     let peak = 0;
     let loading = true;
@@ -528,7 +351,7 @@ async function measureMemory(variants: Variant[]): Promise<void> {
     rows.push([variant.name, mb(afterLoad), mb(Math.max(peak, afterLoad)), mb(await memory(page)), residentAfterLoad, await resident(browser)]);
     await browser.close();
   }
-  recordsMemory = false;
+  server.recordsMemory = false;
   report(
     "memory",
     "Memory of a cold load and of 32 texts of 200 words, MB (10^6 bytes)",
@@ -544,16 +367,16 @@ async function measureSize(variants: Variant[]): Promise<void> {
   for (const engine of ["embervec", "transformers.js"] as const) {
     const variant = variants.find((variant) => variant.engine === engine);
     if (!variant) continue;
-    const browser = await Browser.open();
+    const browser = await openBrowser();
     const page = await browser.page();
-    const seen = requests.length;
+    const seen = server.requests.length;
     await load(page, variant);
-    const urls = new Set(requests.slice(seen));
+    const urls = new Set(server.requests.slice(seen));
     await browser.close();
     const sizes: Record<string, number> = {};
     for (const url of urls) {
       if (/\.(onnx|safetensors)$/.test(url) || url === "/favicon.ico") continue;
-      const path = url.startsWith("/onnx/") ? join(onnx, url.slice("/onnx".length)) : join(root, url);
+      const path = fileOf(url);
       if (!existsSync(path)) continue;
       log(`size: ${url}`);
       sizes[url] = await brotliSize(path);
@@ -592,9 +415,9 @@ async function measureAccuracy(variants: Variant[]): Promise<void> {
   const mixed = mixedTexts(32);
 
   const rows: Row[] = [];
-  for (const variant of [...variants, PER_CHANNEL]) {
+  for (const variant of [...variants, PACKED, PER_CHANNEL]) {
     log(`accuracy: ${variant.name}`);
-    const browser = await Browser.open();
+    const browser = await openBrowser();
     const page = await browser.page();
     await load(page, variant);
     const cosines = (await embed(page, texts, 1)).map((vector, i) => cosine(vector, references[i]!));
@@ -625,7 +448,7 @@ async function measureAccuracy(variants: Variant[]): Promise<void> {
 /** Both artefacts' kernels without a model, taking turns with the peak loops. */
 async function measureKernels(): Promise<void> {
   const rounds = options.quick ? 3 : 15;
-  const browser = await Browser.open();
+  const browser = await openBrowser();
   const page = await browser.page();
   const { loops, turn } = await peakMeter(browser);
   const artefacts = (Object.keys(KERNEL_PEAK) as Artefact[]).filter((artefact) => loops.some(({ name }) => name === KERNEL_PEAK[artefact].q8));
@@ -684,7 +507,7 @@ async function measureShapes(): Promise<void> {
 async function measureShape(variant: Variant, shape: (typeof SHAPES)[string]): Promise<Row> {
   const text = [textOfTokens(128, 0)];
   log(`shapes: time, ${variant.name}`);
-  const browser = await Browser.open();
+  const browser = await openBrowser();
   const first = await browser.page();
   const cold = await load(first, variant);
   await first.waitForTimeout(2000);
@@ -707,8 +530,8 @@ async function measureShape(variant: Variant, shape: (typeof SHAPES)[string]): P
 
   // Apart, because measuring memory collects garbage, which takes time.
   log(`shapes: memory, ${variant.name}`);
-  recordsMemory = true;
-  const another = await Browser.open();
+  server.recordsMemory = true;
+  const another = await openBrowser();
   const visit = async (): Promise<{ page: Page; heap: number; loaded: number; peak: number }> => {
     const page = await another.page();
     let peak = 0;
@@ -739,7 +562,7 @@ async function measureShape(variant: Variant, shape: (typeof SHAPES)[string]): P
       `${mb(coldVisit.heap)} / ${mb(warmVisit.heap)} / ${mb(await wasmHeap(warmVisit.page))}`,
     ];
   } finally {
-    recordsMemory = false;
+    server.recordsMemory = false;
     await another.close();
   }
 }
@@ -752,7 +575,7 @@ function cosine(a: number[], b: number[]): number {
 }
 
 async function machine(): Promise<void> {
-  const browser = await Browser.open();
+  const browser = await openBrowser();
   const version = browser.context.browser()!.version();
   await browser.close();
   const packageVersion = (path: string): string => JSON.parse(readFileSync(join(root, path, "package.json"), "utf8")).version;
@@ -773,7 +596,7 @@ async function machine(): Promise<void> {
 await mkdir(out, { recursive: true });
 await mkdir(shapes, { recursive: true });
 await bundle();
-const server = await serve();
+const server = await serve(onGpu);
 try {
   await machine();
   if (onGpu) await measureGpu();
@@ -786,6 +609,10 @@ try {
 async function measureAll(): Promise<void> {
   if (wants("kernels")) await measureKernels();
   if (wants("shapes")) await measureShapes();
+  if (wants("download")) {
+    const [fp32, q8] = VARIANTS.filter(({ engine }) => engine === "transformers.js");
+    await measureDownload([PACKED, VARIANTS[1]!, q8!, fp32!], options.quick ? 1 : 5);
+  }
   const variants = DEFAULT_PARTS.some(wants) ? await supported() : [];
   if (wants("speed")) await measureSpeed(variants);
   if (wants("load")) await measureLoad(variants);

@@ -9,9 +9,10 @@ use crate::{build, chromium, model, npm, python, sh, wasm};
 
 /// Builds everything, then runs the benchmark with these arguments.
 pub fn run(args: &[String]) -> Result<()> {
-    build::package()?;
-    wasm::build_kernel_tests()?;
+    // The model first, because the build publishes it.
     model::ensure()?;
+    build::www()?;
+    wasm::build_kernel_tests()?;
     let dir = sh::root().join("tests").join("bench");
     npm::ensure_in(&dir)?;
     let onnx = export_onnx(&dir)?;

@@ -1,16 +1,34 @@
 //! `cargo xtask pack`: a model folder's weights in 8 bits, and its manifest.
 
 use std::env;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::sh;
 
 /// Runs `embervec-pack` with these arguments, where the caller is: they hold paths.
 pub fn run(args: &[String]) -> Result<()> {
+    sh::run(cargo("run").arg("--").args(args))
+}
+
+/// Packs a folder in place, unless this build of `embervec-pack` has done so.
+pub fn ensure(folder: &Path) -> Result<()> {
+    sh::run(cargo("build").arg("--quiet"))?;
+    let program = env::current_exe().context("cannot find this program's own file")?;
+    let tool = program.with_file_name(format!("embervec-pack{}", env::consts::EXE_SUFFIX));
+    if sh::is_fresh(&folder.join("manifest.json"), &tool) {
+        return Ok(());
+    }
+    sh::step("pack", &format!("packing {}", folder.display()));
+    sh::run(Command::new(tool).arg(folder))
+}
+
+fn cargo(verb: &str) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut run = Command::new(cargo);
-    run.args(["run", "--package", "embervec-pack", "--manifest-path"]);
-    sh::run(run.arg(sh::root().join("Cargo.toml")).arg("--").args(args))
+    let mut command = Command::new(cargo);
+    command.args([verb, "--package", "embervec-pack", "--manifest-path"]);
+    command.arg(sh::root().join("Cargo.toml"));
+    command
 }

@@ -39,6 +39,12 @@ export interface Timing {
 
 export const ANY_VERSION = "-";
 
+/**
+ * Chunks that are read at the same time. 44 of them take 150 ms one by one, 120 two at a time, 110 four at a time; a warm start
+ * gains by two and not by more (691, 633 and 643 ms; AMD EPYC, visits taking turns).
+ */
+const READ_AHEAD = 2;
+
 const NO_ROOM = "because this browser has no room left for it; free some, such as with deleteModel";
 
 /** A chunk that is stored is damaged, or gone. */
@@ -113,25 +119,24 @@ export class ModelStore {
     return sizes;
   }
 
-  /** The chunks of a stored file in order, each verified. */
-  async *chunks(model: string, path: string, { version, chunks }: StoredFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    const read = async (index: number) => {
-      const digest = chunks[index];
-      return digest === undefined ? undefined : this.readChunk(`${fileKey(model, path, version)}${index} ${digest}`, digest);
-    };
-    // The next one is read while the caller is busy with this one.
-    let next = read(0);
-    for (let i = 0; i < chunks.length; i++) {
-      const bytes = await next;
-      if (!bytes) {
-        throw new DamagedChunk(
-          "integrity",
-          `piece ${i} of ${model.replace(/#q8$/, "")}${path} is damaged in this browser's storage, or gone from it; load the model once with the network on`,
-        );
+  /** The chunks of a stored file in order, each verified. The first are read at once, the others while the caller is busy. */
+  chunks(model: string, path: string, { version, chunks }: StoredFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const read = (digest: string, index: number) => this.readChunk(`${fileKey(model, path, version)}${index} ${digest}`, digest);
+    const reading = chunks.slice(0, READ_AHEAD).map(read);
+    return (async function* () {
+      for (let i = 0; i < chunks.length; i++) {
+        const bytes = await reading.shift();
+        if (!bytes) {
+          throw new DamagedChunk(
+            "integrity",
+            `piece ${i} of ${model.replace(/#q8$/, "")}${path} is damaged in this browser's storage, or gone from it; load the model once with the network on`,
+          );
+        }
+        const ahead = i + READ_AHEAD;
+        if (ahead < chunks.length) reading.push(read(chunks[ahead]!, ahead));
+        yield bytes;
       }
-      next = read(i + 1);
-      yield bytes;
-    }
+    })();
   }
 
   /** A version of a file of which nothing is stored yet. */

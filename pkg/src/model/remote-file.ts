@@ -236,23 +236,25 @@ export class RemoteFile {
   #startAhead({ response }: Body, progress: Progress): void {
     const { size = 0 } = this.expected;
     if (this.#tail !== Infinity || !this.#mayFetchAhead) return;
-    const count = Math.ceil(size / CHUNK_BYTES);
-    this.#tail = count;
+    this.#tail = Math.ceil(size / CHUNK_BYTES);
     // A body that is compressed on its way is shorter than the file, which ranges are not.
     const length = Number(response.headers.get("content-length") ?? 0);
     const isWhole = response.status === 200 && length === size;
     const isPart = response.status === 206 && length > 0;
     if ((!isWhole && !isPart) || response.headers.get("accept-ranges") === "none") return;
-    for (let i = 0; i < AHEAD; i++) void this.#fetchTail(count, progress);
+    for (let i = 0; i < AHEAD; i++) void this.#fetchTail(progress);
   }
 
-  async #fetchTail(count: number, progress: Progress): Promise<void> {
-    while (!this.#isOver && !this.#isAheadOver && this.#tail - this.#next > 2 * SEGMENT) {
-      const to = this.#tail;
-      const from = to - SEGMENT;
+  async #fetchTail(progress: Progress): Promise<void> {
+    const isMissing = (index: number) => index >= 0 && !this.stored.has(index);
+    for (;;) {
+      let to = this.#tail;
+      while (to > 0 && !isMissing(to - 1)) to -= 1;
+      if (this.#isOver || this.#isAheadOver || to - this.#next <= 2 * SEGMENT) return;
+      let from = to - 1;
+      while (to - from < SEGMENT && isMissing(from - 1)) from -= 1;
       this.#tail = from;
-      if (allOf(from, to, (index) => this.stored.has(index))) continue;
-      const segment = this.#fetchSegment(from, Math.min(to, count), progress);
+      const segment = this.#fetchSegment(from, to, progress);
       for (let index = from; index < to; index++) this.#ahead.set(index, segment);
       await segment;
     }
@@ -319,9 +321,4 @@ export function isHtml(response: Response): boolean {
 export function startsAt(response: Response, position: number): boolean {
   const range = /^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "");
   return range === null || Number(range[1]) === position;
-}
-
-function allOf(from: number, to: number, holds: (index: number) => boolean): boolean {
-  for (let index = from; index < to; index++) if (!holds(index)) return false;
-  return true;
 }
