@@ -70,7 +70,7 @@ test("a first visit downloads, encodes and ranks by meaning", async () => {
   await open();
   await allEncoded();
   const said = await page.evaluate(() => window.said);
-  assert.ok(said.some((text) => /^download-detail [\d.]+ of 91\.3 MB/.test(text)), said.join("\n"));
+  assert.ok(said.some((text) => /^download-detail [\d.]+ of 23\.4 MB/.test(text)), said.join("\n"));
   assert.ok(said.some((text) => /^encode-detail \d+ of 240/.test(text)), said.join("\n"));
   for (const [query, passage] of EXPECTED) assert.match(await best(query), passage, query);
 });
