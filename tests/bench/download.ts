@@ -11,7 +11,7 @@ import type { Page } from "playwright-core";
 import { Browser, fileOf, instrumented, isolate, memory, wasmHeap } from "./host.ts";
 import type { Variant } from "./page.ts";
 import { type Row, log, median, report, results } from "./report.ts";
-import type { StorageTimes } from "./storage.ts";
+import type { StorageKind, StorageTimes } from "./storage.ts";
 
 const NETWORK = {
   /** Bytes a second of 50 Mbit/s. */
@@ -19,6 +19,8 @@ const NETWORK = {
   /** ms before each answer. */
   latency: 20,
 };
+
+const STORAGES: StorageKind[] = ["IndexedDB", "OPFS, one file", "OPFS, a file each"];
 
 const WEIGHTS = /\.(safetensors|onnx)$/;
 const TYPES: Record<string, string> = { html: "text/html", js: "text/javascript", mjs: "text/javascript", wasm: "application/wasm", json: "application/json" };
@@ -140,7 +142,7 @@ function compressed(bytes: Buffer, isWeights: boolean): Promise<Buffer> {
 /** Begins at once; what the address says to load, in JSON. */
 const VISIT = `<!doctype html><title>visit</title><script src="/target/bench/page.js"></script>
 <script>
-  if (location.search) globalThis.visit = bench.load(JSON.parse(decodeURIComponent(location.search.slice(1)))).then(() => performance.now());
+  globalThis.visit = bench.load(JSON.parse(decodeURIComponent(location.search.slice(1)))).then(() => performance.now());
 </script>`;
 
 declare global {
@@ -169,7 +171,6 @@ export async function measureDownload(variants: Variant[], rounds: number): Prom
     await measureVisits(host, origin, visits, rounds);
     await measureInterruption(host, origin, visits);
     await measureLoadingMemory(host, origin, visits);
-    await measureStorages(origin, rounds);
   } finally {
     host.close();
   }
@@ -305,14 +306,16 @@ async function measureLoadingMemory(host: Host, origin: string, visits: Visit[])
   );
 }
 
-async function measureStorages(origin: string, rounds: number): Promise<void> {
+/** Which of the browser's storages is the fastest for a model's chunks. */
+export async function measureStorages(origin: string, rounds: number): Promise<void> {
   const samples = new Map<string, StorageTimes[]>();
   for (let round = 0; round < rounds; round++) {
+    log(`storages ${round + 1}/${rounds}`);
     const browser = await Browser.open(origin);
     for (const action of ["write", "read"] as const) {
-      for (const kind of ["IndexedDB", "OPFS"] as const) {
+      for (const kind of STORAGES) {
         // In a page of its own, as a later visit is.
-        const page = await browser.page("/visit.html");
+        const page = await browser.page();
         const times = await page.evaluate(
           ([kind, action]) =>
             new Promise<StorageTimes | string>((resolve) => {
@@ -324,7 +327,7 @@ async function measureStorages(origin: string, rounds: number): Promise<void> {
           [kind, action] as const,
         );
         if (typeof times === "string") throw new Error(times);
-        const key = `${kind}, ${action}`;
+        const key = `${kind}: ${action}`;
         samples.set(key, [...(samples.get(key) ?? []), times]);
         await page.close();
       }

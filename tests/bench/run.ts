@@ -4,7 +4,7 @@
 //   --quick          few repetitions
 //   --only PART      only this part, may be repeated: load, speed, memory, size, accuracy; and the slow ones that run
 //                    only when asked for: kernels (alone, of tests/.build), shapes (BERT-base and -large, random weights),
-//                    download (first and later visits, on a network of 50 Mbit/s too)
+//                    download (first and later visits, on a network of 50 Mbit/s too), storages (of the browser)
 //   --threads N      threads of transformers.js, workers of embervec (default 1)
 //   --sts            STS-B too, where ../shared/data/stsb exists (slow)
 //   --device webgpu  short texts on WebGPU, and nothing else: on Chromium's software adapter, which says little of real GPUs
@@ -18,7 +18,7 @@ import { brotliCompress, constants } from "node:zlib";
 
 import type { Page } from "playwright-core";
 
-import { measureDownload } from "./download.ts";
+import { measureDownload, measureStorages } from "./download.ts";
 import { Browser, bundle, fileOf, memory, out, root, serve, shapes, wasmHeap } from "./host.ts";
 import { KERNEL_PEAK, KERNELS, type Artefact } from "./kernels.ts";
 import type { LoadTimes, Variant } from "./page.ts";
@@ -28,7 +28,7 @@ import { SHAPES, writeShape } from "./shapes.ts";
 import { flops, mixedTexts, spearman, stsPairs, textOfTokens, textOfWords } from "./workloads.ts";
 
 const DEFAULT_PARTS = ["load", "speed", "memory", "size", "accuracy"] as const;
-const PARTS = [...DEFAULT_PARTS, "kernels", "shapes", "download"] as const;
+const PARTS = [...DEFAULT_PARTS, "kernels", "shapes", "download", "storages"] as const;
 /** About 20 ms. */
 const PEAK_ITERATIONS = 10_000_000;
 
@@ -609,6 +609,7 @@ try {
 async function measureAll(): Promise<void> {
   if (wants("kernels")) await measureKernels();
   if (wants("shapes")) await measureShapes();
+  if (wants("storages")) await measureStorages(server.origin, options.quick ? 1 : 5);
   if (wants("download")) {
     const [fp32, q8] = VARIANTS.filter(({ engine }) => engine === "transformers.js");
     await measureDownload([PACKED, VARIANTS[1]!, q8!, fp32!], options.quick ? 1 : 5);

@@ -1,8 +1,11 @@
-// A worker of the benchmark: the two storages of a browser that could keep a model, with its size and its pieces.
+// A worker of the benchmark: the storages of a browser that could keep a model, with its size and its pieces.
 
 /** A model of 22 MB, in chunks as `pkg/src/model/manifest.ts` has them. */
 const CHUNKS = 44;
 const CHUNK_BYTES = 512 * 1024;
+
+/** How chunks may be kept. */
+export type StorageKind = "IndexedDB" | "OPFS, one file" | "OPFS, a file each";
 
 /** ms for each step. */
 export interface StorageTimes {
@@ -49,19 +52,19 @@ class IndexedDb implements Storage {
 
 /** The part of a worker's file system that TypeScript's `dom` does not have. */
 interface SyncAccessHandle {
+  getSize(): number;
+  close(): void;
   read(buffer: Uint8Array, options: { at: number }): number;
   write(buffer: Uint8Array, options: { at: number }): number;
   flush(): void;
 }
 
 /** One file with a synchronous handle, flushed after each chunk: what is verified must outlive a crash. */
-class Opfs implements Storage {
+class OneFile implements Storage {
   #handle!: SyncAccessHandle;
 
   async open(): Promise<void> {
-    const root = await navigator.storage.getDirectory();
-    const file = await root.getFileHandle("storage", { create: true });
-    this.#handle = await (file as unknown as { createSyncAccessHandle(): Promise<SyncAccessHandle> }).createSyncAccessHandle();
+    this.#handle = await openFile(await navigator.storage.getDirectory(), "storage");
   }
 
   async write(index: number, bytes: Uint8Array): Promise<void> {
@@ -76,6 +79,35 @@ class Opfs implements Storage {
   }
 }
 
+async function openFile(folder: FileSystemDirectoryHandle, name: string): Promise<SyncAccessHandle> {
+  const file = await folder.getFileHandle(name, { create: true });
+  return (file as unknown as { createSyncAccessHandle(): Promise<SyncAccessHandle> }).createSyncAccessHandle();
+}
+
+/** What a cache of bytes by key would do. */
+class FileEach implements Storage {
+  #folder!: FileSystemDirectoryHandle;
+
+  async open(): Promise<void> {
+    this.#folder = await navigator.storage.getDirectory();
+  }
+
+  async write(index: number, bytes: Uint8Array): Promise<void> {
+    const handle = await openFile(this.#folder, `chunk ${index}`);
+    handle.write(bytes, { at: 0 });
+    handle.flush();
+    handle.close();
+  }
+
+  async read(index: number): Promise<Uint8Array> {
+    const handle = await openFile(this.#folder, `chunk ${index}`);
+    const bytes = new Uint8Array(handle.getSize());
+    handle.read(bytes, { at: 0 });
+    handle.close();
+    return bytes;
+  }
+}
+
 function chunk(index: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(CHUNK_BYTES);
   // Noise, as weights are.
@@ -84,8 +116,9 @@ function chunk(index: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-async function measure(kind: "IndexedDB" | "OPFS", action: "write" | "read"): Promise<StorageTimes> {
-  const storage = kind === "OPFS" ? new Opfs() : new IndexedDb();
+async function measure(kind: StorageKind, action: "write" | "read"): Promise<StorageTimes> {
+  const Kind = { IndexedDB: IndexedDb, "OPFS, one file": OneFile, "OPFS, a file each": FileEach }[kind];
+  const storage = new Kind();
   const chunks = action === "write" ? Array.from({ length: CHUNKS }, (_, index) => chunk(index)) : [];
   const begin = performance.now();
   await storage.open();
