@@ -2,10 +2,9 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, readFile, rename, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -14,6 +13,7 @@ import type { BrowserContext, Page } from "playwright-core";
 import sirv from "sirv";
 
 import { openPage, type TestPage } from "../support/browser.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 
 const DIST = fileURLToPath(new URL("../../www/dist", import.meta.url));
 /** Of an unreachable model: the page fetches the package's artefact, then says that the model is not there. */
@@ -22,7 +22,6 @@ const NO_MODEL = "?model=./nothing/";
 let browser: TestPage;
 let context: BrowserContext;
 const sites: Site[] = [];
-const folders: string[] = [];
 
 before(async () => {
   // Nothing can be installed from a private window.
@@ -32,14 +31,7 @@ before(async () => {
 after(async () => {
   await browser.close();
   for (const site of sites) await site.stop();
-  for (const folder of folders) await rm(folder, { recursive: true });
 });
-
-async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "embervec-"));
-  folders.push(folder);
-  return folder;
-}
 
 interface Site {
   origin: string;

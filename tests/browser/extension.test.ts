@@ -1,10 +1,9 @@
 // The extension as it is built, in a browser with a profile of its own: the page is searched, saved, and found again without a network.
 
 import assert from "node:assert/strict";
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -12,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 
 import { FLAGS } from "../support/browser.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 
 /** As far as the tests use it, inside of the extension's pages. */
 declare const chrome: {
@@ -46,7 +46,6 @@ const SLEEP = `<!doctype html><title>Notes on sleep</title>
 const LONG = `<!doctype html><title>Long</title>${Array.from({ length: 200 }, (_, i) => `<p>Paragraph number ${i} says that ${PARAGRAPHS[i % 6]} And again: ${PARAGRAPHS[(i + 1) % 6]}</p>`).join("")}
   <p>The ferry to the island leaves at noon.</p>`;
 
-const folders: string[] = [];
 let site: Server;
 let origin: string;
 let elsewhere: Server;
@@ -90,18 +89,11 @@ after(async () => {
     server.close();
     server.closeAllConnections();
   }
-  for (const folder of folders) await rm(folder, { recursive: true, maxRetries: 3 });
 });
 
 async function listen(server: Server): Promise<string> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "embervec-"));
-  folders.push(folder);
-  return folder;
 }
 
 /** Nobody can press the toolbar's button here, which is what lets the extension into a page: the copy may read the test's own. */

@@ -1,7 +1,6 @@
 // The same vectors as sentence-transformers, through the npm package in a browser.
 
 import assert from "node:assert/strict";
-import { rm } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 
 import { openPage, type TestPage, withoutRelaxedSimd } from "../support/browser.ts";
@@ -27,7 +26,6 @@ for (const simd of ["relaxed", "simd128"]) {
     });
     after(async () => {
       await browser.close();
-      if (overlay !== undefined) await rm(overlay, { recursive: true });
     });
 
     test("MiniLM gives sentence-transformers' tokens and vectors", async () => {

@@ -1,8 +1,6 @@
 // A Rust panic ends the worker, never the embedder.
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -10,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 import { openPage, type TestPage } from "../support/browser.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 
 const MODEL = "/tests/fixtures/models/tiny-cls/";
 
@@ -30,7 +29,7 @@ let overlay: string;
 let browser: TestPage;
 
 before(async () => {
-  overlay = await mkdtemp(join(tmpdir(), "embervec-"));
+  overlay = await temporaryFolder();
   await build({
     stdin: { contents: WORKER, resolveDir: fileURLToPath(new URL("../../pkg", import.meta.url)) },
     outfile: join(overlay, "pkg/dist/worker.js"),
@@ -43,7 +42,6 @@ before(async () => {
 });
 after(async () => {
   await browser.close();
-  await rm(overlay, { recursive: true });
 });
 
 test("a panic rejects what is under way, and the next call has a fresh worker", async () => {

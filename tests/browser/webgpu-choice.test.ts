@@ -1,7 +1,6 @@
 // Which device computes: what `auto` finds, and what happens where there is no GPU, a wrong one, or one that fails.
 
 import assert from "node:assert/strict";
-import { rm } from "node:fs/promises";
 import { test } from "node:test";
 
 import type { LoadOptions } from "embervec";
@@ -131,7 +130,6 @@ async function withBrowser<T>(options: OpenPageOptions, preludes: Record<string,
     return await run(browser);
   } finally {
     await browser.close();
-    await rm(overlay, { recursive: true });
   }
 }
 

@@ -1,14 +1,15 @@
 // A real Chromium on a page that has nothing but a strict Content-Security-Policy.
 
-import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 import sirv from "sirv";
+
+import { temporaryFolder } from "./temporary.ts";
 
 export const FLAGS = [
   "--headless=new",
@@ -97,7 +98,7 @@ export function withoutRelaxedSimd(): Promise<string> {
 
 /** An overlay in which these files of the package run some code first. */
 export async function withPrelude(preludes: Record<string, string>): Promise<string> {
-  const overlay = await mkdtemp(join(tmpdir(), "embervec-"));
+  const overlay = await temporaryFolder();
   await mkdir(join(overlay, "pkg/dist"), { recursive: true });
   for (const [file, prelude] of Object.entries(preludes)) {
     const script = await readFile(new URL(`../../pkg/dist/${file}`, import.meta.url), "utf8");

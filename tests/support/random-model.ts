@@ -1,11 +1,11 @@
 // Models of any shape with random weights, for comparing devices with each other.
 
-import { cp, mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import * as safetensors from "./safetensors.ts";
+import { temporaryFolder } from "./temporary.ts";
 
 export interface Shape {
   hidden_size: number;
@@ -17,7 +17,7 @@ const TEMPLATE = fileURLToPath(new URL("../fixtures/models/tiny-cls/", import.me
 
 /** An overlay with these models as `/models/<name>/`: the files of `tiny-cls`, but for the shape and the weights. */
 export async function randomModels(shapes: Record<string, Shape>): Promise<string> {
-  const overlay = await mkdtemp(join(tmpdir(), "embervec-"));
+  const overlay = await temporaryFolder();
   for (const [name, shape] of Object.entries(shapes)) {
     const folder = join(overlay, "models", name);
     await mkdir(folder, { recursive: true });

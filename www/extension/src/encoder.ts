@@ -76,12 +76,13 @@ export class Encoder {
 
   async #open(): Promise<chrome.runtime.Port> {
     for (let attempt = 1; ; attempt++) {
-      const problem: unknown = await chrome.runtime.sendMessage(ENSURE_ENCODER);
-      if (problem !== "") throw new RemoteError({ code: "internal", message: `The encoder cannot be started: ${String(problem)}` });
       try {
+        // Rejects where the service worker is stopped before it has answered.
+        const problem: unknown = await chrome.runtime.sendMessage(ENSURE_ENCODER);
+        if (problem !== "") throw new RemoteError({ code: "internal", message: `The encoder cannot be started: ${String(problem)}` });
         return await this.#openPort();
       } catch (error) {
-        if (attempt === CONNECT_ATTEMPTS) throw error;
+        if (error instanceof RemoteError || attempt === CONNECT_ATTEMPTS) throw error;
         await new Promise((resolve) => setTimeout(resolve, DELAY_MS));
       }
     }
