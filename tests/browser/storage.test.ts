@@ -35,6 +35,7 @@ before(async () => {
   const { vector, error } = await load(browser.page, `${server.origin}/big/`);
   assert.ok(vector, error?.message);
   goodVector = vector;
+  server.requests.length = 0;
   await deleteStored(browser.page);
 });
 afterEach(async () => {
