@@ -193,7 +193,7 @@ export class ModelStore {
 
   async timings(key: string): Promise<Timing[] | undefined> {
     const bytes = await this.#read(() => this.cache.get(`timings ${key}`));
-    return bytes && (JSON.parse(new TextDecoder().decode(bytes)) as Timing[]);
+    return bytes && parseTimings(bytes);
   }
 
   async keepTimings(key: string, timings: Timing[]): Promise<void> {
@@ -460,6 +460,17 @@ function parseChunkKey(key: string): { model: string; path: string; version: str
 
 function encode(value: object): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(JSON.stringify(value));
+}
+
+/** Timings that are damaged are none. */
+function parseTimings(bytes: Uint8Array): Timing[] | undefined {
+  try {
+    const timings = JSON.parse(new TextDecoder().decode(bytes)) as Timing[];
+    const isSound = timings.every(({ tokens, cpu, gpu }) => [tokens, cpu, gpu].every((value) => Number.isFinite(value) && value > 0));
+    return isSound && timings.length > 0 ? timings : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** A record that is damaged is none. */

@@ -37,11 +37,6 @@ export class Retries {
 
   constructor(private readonly signal: AbortSignal) {}
 
-  /** Something has been gained. */
-  succeeded(): void {
-    this.#failures = 0;
-  }
-
   /** Waits until it is time for another attempt; throws the error where there is to be none. */
   async wait(error: unknown): Promise<void> {
     this.signal.throwIfAborted();
