@@ -54,7 +54,7 @@ for (const simd of ["relaxed", "simd128"]) {
       const { cases } = read("all-MiniLM-L6-v2.json");
       const { info, actual } = await encodeAll(browser.page, MINI_LM, cases, {});
       assert.equal(info.dtype, "q8");
-      assert.match(info.kernels, /^f32 4x(8|16), q8 (dot|pairs) 4x(8|16)$/);
+      assert.match(info.kernels, /^f32 5x(8|16), q8 (dot|pairs) 5x(8|16)$/);
       const cosines = cases.map((each, i) =>
         expectedOf(each).reduce((sum, x, component) => sum + x * actual[i]!.embedding[component]!, 0),
       );

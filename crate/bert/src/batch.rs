@@ -80,7 +80,7 @@ impl PackedBatch {
     }
 
     /// Each text's range of rows.
-    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| start..end)
     }

@@ -160,8 +160,8 @@ impl BertSelfAttention {
     }
 
     fn forward(&self, hidden_states: Rows, batch: &DeviceBatch) -> Rows {
-        let qkv = self.qkv.forward(hidden_states, Activation::Identity);
-        ops::packed_attention(qkv, batch, self.num_attention_heads, self.next)
+        let qkv = &self.qkv.weight;
+        ops::self_attention(hidden_states, qkv, batch, self.num_attention_heads, self.next)
     }
 }
 
@@ -195,7 +195,7 @@ impl BertOutput {
         })
     }
 
-    fn forward(&self, hidden_states: impl Into<Rows>, input: &Rows) -> Rows {
+    fn forward(&self, hidden_states: Rows, input: &Rows) -> Rows {
         let hidden_states = self.dense.forward(hidden_states, Activation::Identity);
         self.layer_norm.forward(hidden_states, Some(input))
     }
@@ -208,6 +208,13 @@ impl BertOutput {
 pub struct BertAttention {
     self_attention: BertSelfAttention,
     output: BertOutput,
+}
+
+impl BertAttention {
+    fn forward(&self, hidden_states: Rows, batch: &DeviceBatch) -> Rows {
+        let context = self.self_attention.forward(hidden_states.clone(), batch);
+        self.output.forward(context, &hidden_states)
+    }
 }
 
 /// Attention, then the feed-forward block.
@@ -250,10 +257,11 @@ impl BertLayer {
     }
 
     fn forward(&self, hidden_states: Rows, batch: &DeviceBatch) -> Rows {
-        let context = self.attention.self_attention.forward(hidden_states.clone(), batch);
-        let attention_output = self.attention.output.forward(context, &hidden_states);
-        let intermediate = self.intermediate.forward(attention_output.clone(), Activation::Gelu);
-        self.output.forward(intermediate, &attention_output)
+        let attention_output = self.attention.forward(hidden_states, batch);
+        let BertOutput { dense, layer_norm } = &self.output;
+        let (intermediate, output) = (&self.intermediate.weight, &dense.weight);
+        let hidden_states = ops::feed_forward(attention_output.clone(), intermediate, output);
+        layer_norm.forward(hidden_states, Some(&attention_output))
     }
 }
 

@@ -57,6 +57,43 @@ extern "C" fn message_len() -> usize {
     MESSAGE.lock().unwrap().len()
 }
 
+/// A layer with some weights in both forms.
+struct Layer {
+    f32: Vec<f32>,
+    q8: PackedQ8,
+    in_features: usize,
+    out_features: usize,
+}
+
+impl Layer {
+    fn new(in_features: usize, out_features: usize) -> Self {
+        let weight: Vec<f32> =
+            (0..out_features * in_features).map(|i| (i % 13) as f32 / 100.0 - 0.06).collect();
+        let bias = vec![0.5; out_features];
+        let mut values = Vec::new();
+        let rows: Vec<_> =
+            weight.chunks(in_features).map(|row| quantize_weights(row, &mut values)).collect();
+        Self {
+            f32: pack_f32(&weight, &bias, in_features),
+            q8: pack_q8(&values, &rows, &bias, in_features),
+            in_features,
+            out_features,
+        }
+    }
+
+    fn of(&self, q8: bool) -> Linear<'_> {
+        let weights = match q8 {
+            true => LinearWeights::Q8 { panels: &self.q8.panels, params: &self.q8.params },
+            false => LinearWeights::F32(&self.f32),
+        };
+        Linear { weights, in_features: self.in_features, out_features: self.out_features }
+    }
+}
+
+fn rows(count: usize, size: usize) -> Vec<f32> {
+    (0..count * size).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect()
+}
+
 /// Milliseconds of the fastest of `rounds` linear layers of this shape: with `f32` weights, or with
 /// 7-bit weights; with GELU, or without.
 #[unsafe(no_mangle)]
@@ -69,38 +106,60 @@ extern "C" fn time_linear(
     rounds: usize,
 ) -> f64 {
     let activation = if gelu { Activation::Gelu } else { Activation::Identity };
-    let x: Vec<f32> = (0..m * k).map(|i| (i % 17) as f32 - 8.0).collect();
-    let weight: Vec<f32> = (0..n * k).map(|i| (i % 13) as f32 - 6.0).collect();
-    let bias = vec![0.5; n];
+    let (x, layer) = (rows(m, k), Layer::new(k, n));
     let mut out = vec![0.0; m * n];
-    let panels = pack_f32(&weight, &bias, k);
-    let mut values = Vec::new();
-    let rows: Vec<_> = weight.chunks(k).map(|row| quantize_weights(row, &mut values)).collect();
-    let packed = pack_q8(&values, &rows, &bias, k);
-    fastest(rounds, || match q8 {
-        true => {
-            linear_q8(&x, &packed.panels, &packed.params, k, n, activation, &mut out);
-        }
-        false => linear_f32(&x, &panels, k, n, activation, &mut out),
+    fastest(rounds, || linear(&x, layer.of(q8), activation, &mut out))
+}
+
+/// Milliseconds of the fastest of `rounds` self-attentions over one text, with the layer that makes queries,
+/// keys and values.
+#[unsafe(no_mangle)]
+extern "C" fn time_self_attention(
+    q8: bool,
+    tokens: usize,
+    heads: usize,
+    head_size: usize,
+    rounds: usize,
+) -> f64 {
+    let size = heads * head_size;
+    let (x, qkv) = (rows(tokens, size), Layer::new(size, 3 * size));
+    let mut out = vec![0.0; tokens * size];
+    fastest(rounds, || {
+        self_attention(&x, qkv.of(q8), std::iter::once(0..tokens), heads, &mut out);
     })
+}
+
+/// Milliseconds of the fastest of `rounds` feed-forward blocks.
+#[unsafe(no_mangle)]
+extern "C" fn time_feed_forward(
+    q8: bool,
+    tokens: usize,
+    size: usize,
+    width: usize,
+    rounds: usize,
+) -> f64 {
+    let x = rows(tokens, size);
+    let (intermediate, output) = (Layer::new(size, width), Layer::new(width, size));
+    let mut out = vec![0.0; tokens * size];
+    fastest(rounds, || feed_forward(&x, intermediate.of(q8), output.of(q8), &mut out))
 }
 
 /// Milliseconds of the fastest of `rounds` attentions over one text.
 #[unsafe(no_mangle)]
 extern "C" fn time_attention(tokens: usize, heads: usize, head_size: usize, rounds: usize) -> f64 {
     let hidden = heads * head_size;
-    let qkv: Vec<f32> = (0..tokens * 3 * hidden).map(|i| (i % 17) as f32 / 17.0).collect();
+    let qkv = rows(tokens, 3 * hidden);
     let mut out = vec![0.0; tokens * hidden];
     fastest(rounds, || {
-        attention(&qkv, std::iter::once(0..tokens), heads, head_size, &mut out);
+        attention(&qkv, std::iter::once(0..tokens), heads, head_size, &mut out, hidden);
     })
 }
 
 /// Milliseconds of the fastest of `rounds` layer normalisations with a residual.
 #[unsafe(no_mangle)]
-extern "C" fn time_layer_norm(rows: usize, size: usize, rounds: usize) -> f64 {
-    let x: Vec<f32> = (0..rows * size).map(|i| (i % 17) as f32).collect();
-    let mut out = vec![0.0; rows * size];
+extern "C" fn time_layer_norm(count: usize, size: usize, rounds: usize) -> f64 {
+    let x = rows(count, size);
+    let mut out = vec![0.0; count * size];
     let weight = vec![1.0; size];
     fastest(rounds, || layer_norm(&x, Some(&x), &weight, &weight, 1e-12, &mut out))
 }

@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use crate::math::Exp;
 use crate::simd::{F32x4, LANES};
-use crate::tile::MR;
 use crate::{F32Tile, Selection};
 
 /// `softmax(Q Kᵀ) V` for every head, of each text's tokens to the tokens of the same text (Vaswani
@@ -18,7 +17,7 @@ use crate::{F32Tile, Selection};
 ///
 /// - `qkv`: `[tokens, 3 * num_heads * head_size]`: each token's queries, keys, values
 /// - `texts`: each text's range of tokens
-/// - `out`: `[tokens, num_heads * head_size]`
+/// - `out`: `[tokens, num_heads * head_size]`, the rows `stride` apart
 ///
 /// # Panics
 ///
@@ -29,13 +28,14 @@ pub fn attention(
     num_heads: usize,
     head_size: usize,
     out: &mut [f32],
+    stride: usize,
 ) {
     let hidden_size = num_heads * head_size;
-    assert_eq!(qkv.len(), 3 * out.len(), "qkv and out");
-    assert_eq!(out.len() % hidden_size, 0, "out");
+    assert!(qkv.len().is_multiple_of(3 * hidden_size), "qkv");
+    assert_eq!(qkv.len() / (3 * hidden_size), out.len().div_ceil(stride), "qkv and out");
     match Selection::current().f32_tile {
-        F32Tile::N8 => run::<2>(qkv, texts, hidden_size, head_size, out),
-        F32Tile::N16 => run::<4>(qkv, texts, hidden_size, head_size, out),
+        F32Tile::N8 => run::<2>(qkv, texts, hidden_size, head_size, out, stride),
+        F32Tile::N16 => run::<4>(qkv, texts, hidden_size, head_size, out, stride),
     }
 }
 
@@ -45,13 +45,15 @@ fn run<const NV: usize>(
     hidden_size: usize,
     head_size: usize,
     out: &mut [f32],
+    stride: usize,
 ) {
     let mut head = Head::<NV>::default();
     for text in texts {
         let qkv = &qkv[text.start * 3 * hidden_size..text.end * 3 * hidden_size];
-        let out = &mut out[text.start * hidden_size..text.end * hidden_size];
+        let end = out.len().min(text.end * stride);
+        let out = &mut out[text.start * stride..end];
         for start in (0..hidden_size).step_by(head_size) {
-            head.run(qkv, hidden_size, start..start + head_size, out);
+            head.run(qkv, hidden_size, start..start + head_size, out, stride);
         }
     }
 }
@@ -80,34 +82,43 @@ impl<const NV: usize> Head<NV> {
 
     /// # Shapes
     ///
-    /// `qkv`: `[tokens, 3 * hidden_size]`, `out`: `[tokens, hidden_size]`
-    fn run(&mut self, qkv: &[f32], hidden_size: usize, columns: Range<usize>, out: &mut [f32]) {
-        let tokens = out.len() / hidden_size;
+    /// - `qkv`: `[tokens, 3 * hidden_size]`
+    /// - `out`: `[tokens, hidden_size]`, the rows `stride` apart
+    fn run(
+        &mut self,
+        qkv: &[f32],
+        hidden_size: usize,
+        columns: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
         let token_stride = 3 * hidden_size;
+        let tokens = qkv.len() / token_stride;
         self.pack(qkv, hidden_size, &columns);
-        self.scores.resize(tokens.next_multiple_of(MR), [[0.0; LANES]; NV]);
+        self.scores.resize(tokens.next_multiple_of(LANES), [[0.0; LANES]; NV]);
 
         let blocks =
-            qkv.chunks(Self::WIDTH * token_stride).zip(out.chunks_mut(Self::WIDTH * hidden_size));
+            qkv.chunks(Self::WIDTH * token_stride).zip(out.chunks_mut(Self::WIDTH * stride));
         for (qkv, out) in blocks {
             self.queries.clear();
             transpose(qkv, token_stride, columns.clone(), &mut self.queries);
             let largest = scores(&self.queries, &self.keys, &mut self.scores);
             let scores = &mut self.scores[..tokens];
             let sums = exponentials(scores, &largest);
-            for (four, out) in out.chunks_mut(MR * hidden_size).enumerate() {
+            for (four, out) in out.chunks_mut(LANES * stride).enumerate() {
+                let rows = out.len().div_ceil(stride);
                 for (p, values) in self.values.chunks_exact(tokens).enumerate() {
                     let start = columns.start + p * Self::WIDTH;
                     let columns = start..columns.end.min(start + Self::WIDTH);
-                    if out.len() == MR * hidden_size && columns.len() == Self::WIDTH {
+                    if rows == LANES && columns.len() == Self::WIDTH {
                         let out = &mut out[start..];
-                        averages(scores, four, &sums, values, out, hidden_size);
+                        averages(scores, four, &sums, values, out, stride);
                         continue;
                     }
-                    let mut tile = [[[0.0; LANES]; NV]; MR];
+                    let mut tile = [[[0.0; LANES]; NV]; LANES];
                     let whole = tile.as_flattened_mut().as_flattened_mut();
                     averages(scores, four, &sums, values, whole, Self::WIDTH);
-                    for (row, out) in tile.iter().zip(out.chunks_exact_mut(hidden_size)) {
+                    for (row, out) in tile.iter().zip(out.chunks_mut(stride)) {
                         let row = &row.as_flattened()[..columns.len()];
                         out[columns.clone()].copy_from_slice(row);
                     }
@@ -120,11 +131,14 @@ impl<const NV: usize> Head<NV> {
         let part =
             |number| number * hidden_size + columns.start..number * hidden_size + columns.end;
         let token_stride = 3 * hidden_size;
+        let tokens = qkv.len() / token_stride;
         self.keys.clear();
-        for tokens in qkv.chunks(MR * token_stride) {
+        self.keys.reserve(tokens.div_ceil(LANES) * columns.len());
+        for tokens in qkv.chunks(LANES * token_stride) {
             transpose(tokens, token_stride, part(1), &mut self.keys);
         }
         self.values.clear();
+        self.values.reserve(columns.len().div_ceil(Self::WIDTH) * tokens);
         for start in part(2).step_by(Self::WIDTH) {
             let columns = start..part(2).end.min(start + Self::WIDTH);
             for token in qkv.chunks_exact(token_stride) {
@@ -170,9 +184,9 @@ fn scores<const NV: usize>(
     out: &mut [Lanes<NV>],
 ) -> Lanes<NV> {
     let mut largest = [F32x4::splat(f32::NEG_INFINITY); NV];
-    let (out, _) = out.as_chunks_mut::<MR>();
+    let (out, _) = out.as_chunks_mut::<LANES>();
     for (keys, out) in keys.chunks_exact(queries.len()).zip(out) {
-        let mut sums = [[F32x4::splat(0.0); NV]; MR];
+        let mut sums = [[F32x4::splat(0.0); NV]; LANES];
         for ([key], query) in keys.iter().zip(queries) {
             add_products(key, query, &mut sums);
         }
@@ -227,7 +241,7 @@ fn averages<const NV: usize>(
     stride: usize,
 ) {
     assert!(vector < NV);
-    let mut totals = [[F32x4::splat(0.0); NV]; MR];
+    let mut totals = [[F32x4::splat(0.0); NV]; LANES];
     for (weights, value) in weights.iter().zip(values) {
         add_products(&weights[vector], value, &mut totals);
     }
@@ -242,7 +256,7 @@ fn averages<const NV: usize>(
 
 /// One step of a tile.
 #[inline(always)]
-fn add_products<const NV: usize>(a: &[f32; MR], b: &Lanes<NV>, sums: &mut [[F32x4; NV]; MR]) {
+fn add_products<const NV: usize>(a: &[f32; LANES], b: &Lanes<NV>, sums: &mut [[F32x4; NV]; LANES]) {
     let b = b.each_ref().map(F32x4::load);
     for (sums, &a) in sums.iter_mut().zip(a) {
         for (sum, &b) in sums.iter_mut().zip(&b) {

@@ -2,8 +2,9 @@
 //!
 //! | kernel | what it computes |
 //! |---|---|
-//! | [`linear_f32`] | `activation(x · weightᵀ + bias)` with packed `f32` weights |
-//! | [`linear_q8`] | the same with packed 7-bit weights; quantises each row of `x` to 8 bits |
+//! | [`linear`] | `activation(x · weightᵀ + bias)` with packed weights in `f32` or 7 bits |
+//! | [`self_attention`] | a linear layer, and attention with the queries, keys and values that it makes |
+//! | [`feed_forward`] | two linear layers with GELU between them |
 //! | [`layer_norm`] | layer normalisation of `x`, or of `x + residual` |
 //! | [`attention`] | softmax attention of each text's tokens to the tokens of the same text |
 //! | [`dequantize_row`] | a row of an 8-bit embedding table |
@@ -20,6 +21,7 @@
 
 mod attention;
 mod layer_norm;
+mod linear;
 mod linear_f32;
 mod linear_q8;
 mod math;
@@ -32,8 +34,9 @@ mod tile;
 
 pub use attention::attention;
 pub use layer_norm::layer_norm;
-pub use linear_f32::{linear_f32, pack_f32};
-pub use linear_q8::{PackedQ8, linear_q8, pack_q8};
+pub use linear::{Linear, LinearWeights, feed_forward, linear, self_attention};
+pub use linear_f32::pack_f32;
+pub use linear_q8::{PackedQ8, pack_q8};
 pub use quantize::{
     ACTIVATION_MAX, RowQ8, TABLE_MAX, WEIGHT_MAX, dequantize_row, dequantize_weights, quantize_row,
     quantize_weights,

@@ -8,10 +8,6 @@ use crate::tile::f32::f32_tile;
 use crate::tile::{MR, NR, with_columns};
 use crate::{Activation, Selection};
 
-/// Rows that are finished before the next are begun: 128 rows of BERT-base's 3072 intermediates
-/// are 1.5 MB and stay in the second-level cache while the weights pass by.
-const ROWS_PER_BLOCK: usize = 128;
-
 /// Lays the weights of a linear layer out as the kernel reads them: panels of 16 output features;
 /// in each the bias, then for every input feature the 16 weights.
 ///
@@ -44,36 +40,31 @@ pub fn pack_f32(weight: &[f32], bias: &[f32], in_features: usize) -> Vec<f32> {
 ///
 /// - `x`: `[rows, in_features]`
 /// - `panels`: from [`pack_f32`]
-/// - `out`: `[rows, out_features]`
+/// - `out`: `[rows, out_features]`, the rows `stride` apart
 ///
 /// # Panics
 ///
 /// When the lengths do not fit.
-pub fn linear_f32(
+pub(crate) fn linear_f32(
     x: &[f32],
     panels: &[f32],
     in_features: usize,
     out_features: usize,
     activation: Activation,
     out: &mut [f32],
+    stride: usize,
 ) {
     let (panels, _) = panels.as_chunks::<NR>();
     assert_eq!(panels.len(), out_features.div_ceil(NR) * (1 + in_features), "panels");
-    assert_eq!(x.len() / in_features * out_features, out.len(), "x and out");
     let variant = Selection::current().f32_tile;
-    let blocks =
-        x.chunks(ROWS_PER_BLOCK * in_features).zip(out.chunks_mut(ROWS_PER_BLOCK * out_features));
-    for (x, out) in blocks {
-        for (p, panel) in panels.chunks_exact(1 + in_features).enumerate() {
-            let columns = p * NR..out_features.min((p + 1) * NR);
-            let tiles = x.chunks(MR * in_features).zip(out.chunks_mut(MR * out_features));
-            for (x, out) in tiles {
-                let rows = x.len() / in_features;
-                with_columns(rows, columns.clone(), out, out_features, |out, out_stride| {
-                    f32_tile(variant, rows, x, in_features, panel, out, out_stride);
-                });
-                activate(activation, columns.clone(), out, out_features);
-            }
+    for (p, panel) in panels.chunks_exact(1 + in_features).enumerate() {
+        let columns = p * NR..out_features.min((p + 1) * NR);
+        for (x, out) in x.chunks(MR * in_features).zip(out.chunks_mut(MR * stride)) {
+            let rows = x.len() / in_features;
+            with_columns(rows, columns.clone(), out, stride, |out, stride| {
+                f32_tile(variant, rows, x, in_features, panel, out, stride);
+            });
+            activate(activation, columns.clone(), out, stride);
         }
     }
 }
@@ -90,7 +81,7 @@ pub(crate) fn activate(
         Activation::Identity => {}
         Activation::Gelu => gelu(columns, out, stride),
         Activation::Tanh => out
-            .chunks_exact_mut(stride)
+            .chunks_mut(stride)
             .flat_map(|row| &mut row[columns.clone()])
             .for_each(|x| *x = x.tanh()),
     }
@@ -103,7 +94,7 @@ pub(crate) fn activate(
 )]
 fn gelu(columns: Range<usize>, out: &mut [f32], stride: usize) {
     let gelu = Gelu::new();
-    for row in out.chunks_exact_mut(stride) {
+    for row in out.chunks_mut(stride) {
         let (vectors, rest) = row[columns.clone()].as_chunks_mut::<LANES>();
         for x in vectors {
             gelu.of(F32x4::load(x)).store(x);

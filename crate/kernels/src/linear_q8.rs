@@ -2,13 +2,9 @@
 
 use crate::linear_f32::activate;
 use crate::quantize::{ActivationRow, WEIGHT_MAX, quantize_activations};
-use crate::tile::q8::{GROUP, q8_tiles};
+use crate::tile::q8::{GROUP, Group, q8_tiles};
 use crate::tile::{MR, NR};
 use crate::{Activation, RowQ8, Selection};
-
-/// Bytes of rows that are quantised and then multiplied together. Every block reads all weights anew,
-/// so it should be large; this leaves half of a small second-level cache to panels and output.
-const BLOCK_BYTES: usize = 192 << 10;
 
 /// The widest input for which no sum can leave 32 bits: each of its two terms is at most
 /// `in_features · 127 · 127`.
@@ -60,63 +56,70 @@ pub fn pack_q8(weight: &[u8], rows: &[RowQ8], bias: &[f32], in_features: usize) 
     PackedQ8 { panels, params: params.into_flattened().into_flattened() }
 }
 
-/// `out = activation(x · weightᵀ + bias)`, with each row of `x` rotated and quantised to 8 bits on
-/// its own.
+/// Rows of activations, each rotated and quantised to 8 bits on its own.
+pub(crate) struct RowsQ8 {
+    /// `[⌈rows / 5⌉, ⌈in_features / group⌉]`
+    groups: Vec<Group>,
+    rows: Vec<ActivationRow>,
+    in_features: usize,
+}
+
+impl RowsQ8 {
+    /// The rows of `x`: `[rows, in_features]`.
+    pub fn new(x: &[f32], in_features: usize) -> Self {
+        let count = x.len() / in_features;
+        let steps = in_features.div_ceil(GROUP);
+        let mut groups = vec![[[0; GROUP]; MR]; count.div_ceil(MR) * steps];
+        let mut rotated = vec![0.0; in_features];
+        let rows = x.chunks_exact(in_features).enumerate().map(|(r, x)| {
+            rotated.copy_from_slice(x);
+            quantize_activations(&mut rotated, &mut groups[r / MR * steps..][..steps], r % MR)
+        });
+        Self { rows: rows.collect(), groups, in_features }
+    }
+}
+
+/// `out = activation(x · weightᵀ + bias)`.
 ///
 /// With `x ≈ s q` and `w ≈ t (u − y)`, `Σ x w ≈ s t (Σ q u − y Σ q)`: the bracket is exact in
 /// integers.
 ///
 /// # Shapes
 ///
-/// - `x`: `[rows, in_features]`
 /// - `panels`, `params`: from [`pack_q8`]
-/// - `out`: `[rows, out_features]`
+/// - `out`: `[x.rows, out_features]`, the rows `stride` apart
 ///
 /// # Panics
 ///
 /// When the lengths do not fit.
-pub fn linear_q8(
-    x: &[f32],
+pub(crate) fn linear_q8(
+    x: &RowsQ8,
     panels: &[u8],
     params: &[f32],
-    in_features: usize,
     out_features: usize,
     activation: Activation,
     out: &mut [f32],
+    stride: usize,
 ) {
-    let steps = in_features.div_ceil(GROUP);
+    let steps = x.in_features.div_ceil(GROUP);
     let (panels, _) = panels.as_chunks::<{ NR * GROUP }>();
     let (params, _) = params.as_chunks::<NR>();
     let (params, _) = params.as_chunks::<3>();
     assert_eq!(params.len(), out_features.div_ceil(NR), "params");
     assert_eq!(panels.len(), params.len() * steps, "panels");
-    assert_eq!(x.len() / in_features * out_features, out.len(), "x and out");
     let variant = Selection::current().q8_tile;
-    let block_rows =
-        (BLOCK_BYTES / in_features).max(1).next_multiple_of(MR).min(x.len() / in_features);
-    let mut rotated = vec![0.0; in_features];
-    let mut q = vec![[[0; GROUP]; MR]; block_rows.div_ceil(MR) * steps];
-    let mut rows = vec![ActivationRow::default(); block_rows];
-    let blocks = x.chunks(block_rows * in_features).zip(out.chunks_mut(block_rows * out_features));
-    for (x, out) in blocks {
-        for (r, (x, row)) in x.chunks_exact(in_features).zip(&mut rows).enumerate() {
-            rotated.copy_from_slice(x);
-            *row = quantize_activations(&mut rotated, &mut q[r / MR * steps..][..steps], r % MR);
-        }
-        let rows = &rows[..out.len() / out_features];
-        for (p, (panel, params)) in panels.chunks_exact(steps).zip(params).enumerate() {
-            let columns = p * NR..out_features.min((p + 1) * NR);
-            if columns.len() == NR {
-                let out = &mut out[columns.start..];
-                q8_tiles(variant, rows, &q, panel, params, out, out_features);
-            } else {
-                let mut whole = vec![0.0; rows.len() * NR];
-                q8_tiles(variant, rows, &q, panel, params, &mut whole, NR);
-                for (row, out) in whole.chunks_exact(NR).zip(out.chunks_exact_mut(out_features)) {
-                    out[columns.clone()].copy_from_slice(&row[..columns.len()]);
-                }
+    for (p, (panel, params)) in panels.chunks_exact(steps).zip(params).enumerate() {
+        let columns = p * NR..out_features.min((p + 1) * NR);
+        if columns.len() == NR {
+            let out = &mut out[columns.start..];
+            q8_tiles(variant, &x.rows, &x.groups, panel, params, out, stride);
+        } else {
+            let mut whole = vec![0.0; x.rows.len() * NR];
+            q8_tiles(variant, &x.rows, &x.groups, panel, params, &mut whole, NR);
+            for (row, out) in whole.chunks_exact(NR).zip(out.chunks_mut(stride)) {
+                out[columns.clone()].copy_from_slice(&row[..columns.len()]);
             }
-            activate(activation, columns.clone(), out, out_features);
         }
+        activate(activation, columns, out, stride);
     }
 }

@@ -22,7 +22,7 @@ pub fn linear_f32(x: &[f32], weight: &[f32], bias: &[f32], in_features: usize) -
     out
 }
 
-/// The integers of [`crate::linear_q8`]: `Σ q (u − y)` and the scale of each row of `x`.
+/// The integers of [`crate::linear`] with 7-bit weights: `Σ q (u − y)` and the scale of each row of `x`.
 ///
 /// # Shapes
 ///

@@ -179,46 +179,25 @@ impl BertOps for Cube {
         quantized.with(y)
     }
 
-    fn packed_attention(
-        qkv: CubeTensor,
+    fn self_attention(
+        x: RowsKernel<Self>,
+        qkv: LinearKernel<Self>,
         BatchKernel { words, .. }: BatchKernel<Self>,
         num_heads: usize,
         next: Next,
     ) -> RowsKernel<Self> {
-        let [tokens, width] = dims(&qkv);
-        let size = width / 3;
-        let words = batch_words(words);
-        let y = empty(&qkv, [tokens, size]);
-        let split = match next {
-            Next::F32 => {
-                Split { per_thread: 1, row_threads: num_heads, rows: (64 / num_heads).max(1) }
-            }
-            Next::Q8 => Split::rotated(size, num_heads),
-        };
-        let parts: &[&str] = match next {
-            Next::F32 => &[
-                "fn write(token: u32, slot: u32, at: u32, value: vec4<f32>) { y[token * SIZE4 + at] = value; }\n\
-                 fn next(thread: u32, token: u32, live: bool) {}\n",
-                ATTENTION,
-            ],
-            // The row goes on in 8 bits only.
-            Next::Q8 => &[ROWS, QUANTIZE, ATTENTION_Q8, ATTENTION],
-        };
-        let mut launch = Launch::new(parts)
-            .split(&split)
-            .constant("SIZE", size)
-            .constant("SIZE4", size / 4)
-            .constant("HEADS", num_heads)
-            .constant("HEAD4", size / num_heads / 4)
-            .read("qkv", "vec4<f32>", &qkv)
-            .read("batch", "u32", &words);
-        if next == Next::F32 {
-            launch = launch.write("y", "vec4<f32>", &y);
-        }
-        let quantized = Quantized::new(&qkv, next, tokens, size);
-        launch = quantized.bind(launch);
-        launch.run(split.dim(), [tokens.div_ceil(split.rows), 1], &[tokens]);
-        quantized.with(y)
+        let qkv = Self::linear(x, qkv, Activation::Identity);
+        attention(qkv, batch_words(words), num_heads, next)
+    }
+
+    fn feed_forward(
+        x: RowsKernel<Self>,
+        intermediate: LinearKernel<Self>,
+        output: LinearKernel<Self>,
+    ) -> CubeTensor {
+        let values = Self::linear(x, intermediate, Activation::Gelu);
+        let x = RowsKernel { values, quantized: QuantizedRows::None };
+        Self::linear(x, output, Activation::Identity)
     }
 
     fn embeddings(
@@ -320,6 +299,41 @@ fn pooling_code(mode: PoolingMode) -> usize {
         PoolingMode::Mean => 5,
         PoolingMode::MeanSqrtLen => 6,
     }
+}
+
+/// Attention of each text's tokens to the tokens of the same text.
+fn attention(qkv: CubeTensor, words: CubeTensor, num_heads: usize, next: Next) -> RowsKernel<Cube> {
+    let [tokens, width] = dims(&qkv);
+    let size = width / 3;
+    let y = empty(&qkv, [tokens, size]);
+    let split = match next {
+        Next::F32 => Split { per_thread: 1, row_threads: num_heads, rows: (64 / num_heads).max(1) },
+        Next::Q8 => Split::rotated(size, num_heads),
+    };
+    let parts: &[&str] = match next {
+        Next::F32 => &[
+            "fn write(token: u32, slot: u32, at: u32, value: vec4<f32>) { y[token * SIZE4 + at] = value; }\n\
+             fn next(thread: u32, token: u32, live: bool) {}\n",
+            ATTENTION,
+        ],
+        // The row goes on in 8 bits only.
+        Next::Q8 => &[ROWS, QUANTIZE, ATTENTION_Q8, ATTENTION],
+    };
+    let mut launch = Launch::new(parts)
+        .split(&split)
+        .constant("SIZE", size)
+        .constant("SIZE4", size / 4)
+        .constant("HEADS", num_heads)
+        .constant("HEAD4", size / num_heads / 4)
+        .read("qkv", "vec4<f32>", &qkv)
+        .read("batch", "u32", &words);
+    if next == Next::F32 {
+        launch = launch.write("y", "vec4<f32>", &y);
+    }
+    let quantized = Quantized::new(&qkv, next, tokens, size);
+    launch = quantized.bind(launch);
+    launch.run(split.dim(), [tokens.div_ceil(split.rows), 1], &[tokens]);
+    quantized.with(y)
 }
 
 /// A linear layer with weights that `weight_at` gives as floats; `bind` binds them.

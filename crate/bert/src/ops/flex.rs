@@ -6,8 +6,8 @@ use burn::tensor::TensorData;
 use embervec_kernels as kernels;
 
 use super::{
-    Activation, BatchKernel, BertOps, LinearKernel, Next, QuantizedRows, Residual, RowsKernel,
-    TableKernel,
+    Activation, BatchKernel, BertOps, LinearKernel, LinearShape, Next, QuantizedRows, Residual,
+    RowsKernel, TableKernel,
 };
 use crate::SentencePooling;
 
@@ -19,34 +19,10 @@ impl BertOps for Flex {
     ) -> FlexTensor {
         let x = x.values.to_contiguous();
         let x = x.storage::<f32>();
-        match weight {
-            LinearKernel::F32 { panels, shape } => {
-                tensor(x.len() / shape.in_features, shape.out_features, |out| {
-                    kernels::linear_f32(
-                        x,
-                        panels.storage(),
-                        shape.in_features,
-                        shape.out_features,
-                        activation,
-                        out,
-                    );
-                })
-            }
-            LinearKernel::F16 { .. } => unreachable!("{ON_A_GPU}"),
-            LinearKernel::Q8 { panels, params, shape } => {
-                tensor(x.len() / shape.in_features, shape.out_features, |out| {
-                    kernels::linear_q8(
-                        x,
-                        panels.storage(),
-                        params.storage(),
-                        shape.in_features,
-                        shape.out_features,
-                        activation,
-                        out,
-                    );
-                })
-            }
-        }
+        let layer = layer(&weight);
+        tensor(x.len() / layer.in_features, layer.out_features, |out| {
+            kernels::linear(x, layer, activation, out);
+        })
     }
 
     fn layer_norm(
@@ -76,18 +52,31 @@ impl BertOps for Flex {
         }))
     }
 
-    fn packed_attention(
-        qkv: FlexTensor,
+    fn self_attention(
+        x: RowsKernel<Self>,
+        qkv: LinearKernel<Self>,
         BatchKernel { batch, .. }: BatchKernel<Self>,
         num_heads: usize,
         _: Next,
     ) -> RowsKernel<Self> {
-        let qkv = qkv.to_contiguous();
-        let qkv = qkv.storage::<f32>();
-        let hidden_size = qkv.len() / batch.token_count() / 3;
-        rows(tensor(batch.token_count(), hidden_size, |out| {
-            kernels::attention(qkv, batch.ranges(), num_heads, hidden_size / num_heads, out);
+        let x = x.values.to_contiguous();
+        let qkv = layer(&qkv);
+        rows(tensor(batch.token_count(), qkv.out_features / 3, |out| {
+            kernels::self_attention(x.storage(), qkv, batch.ranges(), num_heads, out);
         }))
+    }
+
+    fn feed_forward(
+        x: RowsKernel<Self>,
+        intermediate: LinearKernel<Self>,
+        output: LinearKernel<Self>,
+    ) -> FlexTensor {
+        let x = x.values.to_contiguous();
+        let x = x.storage::<f32>();
+        let [intermediate, output] = [layer(&intermediate), layer(&output)];
+        tensor(x.len() / intermediate.in_features, output.out_features, |out| {
+            kernels::feed_forward(x, intermediate, output, out);
+        })
     }
 
     fn embeddings(
@@ -133,6 +122,21 @@ const ON_A_GPU: &str = "only a GPU's Layout keeps weights in 16 bits";
 /// The linear layer that comes next quantises them itself.
 fn rows(values: FlexTensor) -> RowsKernel<Flex> {
     RowsKernel { values, quantized: QuantizedRows::None }
+}
+
+fn layer(weight: &LinearKernel<Flex>) -> kernels::Linear<'_> {
+    let (weights, shape) = match weight {
+        LinearKernel::F32 { panels, shape } => {
+            (kernels::LinearWeights::F32(panels.storage()), shape)
+        }
+        LinearKernel::F16 { .. } => unreachable!("{ON_A_GPU}"),
+        LinearKernel::Q8 { panels, params, shape } => {
+            let (panels, params) = (panels.storage(), params.storage());
+            (kernels::LinearWeights::Q8 { panels, params }, shape)
+        }
+    };
+    let &LinearShape { in_features, out_features } = shape;
+    kernels::Linear { weights, in_features, out_features }
 }
 
 fn read_row(table: &TableKernel<Flex>, id: u32, out: &mut [f32]) {

@@ -47,13 +47,21 @@ pub trait BertOps: Backend {
         next: Next,
     ) -> RowsKernel<Self>;
 
-    /// See [`packed_attention`].
-    fn packed_attention(
-        qkv: FloatTensor<Self>,
+    /// See [`self_attention`].
+    fn self_attention(
+        #[extension_type] x: RowsKernel<Self>,
+        #[extension_type] qkv: LinearKernel<Self>,
         #[extension_type] batch: BatchKernel<Self>,
         num_heads: usize,
         next: Next,
     ) -> RowsKernel<Self>;
+
+    /// See [`feed_forward`].
+    fn feed_forward(
+        #[extension_type] x: RowsKernel<Self>,
+        #[extension_type] intermediate: LinearKernel<Self>,
+        #[extension_type] output: LinearKernel<Self>,
+    ) -> FloatTensor<Self>;
 
     /// See [`embeddings`].
     fn embeddings(
@@ -549,19 +557,44 @@ pub fn layer_norm(
 }
 
 /// Dot-product attention of each text's tokens to the tokens of the same text: `softmax(Q Kᵀ) V` for
-/// every head (Vaswani et al., <https://arxiv.org/abs/1706.03762>). The scale `1 / √head_size` is
-/// already in the weights that made `Q`.
+/// every head (Vaswani et al., <https://arxiv.org/abs/1706.03762>), with the queries, keys and values that
+/// one linear layer makes of `x`. The scale `1 / √head_size` is already in its weights. On the CPU some heads at a
+/// time, which stay in its cache.
 ///
 /// # Shapes
 ///
-/// - `qkv`: `[batch.token_count(), 3 * num_heads * head_size]`: queries, keys, values
-/// - returns `[batch.token_count(), num_heads * head_size]`
-pub fn packed_attention(qkv: Tensor<2>, batch: &DeviceBatch, num_heads: usize, next: Next) -> Rows {
-    Rows::from_kernel(<Dispatch as BertOps>::packed_attention(
-        qkv.into_dispatch(),
+/// - `x`: `[batch.token_count(), hidden_size]`
+/// - `qkv`: from `hidden_size` to three times as many: queries, keys, values
+/// - returns `[batch.token_count(), hidden_size]`
+pub fn self_attention(
+    x: Rows,
+    qkv: &LinearWeight,
+    batch: &DeviceBatch,
+    num_heads: usize,
+    next: Next,
+) -> Rows {
+    Rows::from_kernel(<Dispatch as BertOps>::self_attention(
+        x.kernel(),
+        qkv.kernel(),
         batch.kernel(),
         num_heads,
         next,
+    ))
+}
+
+/// `output(GELU(intermediate(x)))`, two linear layers. On the CPU some rows at a time, so that the wide ones in
+/// between stay in its cache.
+///
+/// # Shapes
+///
+/// - `x`: `[rows, hidden_size]`
+/// - `intermediate`, `output`: from `hidden_size` to `intermediate_size`, and back
+/// - returns `[rows, hidden_size]`
+pub fn feed_forward(x: Rows, intermediate: &LinearWeight, output: &LinearWeight) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as BertOps>::feed_forward(
+        x.kernel(),
+        intermediate.kernel(),
+        output.kernel(),
     ))
 }
 

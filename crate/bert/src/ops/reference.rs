@@ -107,13 +107,7 @@ mod tests {
     fn linear_is_the_reference() {
         for activation in [Activation::Identity, Activation::Gelu, Activation::Tanh] {
             let (x, weight, bias) = (random([5, 24]), random([35, 24]), random([35]));
-            let packed = LinearWeight::new(
-                Values::F32(values(weight.clone())),
-                &values(bias.clone()),
-                24,
-                &Device::flex(),
-            );
-            let ours = ops::linear(x.clone(), &packed, activation);
+            let ours = ops::linear(x.clone(), &in_f32(&weight, &bias), activation);
             assert_close(ours, linear(x, weight, bias, activation), 1e-5);
         }
     }
@@ -164,13 +158,33 @@ mod tests {
         }
     }
 
+    fn in_f32(weight: &Tensor<2>, bias: &Tensor<1>) -> LinearWeight {
+        let [_, in_features] = weight.dims();
+        let weight = Values::F32(values(weight.clone()));
+        LinearWeight::new(weight, &values(bias.clone()), in_features, &Device::flex())
+    }
+
     #[test]
-    fn packed_attention_is_the_reference() {
+    fn self_attention_is_the_reference() {
         let batch = batch(&[1, 5, 19]);
-        let qkv = random([25, 3 * 24]);
+        let (x, weight, bias) = (random([25, 24]), random([72, 24]), random([72]));
         let on_device = DeviceBatch::new(&batch, &Device::flex());
-        let ours = ops::packed_attention(qkv.clone(), &on_device, 3, Next::F32);
-        assert_close(ours.values(), packed_attention(qkv, &batch, 3), 1e-5);
+        let qkv = in_f32(&weight, &bias);
+        let ours = ops::self_attention(x.clone().into(), &qkv, &on_device, 3, Next::F32);
+        let qkv = linear(x, weight, bias, Activation::Identity);
+        assert_close(ours.values(), packed_attention(qkv, &batch, 3), 2e-5);
+    }
+
+    #[test]
+    fn feed_forward_is_the_reference() {
+        let x = random([25, 24]);
+        let (weight, bias) = (random([96, 24]), random([96]));
+        let (output_weight, output_bias) = (random([24, 96]), random([24]));
+        let (intermediate, output) = (in_f32(&weight, &bias), in_f32(&output_weight, &output_bias));
+        let ours = ops::feed_forward(x.clone().into(), &intermediate, &output);
+        let wide = linear(x, weight, bias, Activation::Gelu);
+        let reference = linear(wide, output_weight, output_bias, Activation::Identity);
+        assert_close(ours, reference, 1e-4);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::simd::{F32x4, LANES};
 ///
 /// # Shapes
 ///
-/// - `a`: `rows` (1 to 4) rows of `panel.len() - 1` values, `stride` apart
+/// - `a`: `rows` (1 to 5) rows of `panel.len() - 1` values, `stride` apart
 /// - `panel`: the initial values (a bias), then one row of 16 columns per `k`
 /// - `out`: `rows` rows of 16 values, `out_stride` apart
 #[inline(always)]
@@ -46,7 +46,8 @@ fn by_rows<const NV: usize>(
         1 => tile::<1, NV>(a, stride, panel, column, out, out_stride),
         2 => tile::<2, NV>(a, stride, panel, column, out, out_stride),
         3 => tile::<3, NV>(a, stride, panel, column, out, out_stride),
-        _ => tile::<4, NV>(a, stride, panel, column, out, out_stride),
+        4 => tile::<4, NV>(a, stride, panel, column, out, out_stride),
+        _ => tile::<5, NV>(a, stride, panel, column, out, out_stride),
     }
 }
 

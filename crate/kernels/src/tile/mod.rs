@@ -1,4 +1,4 @@
-//! The innermost loops: a tile of up to 4 rows by 16 columns of a matrix product.
+//! The innermost loops: a tile of up to 5 rows by 16 columns of a matrix product.
 //!
 //! Each function is a call of its own, never inlined into the loop around it: V8 replaces a
 //! function's first, slow code only when it is entered anew, and a product that were one long call
@@ -29,9 +29,15 @@ pub(crate) fn with_columns(
     }
 }
 
-/// Rows of a tile. With 8 columns it takes 8 accumulators, 2 operands and 1 broadcast value of the
-/// 15 registers that V8 has on x86-64; 6 rows spill and lose a third.
-pub(crate) const MR: usize = 4;
+/// Rows of a tile. With 8 columns it takes 10 accumulators, 2 operands, 1 broadcast value and 1 or 2
+/// temporary ones of the 15 registers that V8 has on x86-64; 6 rows spill and lose a fifth. 4 rows are
+/// 4 to 7 % slower in `f32` and in `simd128`'s 8 bits: more loads for each product, and 8 sums at a time are not
+/// enough for an instruction that takes 5 cycles, of which two begin in each (`vpdpbusd`).
+///
+/// This holds for instructions in the order in which they are written here. LLVM's own order has all rows'
+/// values in registers at once, and 5 rows then take twice the time: hence `-pre-RA-sched=source` in
+/// `.cargo/config.toml`.
+pub(crate) const MR: usize = 5;
 
 /// Columns of a tile and of a packed panel: one 64-byte cache line of `f32`, and of 8-bit weights
 /// four at a time.

@@ -12,8 +12,8 @@ pub(crate) use isa::{Activation8, GROUP, dot_saturates};
 /// One step of a packed panel: `GROUP` consecutive `k` of 16 columns, a column's values side by side.
 pub(crate) type Step = [u8; NR * GROUP];
 
-/// One step of four rows of activations: of each row `GROUP` consecutive values. Side by side they
-/// need one address instead of four (5 % faster).
+/// One step of five rows of activations: of each row `GROUP` consecutive values. Side by side they
+/// need one address instead of five (5 % faster).
 pub(crate) type Group = [[Activation8; GROUP]; MR];
 
 /// The scales, biases and zero points of a panel's 16 columns; the last are `i32` by their bits.
@@ -24,7 +24,7 @@ pub(crate) type Params = [[f32; NR]; 3];
 ///
 /// # Shapes
 ///
-/// - `a`: `[⌈rows / 4⌉, panel.len()]` [`Group`]s
+/// - `a`: `[⌈rows / 5⌉, panel.len()]` [`Group`]s
 /// - `panel`: the weights `w`, 0 to 127, in [`Step`]s
 /// - `out`: as many rows of 16 values as `rows`, `out_stride` apart
 #[inline(always)]
@@ -37,19 +37,19 @@ pub(crate) fn q8_tiles(
     out: &mut [f32],
     out_stride: usize,
 ) {
-    let (fours, rest) = rows.as_chunks::<MR>();
-    if !fours.is_empty() {
-        isa::tiles(variant, fours, a, panel, params, out, out_stride);
+    let (whole, rest) = rows.as_chunks::<MR>();
+    if !whole.is_empty() {
+        isa::tiles(variant, whole, a, panel, params, out, out_stride);
     }
     if rest.is_empty() {
         return;
     }
-    let (a, out) = (&a[fours.len() * panel.len()..], &mut out[fours.len() * MR * out_stride..]);
-    match *rest {
-        [a0] => isa::tiles(variant, &[[a0]], a, panel, params, out, out_stride),
-        [a0, a1] => isa::tiles(variant, &[[a0, a1]], a, panel, params, out, out_stride),
-        [a0, a1, a2] => isa::tiles(variant, &[[a0, a1, a2]], a, panel, params, out, out_stride),
-        _ => {}
+    let (a, out) = (&a[whole.len() * panel.len()..], &mut out[whole.len() * MR * out_stride..]);
+    match rest.len() {
+        1 => isa::tiles(variant, rest.as_chunks::<1>().0, a, panel, params, out, out_stride),
+        2 => isa::tiles(variant, rest.as_chunks::<2>().0, a, panel, params, out, out_stride),
+        3 => isa::tiles(variant, rest.as_chunks::<3>().0, a, panel, params, out, out_stride),
+        _ => isa::tiles(variant, rest.as_chunks::<4>().0, a, panel, params, out, out_stride),
     }
 }
 

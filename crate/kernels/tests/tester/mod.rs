@@ -14,6 +14,9 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("activations", activations_are_accurate),
     ("layer_norm", layer_norm_normalises),
     ("attention", attention_attends),
+    ("attention strides", attention_leaves_what_is_between_its_rows),
+    ("self_attention", self_attention_is_a_layer_and_attention),
+    ("feed_forward", feed_forward_is_two_layers),
     ("rows", a_row_does_not_depend_on_its_neighbours),
     ("quantize_row", quantized_rows_come_back),
     ("quantize_weights", quantized_weights_come_back),
@@ -70,9 +73,27 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
-/// All remainders of 4 rows and 16 columns, and inner dimensions around multiples of 4.
+fn in_f32(panels: &[f32], in_features: usize, out_features: usize) -> Linear<'_> {
+    Linear { weights: LinearWeights::F32(panels), in_features, out_features }
+}
+
+fn in_q8(packed: &PackedQ8, in_features: usize, out_features: usize) -> Linear<'_> {
+    let PackedQ8 { panels, params } = packed;
+    Linear { weights: LinearWeights::Q8 { panels, params }, in_features, out_features }
+}
+
+/// The weights and biases of a layer in both forms.
+fn layer(numbers: &mut Numbers, in_features: usize, out_features: usize) -> (Vec<f32>, PackedQ8) {
+    let (weight, bias) = (numbers.floats(out_features * in_features), numbers.floats(out_features));
+    let mut values = Vec::new();
+    let rows: Vec<_> =
+        weight.chunks(in_features).map(|row| quantize_weights(row, &mut values)).collect();
+    (pack_f32(&weight, &bias, in_features), pack_q8(&values, &rows, &bias, in_features))
+}
+
+/// All remainders of 5 rows and 16 columns, and inner dimensions around multiples of 4.
 fn shapes() -> impl Iterator<Item = (usize, usize, usize)> {
-    let rows = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+    let rows = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
     let columns = (1..=17).chain([31, 32, 33, 48]);
     columns
         .flat_map(move |n| rows.map(move |m| (m, n)))
@@ -86,7 +107,7 @@ fn linear_f32_computes_the_product() -> Result<(), String> {
         let panels = pack_f32(&weight, &bias, k);
         let out = in_every_variant(|| {
             let mut out = vec![f32::NAN; m * n];
-            linear_f32(&x, &panels, k, n, Activation::Identity, &mut out);
+            linear(&x, in_f32(&panels, k, n), Activation::Identity, &mut out);
             Ok(out)
         })?;
         let expected = scalar::linear_f32(&x, &weight, &bias, k);
@@ -107,7 +128,7 @@ fn linear_f32_survives_extremes() -> Result<(), String> {
         let panels = pack_f32(&vec![1.0; 5 * k], &[0.5; 5], k);
         let out = in_every_variant(|| {
             let mut out = vec![f32::NAN; 15];
-            linear_f32(&x, &panels, k, 5, Activation::Identity, &mut out);
+            linear(&x, in_f32(&panels, k, 5), Activation::Identity, &mut out);
             Ok(out)
         })?;
         let expected = (0..k).fold(0.5_f32, |sum, _| sum + value);
@@ -122,7 +143,7 @@ fn compare_q8(x: &[f32], weight: &[u8], rows: &[RowQ8], k: usize) -> Result<(), 
     let packed = pack_q8(weight, rows, &vec![0.0; n], k);
     let out = in_every_variant(|| {
         let mut out = vec![f32::NAN; m * n];
-        linear_q8(x, &packed.panels, &packed.params, k, n, Activation::Identity, &mut out);
+        linear(x, in_q8(&packed, k, n), Activation::Identity, &mut out);
         Ok(out)
     })?;
     let (sums, scales) = scalar::linear_q8(x, weight, rows, k);
@@ -177,7 +198,7 @@ fn linear_q8_shows_what_is_not_finite() -> Result<(), String> {
             x[k - 1] = value;
             let packed = pack_q8(&vec![3; k], &[RowQ8 { scale: 1.0, zero_point: 0 }], &[0.0], k);
             let mut out = [0.0; 2];
-            linear_q8(&x, &packed.panels, &packed.params, k, 1, Activation::Identity, &mut out);
+            linear(&x, in_q8(&packed, k, 1), Activation::Identity, &mut out);
             check!(out[0].is_nan(), "{value} of {k} became {}", out[0]);
             check!(out[1].is_finite(), "{value} of {k} spread to the next row");
         }
@@ -191,7 +212,7 @@ fn activations_are_accurate() -> Result<(), String> {
     let x: Vec<f32> = (-120_000..=120_000).map(|i| i as f32 * 1e-4).collect();
     for activation in [Activation::Gelu, Activation::Tanh] {
         let mut out = vec![f32::NAN; x.len()];
-        linear_f32(&x, &panels, 1, 1, activation, &mut out);
+        linear(&x, in_f32(&panels, 1, 1), activation, &mut out);
         for (&x, &out) in x.iter().zip(&out) {
             let expected = scalar::activate(f64::from(x), activation);
             let error = (f64::from(out) - expected).abs() / f64::from(x.abs()).max(4.0) * 4.0;
@@ -243,7 +264,7 @@ fn attention_attends() -> Result<(), String> {
             let qkv: Vec<f32> = numbers.floats(end * 3 * hidden).iter().map(|x| x * 4.0).collect();
             let out = in_every_variant(|| {
                 let mut out = vec![f32::NAN; end * hidden];
-                attention(&qkv, texts.iter().cloned(), heads, head_size, &mut out);
+                attention(&qkv, texts.iter().cloned(), heads, head_size, &mut out, hidden);
                 Ok(out)
             })?;
             let expected = scalar::attention(&qkv, &texts, heads, head_size);
@@ -252,6 +273,80 @@ fn attention_attends() -> Result<(), String> {
             for (&out, &expected) in out.iter().zip(&expected) {
                 let error = (f64::from(out) - expected).abs();
                 check!(error <= bound, "{heads} x {head_size}: {out}, not {expected}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn attention_leaves_what_is_between_its_rows() -> Result<(), String> {
+    let (tokens, heads, head_size) = (21, 3, 8);
+    let hidden = heads * head_size;
+    let qkv = Numbers(9).floats(tokens * 3 * hidden);
+    let texts = [0..9, 9..21];
+    let mut close = vec![0.0; tokens * hidden];
+    attention(&qkv, texts.iter().cloned(), heads, head_size, &mut close, hidden);
+    for stride in [hidden + 1, 2 * hidden + 5] {
+        // The last row ends with its own values.
+        let mut apart = vec![-7.0; (tokens - 1) * stride + hidden];
+        attention(&qkv, texts.iter().cloned(), heads, head_size, &mut apart, stride);
+        for (t, row) in apart.chunks(stride).enumerate() {
+            check!(same_bits(&row[..hidden], &close[t * hidden..][..hidden]), "{stride}: row {t}");
+            check!(row[hidden..].iter().all(|&x| x == -7.0), "{stride}: behind row {t}");
+        }
+    }
+    Ok(())
+}
+
+/// To the bit, whether all heads are taken at once or only some.
+fn self_attention_is_a_layer_and_attention() -> Result<(), String> {
+    let mut numbers = Numbers(10);
+    let in_features = 24;
+    for (heads, head_size) in [(4, 16), (5, 16), (4, 24), (4, 12), (2, 20), (3, 32), (1, 64)] {
+        let hidden = heads * head_size;
+        let (panels, packed) = layer(&mut numbers, in_features, 3 * hidden);
+        for lengths in [&[1][..], &[5, 3], &[300], &[200, 1, 340]] {
+            let tokens: usize = lengths.iter().sum();
+            let texts = lengths.iter().scan(0, |end, length| {
+                *end += length;
+                Some(*end - length..*end)
+            });
+            let x = numbers.floats(tokens * in_features);
+            let layers =
+                [in_f32(&panels, in_features, 3 * hidden), in_q8(&packed, in_features, 3 * hidden)];
+            for qkv in layers {
+                let mut rows = vec![0.0; tokens * 3 * hidden];
+                linear(&x, qkv, Activation::Identity, &mut rows);
+                let mut expected = vec![0.0; tokens * hidden];
+                attention(&rows, texts.clone(), heads, head_size, &mut expected, hidden);
+                let mut out = vec![f32::NAN; tokens * hidden];
+                self_attention(&x, qkv, texts.clone(), heads, &mut out);
+                check!(same_bits(&out, &expected), "{heads} x {head_size}, {tokens} tokens");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn feed_forward_is_two_layers() -> Result<(), String> {
+    let mut numbers = Numbers(11);
+    for (size, width) in [(20, 33), (16, 1000)] {
+        let intermediate = layer(&mut numbers, size, width);
+        let output = layer(&mut numbers, width, size);
+        for rows in [1, 6, 131] {
+            let x = numbers.floats(rows * size);
+            let layers = [
+                (in_f32(&intermediate.0, size, width), in_f32(&output.0, width, size)),
+                (in_q8(&intermediate.1, size, width), in_q8(&output.1, width, size)),
+            ];
+            for (intermediate, output) in layers {
+                let mut wide = vec![0.0; rows * width];
+                linear(&x, intermediate, Activation::Gelu, &mut wide);
+                let mut expected = vec![0.0; rows * size];
+                linear(&wide, output, Activation::Identity, &mut expected);
+                let mut out = vec![f32::NAN; rows * size];
+                feed_forward(&x, intermediate, output, &mut out);
+                check!(same_bits(&out, &expected), "{rows} x {size} by way of {width}");
             }
         }
     }
@@ -271,8 +366,8 @@ fn a_row_does_not_depend_on_its_neighbours() -> Result<(), String> {
     let run = |x: &[f32]| {
         let mut out = vec![0.0; x.len() / k * n * 2];
         let (f32_out, q8_out) = out.split_at_mut(x.len() / k * n);
-        linear_f32(x, &panels, k, n, Activation::Gelu, f32_out);
-        linear_q8(x, &packed.panels, &packed.params, k, n, Activation::Gelu, q8_out);
+        linear(x, in_f32(&panels, k, n), Activation::Gelu, f32_out);
+        linear(x, in_q8(&packed, k, n), Activation::Gelu, q8_out);
         out
     };
     let all = run(&x);
@@ -287,11 +382,11 @@ fn a_row_does_not_depend_on_its_neighbours() -> Result<(), String> {
     let texts = [0..5, 5..24, 24..25];
     let qkv = numbers.floats(25 * 3 * hidden);
     let mut all = vec![0.0; 25 * hidden];
-    attention(&qkv, texts.iter().cloned(), heads, head_size, &mut all);
+    attention(&qkv, texts.iter().cloned(), heads, head_size, &mut all, hidden);
     for text in texts {
         let mut alone = vec![0.0; text.len() * hidden];
         let part = &qkv[text.start * 3 * hidden..text.end * 3 * hidden];
-        attention(part, std::iter::once(0..text.len()), heads, head_size, &mut alone);
+        attention(part, std::iter::once(0..text.len()), heads, head_size, &mut alone, hidden);
         check!(same_bits(&alone, &all[text.start * hidden..text.end * hidden]), "text {text:?}");
     }
     Ok(())
@@ -369,7 +464,7 @@ fn rotation_tames_outliers() -> Result<(), String> {
 
     let packed = pack_q8(&values, &rows, &bias, k);
     let mut out = vec![0.0; n];
-    linear_q8(&x, &packed.panels, &packed.params, k, n, Activation::Identity, &mut out);
+    linear(&x, in_q8(&packed, k, n), Activation::Identity, &mut out);
     let rotated = error(&mut out.into_iter().map(f64::from));
 
     let (q, scale) = scalar::quantize_activations(&x);
