@@ -300,11 +300,11 @@ impl Current {
             Sink::Nothing => return Ok(()),
             Sink::Bytes(values) => {
                 let limit = if let Role::Values { max, .. } = self.role { max } else { u8::MAX };
-                if let Some(at) = bytes.iter().position(|&value| value > limit) {
-                    return Err(self.problem(
-                        file,
-                        format!("holds the value {}; the largest is {limit}", bytes[at]),
-                    ));
+                // Sixteen at a time, where a search for the first one would go byte by byte.
+                let largest = bytes.iter().fold(0, |largest, &value| value.max(largest));
+                if largest > limit {
+                    let problem = format!("holds the value {largest}; the largest is {limit}");
+                    return Err(self.problem(file, problem));
                 }
                 values.extend_from_slice(bytes);
                 return Ok(());

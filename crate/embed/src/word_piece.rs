@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -216,21 +216,22 @@ impl Vocabulary {
 
     /// Of a token that comes twice, the last id counts, as in a map. `None`: more text than a `u32` counts.
     fn insert(&mut self, token: &str, id: u32) -> Option<()> {
-        if let Some(index) = self.index(token) {
-            self.tokens[index].id = id;
-            return Some(());
-        }
-        let start = u32::try_from(self.text.len()).ok()?;
-        self.text.push_str(token);
-        let end = u32::try_from(self.text.len()).ok()?;
-        let index = u32::try_from(self.tokens.len()).ok()?;
-        self.tokens.push(Entry { start, end, id });
         let Self { text, tokens, by_text, hasher, .. } = self;
-        let hash = |&index: &u32| {
+        let of = |index: u32| {
             let Entry { start, end, .. } = tokens[index as usize];
-            hasher.hash_one(&text[start as usize..end as usize])
+            &text[start as usize..end as usize]
         };
-        by_text.insert_unique(hash(&index), index, hash);
+        let entry =
+            by_text.entry(hasher.hash_one(token), |&i| of(i) == token, |&i| hasher.hash_one(of(i)));
+        match entry {
+            hash_table::Entry::Occupied(index) => tokens[*index.get() as usize].id = id,
+            hash_table::Entry::Vacant(vacant) => {
+                vacant.insert(u32::try_from(tokens.len()).ok()?);
+                let start = u32::try_from(text.len()).ok()?;
+                text.push_str(token);
+                tokens.push(Entry { start, end: u32::try_from(text.len()).ok()?, id });
+            }
+        }
         Some(())
     }
 

@@ -37,22 +37,29 @@ pub fn pack_q8(weight: &[u8], rows: &[RowQ8], bias: &[f32], in_features: usize) 
     assert_eq!(weight.len(), out_features * in_features, "weight and bias");
     assert_eq!(rows.len(), out_features, "rows and bias");
     assert!(in_features <= MAX_IN_FEATURES, "in_features");
-    assert!(weight.iter().all(|&w| w <= WEIGHT_MAX), "weights of 7 bits");
+    // Sixteen at a time, which a search that ends early would not be.
+    let largest = weight.iter().fold(0, |largest, &w| w.max(largest));
+    assert!(largest <= WEIGHT_MAX, "weights of 7 bits");
     let steps = in_features.div_ceil(GROUP);
     let panel_count = out_features.div_ceil(NR);
-    let mut panels = vec![0; panel_count * steps * NR * GROUP];
+    let mut panels = vec![[[0; GROUP]; NR]; panel_count * steps];
     let mut params = vec![[[0.0; NR]; 3]; panel_count];
     for (j, (weights, row)) in weight.chunks_exact(in_features).zip(rows).enumerate() {
         let (p, column) = (j / NR, j % NR);
-        for (step, group) in weights.chunks(GROUP).enumerate() {
-            let at = ((p * steps + step) * NR + column) * GROUP;
-            panels[at..at + group.len()].copy_from_slice(group);
+        let panel = &mut panels[p * steps..][..steps];
+        let (groups, rest) = weights.as_chunks();
+        for (step, group) in panel.iter_mut().zip(groups) {
+            step[column] = *group;
+        }
+        if let Some(step) = panel.get_mut(groups.len()) {
+            step[column][..rest.len()].copy_from_slice(rest);
         }
         let values = [row.scale, bias[j], f32::from_bits(row.zero_point.into())];
         for (param, value) in params[p].iter_mut().zip(values) {
             param[column] = value;
         }
     }
+    let panels = panels.into_flattened().into_flattened();
     PackedQ8 { panels, params: params.into_flattened().into_flattened() }
 }
 
