@@ -30,9 +30,10 @@ pub(crate) fn with_columns(
 }
 
 /// Rows of a tile. With 8 columns it takes 10 accumulators, 2 operands, 1 broadcast value and 1 or 2
-/// temporary ones of the 15 registers that V8 has on x86-64; 6 rows spill and lose a fifth. 4 rows are
-/// 4 to 7 % slower in `f32` and in `simd128`'s 8 bits: more loads for each product, and 8 sums at a time are not
-/// enough for an instruction that takes 5 cycles, of which two begin in each (`vpdpbusd`).
+/// temporary ones of the 15 registers that V8 has on x86-64. With 6 rows none is left for temporary ones:
+/// `simd128` loses 15 to 40 %. 4 rows have more loads for each product, which costs 3 to 7 % in `f32` and in
+/// `simd128`'s 8 bits, and 8 sums at a time are not enough for an instruction that takes 5 cycles and of which
+/// two begin in each (`vpdpbusd`).
 ///
 /// This holds for instructions in the order in which they are written here. LLVM's own order has all rows'
 /// values in registers at once, and 5 rows then take twice the time: hence `-pre-RA-sched=source` in
