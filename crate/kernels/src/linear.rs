@@ -139,15 +139,15 @@ pub fn self_attention(
     }
 }
 
-/// At most `fitting` heads where that is possible: [`Linear::outputs`] cannot begin anywhere.
+/// As many heads as fit, at least one, and all of them where [`Linear::outputs`] could not begin in between.
 fn heads_at_once(fitting: usize, num_heads: usize, head_size: usize) -> usize {
     let begins = |heads: &usize| (heads * head_size).is_multiple_of(NR);
     if !begins(&num_heads) {
         return num_heads;
     }
-    let possible = (1..num_heads).filter(begins);
-    let most = possible.clone().take_while(|&heads| heads <= fitting).last();
-    most.or(possible.min()).unwrap_or(num_heads)
+    let mut possible = (1..=num_heads).filter(begins);
+    let fewest = possible.next().unwrap_or(num_heads);
+    possible.take_while(|&heads| heads <= fitting).last().unwrap_or(fewest)
 }
 
 /// Rows as a layer's kernel reads them.
@@ -202,6 +202,33 @@ impl Linear<'_> {
                 linear_q8(x, panels, params, out_features, activation, out, stride);
             }
             _ => unreachable!("`input` makes what the weights take"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::heads_at_once;
+
+    #[test]
+    fn as_many_heads_as_fit() {
+        for (fitting, num_heads, head_size, heads) in [
+            (100, 12, 32, 12),
+            (12, 12, 32, 12),
+            (11, 12, 32, 11),
+            (1, 12, 32, 1),
+            // At least what begins where a panel does.
+            (0, 12, 32, 1),
+            (3, 4, 24, 2),
+            (1, 4, 24, 2),
+            // The keys would begin within a panel.
+            (1, 2, 20, 2),
+        ] {
+            assert_eq!(
+                heads_at_once(fitting, num_heads, head_size),
+                heads,
+                "{fitting} of {num_heads} x {head_size}"
+            );
         }
     }
 }
