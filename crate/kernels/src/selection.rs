@@ -234,3 +234,35 @@ impl Probe {
         std::hint::black_box(&out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::fastest;
+
+    /// Of `[0, 1]`, where a round of the first takes 0.01 ms and of the second `wide` ms, and whatever is computed before
+    /// `disturbed_until` ms takes the first eight times as long.
+    fn choice(wide: f64, disturbed_until: f64) -> usize {
+        let clock = Cell::new(0.0);
+        // A clock that nobody works by goes on all the same.
+        let now = || {
+            clock.set(clock.get() + 1e-6);
+            clock.get()
+        };
+        fastest(&[0, 1], &now, |tile| {
+            let disturbance = if clock.get() < disturbed_until { 8.0 } else { 1.0 };
+            clock.set(clock.get() + if tile == 0 { 0.01 * disturbance } else { wide });
+        })
+    }
+
+    #[test]
+    fn a_wide_tile_must_win_twice() {
+        assert_eq!(choice(0.014, 0.0), 0, "slower");
+        assert_eq!(choice(0.009, 0.0), 0, "hardly faster");
+        assert_eq!(choice(0.006, 0.0), 1, "faster");
+        // One race takes about 2 ms.
+        assert_eq!(choice(0.014, 2.0), 0, "only the first race was disturbed");
+        assert_eq!(choice(0.014, 100.0), 1, "nothing else can be seen");
+    }
+}
