@@ -16,7 +16,11 @@ test("timings that are damaged are none", async () => {
   const timings = [{ tokens: 8, cpu: 2, gpu: 1 }];
   await store.keepTimings("key", timings);
   assert.deepEqual(await store.timings("key"), timings);
-  for (const damaged of ["", "{", "null", "{}", "[]", "[null]", '[{"tokens":8,"cpu":2}]', '[{"tokens":8,"cpu":"2","gpu":1}]', '[{"tokens":8,"cpu":2,"gpu":-1}]']) {
+  // A tiny model on a fast machine with a coarse clock.
+  const unseen = [{ tokens: 8, cpu: 0, gpu: 168 }];
+  await store.keepTimings("key", unseen);
+  assert.deepEqual(await store.timings("key"), unseen);
+  for (const damaged of ["", "{", "null", "{}", "[]", "[null]", '[{"tokens":8,"cpu":2}]', '[{"tokens":8,"cpu":"2","gpu":1}]', '[{"tokens":8,"cpu":2,"gpu":-1}]', '[{"tokens":0,"cpu":2,"gpu":1}]']) {
     await cache.put("timings key", encode(damaged));
     assert.equal(await store.timings("key"), undefined, damaged);
   }

@@ -20,6 +20,10 @@ test("the faster device for a batch's number of tokens, between the measured one
   assert.equal(isFaster(TIMINGS, 512), true);
   assert.equal(isFaster(TIMINGS, 5000), true);
   assert.equal(isFaster([], 5000), false);
+  // Times that the clock could not tell from nothing.
+  assert.equal(isFaster([{ tokens: 8, cpu: 0, gpu: 0 }], 8), false);
+  assert.equal(isFaster([{ tokens: 8, cpu: 0, gpu: 1 }], 8), false);
+  assert.equal(isFaster([{ tokens: 8, cpu: 1, gpu: 0 }], 8), true);
 });
 
 test("the reason is a sentence with figures", () => {

@@ -109,9 +109,12 @@ impl Selection {
     }
 
     /// Times the variants and gives the fastest ones: about 2 ms per kind of tile. `now` is a clock
-    /// in milliseconds. Some time must have passed since [`Selection::warm_up`], for engines compile
-    /// in the background.
+    /// in milliseconds; one that ticks too slowly to tell the variants apart gives the first ones. Some time
+    /// must have passed since [`Selection::warm_up`], for engines compile in the background.
     pub fn measure(now: impl Fn() -> f64) -> Self {
+        if !is_fine(&now) {
+            return Self { f32_tile: F32_TILES[0], q8_tile: first_q8_tile() };
+        }
         let work = Probe::new();
         let q8_candidates: Vec<_> = q8_candidates().collect();
         Self {
@@ -138,6 +141,34 @@ fn q8_candidates() -> impl Iterator<Item = Q8Tile> {
         .filter(move |tile| wide == matches!(tile, Q8Tile::PairsN8 | Q8Tile::PairsN16))
 }
 
+/// The variant where nothing can be measured.
+fn first_q8_tile() -> Q8Tile {
+    q8_candidates().next().unwrap_or(Q8_TILES[0])
+}
+
+/// The longest time between two ticks of a clock that tells variants apart, in milliseconds. Chromium's tick every
+/// 0.1 ms. Safari's and Firefox's tick every millisecond, against fingerprinting every 16.7 or 100: one race would
+/// take 16 ticks.
+const FINE_MS: f64 = 0.25;
+
+/// Readings of a clock before it counts as standing still. One takes 50 ns (Chromium, AMD EPYC), so these take 1 ms.
+const MAX_READINGS: usize = 20_000;
+
+/// Rounds of a variant before the clock counts as standing still: 40 times those of 0.25 ms.
+const MAX_ROUNDS: u32 = 1_000;
+
+/// Whether the clock ticks often enough.
+fn is_fine(now: &impl Fn() -> f64) -> bool {
+    let ticks = next_tick(now).and_then(|first| Some((first, next_tick(now)?)));
+    ticks.is_some_and(|(first, second)| second - first <= FINE_MS)
+}
+
+/// The time at the clock's next tick.
+fn next_tick(now: &impl Fn() -> f64) -> Option<f64> {
+    let before = now();
+    (0..MAX_READINGS).map(|_| now()).find(|&time| time > before)
+}
+
 /// A variant must beat the ones before it by this factor, or noise could decide. Where V8 revectorises,
 /// wide tiles of 4 rows won by 1.6 to 1.9; elsewhere they lose.
 const CLEARLY: f64 = 1.2;
@@ -159,28 +190,24 @@ fn race<T: Copy>(tiles: &[T], now: &impl Fn() -> f64, run: &impl Fn(T)) -> usize
     }
     let mut rates = vec![0.0_f64; tiles.len()];
     for _ in 0..4 {
-        for (&tile, rate) in tiles.iter().zip(&mut rates) {
-            let before = now();
-            let start = loop {
-                let start = now();
-                if start > before {
-                    break start;
-                }
-            };
-            let mut rounds = 0.0;
-            let elapsed = loop {
-                run(tile);
-                rounds += 1.0;
-                let elapsed = now() - start;
-                if elapsed > 0.25 {
-                    break elapsed;
-                }
-            };
-            *rate = rate.max(rounds / elapsed);
+        for (&tile, best) in tiles.iter().zip(&mut rates) {
+            // The clock stopped.
+            let Some(rate) = rate(now, || run(tile)) else { return 0 };
+            *best = best.max(rate);
         }
     }
     let faster = |best: usize, i: usize| if rates[i] > CLEARLY * rates[best] { i } else { best };
     (1..tiles.len()).fold(0, faster)
+}
+
+/// Rounds in a millisecond.
+fn rate(now: &impl Fn() -> f64, run: impl Fn()) -> Option<f64> {
+    let start = next_tick(now)?;
+    (1..=MAX_ROUNDS).find_map(|rounds| {
+        run();
+        let elapsed = now() - start;
+        (elapsed > FINE_MS).then(|| f64::from(rounds) / elapsed)
+    })
 }
 
 /// A panel of MiniLM's width, in the first-level cache.
@@ -239,20 +266,30 @@ impl Probe {
 mod tests {
     use std::cell::Cell;
 
-    use super::fastest;
+    use super::{fastest, is_fine};
+
+    /// A clock that goes on by a nanosecond at every reading, and by what is added to it.
+    #[derive(Default)]
+    struct Clock(Cell<f64>);
+
+    impl Clock {
+        fn now(&self) -> f64 {
+            self.add(1e-6);
+            self.0.get()
+        }
+
+        fn add(&self, milliseconds: f64) {
+            self.0.set(self.0.get() + milliseconds);
+        }
+    }
 
     /// Of `[0, 1]`, where a round of the first takes 0.01 ms and of the second `wide` ms, and whatever is computed before
     /// `disturbed_until` ms takes the first eight times as long.
     fn choice(wide: f64, disturbed_until: f64) -> usize {
-        let clock = Cell::new(0.0);
-        // A clock that nobody works by goes on all the same.
-        let now = || {
-            clock.set(clock.get() + 1e-6);
-            clock.get()
-        };
-        fastest(&[0, 1], &now, |tile| {
-            let disturbance = if clock.get() < disturbed_until { 8.0 } else { 1.0 };
-            clock.set(clock.get() + if tile == 0 { 0.01 * disturbance } else { wide });
+        let clock = Clock::default();
+        fastest(&[0, 1], &|| clock.now(), |tile| {
+            let disturbance = if clock.0.get() < disturbed_until { 8.0 } else { 1.0 };
+            clock.add(if tile == 0 { 0.01 * disturbance } else { wide });
         })
     }
 
@@ -264,5 +301,33 @@ mod tests {
         // One race takes about 2 ms.
         assert_eq!(choice(0.014, 2.0), 0, "only the first race was disturbed");
         assert_eq!(choice(0.014, 100.0), 1, "nothing else can be seen");
+    }
+
+    #[test]
+    fn a_clock_that_ticks_slowly_or_never_is_soon_given_up() {
+        for (tick, fine) in
+            [(0.005, true), (0.1, true), (1.0, false), (16.7, false), (100.0, false)]
+        {
+            let clock = Clock::default();
+            let begin = clock.0.get();
+            // A reading takes 50 ns.
+            let now = || {
+                clock.add(49e-6);
+                (clock.now() / tick).floor() * tick
+            };
+            assert_eq!(is_fine(&now), fine, "{tick}");
+            assert!(clock.0.get() - begin < 2.1, "{tick}");
+        }
+        assert!(!is_fine(&|| 7.0));
+
+        // It stops within a race.
+        let readings = Cell::new(0);
+        let now = || {
+            readings.set(readings.get() + 1);
+            f64::from(readings.get().min(50)) * 0.01
+        };
+        let rounds = Cell::new(0);
+        assert_eq!(fastest(&[0, 1], &now, |_| rounds.set(rounds.get() + 1)), 0);
+        assert!(rounds.get() <= 1_100, "{}", rounds.get());
     }
 }

@@ -30,7 +30,7 @@ export interface ModelRecord {
   usedAt: number;
 }
 
-/** Milliseconds that a batch of so many tokens takes on each device. */
+/** Milliseconds that a batch of so many tokens takes on each device; 0 where that is less than a coarse clock can tell. */
 export interface Timing {
   tokens: number;
   cpu: number;
@@ -466,7 +466,7 @@ function encode(value: object): Uint8Array<ArrayBuffer> {
 function parseTimings(bytes: Uint8Array): Timing[] | undefined {
   try {
     const timings = JSON.parse(new TextDecoder().decode(bytes)) as Timing[];
-    const isSound = timings.every(({ tokens, cpu, gpu }) => [tokens, cpu, gpu].every((value) => Number.isFinite(value) && value > 0));
+    const isSound = timings.every(({ tokens, cpu, gpu }) => tokens > 0 && [tokens, cpu, gpu].every((value) => Number.isFinite(value) && value >= 0));
     return isSound && timings.length > 0 ? timings : undefined;
   } catch {
     return undefined;
