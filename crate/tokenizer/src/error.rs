@@ -1,0 +1,44 @@
+//! What can go wrong between a folder's files and a text's tokens.
+
+/// Every error names the file and the key that it is about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that must be there is not.
+    #[error("{file} is missing from the model folder")]
+    MissingFile {
+        /// The file's path within the folder.
+        file: String,
+    },
+    /// A file's bytes are not what they should be.
+    #[error("{file}: {problem}")]
+    Damaged {
+        /// The file's path within the folder.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file can be read, but says what no tokenizer can be made of.
+    #[error("{file}: {problem}")]
+    InvalidFile {
+        /// The file's path within the folder.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file is sound, but asks for something that is not computed here.
+    #[error("{file}: {what} is not supported; supported: {supported}")]
+    Unsupported {
+        /// The file that says so.
+        file: String,
+        /// The setting and its value.
+        what: String,
+        /// What would be accepted.
+        supported: String,
+    },
+    /// The tokenizer refused a text.
+    #[error("the tokenizer failed: {0}")]
+    Text(String),
+}
+
+/// The result of everything here that can fail.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,241 @@
+//! Text to token ids, and back to places in the text, as Hugging Face `transformers` makes a tokenizer of a folder's files.
+//!
+//! ```text
+//! tokenizer_config.json, special_tokens_map.json, added_tokens.json ─► Settings ─┐
+//! tokenizer.json (or vocab.txt) ─► its sections, checked ────────────────────────┴─► Tokenizer
+//! ```
+//!
+//! The class of the tokenizer decides which of the two counts: a `BertTokenizer` takes only the vocabulary from
+//! tokenizer.json, and everything else from tokenizer_config.json, whose defaults lower-case.
+
+mod added;
+mod build;
+mod charsmap;
+mod cut;
+mod error;
+mod files;
+mod limits;
+mod model;
+mod parts;
+mod settings;
+mod template;
+mod word_piece;
+
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::tokenizer::{Encoding, TokenizerImpl, TruncationDirection};
+
+pub use build::TokenizerOptions;
+pub use error::{Error, Result};
+pub use files::Files;
+pub use settings::Limit;
+
+use crate::cut::Borders;
+use crate::model::TokenModel;
+use crate::parts::PostProcessing;
+use crate::settings::Side;
+
+/// A text of which at least this many bytes per token of the limit come is cut before it is
+/// tokenized. English has 4 to 5 bytes per token, so nearly every text that is cut had more tokens
+/// than fit, and one that had not costs a second, longer try.
+const BYTES_PER_TOKEN: usize = 16;
+
+/// The tokens of one text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tokens {
+    /// Rows of the word embedding table, with `[CLS]` and `[SEP]`.
+    pub input_ids: Vec<u32>,
+    /// The segment of each token: 0, or 1 in a second text.
+    pub token_type_ids: Vec<u32>,
+    /// Each token as the vocabulary spells it.
+    pub tokens: Vec<String>,
+    /// Where each token begins and ends in the text, in UTF-16 code units, as JavaScript's
+    /// `slice` counts; `[0, 0]` for the tokens that are not from the text.
+    pub offsets: Vec<[u32; 2]>,
+    /// Whether the text had more tokens than the limit allows.
+    pub truncated: bool,
+}
+
+/// The tokens of one text, as the encoder takes them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ids {
+    /// As in [`Tokens`].
+    pub input_ids: Vec<u32>,
+    /// As in [`Tokens`].
+    pub token_type_ids: Vec<u32>,
+    /// As in [`Tokens`].
+    pub truncated: bool,
+}
+
+/// [`tokenizers::Tokenizer`] with a model of our own, and nothing behind it.
+type Inner = TokenizerImpl<
+    TokenModel,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    build::Nothing,
+    build::Nothing,
+>;
+
+/// A folder's tokenizer.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: Inner,
+    post: PostProcessing,
+    limit: Limit,
+    side: Side,
+    /// Without, every token is of segment 0.
+    has_token_types: bool,
+    special_ids: Vec<u32>,
+    borders: Option<Borders>,
+}
+
+impl Tokenizer {
+    /// The number of tokens that a text may have where a call does not say.
+    pub fn limit(&self) -> &Limit {
+        &self.limit
+    }
+
+    /// Whether an id is that of a special token.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special_ids.contains(&id)
+    }
+
+    /// Number of tokens that are put around a text.
+    pub fn special_token_count(&self) -> usize {
+        self.post.template.special_token_count()
+    }
+
+    /// The ids of a text, as the encoder takes them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Text`] for a text with a part that is in no token, where there is no unknown token; and for a limit that
+    /// is no number, or leaves no token.
+    pub fn ids(&self, text: &str, limit: &Limit) -> Result<Ids> {
+        let encode = |text: &str| self.inner.encode_fast(text, false);
+        let (encoding, _, truncated) = self.encode_truncated(text, limit, encode)?;
+        let (input_ids, token_type_ids) = self.post.template.ids(&encoding);
+        Ok(Ids { token_type_ids: self.types(token_type_ids), input_ids, truncated })
+    }
+
+    /// The tokens of a text, for people to look at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::ids`].
+    pub fn tokens(&self, text: &str, limit: &Limit) -> Result<Tokens> {
+        let encode = |text: &str| self.inner.encode(text, false);
+        let (encoding, start, truncated) = self.encode_truncated(text, limit, encode)?;
+        let part = &text[start..];
+        let offsets: Vec<(usize, usize)> = encoding
+            .get_offsets()
+            .iter()
+            .map(|&offsets| self.place(part, offsets))
+            .map(|(begin, end)| (start + begin, start + end))
+            .collect();
+        let offsets = utf16_offsets(text, &offsets);
+        let tokens = self.post.template.tokens(&encoding, &offsets, truncated);
+        Ok(Tokens { token_type_ids: self.types(tokens.token_type_ids), ..tokens })
+    }
+
+    fn types(&self, mut token_type_ids: Vec<u32>) -> Vec<u32> {
+        if !self.has_token_types {
+            token_type_ids.fill(0);
+        }
+        token_type_ids
+    }
+
+    /// A token's place, within the text and on borders of characters, whatever the library says.
+    fn place(&self, text: &str, (begin, end): (usize, usize)) -> (usize, usize) {
+        let mut end = text.ceil_char_boundary(end.min(text.len()));
+        let mut begin = text.floor_char_boundary(begin.min(end));
+        if self.post.trims_offsets {
+            let token = &text[begin..end];
+            end = begin + token.trim_end().len();
+            begin += token.len() - token.trim_start().len();
+        }
+        (begin.min(end), end)
+    }
+
+    /// Encodes as much of the text as matters and cuts it to the limit: the tokens without special ones, where the encoded
+    /// part of the text begins, and whether anything was cut.
+    fn encode_truncated(
+        &self,
+        text: &str,
+        limit: &Limit,
+        encode: impl Fn(&str) -> tokenizers::Result<Encoding>,
+    ) -> Result<(Encoding, usize, bool)> {
+        let failed = |error: tokenizers::Error| Error::Text(error.to_string());
+        let special = self.special_token_count();
+        let limit = match limit {
+            Limit::None => {
+                return encode(text).map(|encoding| (encoding, 0, false)).map_err(failed);
+            }
+            Limit::Tokens(limit) => *limit,
+            Limit::Invalid(problem) => return Err(Error::Text(problem.clone())),
+        };
+        // As `post_process` of the tokenizers: a limit that the special tokens alone exceed is none.
+        let Some(room) = limit.checked_sub(special) else {
+            return encode(text).map(|encoding| (encoding, 0, false)).map_err(failed);
+        };
+        if limit == 0 {
+            return Err(Error::Text("a limit of 0 tokens leaves nothing of it".into()));
+        }
+        let mut part_len = limit.saturating_mul(BYTES_PER_TOKEN);
+        let (mut encoding, part) = loop {
+            let part = match (&self.borders, self.side) {
+                (None, _) => text,
+                (Some(borders), Side::Right) => borders.beginning(text, part_len),
+                (Some(borders), Side::Left) => borders.end(text, part_len),
+            };
+            let encoding = encode(part).map_err(failed)?;
+            if encoding.len() > room || part.len() == text.len() {
+                break (encoding, part);
+            }
+            part_len = part_len.saturating_mul(4);
+        };
+        let truncated = encoding.len() > room;
+        if truncated {
+            let direction = match self.side {
+                Side::Left => TruncationDirection::Left,
+                Side::Right => TruncationDirection::Right,
+            };
+            encoding.truncate(room, 0, direction);
+            encoding.take_overflowing();
+        }
+        let start = if self.side == Side::Left { text.len() - part.len() } else { 0 };
+        Ok((encoding, start, truncated))
+    }
+}
+
+/// Byte offsets as UTF-16 offsets; all of them are borders of characters.
+fn utf16_offsets(text: &str, offsets: &[(usize, usize)]) -> Vec<[u32; 2]> {
+    let end = offsets.iter().map(|&(_, end)| end).max().unwrap_or(0);
+    // For each byte where a character begins, the UTF-16 units before it.
+    let mut units = vec![0u32; end + 1];
+    let mut count = 0;
+    for (at, character) in text.char_indices().take_while(|&(at, _)| at <= end) {
+        units[at] = count;
+        count += character.len_utf16() as u32;
+    }
+    if end == text.len() {
+        units[end] = count;
+    }
+    offsets.iter().map(|&(begin, end)| [units[begin], units[end]]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_count_as_javascript_does() {
+        // "é" has 2 bytes and 1 unit, "𝒳" 4 bytes and 2 units.
+        let text = "é 𝒳 end";
+        assert_eq!(
+            utf16_offsets(text, &[(0, 0), (0, 2), (3, 7), (8, 11)]),
+            [[0, 0], [0, 1], [2, 4], [5, 8]]
+        );
+        assert_eq!(utf16_offsets("", &[(0, 0)]), [[0, 0]]);
+    }
+}
