@@ -102,28 +102,12 @@ impl PackedBatch {
 
     /// Refuses what would read outside the model's tables.
     pub(crate) fn check(&self, config: &BertConfig) -> Result<()> {
-        let longest = self.ranges().map(|range| range.len()).max().unwrap_or(0);
-        if longest > config.max_position_embeddings {
-            return Err(Error::InvalidInput(format!(
-                "a text has {longest} tokens, but the model has {} positions",
-                config.max_position_embeddings
-            )));
-        }
-        if let Some(id) = self.input_ids.iter().find(|&&id| id as usize >= config.vocab_size) {
-            return Err(Error::InvalidInput(format!(
-                "token id {id} is outside the model's vocabulary of {}; tokenizer.json and config.json do not belong together",
-                config.vocab_size
-            )));
-        }
-        if let Some(id) =
-            self.token_type_ids.iter().find(|&&id| id as usize >= config.type_vocab_size)
-        {
-            return Err(Error::InvalidInput(format!(
-                "token type {id} is outside the model's {} token types",
-                config.type_vocab_size
-            )));
-        }
-        Ok(())
+        self.ranges().try_for_each(|text| {
+            let (ids, types) = (&self.input_ids[text.clone()], &self.token_type_ids[text]);
+            config
+                .check_text(ids, types)
+                .map_err(|problem| Error::InvalidInput(format!("a text {problem}")))
+        })
     }
 }
 

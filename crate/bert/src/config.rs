@@ -1,107 +1,47 @@
-//! `config.json`, as Hugging Face writes it.
+//! `config.json`, as Hugging Face reads it.
 
-use serde::Deserialize;
+use embervec_json::{Json, Object};
+use embervec_weights::limits::{MAX_DIMENSION, MAX_LAYERS};
 
 use crate::{Error, Result};
 
 /// The values of `model_type` that [`BertConfig::from_json`] accepts.
 pub const SUPPORTED_MODEL_TYPES: &[&str] = &["bert"];
 
-/// No published encoder comes near this size (BERT-large: 1024 wide, 24 layers, 30522 words; the
-/// largest multilingual vocabularies: 250002). It keeps products of two sizes within 64 bits and a
-/// hostile file from asking for a billion layers.
-const MAX_SIZE: usize = 1 << 22;
-const MAX_LAYERS: usize = 1 << 10;
-
 /// The shape of a BERT encoder.
 ///
-/// Field names are those of Hugging Face's
-/// [`BertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/configuration_bert.py);
-/// a field that a published file may leave out has that class's default.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+/// Names, types and defaults are those of Hugging Face's
+/// [`BertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/configuration_bert.py).
+#[derive(Clone, Debug, PartialEq)]
 pub struct BertConfig {
     /// Number of rows of the word embedding table.
-    #[serde(default = "default_vocab_size")]
     pub vocab_size: usize,
     /// Width of a token's vector between the layers.
-    #[serde(default = "default_hidden_size")]
     pub hidden_size: usize,
     /// Number of encoder layers.
-    #[serde(default = "default_twelve")]
     pub num_hidden_layers: usize,
     /// Number of attention heads; divides `hidden_size`.
-    #[serde(default = "default_twelve")]
     pub num_attention_heads: usize,
     /// Width inside the feed-forward block.
-    #[serde(default = "default_intermediate_size")]
     pub intermediate_size: usize,
     /// Number of positions, and so the longest text in tokens.
-    #[serde(default = "default_max_position_embeddings")]
     pub max_position_embeddings: usize,
     /// Number of segments (sentence A, sentence B).
-    #[serde(default = "default_type_vocab_size")]
     pub type_vocab_size: usize,
     /// Added to the variance in every layer normalisation.
-    #[serde(default = "default_layer_norm_eps")]
     pub layer_norm_eps: f64,
-    #[serde(default)]
-    model_type: Option<String>,
-    #[serde(default = "default_hidden_act")]
-    hidden_act: String,
-    #[serde(default)]
-    position_embedding_type: Option<String>,
-    #[serde(default)]
-    is_decoder: bool,
-}
-
-fn default_vocab_size() -> usize {
-    30522
-}
-fn default_hidden_size() -> usize {
-    768
-}
-fn default_twelve() -> usize {
-    12
-}
-fn default_intermediate_size() -> usize {
-    3072
-}
-fn default_max_position_embeddings() -> usize {
-    512
-}
-fn default_type_vocab_size() -> usize {
-    2
-}
-fn default_layer_norm_eps() -> f64 {
-    1e-12
-}
-fn default_hidden_act() -> String {
-    "gelu".into()
 }
 
 /// [`BertConfig::linear_weights`] of BERT-base: 12 layers of 768 · (4 · 768 + 2 · 3072).
-pub const BERT_BASE_WEIGHTS: usize = 84_934_656;
+pub const BERT_BASE_WEIGHTS: u64 = 84_934_656;
 
 impl BertConfig {
-    /// Weights of the layers' matrices, by which the work for a token grows. Hostile sizes saturate.
-    pub fn linear_weights(&self) -> usize {
-        let [hidden, intermediate] = [self.hidden_size, self.intermediate_size];
-        let columns = hidden.saturating_mul(4).saturating_add(intermediate.saturating_mul(2));
-        self.num_hidden_layers.saturating_mul(hidden.saturating_mul(columns))
-    }
-
-    /// Reads and validates the bytes of a `config.json`; `file` is its path, for messages.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Json`], [`Error::Unsupported`] for another architecture or activation,
-    /// [`Error::InvalidConfig`] for sizes that cannot be.
-    pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
-        let config: Self = serde_json::from_slice(json)
-            .map_err(|source| Error::Json { file: file.into(), source })?;
-        config.check_supported(file)?;
-        config.check_sizes(file)?;
-        Ok(config)
+    /// Weights of the layers' matrices, by which the work for a token grows.
+    pub fn linear_weights(&self) -> u64 {
+        let [layers, hidden, intermediate] =
+            [self.num_hidden_layers, self.hidden_size, self.intermediate_size].map(|n| n as u64);
+        // At most 2^10 · 2^22 · (4 + 2) · 2^22.
+        layers * hidden * (4 * hidden + 2 * intermediate)
     }
 
     /// Width of one attention head.
@@ -109,58 +49,370 @@ impl BertConfig {
         self.hidden_size / self.num_attention_heads
     }
 
-    fn check_supported(&self, file: &str) -> Result<()> {
-        let unsupported = |what: String, supported: String| {
-            Err(Error::Unsupported { file: file.into(), what, supported })
-        };
-        let model_type = self.model_type.as_deref().unwrap_or("(missing)");
-        if !SUPPORTED_MODEL_TYPES.contains(&model_type) {
-            return unsupported(
-                format!("model_type \"{model_type}\""),
-                SUPPORTED_MODEL_TYPES.join(", "),
-            );
+    /// Whether a text's tokens are all in the model's tables; else what is wrong with the text.
+    ///
+    /// # Errors
+    ///
+    /// A sentence's end, such as "has 513 tokens, but the model has 512 positions".
+    pub fn check_text(
+        &self,
+        input_ids: &[u32],
+        token_type_ids: &[u32],
+    ) -> std::result::Result<(), String> {
+        let (tokens, positions) = (input_ids.len(), self.max_position_embeddings);
+        if tokens > positions {
+            return Err(format!("has {tokens} tokens, but the model has {positions} positions"));
         }
-        if self.hidden_act != "gelu" {
-            return unsupported(format!("hidden_act \"{}\"", self.hidden_act), "gelu".into());
+        if let Some(id) = input_ids.iter().find(|&&id| id as usize >= self.vocab_size) {
+            let size = self.vocab_size;
+            return Err(format!("has the token id {id}, but the model's vocab_size is {size}"));
         }
-        if let Some(kind) = self.position_embedding_type.as_deref()
-            && kind != "absolute"
-        {
-            return unsupported(format!("position_embedding_type \"{kind}\""), "absolute".into());
-        }
-        if self.is_decoder {
-            return unsupported("is_decoder true".into(), "false".into());
+        if let Some(id) = token_type_ids.iter().find(|&&id| id as usize >= self.type_vocab_size) {
+            let size = self.type_vocab_size;
+            return Err(format!(
+                "has the token type {id}, but the model's type_vocab_size is {size}"
+            ));
         }
         Ok(())
     }
 
-    fn check_sizes(&self, file: &str) -> Result<()> {
-        let invalid = |problem: String| Err(Error::InvalidConfig { file: file.into(), problem });
-        let sizes = [
-            ("vocab_size", self.vocab_size, MAX_SIZE),
-            ("hidden_size", self.hidden_size, MAX_SIZE),
-            ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
-            ("num_attention_heads", self.num_attention_heads, MAX_SIZE),
-            ("intermediate_size", self.intermediate_size, MAX_SIZE),
-            ("max_position_embeddings", self.max_position_embeddings, MAX_SIZE),
-            ("type_vocab_size", self.type_vocab_size, MAX_SIZE),
-        ];
-        for (name, size, limit) in sizes {
-            if size == 0 || size > limit {
-                return invalid(format!("{name} is {size}, but must lie in 1..={limit}"));
+    /// As a `config.json` that [`BertConfig::from_json`] reads.
+    pub fn to_json(&self) -> String {
+        let Self {
+            vocab_size,
+            hidden_size,
+            num_hidden_layers,
+            num_attention_heads,
+            intermediate_size,
+            max_position_embeddings,
+            type_vocab_size,
+            layer_norm_eps,
+        } = self;
+        format!(
+            r#"{{"model_type": "bert", "vocab_size": {vocab_size}, "hidden_size": {hidden_size},
+                "num_hidden_layers": {num_hidden_layers}, "num_attention_heads": {num_attention_heads},
+                "intermediate_size": {intermediate_size}, "max_position_embeddings": {max_position_embeddings},
+                "type_vocab_size": {type_vocab_size}, "layer_norm_eps": {layer_norm_eps:?}}}"#
+        )
+    }
+
+    /// Reads and validates the bytes of a `config.json`; `file` is its path, for messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`BertConfig::from_object`], and [`Error::InvalidConfig`] for what is no JSON object.
+    pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
+        let invalid = |problem: String| Error::InvalidConfig { file: file.into(), problem };
+        let json = Json::parse(json).map_err(|error| invalid(error.to_string()))?;
+        let object =
+            json.as_object().ok_or_else(|| invalid(format!("is {json}, but must be an object")))?;
+        Self::from_object(file, &config_object(object))
+    }
+
+    /// Validates the entries of a `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for another architecture or activation, [`Error::InvalidConfig`] for values that
+    /// transformers refuses and for sizes that cannot be.
+    pub fn from_object(file: &str, object: &Object) -> Result<Self> {
+        let fields = Fields { file, object };
+        fields.check_supported()?;
+        let config = Self {
+            vocab_size: fields.size("vocab_size", 30522, MAX_DIMENSION)?,
+            hidden_size: fields.size("hidden_size", 768, MAX_DIMENSION)?,
+            num_hidden_layers: fields.size("num_hidden_layers", 12, MAX_LAYERS)?,
+            num_attention_heads: fields.size("num_attention_heads", 12, MAX_DIMENSION)?,
+            intermediate_size: fields.size("intermediate_size", 3072, MAX_DIMENSION)?,
+            max_position_embeddings: fields.size("max_position_embeddings", 512, MAX_DIMENSION)?,
+            type_vocab_size: fields.size("type_vocab_size", 2, MAX_DIMENSION)?,
+            layer_norm_eps: fields.layer_norm_eps()?,
+        };
+        fields.check_others(&config)?;
+        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+            return fields.invalid(format!(
+                "hidden_size {} is not a multiple of num_attention_heads {}",
+                config.hidden_size, config.num_attention_heads
+            ));
+        }
+        Ok(config)
+    }
+}
+
+/// The entries of a `config.json`. Of an object `{"__float__": "Infinity"}`, which transformers writes for what JSON has no
+/// number for, the number.
+pub fn config_object(object: &Object) -> Object {
+    let mut entries = Object::default();
+    for (key, value) in object.iter() {
+        let float = match value.as_object() {
+            Some(tagged) if tagged.iter().count() == 1 => {
+                tagged.get("__float__").and_then(Json::as_str)
+            }
+            _ => None,
+        };
+        let float = match float {
+            Some("NaN") => Some(f64::NAN),
+            Some("Infinity") => Some(f64::INFINITY),
+            Some("-Infinity") => Some(f64::NEG_INFINITY),
+            _ => None,
+        };
+        entries.insert(key, float.map_or_else(|| value.clone(), Json::Float));
+    }
+    entries
+}
+
+/// What transformers' strict dataclasses allow a field to be.
+#[derive(Clone, Copy)]
+enum Type {
+    Int,
+    OptionalInt,
+    Bool,
+    Float,
+    Number,
+    OptionalNumber,
+    Str,
+    /// A number, several, or nothing.
+    OptionalIntOrList,
+}
+
+impl Type {
+    fn allows(self, value: &Json) -> bool {
+        let is_int = |value: &Json| matches!(value, Json::Int(_) | Json::LongInt(_));
+        match (self, value) {
+            (Self::OptionalInt | Self::OptionalNumber | Self::OptionalIntOrList, Json::Null) => {
+                true
+            }
+            (Self::Int | Self::OptionalInt, value) => is_int(value),
+            (Self::Bool, value) => matches!(value, Json::Bool(_)),
+            (Self::Float, value) => matches!(value, Json::Float(_)),
+            (Self::Number | Self::OptionalNumber, Json::Float(_)) => true,
+            (Self::Number | Self::OptionalNumber, value) => is_int(value),
+            (Self::Str, value) => matches!(value, Json::Str(_) | Json::BrokenStr(_)),
+            (Self::OptionalIntOrList, Json::List(items)) => items.iter().all(is_int),
+            (Self::OptionalIntOrList, value) => is_int(value),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Int => "an integer",
+            Self::OptionalInt => "an integer or null",
+            Self::Bool => "true or false",
+            Self::Float => "a number with a fraction or an exponent",
+            Self::Number => "a number",
+            Self::OptionalNumber => "a number or null",
+            Self::Str => "a string",
+            Self::OptionalIntOrList => "an integer, a list of them, or null",
+        }
+    }
+}
+
+/// The fields that nothing else here reads, but transformers checks.
+const TYPES: &[(&str, Type)] = &[
+    ("hidden_dropout_prob", Type::Number),
+    ("attention_probs_dropout_prob", Type::Number),
+    ("initializer_range", Type::Float),
+    ("pad_token_id", Type::OptionalInt),
+    ("use_cache", Type::Bool),
+    ("num_labels", Type::Int),
+    ("output_hidden_states", Type::Bool),
+    ("classifier_dropout", Type::OptionalNumber),
+    ("bos_token_id", Type::OptionalInt),
+    ("eos_token_id", Type::OptionalIntOrList),
+    ("tie_word_embeddings", Type::Bool),
+];
+
+/// Names that transformers cannot set on its `BertConfig`.
+const PYTHONS_OWN: [&str; 5] =
+    ["self", "is_heterogeneous", "sub_configs", "to_dict", "use_return_dict"];
+
+/// Names that `dtype` may have.
+const DTYPES: [&str; 5] = ["float32", "float16", "bfloat16", "float64", "auto"];
+
+struct Fields<'a> {
+    file: &'a str,
+    object: &'a Object,
+}
+
+impl Fields<'_> {
+    fn invalid<T>(&self, problem: String) -> Result<T> {
+        Err(Error::InvalidConfig { file: self.file.into(), problem })
+    }
+
+    fn unsupported<T>(&self, key: &str, supported: &str) -> Result<T> {
+        let value = self.object.get(key).map_or_else(|| "(missing)".into(), Json::to_string);
+        Err(Error::Unsupported {
+            file: self.file.into(),
+            what: format!("{key} {value}"),
+            supported: supported.into(),
+        })
+    }
+
+    /// The value of a field, where it is there and of its type.
+    fn typed(&self, name: &str, kind: Type) -> Result<Option<&Json>> {
+        match self.object.get(name) {
+            Some(value) if !kind.allows(value) => {
+                self.invalid(format!("{name} is {value}, but must be {}", kind.name()))
+            }
+            value => Ok(value),
+        }
+    }
+
+    fn size(&self, name: &str, default: usize, limit: usize) -> Result<usize> {
+        let Some(value) = self.typed(name, Type::Int)? else { return Ok(default) };
+        match value.as_usize() {
+            Some(size) if (1..=limit).contains(&size) => Ok(size),
+            _ => self.invalid(format!("{name} is {value}, but must lie in 1..={limit}")),
+        }
+    }
+
+    fn layer_norm_eps(&self) -> Result<f64> {
+        match self.typed("layer_norm_eps", Type::Float)? {
+            None => Ok(1e-12),
+            // Beyond, nothing is left of a vector.
+            Some(&Json::Float(epsilon)) if epsilon.abs() <= f64::from(f32::MAX) => Ok(epsilon),
+            Some(value) => {
+                self.invalid(format!("layer_norm_eps is {value}, which is no number of 32 bits"))
             }
         }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return invalid(format!(
-                "hidden_size {} is not a multiple of num_attention_heads {}",
-                self.hidden_size, self.num_attention_heads
-            ));
+    }
+
+    fn check_supported(&self) -> Result<()> {
+        let is = |key: &str, expected: &str| {
+            self.object.get(key).is_some_and(|value| value.as_str() == Some(expected))
+        };
+        if !SUPPORTED_MODEL_TYPES.iter().any(|name| is("model_type", name)) {
+            return self.unsupported("model_type", &SUPPORTED_MODEL_TYPES.join(", "));
         }
-        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
-            return invalid(format!(
-                "layer_norm_eps is {}, but must lie between 0 and 1",
-                self.layer_norm_eps
-            ));
+        if self.typed("hidden_act", Type::Str)?.is_some() && !is("hidden_act", "gelu") {
+            return self.unsupported("hidden_act", "gelu");
+        }
+        // transformers 5 reads it no more and computes as if it were "absolute".
+        if self.object.get_some("position_embedding_type").is_some()
+            && !is("position_embedding_type", "absolute")
+        {
+            return self.unsupported("position_embedding_type", "absolute");
+        }
+        for name in ["is_decoder", "add_cross_attention"] {
+            if self.typed(name, Type::Bool)?.is_some_and(Json::is_true) {
+                return self.unsupported(name, "false");
+            }
+        }
+        if self.object.get("is_causal").is_some_and(Json::is_true) {
+            return self.unsupported("is_causal", "false");
+        }
+        for name in ["attn_implementation", "_attn_implementation"] {
+            if let Some(value) = self.object.get_some(name)
+                && !["eager", "sdpa"].iter().any(|known| value.as_str() == Some(known))
+            {
+                return self.unsupported(name, "eager, sdpa");
+            }
+        }
+        if self.object.get_some("experts_implementation").is_some_and(|value| {
+            !["eager", "batched_mm", "grouped_mm"].iter().any(|name| value.as_str() == Some(name))
+        }) {
+            return self.unsupported("experts_implementation", "eager, batched_mm, grouped_mm");
+        }
+        for name in ["per_layer_config", "attribute_map", "fusion_config"] {
+            if self.object.get(name).is_some_and(Json::is_true) {
+                return self.unsupported(name, "leaving it out");
+            }
+        }
+        // Only where it divides every text's number of tokens Python computes with it.
+        if let Some(size) = self.typed("chunk_size_feed_forward", Type::Int)?
+            && !matches!(size, Json::Int(..=1))
+        {
+            return self.unsupported("chunk_size_feed_forward", "leaving it out");
+        }
+        let is_one_label = matches!(self.object.get("num_labels"), Some(Json::Int(..=1)));
+        if is_one_label && is("problem_type", "single_label_classification") {
+            return self.unsupported("problem_type", "more than one label");
+        }
+        let asks_for_attentions = self.object.get("output_attentions").is_some_and(Json::is_true);
+        if asks_for_attentions && is("attn_implementation", "sdpa") {
+            return self.unsupported("output_attentions", "false");
+        }
+        for name in PYTHONS_OWN {
+            if self.object.get(name).is_some() {
+                return self
+                    .unsupported(name, "other names, for this is one of the Python class's own");
+            }
+        }
+        // An older file in the place of this one.
+        if self.object.get("configuration_files").is_some_and(|files| *files != Json::List(vec![]))
+        {
+            return self.unsupported("configuration_files", "leaving it out");
+        }
+        match self.object.get("auto_map") {
+            None => {}
+            Some(Json::Object(classes)) if classes.get("AutoProcessor").is_none() => {}
+            Some(_) => return self.unsupported("auto_map", "leaving it out"),
+        }
+        for name in ["quantization_config", "transformers_weights"] {
+            if self.object.get_some(name).is_some() {
+                return self.unsupported(name, "leaving it out");
+            }
+        }
+        Ok(())
+    }
+
+    /// What transformers refuses, though nothing here is computed with it.
+    fn check_others(&self, config: &BertConfig) -> Result<()> {
+        TYPES.iter().try_for_each(|&(name, kind)| self.typed(name, kind).map(drop))?;
+        for name in ["hidden_dropout_prob", "attention_probs_dropout_prob"] {
+            match self.object.get(name) {
+                Some(Json::Int(0..=1)) | None => {}
+                Some(Json::Float(share)) if (0.0..=1.0).contains(share) => {}
+                Some(value) => {
+                    return self
+                        .invalid(format!("{name} is {value}, but must lie between 0 and 1"));
+                }
+            }
+        }
+        if let Some(id) = self.object.get_some("pad_token_id") {
+            // `padding_idx` of torch.nn.Embedding, which counts from the end where it is negative.
+            let rows = config.vocab_size as i64;
+            if !matches!(id, Json::Int(id) if (-rows..rows).contains(id)) {
+                return self.invalid(format!("pad_token_id {id} is no row of a table of {rows}"));
+            }
+        }
+        match self.object.get_some("id2label") {
+            None => {}
+            Some(Json::Object(labels)) => {
+                if let Some((id, _)) =
+                    labels.iter().find(|(id, _)| id.trim().parse::<i64>().is_err())
+                {
+                    return self.invalid(format!("id2label has the id \"{id}\""));
+                }
+            }
+            Some(value) => {
+                return self.invalid(format!("id2label is {value}, but must be an object"));
+            }
+        }
+        if let Some(types) = self.object.get_some("layer_types") {
+            let is_sound = types.as_list().is_some_and(|types| {
+                types.len() == config.num_hidden_layers
+                    && types.iter().all(|kind| kind.as_str() == Some("full_attention"))
+            });
+            if !is_sound {
+                return self.unsupported("layer_types", "full_attention for every layer");
+            }
+        }
+        for name in ["dtype", "torch_dtype"] {
+            let is_known = |value: &Json| {
+                value.as_str().is_some_and(|name| DTYPES.contains(&name))
+                    || value.as_object().is_some()
+            };
+            if self.object.get_some(name).is_some_and(|value| !is_known(value)) {
+                return self.unsupported(name, &DTYPES.join(", "));
+            }
+        }
+        if self
+            .object
+            .get("per_layer_config")
+            .is_some_and(|value| !matches!(value, Json::Null | Json::Object(_)))
+        {
+            return self.unsupported("per_layer_config", "leaving it out");
         }
         Ok(())
     }
@@ -183,6 +435,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read() {
+        let config = parse(r#"{"model_type": "bert", "layer_norm_eps": 1e-5, "vocab_size": 7}"#);
+        let config = config.expect("valid");
+        assert_eq!(parse(&config.to_json()).expect("valid"), config);
+    }
+
+    #[test]
     fn what_is_not_supported_is_named_with_what_is() {
         for (json, word) in [
             (r#"{"model_type": "roberta"}"#, "roberta"),
@@ -193,6 +452,7 @@ mod tests {
                 "relative_key",
             ),
             (r#"{"model_type": "bert", "is_decoder": true}"#, "is_decoder"),
+            (r#"{"model_type": "bert", "per_layer_config": {"0": {}}}"#, "per_layer_config"),
         ] {
             let error = parse(json).expect_err(json);
             assert!(matches!(error, Error::Unsupported { .. }), "{error}");
@@ -202,26 +462,52 @@ mod tests {
     }
 
     #[test]
-    fn impossible_sizes_are_refused() {
+    fn impossible_values_are_refused() {
         for field in [
             r#""hidden_size": 0"#,
             r#""hidden_size": 770"#,
+            r#""hidden_size": -3"#,
+            r#""hidden_size": 768.0"#,
+            r#""hidden_size": "768""#,
+            r#""hidden_size": null"#,
+            r#""hidden_size": true"#,
             r#""num_hidden_layers": 1000000000"#,
             r#""vocab_size": 99999999999"#,
-            r#""layer_norm_eps": -1"#,
+            r#""vocab_size": 99999999999999999999999"#,
+            r#""layer_norm_eps": 1e300"#,
+            r#""layer_norm_eps": 1"#,
+            r#""layer_norm_eps": NaN"#,
+            r#""layer_norm_eps": {"__float__": "Infinity"}"#,
+            r#""hidden_act": null"#,
+            r#""use_cache": 1"#,
+            r#""initializer_range": 1"#,
+            r#""eos_token_id": ["a"]"#,
         ] {
             let error = parse(&format!(r#"{{"model_type": "bert", {field}}}"#)).expect_err(field);
             assert!(matches!(error, Error::InvalidConfig { .. }), "{error}");
         }
-        assert!(matches!(
-            parse(r#"{"model_type": "bert", "hidden_size": -3}"#),
-            Err(Error::Json { .. })
-        ));
+        assert!(matches!(parse("[]"), Err(Error::InvalidConfig { .. })));
+        assert!(matches!(parse("<!doctype html>"), Err(Error::InvalidConfig { .. })));
+    }
+
+    #[test]
+    fn values_that_python_writes_are_read() {
+        for field in [
+            r#""initializer_range": Infinity"#,
+            r#""initializer_range": {"__float__": "NaN"}"#,
+            r#""hidden_dropout_prob": 0"#,
+            r#""eos_token_id": [1, 2]"#,
+            r#""pad_token_id": null"#,
+            r#""hidden_size": 5, "hidden_size": 768"#,
+            r#""whatever": {"a": [1, 2.5, null]}"#,
+        ] {
+            parse(&format!(r#"{{"model_type": "bert", {field}}}"#)).expect(field);
+        }
     }
 
     #[test]
     fn base_and_large_have_the_weights_of_their_shapes() {
-        let weights = |layers: usize, hidden: usize| {
+        let weights = |layers: u64, hidden: u64| {
             let json = format!(
                 r#"{{"model_type": "bert", "num_hidden_layers": {layers}, "hidden_size": {hidden},
                     "num_attention_heads": 4, "intermediate_size": {}}}"#,
@@ -232,5 +518,7 @@ mod tests {
         assert_eq!(weights(12, 768), BERT_BASE_WEIGHTS);
         assert_eq!(weights(24, 1024), 24 * 12 * 1024 * 1024);
         assert_eq!(weights(6, 384), 10_616_832);
+        // Of the largest that is accepted.
+        assert_eq!(weights(1 << 10, 1 << 20), (12 << 10) << 40);
     }
 }

@@ -1,15 +1,16 @@
 //! What a model needs of a GPU, known before anything is fetched for it.
 
-use embervec_kernels::rotation_block as block;
+use embervec_weights::WeightDtype;
 
-use crate::{BertConfig, WeightDtype};
-
-/// Threads that a workgroup of our kernels has at most, as many as WebGPU promises.
-const MAX_THREADS: usize = 256;
+use crate::BertConfig;
+use crate::ops::shaders::{MAX_THREADS, unquantizable};
 
 /// Tokens of a batch on a GPU at most, unless one text has more: a launch costs the same for few and
 /// for many.
 pub const GPU_TOKENS_PER_BATCH: usize = 512;
+
+/// A dimension of a grid has at most this many workgroups (the lowest limit that WebGPU allows an adapter).
+pub(crate) const MAX_GROUPS: usize = 65_535;
 
 /// What a GPU must have for a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +32,7 @@ impl GpuNeeds {
 }
 
 fn unsupported(config: &BertConfig, dtype: WeightDtype) -> Option<String> {
-    let head_size = config.hidden_size / config.num_attention_heads;
+    let head_size = config.attention_head_size();
     if !head_size.is_multiple_of(4) || !config.intermediate_size.is_multiple_of(4) {
         return Some(format!(
             "the GPU's kernels take four values at a time, but the model's attention heads have \
@@ -42,14 +43,25 @@ fn unsupported(config: &BertConfig, dtype: WeightDtype) -> Option<String> {
     if config.num_attention_heads > MAX_THREADS {
         return Some(format!("the GPU's kernels take at most {MAX_THREADS} attention heads"));
     }
-    let odd = |&size: &usize| block(size) < 4 || size / block(size) > MAX_THREADS;
-    let odd = [config.hidden_size, config.intermediate_size].into_iter().find(odd);
-    match (dtype, odd) {
-        (WeightDtype::Q8, Some(size)) => Some(format!(
-            "the GPU's kernels do not quantise rows of {size} values; dtype \"fp32\" works"
-        )),
-        _ => None,
+    // A workgroup adds the embeddings of 256 values, and computes at least one row of everything else.
+    let groups = (longest_batch(config) * config.hidden_size as u64).div_ceil(256);
+    if groups.max(longest_batch(config)) > MAX_GROUPS as u64 {
+        return Some(format!(
+            "a text of {} tokens of {} values is too large for a grid of the GPU",
+            config.max_position_embeddings, config.hidden_size
+        ));
     }
+    if dtype != WeightDtype::Q8 {
+        return None;
+    }
+    let reason = unquantizable(config.hidden_size, Some(config.num_attention_heads))
+        .or_else(|| unquantizable(config.intermediate_size, None))?;
+    Some(format!("the GPU's kernels do not quantise such a model ({reason}); dtype \"fp32\" works"))
+}
+
+/// Tokens of the longest batch.
+fn longest_batch(config: &BertConfig) -> u64 {
+    config.max_position_embeddings.max(GPU_TOKENS_PER_BATCH) as u64
 }
 
 fn largest_buffer(config: &BertConfig, dtype: WeightDtype) -> u64 {
@@ -58,12 +70,16 @@ fn largest_buffer(config: &BertConfig, dtype: WeightDtype) -> u64 {
         WeightDtype::Fp16 => 2,
         WeightDtype::Fp32 => 4,
     };
-    let hidden = config.hidden_size;
-    let table = config.vocab_size.max(config.max_position_embeddings) * hidden;
-    let widest = (3 * hidden).max(config.intermediate_size);
-    let weights = table.max((1 + hidden) * widest) as u64 * weight_bytes;
-    let rows = (config.max_position_embeddings.max(GPU_TOKENS_PER_BATCH) * widest) as u64;
-    weights.max(4 * rows)
+    let [hidden, intermediate, words, positions] = [
+        config.hidden_size,
+        config.intermediate_size,
+        config.vocab_size,
+        config.max_position_embeddings,
+    ]
+    .map(|size| size as u64);
+    let widest = (3 * hidden).max(intermediate);
+    let weights = (words.max(positions) * hidden).max((1 + hidden) * widest) * weight_bytes;
+    weights.max(4 * longest_batch(config) * widest)
 }
 
 #[cfg(test)]
@@ -71,12 +87,16 @@ mod tests {
     use super::*;
 
     fn config(hidden_size: usize, heads: usize, intermediate_size: usize) -> BertConfig {
-        let json = format!(
-            r#"{{"model_type": "bert", "vocab_size": 30522, "hidden_size": {hidden_size}, "num_hidden_layers": 2,
-                "num_attention_heads": {heads}, "intermediate_size": {intermediate_size}, "max_position_embeddings": 512,
-                "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12}}"#
-        );
-        BertConfig::from_json("config.json", json.as_bytes()).expect("valid")
+        BertConfig {
+            vocab_size: 30522,
+            hidden_size,
+            num_hidden_layers: 2,
+            num_attention_heads: heads,
+            intermediate_size,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            layer_norm_eps: 1e-12,
+        }
     }
 
     #[test]
@@ -88,14 +108,33 @@ mod tests {
     }
 
     #[test]
+    fn large_sizes_do_not_wrap() {
+        let largest = 1 << 22;
+        let config = BertConfig { vocab_size: largest, ..config(1 << 16, 256, 1 << 16) };
+        assert_eq!(GpuNeeds::new(&config, WeightDtype::Fp32).buffer_bytes, 1 << 40);
+        let config = BertConfig { intermediate_size: largest, hidden_size: largest, ..config };
+        let bytes = ((1 << 22) + 1) * 3 * (1u64 << 22) * 4;
+        assert_eq!(GpuNeeds::new(&config, WeightDtype::Fp32).buffer_bytes, bytes);
+    }
+
+    #[test]
     fn odd_shapes_stay_on_the_cpu() {
-        let unsupported = |hidden, heads, intermediate, dtype| {
-            GpuNeeds::new(&config(hidden, heads, intermediate), dtype).unsupported.is_some()
+        let unsupported = |config: BertConfig, dtype| GpuNeeds::new(&config, dtype).unsupported;
+        let is_unsupported = |hidden, heads, intermediate, dtype| {
+            unsupported(config(hidden, heads, intermediate), dtype).is_some()
         };
-        assert!(unsupported(30, 3, 64, WeightDtype::Fp32));
-        assert!(unsupported(36, 3, 64, WeightDtype::Q8));
-        assert!(!unsupported(36, 3, 64, WeightDtype::Fp32));
-        assert!(!unsupported(768, 12, 3072, WeightDtype::Q8));
-        assert!(!unsupported(1024, 16, 4096, WeightDtype::Q8));
+        assert!(is_unsupported(30, 3, 64, WeightDtype::Fp32));
+        assert!(is_unsupported(36, 3, 64, WeightDtype::Q8));
+        assert!(!is_unsupported(36, 3, 64, WeightDtype::Fp32));
+        assert!(!is_unsupported(256, 16, 1024, WeightDtype::Q8));
+        assert!(!is_unsupported(768, 12, 3072, WeightDtype::Q8));
+        assert!(!is_unsupported(1024, 16, 4096, WeightDtype::Q8));
+        // A row of 4096 in f32 has 16 kB, all of the workgroup memory that is certain.
+        assert!(is_unsupported(4096, 32, 4096, WeightDtype::Q8));
+        let long = BertConfig { max_position_embeddings: 1 << 16, ..config(768, 12, 3072) };
+        let reason = unsupported(long, WeightDtype::Fp32).expect("too long");
+        assert!(reason.contains("65536 tokens"), "{reason}");
+        let wide = BertConfig { max_position_embeddings: 8192, ..config(4096, 32, 4096) };
+        assert!(unsupported(wide, WeightDtype::Fp32).is_some());
     }
 }

@@ -1,8 +1,7 @@
-//! The BERT encoder in [Burn](https://burn.dev), and the loading of its weights.
+//! The BERT encoder in [Burn](https://burn.dev).
 //!
 //! ```text
-//! config.json ─► BertConfig ─► KeyTable ─┐
-//! model.safetensors, piece by piece ─► TensorReader ─► Weights ─► BertModel
+//! config.json ─► BertConfig ─► keys::key_table ─► embervec_weights::TensorReader ─► BertModel
 //! PackedBatch ─► BertModel::forward ─► last_hidden_state
 //! ```
 //!
@@ -18,23 +17,18 @@ mod config;
 mod error;
 mod gpu;
 pub mod keys;
+mod loader;
 pub mod model;
 pub mod ops;
 mod pooling;
-mod q8_file;
-mod reader;
-mod safetensors;
-mod weights;
 
 pub use batch::PackedBatch;
-pub use config::{BERT_BASE_WEIGHTS, BertConfig, SUPPORTED_MODEL_TYPES};
+pub use config::{BERT_BASE_WEIGHTS, BertConfig, SUPPORTED_MODEL_TYPES, config_object};
 pub use error::Error;
 pub use gpu::{GPU_TOKENS_PER_BATCH, GpuNeeds};
-pub use keys::KeyTable;
+pub use loader::ModelLoader;
 pub use model::BertModel;
 pub use pooling::{PoolingMode, SentencePooling, normalize};
-pub use reader::TensorReader;
-pub use weights::{WeightDtype, Weights};
 
 /// The result of everything here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

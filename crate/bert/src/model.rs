@@ -4,10 +4,10 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use embervec_weights::{Error as WeightsError, Values, Weights};
 
 use crate::ops::{self, Activation, DeviceBatch, LinearWeight, Next, Rows, Table};
-use crate::weights::{Values, disagree};
-use crate::{BertConfig, Error, PackedBatch, Result, SentencePooling, Weights};
+use crate::{BertConfig, Error, PackedBatch, Result, SentencePooling};
 
 /// `torch.nn.Linear`.
 #[derive(Module, Debug)]
@@ -42,10 +42,12 @@ impl Linear {
             }
             match &mut stacked {
                 None => stacked = Some(weight),
-                Some(stacked) => stacked.append(weight).map_err(|how| disagree(name, how))?,
+                Some(stacked) => {
+                    stacked.append(weight).map_err(|how| WeightsError::disagree(name, how))?
+                }
             }
         }
-        let stacked = stacked.ok_or_else(|| disagree("linear", "has no parts"))?;
+        let stacked = stacked.ok_or_else(|| WeightsError::disagree("linear", "has no parts"))?;
         Ok(Self { weight: LinearWeight::new(stacked, &stacked_bias, columns, device) })
     }
 
@@ -132,7 +134,7 @@ impl BertEmbeddings {
 /// [`BertSelfAttention`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L139)
 #[derive(Module, Debug)]
 pub struct BertSelfAttention {
-    /// `query`, `key` and `value` as one layer, with `1 / √head_size` in the first.
+    /// `query`, `key` and `value` as one layer.
     qkv: Linear,
     num_attention_heads: usize,
     #[module(skip)]
@@ -146,9 +148,9 @@ impl BertSelfAttention {
         config: &BertConfig,
         device: &Device,
     ) -> Result<Self> {
-        let head_size = config.hidden_size / config.num_attention_heads;
+        let factor = ops::query_factor(config.attention_head_size(), device);
         let parts = [
-            (&*format!("{name}.query"), 1.0 / (head_size as f32).sqrt()),
+            (&*format!("{name}.query"), factor),
             (&*format!("{name}.key"), 1.0),
             (&*format!("{name}.value"), 1.0),
         ];
@@ -273,6 +275,15 @@ pub struct BertPooler {
     dense: Linear,
 }
 
+impl BertPooler {
+    /// # Shapes
+    ///
+    /// `[texts, hidden_size]`, the vectors of `[CLS]`, to the same.
+    pub fn forward(&self, first_tokens: Tensor<2>) -> Tensor<2> {
+        self.dense.forward(first_tokens, Activation::Tanh)
+    }
+}
+
 /// Token ids in, a vector per token out.
 ///
 /// [`BertModel`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L594)
@@ -287,12 +298,12 @@ pub struct BertModel {
 }
 
 impl BertModel {
-    /// Builds the model from the weights that a [`crate::TensorReader`] with
-    /// [`crate::KeyTable::bert`] has read.
+    /// Builds the model from the weights that a [`embervec_weights::TensorReader`] with
+    /// [`crate::keys::key_table`] has read.
     ///
     /// # Errors
     ///
-    /// [`Error::Tensor`] for a tensor that is not there.
+    /// [`embervec_weights::Error::Tensor`] for a tensor that is not there.
     pub fn load(config: BertConfig, mut weights: Weights, device: &Device) -> Result<Self> {
         let weights = &mut weights;
         Ok(Self {
@@ -361,6 +372,11 @@ impl BertModel {
         Ok((batch, rows))
     }
 
+    /// The pooler, where the weights have one.
+    pub fn pooler(&self) -> Option<&BertPooler> {
+        self.pooler.as_ref()
+    }
+
     /// Each text's `pooler_output`, or `None` for a model without a pooler.
     ///
     /// # Shapes
@@ -376,7 +392,7 @@ impl BertModel {
         let first_tokens = batch
             .ranges()
             .map(|text| last_hidden_state.clone().slice_dim(0, text.start..text.start + 1));
-        Some(pooler.dense.forward(Tensor::cat(first_tokens.collect(), 0), Activation::Tanh))
+        Some(pooler.forward(Tensor::cat(first_tokens.collect(), 0)))
     }
 }
 

@@ -1,14 +1,11 @@
 //! One vector for a text from those of its tokens.
 
-use serde::Deserialize;
-
 use crate::{Error, Result};
 
 /// How the vectors of a text's tokens become one.
 ///
-/// [`Pooling`](https://github.com/huggingface/sentence-transformers/blob/v5.1.2/sentence_transformers/models/Pooling.py)
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "snake_case")]
+/// [`Pooling`](https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/sentence_transformer/modules/pooling.py)
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PoolingMode {
     /// The first token's vector.
     Cls,
@@ -19,18 +16,23 @@ pub enum PoolingMode {
     /// The sum.
     Sum,
     /// The sum over the square root of the number of tokens.
-    #[serde(alias = "mean_sqrt_len_tokens")]
     MeanSqrtLen,
     /// The average weighted with the position: 1 for the first token, 2 for the second, …
-    #[serde(alias = "weightedmean")]
     WeightedMean,
     /// The last token's vector.
-    #[serde(alias = "lasttoken")]
     LastToken,
 }
 
-/// The names that [`PoolingMode::parse`] accepts.
-const POOLING_MODES: &str = "cls, max, mean, sum, mean_sqrt_len, weighted_mean, last_token";
+/// Every mode with its name here, and that of sentence-transformers, where it has one.
+const NAMES: &[(PoolingMode, &str, Option<&str>)] = &[
+    (PoolingMode::Cls, "cls", Some("cls")),
+    (PoolingMode::Max, "max", Some("max")),
+    (PoolingMode::Mean, "mean", Some("mean")),
+    (PoolingMode::Sum, "sum", None),
+    (PoolingMode::MeanSqrtLen, "mean_sqrt_len", Some("mean_sqrt_len_tokens")),
+    (PoolingMode::WeightedMean, "weighted_mean", Some("weightedmean")),
+    (PoolingMode::LastToken, "last_token", Some("lasttoken")),
+];
 
 impl PoolingMode {
     /// The mode of this name, in the spelling of this project or of sentence-transformers.
@@ -39,55 +41,65 @@ impl PoolingMode {
     ///
     /// [`Error::InvalidInput`] that lists the names there are.
     pub fn parse(name: &str) -> Result<Self> {
-        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name))
-            .map_err(|_| {
-                Error::InvalidInput(format!(
-                    "pooling \"{name}\" does not exist; there are: {POOLING_MODES}"
-                ))
-            })
+        let mode = NAMES.iter().find(|(_, ours, theirs)| *ours == name || *theirs == Some(name));
+        mode.map(|&(mode, ..)| mode).ok_or_else(|| {
+            let names: Vec<_> = NAMES.iter().map(|&(_, name, _)| name).collect();
+            let names = names.join(", ");
+            Error::InvalidInput(format!("pooling \"{name}\" does not exist; there are: {names}"))
+        })
+    }
+
+    /// The mode that sentence-transformers calls so.
+    pub fn of_sentence_transformers(name: &str) -> Option<Self> {
+        NAMES.iter().find_map(|&(mode, _, theirs)| (theirs == Some(name)).then_some(mode))
     }
 
     /// Its name, which [`PoolingMode::parse`] takes.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Cls => "cls",
-            Self::Max => "max",
-            Self::Mean => "mean",
-            Self::Sum => "sum",
-            Self::MeanSqrtLen => "mean_sqrt_len",
-            Self::WeightedMean => "weighted_mean",
-            Self::LastToken => "last_token",
-        }
+        NAMES.iter().find_map(|&(mode, name, _)| (mode == self).then_some(name)).unwrap_or("")
     }
 
     /// Appends the pooled vector of one text to `out`.
     ///
     /// # Shapes
     ///
-    /// `tokens`: `[number of tokens, size]`, at least one; the first `skip` (fewer than all) belong
-    /// to a prompt and take no part. Appends `[size]`.
+    /// `tokens`: `[number of tokens, size]`, at least one; the first `skip` belong to a prompt and take no part.
+    /// Appends `[size]`. Where that leaves none, sentence-transformers gives the first token's vector for `Cls`,
+    /// -∞ for `Max` and zeros for the others.
     pub fn pool(self, tokens: &[f32], size: usize, skip: usize, out: &mut Vec<f32>) {
+        let count = tokens.len() / size;
+        let left = count.saturating_sub(skip);
         let rows = || tokens.chunks_exact(size).enumerate().skip(skip);
-        let count = (tokens.len() / size - skip) as f32;
+        let average = |total: f32| move |x: f32| if left == 0 { 0.0 } else { x / total };
         match self {
-            Self::Cls => out.extend(rows().take(1).flat_map(|(_, row)| row)),
+            Self::Cls => {
+                out.extend_from_slice(&tokens[if left == 0 { 0 } else { skip } * size..][..size])
+            }
+            Self::LastToken if left == 0 => out.resize(out.len() + size, 0.0),
             Self::LastToken => out.extend_from_slice(&tokens[tokens.len() - size..]),
             Self::Max => {
                 let mut max = vec![f32::NEG_INFINITY; size];
                 for (_, row) in rows() {
-                    max.iter_mut().zip(row).for_each(|(max, x)| *max = max.max(*x));
+                    // Not `f32::max`, which would drop a NaN.
+                    max.iter_mut().zip(row).for_each(|(max, &x)| {
+                        if x > *max || x.is_nan() {
+                            *max = x;
+                        }
+                    });
                 }
                 out.append(&mut max);
             }
             Self::Sum => out.extend(weighted_sum(rows(), size, |_| 1.0)),
-            Self::Mean => out.extend(weighted_sum(rows(), size, |_| 1.0).map(|x| x / count)),
+            Self::Mean => {
+                out.extend(weighted_sum(rows(), size, |_| 1.0).map(average(left as f32)));
+            }
             Self::MeanSqrtLen => {
-                out.extend(weighted_sum(rows(), size, |_| 1.0).map(|x| x / count.sqrt()));
+                out.extend(weighted_sum(rows(), size, |_| 1.0).map(average((left as f32).sqrt())));
             }
             Self::WeightedMean => {
                 let weight = |position: usize| (position + 1) as f32;
                 let total: f32 = rows().map(|(position, _)| weight(position)).sum();
-                out.extend(weighted_sum(rows(), size, weight).map(|x| x / total));
+                out.extend(weighted_sum(rows(), size, weight).map(average(total)));
             }
         }
     }
@@ -112,7 +124,7 @@ fn weighted_sum<'a>(
 pub struct SentencePooling {
     /// The ways, at least one.
     pub modes: Vec<PoolingMode>,
-    /// So many of a text's first tokens, fewer than all, belong to a prompt and take no part.
+    /// So many of a text's first tokens belong to a prompt and take no part.
     pub skip: usize,
     /// Whether the result is scaled, by [`normalize`].
     pub normalize: bool,
@@ -176,8 +188,39 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_that_leaves_nothing_gives_what_sentence_transformers_gives() {
+        for skip in [3, 4] {
+            assert_eq!(pool(PoolingMode::Cls, skip), [1.0, -2.0]);
+            assert_eq!(pool(PoolingMode::Max, skip), [f32::NEG_INFINITY; 2]);
+            for (mode, ..) in NAMES.iter().filter(|(.., name)| name.is_some()).skip(2) {
+                assert_eq!(pool(*mode, skip), [0.0, 0.0], "{mode:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_seen() {
+        for (mode, ..) in NAMES {
+            for tokens in [[1.0, f32::NAN, 2.0], [f32::NAN, 1.0, 2.0], [1.0, 2.0, f32::NAN]] {
+                let mut out = Vec::new();
+                mode.pool(&tokens, 1, 0, &mut out);
+                let takes_all = !matches!(mode, PoolingMode::Cls | PoolingMode::LastToken);
+                assert!(out[0].is_nan() || !takes_all, "{mode:?} {tokens:?}");
+            }
+        }
+    }
+
+    #[test]
     fn names_of_poolings_are_checked() {
         assert_eq!(PoolingMode::parse("mean_sqrt_len").expect("valid"), PoolingMode::MeanSqrtLen);
+        assert_eq!(PoolingMode::parse("lasttoken").expect("valid"), PoolingMode::LastToken);
+        assert_eq!(
+            PoolingMode::of_sentence_transformers("weightedmean"),
+            Some(PoolingMode::WeightedMean)
+        );
+        for name in ["sum", "last_token", "weighted_mean", "", "CLS"] {
+            assert_eq!(PoolingMode::of_sentence_transformers(name), None);
+        }
         let error = PoolingMode::parse("median").expect_err("unknown");
         assert!(error.to_string().contains("weighted_mean"), "{error}");
     }

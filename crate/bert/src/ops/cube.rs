@@ -1,7 +1,5 @@
-//! The operations on a GPU: WGSL kernels of our own (`wgsl/`), launched through CubeCL's client.
-//!
-//! Shapes of the model are constants in the source, so that a driver compiles each kernel for just this
-//! model; only numbers of rows are arguments. A layer is 7 launches, 8 with 8-bit weights.
+//! The operations on a GPU: WGSL kernels of our own ([`shaders`]), launched through CubeCL's client. A layer is 7 launches,
+//! 8 with 8-bit weights.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -13,11 +11,13 @@ use burn::tensor::{DType, Shape, Tensor};
 use embervec_kernels::{PackedQ8, RowQ8, rotation_block as block};
 use half::f16;
 
+use super::shaders::{self, Kept, Shader};
 use super::{
-    Activation, BatchKernel, BatchWords, BertOps, LinearKernel, LinearShape, Next, QuantizedRows,
-    Residual, RowsKernel, TableKernel,
+    Activation, BatchKernel, BatchWords, BertOps, LinearKernel, Next, QuantizedRows, Residual,
+    RowsKernel, TableKernel,
 };
-use crate::{Error, PoolingMode, Result, SentencePooling};
+use crate::gpu::MAX_GROUPS;
+use crate::{Error, Result, SentencePooling};
 
 /// Whether the browser's WGSL has `dot4I8Packed`; it is the same for all of its adapters.
 static HAS_DOT4: AtomicBool = AtomicBool::new(false);
@@ -27,9 +27,6 @@ static HAS_DOT4: AtomicBool = AtomicBool::new(false);
 pub fn use_packed_dot(available: bool) {
     HAS_DOT4.store(available, Relaxed);
 }
-
-/// A dimension of a grid has at most this many workgroups (the lowest limit that WebGPU allows an adapter).
-const MAX_GROUPS: u32 = 65_535;
 
 /// The bias as the first row, then the weights with the outputs side by side.
 pub(super) fn pack_f32(weight: &[f32], bias: &[f32], in_features: usize) -> Vec<f32> {
@@ -92,42 +89,34 @@ impl BertOps for Cube {
         weight: LinearKernel<Self>,
         activation: Activation,
     ) -> CubeTensor {
-        match weight {
-            LinearKernel::F32 { panels, shape } => {
-                linear_float(x.values, shape, activation, WEIGHT_F32, |launch| {
-                    launch.read("weight", "vec4<f32>", &panels)
-                })
-            }
-            LinearKernel::F16 { panels, bias, shape } => {
-                linear_float(x.values, shape, activation, WEIGHT_F16, |launch| {
-                    launch.read("weight", "vec2<u32>", &panels).read("bias", "vec4<f32>", &bias)
-                })
-            }
-            LinearKernel::Q8 { panels, params, shape } => {
-                let rows = x.values.meta.shape()[0];
+        let rows = x.values.meta.shape()[0];
+        let (LinearKernel::F32 { shape, .. }
+        | LinearKernel::F16 { shape, .. }
+        | LinearKernel::Q8 { shape, .. }) = weight;
+        let y = empty(&x.values, [rows, shape.out_features]);
+        let (shader, buffers) = match &weight {
+            LinearKernel::F32 { panels, .. } => (
+                shaders::linear_float(shape, activation, Kept::F32),
+                vec![panels.clone(), x.values],
+            ),
+            LinearKernel::F16 { panels, bias, .. } => (
+                shaders::linear_float(shape, activation, Kept::F16),
+                vec![panels.clone(), bias.clone(), x.values],
+            ),
+            LinearKernel::Q8 { panels, params, .. } => {
                 let (q, q_rows) = match x.quantized {
                     QuantizedRows::Q8 { values, rows } => (values, rows),
                     QuantizedRows::None => quantize_rows(&x.values),
                 };
-                let y = empty(&x.values, [rows, shape.out_features]);
-                let out4 = shape.out_features / 4;
-                let dot4 = match HAS_DOT4.load(Relaxed) {
-                    true => DOT4,
-                    false => DOT4_BY_BYTES,
-                };
-                Launch::new(&[ACTIVATION, dot4, include_str!("wgsl/linear_q8.wgsl")])
-                    .constant("IN16", shape.in_features / 16)
-                    .constant("OUT4", out4)
-                    .constant("ACTIVATION", activation_code(activation))
-                    .read("x", "vec4<u32>", &q)
-                    .read("x_rows", "vec2<f32>", &q_rows)
-                    .read("weight", "vec4<u32>", &panels)
-                    .read("params", "vec4<f32>", &params)
-                    .write("y", "vec4<f32>", &y)
-                    .run(CubeDim::new_2d(16, 4), [out4.div_ceil(16), rows.div_ceil(16)], &[rows]);
-                y
+                (
+                    shaders::linear_q8(shape, activation, HAS_DOT4.load(Relaxed)),
+                    vec![q, q_rows, panels.clone(), params.clone()],
+                )
             }
-        }
+        };
+        let columns = (shape.out_features / 4).div_ceil(16);
+        Launch::new(&shader).all(&buffers).bind(&y).run([columns, rows.div_ceil(16)], &[rows]);
+        y
     }
 
     fn layer_norm(
@@ -140,42 +129,20 @@ impl BertOps for Cube {
     ) -> RowsKernel<Self> {
         let [rows, size] = dims(&x);
         let y = empty(&x, [rows, size]);
-        let split = match next {
-            Next::F32 => Split { per_thread: size.div_ceil(64), row_threads: 64, rows: 1 },
-            Next::Q8 => Split::rotated(size, 1),
-        };
+        let quantized = Quantized::new(&x, next, rows, size);
         let residual = match residual {
             Residual::None => None,
             Residual::Some(residual) => Some(residual),
         };
-        let residual_at = match residual {
-            None => "fn residual_at(i: u32) -> f32 { return 0.0; }\n",
-            Some(_) => "fn residual_at(i: u32) -> f32 { return residual[i]; }\n",
-        };
-        let [place, next_step] = match next {
-            Next::F32 => [
-                "fn place(t: u32, i: u32) -> u32 { return i * ROW_THREADS + t; }\n",
-                "fn next(values: ptr<function, array<f32, PER_THREAD>>, thread: u32, row: u32, live: bool) {}\n",
-            ],
-            Next::Q8 => [
-                QUANTIZE,
-                "fn next(values: ptr<function, array<f32, PER_THREAD>>, thread: u32, row: u32, live: bool) { quantize(values, thread, row, live); }\n",
-            ],
-        };
-        let parts = [ROWS, place, residual_at, next_step, include_str!("wgsl/layer_norm.wgsl")];
-        let mut launch = Launch::new(&parts)
-            .split(&split)
-            .constant("SIZE", size)
-            .text_constant("EPSILON", format!("{epsilon:e}"))
-            .read("x", "f32", &x);
-        if let Some(residual) = &residual {
-            launch = launch.read("residual", "f32", residual);
-        }
-        launch =
-            launch.read("weight", "f32", &weight).read("bias", "f32", &bias).write("y", "f32", &y);
-        let quantized = Quantized::new(&x, next, rows, size);
-        launch = quantized.bind(launch);
-        launch.run(split.dim(), [rows.div_ceil(split.rows), 1], &[rows]);
+        let (shader, split) = shaders::layer_norm(size, epsilon, residual.is_some(), next);
+        Launch::new(&shader)
+            .bind(&x)
+            .all(residual.as_slice())
+            .bind(&weight)
+            .bind(&bias)
+            .bind(&y)
+            .all(quantized.tensors())
+            .run([rows.div_ceil(split.rows), 1], &[rows]);
         quantized.with(y)
     }
 
@@ -187,7 +154,18 @@ impl BertOps for Cube {
         next: Next,
     ) -> RowsKernel<Self> {
         let qkv = Self::linear(x, qkv, Activation::Identity);
-        attention(qkv, batch_words(words), num_heads, next)
+        let [tokens, width] = dims(&qkv);
+        let size = width / 3;
+        let y = empty(&qkv, [tokens, size]);
+        let quantized = Quantized::new(&qkv, next, tokens, size);
+        let (shader, split) = shaders::attention(size, num_heads, next);
+        let launch = Launch::new(&shader).bind(&qkv).bind(&batch_words(words));
+        let launch = match next {
+            Next::F32 => launch.bind(&y),
+            Next::Q8 => launch.all(quantized.tensors()),
+        };
+        launch.run([tokens.div_ceil(split.rows), 1], &[tokens]);
+        quantized.with(y)
     }
 
     fn feed_forward(
@@ -208,17 +186,17 @@ impl BertOps for Cube {
     ) -> CubeTensor {
         let [_, size] = dims(&token_types);
         let tokens = batch.token_count();
-        let ids = batch_words(ids);
         let y = empty(&token_types, [tokens, size]);
-        let rows = table_rows("word", &words) + &table_rows("position", &positions);
-        let mut launch = Launch::new(&[WIDEN, &rows, include_str!("wgsl/embeddings.wgsl")])
-            .constant("SIZE4", size / 4)
-            .read("batch", "u32", &ids)
-            .read("token_types", "vec4<f32>", &token_types)
-            .write("y", "vec4<f32>", &y);
-        launch = bind_table(launch, ["word_values", "word_rows"], &words);
-        launch = bind_table(launch, ["position_values", "position_rows"], &positions);
-        launch.run(CubeDim::new_1d(64), [(tokens * size / 4).div_ceil(64), 1], &[tokens]);
+        let (word_kind, word_tensors) = table(words);
+        let (position_kind, position_tensors) = table(positions);
+        let shader = shaders::embeddings(size, word_kind, position_kind);
+        Launch::new(&shader)
+            .bind(&batch_words(ids))
+            .bind(&token_types)
+            .bind(&y)
+            .all(&word_tensors)
+            .all(&position_tensors)
+            .run([(tokens * size / 4).div_ceil(64), 1], &[tokens]);
         y
     }
 
@@ -228,227 +206,65 @@ impl BertOps for Cube {
         SentencePooling { modes, skip, normalize }: SentencePooling,
     ) -> CubeTensor {
         let [tokens, size] = dims(&hidden_states);
-        let words = batch_words(words);
         let y = empty(&hidden_states, [batch.len(), modes.len() * size]);
-        // No constants, so that this kernel too is made once, whatever the options of a call.
         let mut info = vec![tokens, skip, usize::from(normalize), modes.len()];
-        info.extend(modes.into_iter().map(pooling_code));
-        Launch::new(&[include_str!("wgsl/pool.wgsl")])
-            .constant("SIZE4", size / 4)
-            .read("x", "vec4<f32>", &hidden_states)
-            .read("batch", "u32", &words)
-            .write("y", "vec4<f32>", &y)
-            .run(CubeDim::new_1d(64), [batch.len(), 1], &info);
+        info.extend(modes.into_iter().map(shaders::pooling_code));
+        Launch::new(&shaders::pool(size))
+            .bind(&hidden_states)
+            .bind(&batch_words(words))
+            .bind(&y)
+            .run([batch.len(), 1], &info);
         y
     }
 }
 
-const ACTIVATION: &str = include_str!("wgsl/activation.wgsl");
-const ATTENTION: &str = include_str!("wgsl/attention.wgsl");
-const QUANTIZE: &str = include_str!("wgsl/quantize.wgsl");
-const ROWS: &str = include_str!("wgsl/rows.wgsl");
-
-const WEIGHT_F32: &str =
-    "fn weight_at(k: u32, column: u32) -> vec4<f32> { return weight[(1u + k) * OUT4 + column]; }
-fn bias_at(column: u32) -> vec4<f32> { return weight[column]; }
-";
-const WEIGHT_F16: &str =
-    "fn weight_at(k: u32, column: u32) -> vec4<f32> { return widen(weight[k * OUT4 + column]); }
-fn bias_at(column: u32) -> vec4<f32> { return bias[column]; }
-";
-/// Without the feature `shader-f16`, which not every adapter has.
-const WIDEN: &str = "fn widen(halves: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(halves.x), unpack2x16float(halves.y)); }\n";
-
-const DOT4: &str = "fn dot4(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }\n";
-/// `b` holds weights of 7 bits, which need no sign.
-const DOT4_BY_BYTES: &str = "fn dot4(a: u32, b: u32) -> i32 {
-    let x = vec4<i32>(vec4<u32>(a << 24u, a << 16u, a << 8u, a)) >> vec4<u32>(24u);
-    let w = vec4<i32>((vec4<u32>(b) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu));
-    return dot(x, w);
-}
-";
-const ATTENTION_Q8: &str = "var<workgroup> contexts: array<vec4<f32>, ROWS * SIZE4>;
-fn write(token: u32, slot: u32, at: u32, value: vec4<f32>) { contexts[slot * SIZE4 + at] = value; }
-fn next(thread: u32, token: u32, live: bool) {
-    workgroupBarrier();
-    let slot = thread / ROW_THREADS;
-    var values: array<f32, PER_THREAD>;
-    for (var i = 0u; i < PER_THREAD; i++) {
-        let k = place(thread % ROW_THREADS, i);
-        if (k < SIZE) { values[i] = contexts[slot * SIZE4 + k / 4u][k % 4u]; }
-    }
-    quantize(&values, thread, token, live);
-}
-";
-
-fn activation_code(activation: Activation) -> usize {
-    match activation {
-        Activation::Identity => 0,
-        Activation::Gelu => 1,
-        Activation::Tanh => 2,
-    }
-}
-
-fn pooling_code(mode: PoolingMode) -> usize {
-    match mode {
-        PoolingMode::Cls => 0,
-        PoolingMode::LastToken => 1,
-        PoolingMode::Max => 2,
-        PoolingMode::WeightedMean => 3,
-        PoolingMode::Sum => 4,
-        PoolingMode::Mean => 5,
-        PoolingMode::MeanSqrtLen => 6,
-    }
-}
-
-/// Attention of each text's tokens to the tokens of the same text.
-fn attention(qkv: CubeTensor, words: CubeTensor, num_heads: usize, next: Next) -> RowsKernel<Cube> {
-    let [tokens, width] = dims(&qkv);
-    let size = width / 3;
-    let y = empty(&qkv, [tokens, size]);
-    let split = match next {
-        Next::F32 => Split { per_thread: 1, row_threads: num_heads, rows: (64 / num_heads).max(1) },
-        Next::Q8 => Split::rotated(size, num_heads),
-    };
-    let parts: &[&str] = match next {
-        Next::F32 => &[
-            "fn write(token: u32, slot: u32, at: u32, value: vec4<f32>) { y[token * SIZE4 + at] = value; }\n\
-             fn next(thread: u32, token: u32, live: bool) {}\n",
-            ATTENTION,
-        ],
-        // The row goes on in 8 bits only.
-        Next::Q8 => &[ROWS, QUANTIZE, ATTENTION_Q8, ATTENTION],
-    };
-    let mut launch = Launch::new(parts)
-        .split(&split)
-        .constant("SIZE", size)
-        .constant("SIZE4", size / 4)
-        .constant("HEADS", num_heads)
-        .constant("HEAD4", size / num_heads / 4)
-        .read("qkv", "vec4<f32>", &qkv)
-        .read("batch", "u32", &words);
-    if next == Next::F32 {
-        launch = launch.write("y", "vec4<f32>", &y);
-    }
-    let quantized = Quantized::new(&qkv, next, tokens, size);
-    launch = quantized.bind(launch);
-    launch.run(split.dim(), [tokens.div_ceil(split.rows), 1], &[tokens]);
-    quantized.with(y)
-}
-
-/// A linear layer with weights that `weight_at` gives as floats; `bind` binds them.
-fn linear_float<'a>(
-    x: CubeTensor,
-    shape: LinearShape,
-    activation: Activation,
-    weight_at: &str,
-    bind: impl FnOnce(Launch<'a>) -> Launch<'a>,
-) -> CubeTensor {
-    let rows = x.meta.shape()[0];
-    let y = empty(&x, [rows, shape.out_features]);
-    let (in4, out4) = (shape.in_features / 4, shape.out_features / 4);
-    let launch = Launch::new(&[ACTIVATION, WIDEN, weight_at, include_str!("wgsl/linear.wgsl")])
-        .constant("IN4", in4)
-        .constant("OUT4", out4)
-        .constant("ACTIVATION", activation_code(activation));
-    bind(launch).read("x", "vec4<f32>", &x).write("y", "vec4<f32>", &y).run(
-        CubeDim::new_2d(16, 4),
-        [out4.div_ceil(16), rows.div_ceil(16)],
-        &[rows],
-    );
-    y
-}
-
 fn quantize_rows(x: &CubeTensor) -> (CubeTensor, CubeTensor) {
     let [rows, size] = dims(x);
-    let split = Split::rotated(size, 1);
-    let quantized = Quantized::new(x, Next::Q8, rows, size);
-    let launch = Launch::new(&[ROWS, QUANTIZE, include_str!("wgsl/quantize_rows.wgsl")])
-        .split(&split)
-        .constant("SIZE", size)
-        .read("x", "f32", x);
-    quantized.bind(launch).run(split.dim(), [rows.div_ceil(split.rows), 1], &[rows]);
-    let Quantized(Some(tensors)) = quantized else { unreachable!("Next::Q8 makes them") };
-    tensors
+    let [values, row_params] = quantized_rows(x, rows, size);
+    let (shader, split) = shaders::quantize_rows(size);
+    Launch::new(&shader)
+        .bind(x)
+        .bind(&values)
+        .bind(&row_params)
+        .run([rows.div_ceil(split.rows), 1], &[rows]);
+    (values, row_params)
+}
+
+/// Empty tensors for rows in 8 bits, and for their scales and sums.
+fn quantized_rows(like: &CubeTensor, rows: usize, size: usize) -> [CubeTensor; 2] {
+    [empty_of(like, [rows, size / 4], DType::U32), empty(like, [rows, 2])]
 }
 
 /// The 8-bit rows that a kernel also writes, where they are wanted.
-struct Quantized(Option<(CubeTensor, CubeTensor)>);
+struct Quantized(Option<[CubeTensor; 2]>);
 
 impl Quantized {
     fn new(like: &CubeTensor, next: Next, rows: usize, size: usize) -> Self {
         Self(match next {
             Next::F32 => None,
-            Next::Q8 => {
-                Some((empty_of(like, [rows, size / 4], DType::U32), empty(like, [rows, 2])))
-            }
+            Next::Q8 => Some(quantized_rows(like, rows, size)),
         })
     }
 
-    fn bind<'a>(&'a self, launch: Launch<'a>) -> Launch<'a> {
-        match &self.0 {
-            None => launch,
-            Some((values, rows)) => {
-                launch.write("q_values", "u32", values).write("q_rows", "vec2<f32>", rows)
-            }
-        }
+    fn tensors(&self) -> &[CubeTensor] {
+        self.0.as_ref().map_or(&[], |tensors| &tensors[..])
     }
 
     fn with(self, values: CubeTensor) -> RowsKernel<Cube> {
         let quantized = match self.0 {
             None => QuantizedRows::None,
-            Some((values, rows)) => QuantizedRows::Q8 { values, rows },
+            Some([values, rows]) => QuantizedRows::Q8 { values, rows },
         };
         RowsKernel { values, quantized }
     }
 }
 
-/// How a workgroup's threads share rows.
-struct Split {
-    per_thread: usize,
-    row_threads: usize,
-    rows: usize,
-}
-
-impl Split {
-    /// A thread holds the values that the rotation mixes; `least` threads are needed for something else.
-    fn rotated(size: usize, least: usize) -> Self {
-        let per_thread = block(size);
-        let row_threads = (size / per_thread).max(least);
-        // The row in workgroup memory, of which every adapter has 16 kB, must leave room for sums.
-        let rows = (64 / row_threads).min(8192 / (4 * size)).max(1);
-        Self { per_thread, row_threads, rows }
-    }
-
-    fn dim(&self) -> CubeDim {
-        CubeDim::new_1d((self.row_threads * self.rows) as u32)
-    }
-}
-
-fn table_rows(name: &str, table: &TableKernel<Cube>) -> String {
-    let value = match table {
-        TableKernel::F32(_) => format!("return {name}_values[row * SIZE4 + column];"),
-        TableKernel::F16(_) => format!("return widen({name}_values[row * SIZE4 + column]);"),
-        TableKernel::Q8 { .. } => format!(
-            "let scale = {name}_rows[row];
-             let word = vec4<u32>({name}_values[row * SIZE4 + column]);
-             return scale.x * (vec4<f32>((word >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu)) - scale.y);"
-        ),
-    };
-    format!("fn {name}_row(row: u32, column: u32) -> vec4<f32> {{ {value} }}\n")
-}
-
-fn bind_table<'a>(
-    launch: Launch<'a>,
-    [values_name, rows_name]: [&'static str; 2],
-    table: &'a TableKernel<Cube>,
-) -> Launch<'a> {
+/// How a table is kept, and its tensors in the order in which they are bound.
+fn table(table: TableKernel<Cube>) -> (Kept, Vec<CubeTensor>) {
     match table {
-        TableKernel::F32(values) => launch.read(values_name, "vec4<f32>", values),
-        TableKernel::F16(values) => launch.read(values_name, "vec2<u32>", values),
-        TableKernel::Q8 { values, rows } => {
-            launch.read(values_name, "u32", values).read(rows_name, "vec2<f32>", rows)
-        }
+        TableKernel::F32(values) => (Kept::F32, vec![values]),
+        TableKernel::F16(values) => (Kept::F16, vec![values]),
+        TableKernel::Q8 { values, rows } => (Kept::Q8, vec![values, rows]),
     }
 }
 
@@ -479,76 +295,46 @@ fn empty_of(like: &CubeTensor, shape: [usize; 2], dtype: DType) -> CubeTensor {
     )
 }
 
-/// A kernel's source and arguments, put together in one place: every buffer is declared in the source in the
-/// order in which it is bound.
+/// A kernel and the tensors that are bound to its buffers.
 struct Launch<'a> {
-    constants: String,
-    buffers: Vec<(String, &'a CubeTensor)>,
-    parts: String,
+    shader: &'a Shader,
+    arguments: KernelArguments,
+    count: usize,
+    /// Any of the tensors: all are on one device.
+    tensor: Option<CubeTensor>,
 }
 
 impl<'a> Launch<'a> {
-    fn new(parts: &[&str]) -> Self {
-        Self { constants: String::new(), buffers: Vec::new(), parts: parts.concat() }
+    fn new(shader: &'a Shader) -> Self {
+        Self { shader, arguments: KernelArguments::new(), count: 0, tensor: None }
     }
 
-    fn constant(mut self, name: &str, value: usize) -> Self {
-        self.constants += &format!("const {name} = {value}u;\n");
+    fn bind(mut self, tensor: &CubeTensor) -> Self {
+        self.arguments = self.arguments.with_buffer(tensor.handle.clone().binding());
+        self.count += 1;
+        self.tensor.get_or_insert_with(|| tensor.clone());
         self
     }
 
-    fn text_constant(mut self, name: &str, value: String) -> Self {
-        self.constants += &format!("const {name} = {value};\n");
-        self
+    fn all(self, tensors: &[CubeTensor]) -> Self {
+        tensors.iter().fold(self, Self::bind)
     }
 
-    fn split(self, split: &Split) -> Self {
-        self.constant("PER_THREAD", split.per_thread)
-            .constant("ROW_THREADS", split.row_threads)
-            .constant("ROWS", split.rows)
-            .constant("THREADS", split.row_threads * split.rows)
-    }
-
-    fn read(self, name: &str, element: &str, tensor: &'a CubeTensor) -> Self {
-        self.buffer("read", name, element, tensor)
-    }
-
-    fn write(self, name: &str, element: &str, tensor: &'a CubeTensor) -> Self {
-        self.buffer("read_write", name, element, tensor)
-    }
-
-    fn buffer(mut self, access: &str, name: &str, element: &str, tensor: &'a CubeTensor) -> Self {
-        let binding = self.buffers.len();
-        let declaration = format!(
-            "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;\n"
-        );
-        self.buffers.push((declaration, tensor));
-        self
-    }
-
-    fn run(self, threads: CubeDim, [x, y]: [usize; 2], info: &[usize]) {
-        let Some((_, first)) = self.buffers.first() else { return };
-        let client = first.client.clone();
-        let mut source = self.constants;
-        let mut arguments = KernelArguments::new();
-        for (declaration, tensor) in &self.buffers {
-            source += declaration;
-            arguments = arguments.with_buffer(tensor.handle.clone().binding());
-        }
-        source += &format!(
-            "@group(0) @binding({}) var<storage, read> info: array<u32>;\n",
-            self.buffers.len()
-        );
-        source += &self.parts;
+    fn run(self, [x, y]: [usize; 2], info: &[usize]) {
+        let Some(tensor) = self.tensor else { return };
+        debug_assert_eq!(self.count, self.shader.buffer_count());
         let words = info.chunks(2).map(|pair| {
             let word = |i: usize| pair.get(i).map_or(0, |&value| value as u64);
             word(0) | word(1) << 32
         });
-        let arguments = arguments.with_info(MetadataBindingInfo::custom(words.collect()));
-        let (x, y) = (x as u32, y as u32);
-        assert!(x <= MAX_GROUPS && y <= MAX_GROUPS, "a batch is too large for a grid");
-        let kernel = SourceKernel::new(Source { text: source, threads }, threads);
-        client.launch(Box::new(kernel), CubeCount::Static(x, y, 1), arguments);
+        let arguments = self.arguments.with_info(MetadataBindingInfo::custom(words.collect()));
+        // `GpuNeeds` refuses models whose batches could be larger.
+        debug_assert!(x <= MAX_GROUPS && y <= MAX_GROUPS);
+        let [threads_x, threads_y] = self.shader.threads.map(|threads| threads as u32);
+        let threads = CubeDim::new_2d(threads_x, threads_y);
+        let kernel = SourceKernel::new(Source { text: self.shader.source(), threads }, threads);
+        let count = CubeCount::Static(x as u32, y as u32, 1);
+        tensor.client.launch(Box::new(kernel), count, arguments);
     }
 }
 

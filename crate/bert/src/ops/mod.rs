@@ -9,6 +9,9 @@ pub mod cube;
 mod flex;
 #[cfg(test)]
 mod reference;
+// Only a GPU's artefact assembles them; what they can hold is known everywhere.
+#[cfg_attr(not(any(test, feature = "webgpu")), allow(dead_code))]
+pub(crate) mod shaders;
 
 use std::sync::Arc;
 
@@ -20,11 +23,11 @@ use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use embervec_kernels::{PackedQ8, RowQ8};
+use embervec_weights::Values;
 use half::f16;
 
 pub use embervec_kernels::Activation;
 
-use crate::weights::Values;
 use crate::{PackedBatch, Result, SentencePooling};
 
 /// The encoder's operations, per backend. The functions of this module are their safe front.
@@ -558,8 +561,8 @@ pub fn layer_norm(
 
 /// Dot-product attention of each text's tokens to the tokens of the same text: `softmax(Q Kᵀ) V` for
 /// every head (Vaswani et al., <https://arxiv.org/abs/1706.03762>), with the queries, keys and values that
-/// one linear layer makes of `x`. The scale `1 / √head_size` is already in its weights. On the CPU some heads at a
-/// time, which stay in its cache.
+/// one linear layer makes of `x`. The scale `1 / √head_size` is in the queries' weights where [`query_factor`] says so, else
+/// in the kernel. On the CPU some heads at a time, which stay in its cache.
 ///
 /// # Shapes
 ///
@@ -580,6 +583,17 @@ pub fn self_attention(
         num_heads,
         next,
     ))
+}
+
+/// By what the weights of queries are multiplied for [`self_attention`] on this device: by the scale of attention on the CPU,
+/// where it then costs nothing. A GPU's kernel multiplies, so that weights in 16 bits are rounded once.
+pub fn query_factor(head_size: usize, device: &Device) -> f32 {
+    match device.as_dispatch() {
+        #[cfg(feature = "webgpu")]
+        DispatchDevice::Cube(_) => 1.0,
+        #[allow(unreachable_patterns)]
+        _ => 1.0 / (head_size as f32).sqrt(),
+    }
 }
 
 /// `output(GELU(intermediate(x)))`, two linear layers. On the CPU some rows at a time, so that the wide ones in

@@ -73,10 +73,10 @@ pub fn embeddings(
 
 mod tests {
     use burn::tensor::{Device, Distribution, TensorData};
+    use embervec_weights::Values;
 
     use super::super::{self as ops, DeviceBatch, LinearWeight, Next, Table};
     use super::*;
-    use crate::weights::Values;
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
         Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Device::flex())

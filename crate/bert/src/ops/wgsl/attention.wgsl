@@ -7,7 +7,7 @@ fn context_of(token: u32, head: u32) -> array<vec4<f32>, HEAD4> {
     var query: array<vec4<f32>, HEAD4>;
     var context: array<vec4<f32>, HEAD4>;
     for (var i = 0u; i < HEAD4; i++) {
-        query[i] = qkv[own + i];
+        query[i] = SCALE * qkv[own + i];
     }
     let start = batch[4u * token + 2u];
     let end = batch[4u * token + 3u];

@@ -3,14 +3,26 @@
 
 var<workgroup> squares: array<f32, 64>;
 
+// By the bits: a driver may take for granted that no number is NaN or infinite.
+fn not_finite(value: vec4<f32>) -> vec4<bool> {
+    let exponent = vec4<u32>(0x7f800000u);
+    return (bitcast<vec4<u32>>(value) & exponent) == exponent;
+}
+
 fn pool(mode: u32, start: u32, first: u32, end: u32, column: u32) -> vec4<f32> {
+    if (first >= end) {
+        // A prompt that leaves nothing of its text, as crate/bert/src/pooling.rs has it; a maximum never comes here.
+        return select(vec4<f32>(), x[start * SIZE4 + column], mode == 0u);
+    }
     var result = x[first * SIZE4 + column];
     switch mode {
         case 0u: {}
         case 1u: { result = x[(end - 1u) * SIZE4 + column]; }
         case 2u: {
             for (var row = first + 1u; row < end; row++) {
-                result = max(result, x[row * SIZE4 + column]);
+                let value = x[row * SIZE4 + column];
+                let larger = select(max(result, value), value, not_finite(value));
+                result = select(larger, result, not_finite(result));
             }
         }
         case 3u: {

@@ -25,6 +25,8 @@ fn quantize(values: ptr<function, array<f32, PER_THREAD>>, thread: u32, row: u32
     let inverse = select(0.0, 127.0 / largest, largest >= 1.5e-36);
     var sum = 0;
     let t = thread % ROW_THREADS;
+    // Where there are more heads than parts of a row, the last threads have none.
+    let owns = live && t * PER_THREAD < SIZE;
     let to = row * (SIZE / 4u) + t * (PER_THREAD / 4u);
     for (var i = 0u; i < PER_THREAD; i += 4u) {
         var word = 0u;
@@ -33,7 +35,7 @@ fn quantize(values: ptr<function, array<f32, PER_THREAD>>, thread: u32, row: u32
             sum += q;
             word |= (u32(q) & 0xffu) << (8u * j);
         }
-        if (live) { q_values[to + i / 4u] = word; }
+        if (owns) { q_values[to + i / 4u] = word; }
     }
     // Exact in f32: at most 127 times SIZE.
     let total = row_sum(thread, f32(sum));

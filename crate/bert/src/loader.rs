@@ -1,0 +1,75 @@
+//! A model of one weight file, or of several.
+
+use burn::tensor::Device;
+use embervec_weights::{KeyTable, TensorReader, WeightDtype, Weights};
+
+use crate::keys::key_table;
+use crate::{BertConfig, BertModel, Error, Result};
+
+/// Takes the weight files of a model, one after the other.
+///
+/// ```text
+/// for each file: reader(path), push its bytes, take(path, reader.finish())
+/// finish
+/// ```
+#[derive(Debug)]
+pub struct ModelLoader {
+    config: BertConfig,
+    table: KeyTable,
+    dtype: WeightDtype,
+    device: Device,
+    files_left: usize,
+    is_part: bool,
+    weights: Weights,
+    model: Option<BertModel>,
+}
+
+impl ModelLoader {
+    /// For a model whose weights are in so many files.
+    pub fn new(config: BertConfig, files: usize, dtype: WeightDtype, device: &Device) -> Self {
+        Self {
+            table: key_table(&config),
+            config,
+            dtype,
+            device: device.clone(),
+            files_left: files,
+            is_part: files > 1,
+            weights: Weights::default(),
+            model: None,
+        }
+    }
+
+    /// A reader for the file `path`.
+    pub fn reader(&self, path: &str) -> TensorReader {
+        let reader = TensorReader::new(path, self.table.clone(), self.dtype);
+        if self.is_part { reader.part() } else { reader }
+    }
+
+    /// Takes what the file `path` held; with the last file the model is built.
+    ///
+    /// # Errors
+    ///
+    /// [`embervec_weights::Error::Tensor`] for a tensor that is missing, or in two files.
+    pub fn take(&mut self, path: &str, weights: Weights) -> Result<()> {
+        self.weights.merge(path, weights)?;
+        self.files_left = self.files_left.saturating_sub(1);
+        if self.files_left == 0 {
+            self.table.check(path, &self.weights)?;
+            let weights = std::mem::take(&mut self.weights);
+            self.model = Some(BertModel::load(self.config.clone(), weights, &self.device)?);
+        }
+        Ok(())
+    }
+
+    /// The model, after all files.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] before.
+    pub fn finish(self) -> Result<BertModel> {
+        let left = self.files_left;
+        let missing =
+            || Error::InvalidInput(format!("{left} weight files of the model have not come"));
+        self.model.ok_or_else(missing)
+    }
+}
