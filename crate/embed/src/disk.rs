@@ -1,14 +1,14 @@
 //! Model folders on a disk, for native programs and tests.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use burn::tensor::Device;
-use embervec_bert::WeightDtype;
+use embervec_weights::WeightDtype;
+use embervec_weights::limits::MAX_SMALL_FILE_BYTES;
 
-use crate::{Embedder, Error, FolderFile, FolderPlan, Loader, Result};
+use crate::{Embedder, Error, FileKind, Folder, FolderFile, Loader, Result};
 
 /// Weights are read in pieces of this size: enough for the disk to be busy, little beside a model.
 const PIECE_BYTES: usize = 1 << 20;
@@ -18,34 +18,54 @@ const PIECE_BYTES: usize = 1 << 20;
 /// # Errors
 ///
 /// When a file is missing, cannot be read, or is not what it should be.
-pub fn open_folder(folder: &Path, dtype: WeightDtype, device: &Device) -> Result<Embedder> {
-    let plan = FolderPlan::new(read_if_there(folder, "modules.json")?.as_deref())?;
-    let mut small = BTreeMap::new();
-    let mut weights = Vec::new();
-    for file in plan.files() {
-        if file.weights {
-            weights.push(weight_file(folder, file, dtype)?);
-        } else if let Some(bytes) = read_if_there(folder, &file.path)? {
-            small.insert(file.path, bytes);
-        }
-    }
-
-    let mut loader = Loader::new(&plan, small, dtype, device)?;
-    for path in weights {
-        push_file(&mut loader, folder, &path)?;
+pub fn open_folder(path: &Path, dtype: WeightDtype, device: &Device) -> Result<Embedder> {
+    let folder = read_folder(path)?;
+    let mut loader = Loader::new(&folder, dtype, device)?;
+    for file in folder.weights()? {
+        push_file(&mut loader, path, &weight_file(path, file, dtype)?)?;
     }
     loader.finish()
 }
 
+/// Reads the small files of a model folder, and finds its weights.
+///
+/// # Errors
+///
+/// As [`open_folder`].
+pub fn read_folder(path: &Path) -> Result<Folder> {
+    let mut folder = Folder::default();
+    loop {
+        let wanted = folder.wanted()?;
+        if wanted.is_empty() {
+            return Ok(folder);
+        }
+        for file in wanted {
+            let is_there = |name: &str| path.join(name).is_file();
+            match file.kind {
+                FileKind::Small => match read_if_there(path, &file.path)? {
+                    Some(bytes) => folder.put(&file.path, bytes)?,
+                    None => folder.absent(&file.path),
+                },
+                FileKind::Weights | FileKind::Probe
+                    if is_there(&file.path) || file.packed.as_deref().is_some_and(is_there) =>
+                {
+                    folder.found(&file.path);
+                }
+                FileKind::Weights | FileKind::Probe => folder.absent(&file.path),
+            }
+        }
+    }
+}
+
 /// The file of the folder to read these weights from.
 fn weight_file(folder: &Path, file: FolderFile, dtype: WeightDtype) -> Result<String> {
-    let Some(packed) = file.packed.filter(|packed| folder.join(packed).exists()) else {
+    let Some(packed) = file.packed.filter(|packed| folder.join(packed).is_file()) else {
         return Ok(file.path);
     };
     if dtype == WeightDtype::Q8 {
         return Ok(packed);
     }
-    if folder.join(&file.path).exists() {
+    if folder.join(&file.path).is_file() {
         return Ok(file.path);
     }
     let what = format!("dtype \"{}\" of a folder that holds only 8-bit weights", dtype.name());
@@ -54,11 +74,12 @@ fn weight_file(folder: &Path, file: FolderFile, dtype: WeightDtype) -> Result<St
 
 fn push_file(loader: &mut Loader, folder: &Path, path: &str) -> Result<()> {
     let failed = |source: std::io::Error| match source.kind() {
-        ErrorKind::NotFound => Error::MissingFile { file: path.into() },
+        ErrorKind::NotFound => Error::missing(path),
         _ => Error::Io { file: path.into(), source },
     };
     let mut file = File::open(folder.join(path)).map_err(failed)?;
-    loader.begin_weights(path)?;
+    let file_len = file.metadata().map_err(failed)?.len();
+    loader.begin_weights(path, Some(file_len))?;
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let count = file.read(&mut piece).map_err(failed)?;
@@ -71,10 +92,25 @@ fn push_file(loader: &mut Loader, folder: &Path, path: &str) -> Result<()> {
     }
 }
 
-fn read_if_there(folder: &Path, path: &str) -> Result<Option<Vec<u8>>> {
-    match fs::read(folder.join(path)) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { file: path.into(), source }),
+fn read_if_there(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+    let damaged = |problem: String| Error::Damaged { file: name.into(), problem };
+    let failed = |source: std::io::Error| match source.kind() {
+        // Where a file stands in the place of a folder, there is no file in it.
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),
+        _ => Err(Error::Io { file: name.into(), source }),
+    };
+    let path = folder.join(name);
+    match fs::metadata(&path) {
+        Err(error) => return failed(error),
+        // A pipe would be waited for, and a device may have no end.
+        Ok(metadata) if !metadata.is_file() => return Err(damaged("is not a plain file".into())),
+        Ok(metadata) if metadata.len() > MAX_SMALL_FILE_BYTES as u64 => {
+            let size = metadata.len();
+            return Err(damaged(format!(
+                "has {size} bytes; a file of its kind may have {MAX_SMALL_FILE_BYTES}"
+            )));
+        }
+        Ok(_) => {}
     }
+    fs::read(path).map_or_else(failed, |bytes| Ok(Some(bytes)))
 }

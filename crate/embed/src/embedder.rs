@@ -3,15 +3,22 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use burn::tensor::Device;
-use embervec_bert::ops::to_vec;
+use embervec_bert::ops::{to_vec, upload};
 use embervec_bert::{
-    BERT_BASE_WEIGHTS, BertModel, GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch, PoolingMode,
-    SentencePooling, WeightDtype, normalize,
+    BERT_BASE_WEIGHTS, BertConfig, BertModel, GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch,
+    PoolingMode, SentencePooling, normalize,
 };
+use embervec_tokenizer::{Ids, Limit, Tokenizer, Tokens};
+use embervec_weights::WeightDtype;
 
-use crate::modules::{Dense, Pooling};
-use crate::tokenizer::{Ids, Tokenizer};
-use crate::{Error, Result, Tokens};
+use crate::error::excerpt;
+use crate::folder::FolderFile;
+use crate::layer::Layer;
+use crate::recipe::Recipe;
+use crate::recipe::program::{Op, Program};
+use crate::recipe::prompts::ModelSettings;
+use crate::recipe::transformer::Limits;
+use crate::{Error, Result};
 
 /// On the CPU texts are encoded together until they have this many tokens. Enough rows for a GEMM to
 /// be efficient (it is from about 64 on), few enough that the widest intermediate of BERT-base,
@@ -22,55 +29,39 @@ const TOKENS_PER_BATCH: usize = 256;
 /// A model that is ready to encode.
 #[derive(Debug)]
 pub struct Embedder {
-    pub(crate) model: BertModel,
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) prompts: Prompts,
-    pub(crate) similarity: Option<String>,
-    pub(crate) pooling: Pooling,
-    pub(crate) stages: Vec<Stage>,
-    pub(crate) device: Device,
-    pub(crate) encoder_files: EncoderFiles,
+    model: BertModel,
+    tokenizer: Tokenizer,
+    limits: Limits,
+    settings: ModelSettings,
+    program: Program,
+    /// In the order of the program's.
+    layers: Vec<Layer>,
+    device: Device,
+    encoder_files: EncoderFiles,
 }
 
-/// The folder's files that make up the encoder.
+/// What makes up the encoder, for another device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncoderFiles {
-    /// Its configuration.
-    pub config_path: String,
-    /// Its weights.
-    pub weights_path: String,
-    /// Where a folder may have them in 8 bits.
-    pub packed_path: String,
+    /// As a `config.json`.
+    pub config: String,
+    /// The folder's files with its weights.
+    pub weights: Vec<FolderFile>,
 }
 
 impl EncoderFiles {
-    pub(crate) fn are_weights(&self, path: &str) -> bool {
-        path == self.weights_path || path == self.packed_path
+    pub(crate) fn new(config: &BertConfig, weights: Vec<FolderFile>) -> Self {
+        Self { config: config.to_json(), weights }
     }
 }
 
-/// A module behind the pooling.
-#[derive(Debug)]
-pub(crate) enum Stage {
-    Dense(Box<Dense>),
-    Normalize,
-}
-
-/// What is put before every text.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Prompt {
-    /// The folder's default prompt, or nothing.
-    #[default]
-    Default,
-    /// The folder's prompt for queries, else its default.
+/// What texts are for: a model may have a prompt and a limit of its own for each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Task {
+    /// To search with.
     Query,
-    /// The folder's prompt for documents (`document`, else `passage`, else `corpus`), else its
-    /// default.
+    /// To be found.
     Document,
-    /// The folder's prompt of this name.
-    Name(String),
-    /// This text.
-    Text(String),
 }
 
 /// What a call gives for each text.
@@ -86,8 +77,12 @@ pub enum Output {
 /// How to encode. The default is what the model's folder says.
 #[derive(Clone, Debug, Default)]
 pub struct EncodeOptions {
+    /// What the texts are for.
+    pub task: Option<Task>,
     /// What is put before every text.
-    pub prompt: Prompt,
+    pub prompt: Option<String>,
+    /// The name of one of the folder's prompts, where `prompt` is not given.
+    pub prompt_name: Option<String>,
     /// Another pooling than the folder's; several are concatenated.
     pub pooling: Option<Vec<PoolingMode>>,
     /// `true`: scale to length 1, after everything else. `false`: leave the folder's own Normalize
@@ -113,46 +108,72 @@ pub struct Encoded {
 }
 
 impl Embedder {
-    /// Length of a sentence vector, when no option changes it.
-    pub fn dimension(&self) -> usize {
-        let pooled_size = self.model.config().hidden_size * self.pooling.modes.len();
-        self.stages.iter().fold(pooled_size, |size, stage| match stage {
-            Stage::Dense(dense) => dense.out_features,
-            Stage::Normalize => size,
-        })
+    pub(crate) fn new(
+        model: BertModel,
+        recipe: Recipe,
+        layers: Vec<Layer>,
+        device: Device,
+        encoder_files: EncoderFiles,
+    ) -> Self {
+        let Recipe { transformer, program, settings } = recipe;
+        let (tokenizer, limits) = (transformer.tokenizer, transformer.limits);
+        Self { model, tokenizer, limits, settings, program, layers, device, encoder_files }
     }
 
-    /// A text with more tokens than this is cut.
-    pub fn max_seq_length(&self) -> usize {
-        self.tokenizer.max_seq_length()
+    /// Length of a sentence vector, when no option changes it.
+    pub fn dimension(&self) -> usize {
+        self.truncated(self.program.values[self.program.sentence].width)
+    }
+
+    /// What the folder keeps of so many dimensions.
+    fn truncated(&self, dimension: usize) -> usize {
+        match self.settings.truncate_dim {
+            None => dimension,
+            Some(kept) if kept >= 0 => {
+                usize::try_from(kept).map_or(dimension, |kept| kept.min(dimension))
+            }
+            Some(lost) => {
+                let lost = usize::try_from(lost.unsigned_abs()).unwrap_or(usize::MAX);
+                dimension.saturating_sub(lost)
+            }
+        }
+    }
+
+    /// A text with more tokens than this is cut; `None`: none is.
+    pub fn max_seq_length(&self) -> Option<usize> {
+        match self.limits.of(None) {
+            Limit::Tokens(tokens) => Some(*tokens),
+            Limit::None | Limit::Invalid(_) => None,
+        }
     }
 
     /// The similarity that the model was trained for: `cosine`, `dot`, `euclidean` or `manhattan`.
     /// As in sentence-transformers it is cosine where the folder does not say.
     pub fn similarity(&self) -> &str {
-        self.similarity.as_deref().unwrap_or("cosine")
+        self.settings.similarity
     }
 
-    /// The folder's prompts by name.
-    pub fn prompts(&self) -> &BTreeMap<String, String> {
-        &self.prompts.texts
+    /// The folder's prompts by name. Those for queries and documents are always there.
+    pub fn prompts(&self) -> BTreeMap<&str, &str> {
+        self.settings.prompts.texts().collect()
     }
 
     /// The tokens of a text, without any prompt.
     ///
     /// # Errors
     ///
-    /// [`Error::Tokenizer`].
+    /// [`Error::Text`] for a text that the tokenizer cannot take.
     pub fn tokenize(&self, text: &str) -> Result<Tokens> {
-        self.tokenizer.tokens(text)
+        self.tokenizer.tokens(text, self.limits.of(None)).map_err(|error| text_error(text, error))
     }
 
-    /// Encodes texts. However many there are, only [`TOKENS_PER_BATCH`] tokens are in the encoder
+    /// Encodes texts. However many there are, only `TOKENS_PER_BATCH` tokens are in the encoder
     /// at a time.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for options that this model cannot fulfil.
+    /// [`Error::InvalidInput`] for options that this model cannot fulfil, [`Error::Text`] for a text that it gives no
+    /// vector for.
     pub fn encode<T: AsRef<str>>(&self, texts: &[T], options: &EncodeOptions) -> Result<Encoded> {
         let mut job = self.job(options, TOKENS_PER_BATCH)?;
         for text in texts {
@@ -183,29 +204,36 @@ impl Embedder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] where there is none.
+    /// [`Error::InvalidInput`] where there is none; [`Error::Text`] for a vector that is not finite.
     pub fn compute(&self, job: &mut Job) -> Result<()> {
-        let vectors = self.encode_batch(job.batch()?, &job.plan)?;
-        self.accept(job, vectors)
+        let batch = job.batch()?;
+        let vectors = match &job.plan.pooling {
+            None => self.model.forward(batch)?,
+            Some(pooling) => self.model.forward_pooled(batch, pooling)?,
+        };
+        self.accept(job, to_vec(vectors)?)
     }
 
-    /// Takes what an encoder has made of the next batch: its texts' vectors after pooling, or with
-    /// [`Output::Token`] the `last_hidden_state` of its tokens.
+    /// Takes what an encoder has made of the next batch: its texts' vectors after [`Job::pooling`], or where there is none
+    /// the `last_hidden_state` of its tokens.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for another number of values.
+    /// [`Error::InvalidInput`] for another number of values, [`Error::Text`] for a vector that is not finite.
     pub fn accept(&self, job: &mut Job, vectors: Vec<f32>) -> Result<()> {
-        let expected = job.plan.encoder_size(job.batch()?, self.model.config().hidden_size);
+        let plan = &job.plan;
+        let batch = job.batches.front().ok_or_else(no_batch)?;
+        let expected = plan.encoder_size(&batch.tokens, self.model.config().hidden_size);
         if vectors.len() != expected {
             return Err(Error::InvalidInput(format!(
                 "the encoder gave {} values for a batch that has {expected}",
                 vectors.len()
             )));
         }
+        let vectors = self.finish(vectors, &batch.tokens, plan)?;
+        plan.check_finite(&vectors, batch)?;
         job.batches.pop_front();
-        let finished = self.finish(vectors, &job.plan)?;
-        job.encoded.vectors.extend(finished);
+        job.encoded.vectors.extend(vectors);
         Ok(())
     }
 
@@ -216,73 +244,99 @@ impl Embedder {
     }
 
     fn push(&self, job: &mut Job, text: &str) -> Result<()> {
-        let Ids { input_ids, token_type_ids, truncated } = self.ids(text, &job.plan)?;
+        let plan = &job.plan;
+        let prompted = match &*plan.prompt {
+            "" => None,
+            prompt => Some(format!("{prompt}{text}")),
+        };
+        let ids = self.tokenizer.ids(prompted.as_deref().unwrap_or(text), &plan.limit);
+        let Ids { input_ids, token_type_ids, truncated } =
+            ids.map_err(|error| text_error(text, error))?;
+        let config = self.model.config();
+        config
+            .check_text(&input_ids, &token_type_ids)
+            .and_then(|()| plan.check_prompt(input_ids.len()))
+            .map_err(|problem| Error::Text { text: excerpt(text), problem })?;
         job.encoded.token_counts.push(input_ids.len() as u32);
         job.encoded.truncated.push(truncated);
         let limit = job.tokens_per_batch;
-        let has_room = |batch: &PackedBatch| batch.token_count() + input_ids.len() <= limit;
+        let has_room = |batch: &Batch| batch.tokens.token_count() + input_ids.len() <= limit;
         if !job.batches.back().is_some_and(has_room) {
-            job.batches.push_back(PackedBatch::new());
+            job.batches.push_back(Batch::default());
         }
         if let Some(batch) = job.batches.back_mut() {
-            batch.push(&input_ids, &token_type_ids)?;
+            batch.tokens.push(&input_ids, &token_type_ids)?;
+            batch.texts.push(excerpt(text));
         }
         Ok(())
     }
 
-    fn ids(&self, text: &str, plan: &EncodePlan) -> Result<Ids> {
-        let ids = match &*plan.prompt {
-            "" => self.tokenizer.ids(text)?,
-            prompt => self.tokenizer.ids(&format!("{prompt}{text}"))?,
+    /// What follows the encoder, and the options that change a vector.
+    fn finish(
+        &self,
+        mut vectors: Vec<f32>,
+        batch: &PackedBatch,
+        plan: &EncodePlan,
+    ) -> Result<Vec<f32>> {
+        let mut width = match &plan.pooling {
+            None => self.model.config().hidden_size,
+            Some(pooling) => self.model.config().hidden_size * pooling.modes.len(),
         };
-        if ids.input_ids.len() <= plan.pooling.skip {
-            return Err(Error::InvalidInput(format!(
-                "the prompt alone has {} tokens and leaves nothing of the model's {} for the text",
-                plan.pooling.skip,
-                self.max_seq_length()
-            )));
-        }
-        Ok(ids)
-    }
-
-    fn encode_batch(&self, batch: &PackedBatch, plan: &EncodePlan) -> Result<Vec<f32>> {
-        let vectors = match plan.output {
-            Output::Token => self.model.forward(batch)?,
-            Output::Sentence => self.model.forward_pooled(batch, &plan.pooling)?,
-        };
-        Ok(to_vec(vectors)?)
-    }
-
-    /// The modules behind the pooling, and the options that change a vector.
-    fn finish(&self, mut vectors: Vec<f32>, plan: &EncodePlan) -> Result<Vec<f32>> {
-        if plan.output == Output::Token {
-            return Ok(vectors);
-        }
-        let mut size = self.model.config().hidden_size * plan.pooling.modes.len();
-        for stage in &self.stages[usize::from(plan.pooling.normalize)..] {
-            match stage {
-                Stage::Dense(dense) => {
-                    vectors = dense.forward(vectors, &self.device)?;
-                    size = dense.out_features;
+        for op in &plan.ops {
+            match op {
+                PlannedOp::Pool(pooling) => {
+                    let mut pooled = Vec::new();
+                    for text in batch.ranges() {
+                        pooling.pool(
+                            &vectors[text.start * width..text.end * width],
+                            width,
+                            &mut pooled,
+                        );
+                    }
+                    vectors = pooled;
+                    width *= pooling.modes.len();
                 }
-                Stage::Normalize if plan.normalize == Some(false) => {}
-                Stage::Normalize => normalize(&mut vectors, size),
+                PlannedOp::Pooler => {
+                    let pooler = self.model.pooler().ok_or_else(|| {
+                        Error::InvalidInput("this model's weights have no pooler".into())
+                    })?;
+                    let shape = [vectors.len() / width, width];
+                    vectors = to_vec(pooler.forward(upload(vectors, shape, &self.device)))?;
+                }
+                &PlannedOp::Layer(index) => {
+                    let layer = &self.layers[index];
+                    vectors = layer.forward(vectors, &self.device)?;
+                    width = layer.out_features();
+                }
+                PlannedOp::Normalize => normalize(&mut vectors, width),
             }
         }
-        if plan.dimension < size {
+        if plan.dimension < width {
             vectors = vectors
-                .chunks_exact(size)
+                .chunks_exact(width)
                 .flat_map(|vector| &vector[..plan.dimension])
                 .copied()
                 .collect();
         }
-        if plan.normalize == Some(true) {
+        if plan.normalizes {
             normalize(&mut vectors, plan.dimension);
         }
         Ok(vectors)
     }
 
-    /// The folder's files that make up the encoder.
+    /// Number of tokens of a prompt without a closing special token, as sentence-transformers counts them to leave a prompt
+    /// out of the pooling.
+    fn prompt_length(&self, prompt: &str) -> Result<usize> {
+        if prompt.is_empty() {
+            return Ok(0);
+        }
+        let ids = self.tokenizer.ids(prompt, self.limits.of(None));
+        let ids = ids.map_err(|error| text_error(prompt, error))?.input_ids;
+        let ends_special = ids.last().is_some_and(|id| self.tokenizer.is_special(*id));
+        Ok(ids.len() - usize::from(ends_special))
+    }
+
+    /// What makes up the encoder.
     pub fn encoder_files(&self) -> &EncoderFiles {
         &self.encoder_files
     }
@@ -298,13 +352,33 @@ impl Embedder {
     }
 }
 
+fn text_error(text: &str, error: embervec_tokenizer::Error) -> Error {
+    match error {
+        embervec_tokenizer::Error::Text(problem) => {
+            Error::Text { text: excerpt(text), problem: format!("cannot be tokenized: {problem}") }
+        }
+        error => error.into(),
+    }
+}
+
+fn no_batch() -> Error {
+    Error::InvalidInput("all batches of this job are done".into())
+}
+
 /// Texts on their way through an encoder, batch by batch.
 #[derive(Debug)]
 pub struct Job {
     plan: EncodePlan,
     tokens_per_batch: usize,
-    batches: VecDeque<PackedBatch>,
+    batches: VecDeque<Batch>,
     encoded: Encoded,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    tokens: PackedBatch,
+    /// The beginning of each text, for messages.
+    texts: Vec<String>,
 }
 
 impl Job {
@@ -314,8 +388,7 @@ impl Job {
     ///
     /// [`Error::InvalidInput`] where there is none.
     pub fn batch(&self) -> Result<&PackedBatch> {
-        let none = || Error::InvalidInput("all batches of this job are done".into());
-        self.batches.front().ok_or_else(none)
+        self.batches.front().map(|batch| &batch.tokens).ok_or_else(no_batch)
     }
 
     /// Whether no batch is left.
@@ -323,12 +396,9 @@ impl Job {
         self.batches.is_empty()
     }
 
-    /// How the encoder has to pool; `None` for token vectors.
+    /// How the encoder has to pool; `None`: not at all.
     pub fn pooling(&self) -> Option<&SentencePooling> {
-        match self.plan.output {
-            Output::Sentence => Some(&self.plan.pooling),
-            Output::Token => None,
-        }
+        self.plan.pooling.as_ref()
     }
 
     /// The vectors of the batches that are done.
@@ -341,123 +411,178 @@ impl Job {
 #[derive(Debug)]
 struct EncodePlan {
     prompt: String,
-    /// What the encoder does; it also does the first of the stages where that is Normalize.
-    pooling: SentencePooling,
-    normalize: Option<bool>,
+    limit: Limit,
+    /// What the encoder itself does: the first steps, where they are a pooling of its own output and Normalize.
+    pooling: Option<SentencePooling>,
+    /// What follows.
+    ops: Vec<PlannedOp>,
+    /// Whether vectors are scaled after everything else.
+    normalizes: bool,
     dimension: usize,
     output: Output,
+    /// The tokens of a prompt that a pooling leaves out: a text must have more where it takes their largest.
+    least_tokens: usize,
+}
+
+/// A step as a call wants it.
+#[derive(Debug)]
+enum PlannedOp {
+    Pool(SentencePooling),
+    Pooler,
+    Layer(usize),
+    Normalize,
 }
 
 impl EncodePlan {
     fn new(embedder: &Embedder, options: &EncodeOptions) -> Result<Self> {
-        let modes = options.pooling.as_ref().unwrap_or(&embedder.pooling.modes);
-        let hidden_size = embedder.model.config().hidden_size;
-        let first_dense = embedder.stages.iter().find_map(|stage| match stage {
-            Stage::Dense(dense) => Some(dense),
-            Stage::Normalize => None,
-        });
-        let pooled_size = hidden_size * modes.len();
-        if modes.is_empty() {
-            return Err(Error::InvalidInput("pooling is an empty list; name at least one".into()));
-        }
-        if let Some(dense) = first_dense
-            && dense.in_features != pooled_size
-        {
-            return Err(Error::InvalidInput(format!(
-                "pooling gives vectors of {pooled_size}, but this model's Dense module takes {}",
-                dense.in_features
-            )));
-        }
-
-        let full_dimension = match (options.output, &options.pooling, first_dense) {
-            (Output::Token, ..) => hidden_size,
-            (Output::Sentence, Some(_), None) => pooled_size,
-            (Output::Sentence, ..) => embedder.dimension(),
-        };
-        if options.output == Output::Token
-            && (options.pooling.is_some()
-                || options.normalize.is_some()
-                || options.truncate_dim.is_some())
-        {
+        let EncodeOptions { task, prompt, prompt_name, pooling, normalize, truncate_dim, output } =
+            options;
+        let is_token = *output == Output::Token;
+        if is_token && (pooling.is_some() || normalize.is_some() || truncate_dim.is_some()) {
             return Err(Error::InvalidInput(
                 "pooling, normalize and truncateDim are for sentence vectors; leave them out with output \"token\"".into(),
             ));
         }
-        let dimension = options.truncate_dim.unwrap_or(full_dimension);
-        if dimension == 0 || dimension > full_dimension {
+        if pooling.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::InvalidInput("pooling is an empty list; name at least one".into()));
+        }
+        let prompt =
+            embedder.settings.prompts.resolve(prompt.as_deref(), prompt_name.as_deref(), *task)?;
+        let mut plan = Self {
+            limit: embedder.limits.of(*task).clone(),
+            pooling: None,
+            ops: Vec::new(),
+            normalizes: *normalize == Some(true),
+            dimension: 0,
+            output: *output,
+            least_tokens: 0,
+            prompt,
+        };
+        let width = plan.add_steps(embedder, options)?;
+        plan.fuse();
+        let dimension = if is_token { width } else { embedder.truncated(width) };
+        plan.dimension = truncate_dim.unwrap_or(dimension);
+        if plan.dimension == 0 || plan.dimension > dimension {
+            let given = truncate_dim
+                .map_or("the model's truncate_dim leaves nothing".into(), |given| {
+                    format!("truncateDim is {given}")
+                });
             return Err(Error::InvalidInput(format!(
-                "truncateDim is {dimension}, but must lie in 1..={full_dimension}, the vector's length"
+                "{given}, but must lie in 1..={width}, the vector's length"
             )));
         }
+        Ok(plan)
+    }
 
-        let prompt = embedder.prompts.resolve(&options.prompt)?;
-        let excludes_prompt = !embedder.pooling.include_prompt;
-        let skip = match excludes_prompt && !prompt.is_empty() && options.output == Output::Sentence
-        {
-            true => embedder.tokenizer.prompt_length(prompt)?,
-            false => 0,
+    /// Takes over the folder's steps to what is asked for; gives the width of the last one's value.
+    fn add_steps(&mut self, embedder: &Embedder, options: &EncodeOptions) -> Result<usize> {
+        let program = &embedder.program;
+        let value = match options.output {
+            Output::Sentence => program.sentence,
+            Output::Token => program.tokens.ok_or_else(|| {
+                Error::InvalidInput(
+                    "this model makes no vectors of tokens; leave output \"token\" out".into(),
+                )
+            })?,
         };
-        let normalize = matches!(embedder.stages.first(), Some(Stage::Normalize))
-            && options.normalize != Some(false);
-        Ok(Self {
-            prompt: prompt.into(),
-            pooling: SentencePooling { modes: modes.clone(), skip, normalize },
-            normalize: options.normalize,
-            dimension,
-            output: options.output,
-        })
+        let mut steps = program.steps_to(value);
+        let is_normalize = |step: &usize| program.steps[*step].op == Op::Normalize;
+        while options.normalize == Some(false) && steps.last().is_some_and(is_normalize) {
+            steps.pop();
+        }
+        let mut width = embedder.model.config().hidden_size;
+        let mut is_pooled = false;
+        for step in steps {
+            let op = match &program.steps[step].op {
+                Op::Pool(pooling) => {
+                    is_pooled = true;
+                    let modes = options.pooling.as_ref().unwrap_or(&pooling.modes).clone();
+                    width *= modes.len();
+                    let skip = match pooling.include_prompt {
+                        true => 0,
+                        false => embedder.prompt_length(&self.prompt)?,
+                    };
+                    if modes.contains(&PoolingMode::Max) {
+                        self.least_tokens = skip + 1;
+                    }
+                    PlannedOp::Pool(SentencePooling { modes, skip, normalize: false })
+                }
+                Op::Pooler => PlannedOp::Pooler,
+                &Op::Layer(index) => {
+                    let layer = &embedder.layers[index];
+                    if layer.in_features() != width {
+                        return Err(Error::InvalidInput(format!(
+                            "pooling gives vectors of {width}, but this model's next module takes {}",
+                            layer.in_features()
+                        )));
+                    }
+                    width = layer.out_features();
+                    PlannedOp::Layer(index)
+                }
+                Op::Normalize => PlannedOp::Normalize,
+            };
+            self.ops.push(op);
+        }
+        if options.pooling.is_some() && !is_pooled {
+            return Err(Error::InvalidInput(
+                "this model's vectors are no pooling of its tokens'; leave `pooling` out".into(),
+            ));
+        }
+        Ok(width)
+    }
+
+    /// Has the encoder do the first steps, where it can: less has to be moved.
+    fn fuse(&mut self) {
+        let pooling = match self.ops.first() {
+            Some(PlannedOp::Pool(pooling)) => pooling.clone(),
+            // The pooler takes the first token's vector.
+            Some(PlannedOp::Pooler) => {
+                let modes = vec![PoolingMode::Cls];
+                self.pooling = Some(SentencePooling { modes, skip: 0, normalize: false });
+                return;
+            }
+            _ => return,
+        };
+        self.ops.remove(0);
+        let normalize = matches!(self.ops.first(), Some(PlannedOp::Normalize));
+        if normalize {
+            self.ops.remove(0);
+        }
+        self.pooling = Some(SentencePooling { normalize, ..pooling });
     }
 
     /// Number of values that the encoder gives for a batch.
     fn encoder_size(&self, batch: &PackedBatch, hidden_size: usize) -> usize {
-        match self.output {
-            Output::Token => batch.token_count() * hidden_size,
-            Output::Sentence => batch.len() * hidden_size * self.pooling.modes.len(),
+        match &self.pooling {
+            None => batch.token_count() * hidden_size,
+            Some(pooling) => batch.len() * hidden_size * pooling.modes.len(),
         }
     }
-}
 
-/// The prompts of `config_sentence_transformers.json`.
-#[derive(Debug)]
-pub(crate) struct Prompts {
-    texts: BTreeMap<String, String>,
-    default: Option<String>,
-}
-
-impl Prompts {
-    pub fn new(prompts: BTreeMap<String, Option<String>>, default: Option<String>) -> Result<Self> {
-        let texts: BTreeMap<_, _> =
-            prompts.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
-        if let Some(name) = &default
-            && !texts.contains_key(name)
-        {
-            return Err(Error::InvalidFile {
-                file: "config_sentence_transformers.json".into(),
-                problem: format!("default_prompt_name \"{name}\" is not among its prompts"),
-            });
+    /// Refuses a text of which a prompt leaves nothing that could be the largest.
+    fn check_prompt(&self, tokens: usize) -> std::result::Result<(), String> {
+        if tokens >= self.least_tokens {
+            return Ok(());
         }
-        Ok(Self { texts, default })
+        Err("has no token beside the prompt's, which pooling \"max\" leaves out: its vector would not be finite".into())
     }
 
-    fn resolve<'a>(&'a self, prompt: &'a Prompt) -> Result<&'a str> {
-        let named = |name: &str| self.texts.get(name).map(String::as_str);
-        let default = || self.default.as_deref().and_then(named).unwrap_or("");
-        match prompt {
-            Prompt::Text(text) => Ok(text),
-            Prompt::Default => Ok(default()),
-            Prompt::Query => Ok(named("query").unwrap_or_else(default)),
-            Prompt::Document => {
-                let names = ["document", "passage", "corpus"];
-                Ok(names.into_iter().find_map(named).unwrap_or_else(default))
+    fn check_finite(&self, vectors: &[f32], batch: &Batch) -> Result<()> {
+        let is_finite = |row: &[f32]| row.iter().all(|x| x.is_finite());
+        if is_finite(vectors) {
+            return Ok(());
+        }
+        let mut rows = 0..0;
+        for (text, tokens) in batch.texts.iter().zip(batch.tokens.ranges()) {
+            let count = if self.output == Output::Token { tokens.len() } else { 1 };
+            rows = rows.end..rows.end + count;
+            if !is_finite(&vectors[rows.start * self.dimension..rows.end * self.dimension]) {
+                return Err(Error::Text {
+                    text: text.clone(),
+                    problem: "has a vector that is not finite: with this model's weights, a value of it is no number or too large for one".into(),
+                });
             }
-            Prompt::Name(name) => self.texts.get(name).map(String::as_str).ok_or_else(|| {
-                let names: Vec<_> = self.texts.keys().map(String::as_str).collect();
-                let there_are =
-                    if names.is_empty() { "no prompts".into() } else { names.join(", ") };
-                Error::InvalidInput(format!(
-                    "promptName \"{name}\" does not exist; this model has {there_are}"
-                ))
-            }),
         }
+        Ok(())
     }
 }

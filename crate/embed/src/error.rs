@@ -1,26 +1,48 @@
 //! What can go wrong between a folder's files and a text's vector.
 
 use embervec_bert as bert;
+use embervec_tokenizer as tokenizer;
+use embervec_weights as weights;
 
-/// Every error names the file, the tensor or the option that it is about.
+/// Every error names the file, the tensor, the text or the option that it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// From the encoder or its weights.
+    /// From the encoder.
     #[error(transparent)]
     Bert(#[from] bert::Error),
     /// A file that the folder must have is not there.
-    #[error("{file} is missing from the model folder")]
+    #[error("{file} is missing from the model folder{hint}")]
     MissingFile {
         /// The file's path within the folder.
         file: String,
+        /// What to do: empty, or a clause that begins with a punctuation mark.
+        hint: String,
     },
-    /// A file is there but cannot be used.
+    /// A file's bytes are not what they should be.
+    #[error("{file}: {problem}")]
+    Damaged {
+        /// The file's path within the folder.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file can be read, but says what no model can be made of: sentence-transformers refuses it, too.
     #[error("{file}: {problem}")]
     InvalidFile {
         /// The file's path within the folder.
         file: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// The file is sound, but asks for something that is not computed here.
+    #[error("{file}: {what} is not supported; supported: {supported}")]
+    Unsupported {
+        /// The file that says so.
+        file: String,
+        /// The setting and its value.
+        what: String,
+        /// What would be accepted.
+        supported: String,
     },
     /// A file is there but the disk does not deliver it.
     #[error("{file} cannot be read: {source}")]
@@ -33,9 +55,14 @@ pub enum Error {
     /// A call that cannot be answered.
     #[error("{0}")]
     InvalidInput(String),
-    /// The tokenizer refused a text.
-    #[error("the tokenizer failed: {0}")]
-    Tokenizer(String),
+    /// A text that this model's folder gives no vector for.
+    #[error("the text {text} {problem}")]
+    Text {
+        /// Its beginning, in quotes.
+        text: String,
+        /// What is wrong with it: the rest of a sentence.
+        problem: String,
+    },
 }
 
 impl Error {
@@ -43,24 +70,63 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::MissingFile { .. } => "model_not_found",
-            Self::Bert(bert::Error::Unsupported { .. }) => "unsupported_model",
-            Self::Bert(
-                bert::Error::Json { .. }
+            Self::InvalidFile { .. } | Self::Unsupported { .. } | Self::Text { .. } => {
+                "unsupported_model"
+            }
+            Self::Damaged { .. } => "integrity",
+            Self::InvalidInput(_) => "invalid_input",
+            Self::Io { .. } => "internal",
+            Self::Bert(error) => match error {
+                bert::Error::Unsupported { .. }
                 | bert::Error::InvalidConfig { .. }
-                | bert::Error::Damaged { .. }
-                | bert::Error::Tensor { .. },
-            )
-            | Self::InvalidFile { .. } => "integrity",
-            Self::InvalidInput(_) | Self::Bert(bert::Error::InvalidInput(_)) => "invalid_input",
-            Self::Tokenizer(_) | Self::Io { .. } | Self::Bert(bert::Error::Device(_)) => "internal",
+                | bert::Error::Weights(weights::Error::Unsupported { .. }) => "unsupported_model",
+                bert::Error::Weights(_) => "integrity",
+                bert::Error::InvalidInput(_) => "invalid_input",
+                bert::Error::Device(_) => "internal",
+            },
         }
     }
 
-    pub(crate) fn unsupported(file: &str, what: String, supported: &str) -> Self {
-        Self::Bert(bert::Error::Unsupported {
-            file: file.into(),
-            what,
-            supported: supported.into(),
-        })
+    pub(crate) fn unsupported(file: &str, what: impl Into<String>, supported: &str) -> Self {
+        Self::Unsupported { file: file.into(), what: what.into(), supported: supported.into() }
+    }
+
+    pub(crate) fn invalid(file: &str, problem: impl Into<String>) -> Self {
+        Self::InvalidFile { file: file.into(), problem: problem.into() }
+    }
+
+    pub(crate) fn missing(file: impl Into<String>) -> Self {
+        Self::MissingFile { file: file.into(), hint: String::new() }
+    }
+}
+
+impl From<weights::Error> for Error {
+    fn from(error: weights::Error) -> Self {
+        Self::Bert(error.into())
+    }
+}
+
+impl From<tokenizer::Error> for Error {
+    fn from(error: tokenizer::Error) -> Self {
+        match error {
+            tokenizer::Error::MissingFile { file } => Self::missing(file),
+            tokenizer::Error::Damaged { file, problem } => Self::Damaged { file, problem },
+            tokenizer::Error::InvalidFile { file, problem } => Self::InvalidFile { file, problem },
+            tokenizer::Error::Unsupported { file, what, supported } => {
+                Self::Unsupported { file, what, supported }
+            }
+            tokenizer::Error::Text(problem) => Self::InvalidInput(problem),
+        }
+    }
+}
+
+/// How much of a text a message shows.
+const SHOWN_CHARS: usize = 40;
+
+/// The beginning of a text for a message, in quotes.
+pub(crate) fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
     }
 }

@@ -1,251 +1,323 @@
-//! Which files a model folder has, and what they say.
+//! Which files a model folder has: asked for one round after the other, because some say which others there are.
+//!
+//! ```text
+//! modules.json, config_sentence_transformers.json
+//!   └► for each module its config.json and weights; for the Transformer also the tokenizer's files
+//!        └► where those are not there: vocab.txt, the index of sharded weights, older names
+//! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use embervec_tokenizer::Files;
+use embervec_weights::Shards;
+use embervec_weights::limits::MAX_SMALL_FILE_BYTES;
 
+use crate::recipe::Recipe;
+use crate::recipe::modules::{Layout, Module, ModuleKind};
+use crate::recipe::transformer::{CONFIG_FILES, says_nothing};
 use crate::{Error, Result};
+
+pub(crate) const MODULES_JSON: &str = "modules.json";
+pub(crate) const CONFIG_SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+const PYTORCH_WEIGHTS: &str = "pytorch_model.bin";
+
+/// What the transformer's folder may hold in place of weights that can be read, and what to do then.
+const OTHER_WEIGHTS: [(&str, &str); 4] = [
+    (PYTORCH_WEIGHTS, CONVERT_PYTORCH),
+    ("pytorch_model.bin.index.json", CONVERT_PYTORCH),
+    ("onnx/model.onnx", NO_ONNX),
+    ("model.onnx", NO_ONNX),
+];
+
+const CONVERT_PYTORCH: &str = "it is a Python pickle, which is a program that runs when it is read; \
+    SentenceTransformer(folder).save_pretrained(other) in Python writes model.safetensors";
+const NO_ONNX: &str = "embervec reads the weights themselves, as model.safetensors; take the folder of the model that the ONNX file was made of";
+const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// One file of a model folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FolderFile {
     /// Path within the folder, with `/`.
     pub path: String,
-    /// Whether the model cannot do without it.
-    pub required: bool,
-    /// Whether it holds weights: large, and to be read in pieces. The others are small.
-    pub weights: bool,
+    /// What is to be done with it.
+    pub kind: FileKind,
     /// Where a folder may have the same weights in 8 bits, to be taken in place of this file.
     pub packed: Option<String>,
 }
 
-/// What a module of `modules.json` does.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Module {
-    Transformer { path: String },
-    Pooling { path: String },
-    Dense { path: String },
-    Normalize,
+/// What a loader does with a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FileKind {
+    /// Small: it is read whole.
+    Small,
+    /// Holds weights: large, and read in pieces.
+    Weights,
+    /// Only whether it is there matters.
+    Probe,
 }
 
-/// A folder's modules and, from them, its files.
-#[derive(Clone, Debug)]
-pub struct FolderPlan {
-    pub(crate) modules: Vec<Module>,
+/// What is known of a model folder.
+///
+/// ```text
+/// loop: wanted() ─► for each file put(bytes), found() or absent() ─► until nothing is wanted
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Folder {
+    small: BTreeMap<String, Vec<u8>>,
+    found: BTreeSet<String>,
+    absent: BTreeSet<String>,
 }
 
-#[derive(Deserialize)]
-struct ModuleEntry {
-    path: String,
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-const MODULES_JSON: &str = "modules.json";
-pub(crate) const WEIGHTS: &str = "model.safetensors";
-pub(crate) const PACKED_WEIGHTS: &str = "model.q8.safetensors";
-const SUPPORTED_MODULES: &str = "Transformer first, then Pooling, Dense, Normalize";
-
-impl FolderPlan {
-    /// Reads `modules.json`. A folder without one is a plain Hugging Face model: as in
-    /// sentence-transformers, it is the transformer and mean pooling.
+impl Folder {
+    /// The files that have to be asked for next. None is left when all is known that the model is made of.
     ///
     /// # Errors
     ///
-    /// When the file is not what sentence-transformers writes, or names a module that this crate
-    /// does not compute.
-    pub fn new(modules_json: Option<&[u8]>) -> Result<Self> {
-        let Some(json) = modules_json else {
-            return Ok(Self { modules: vec![Module::Transformer { path: String::new() }] });
-        };
-        let entries: Vec<ModuleEntry> = parse_json(MODULES_JSON, json)?;
-        let modules = entries.into_iter().map(Module::new).collect::<Result<Vec<_>>>()?;
-        let is_transformer = |module: &Module| matches!(module, Module::Transformer { .. });
-        if !modules.first().is_some_and(is_transformer) || modules[1..].iter().any(is_transformer) {
-            return Err(Error::unsupported(
-                MODULES_JSON,
-                "this order of modules".into(),
-                SUPPORTED_MODULES,
+    /// When a file that the model cannot do without is not there, or one says what cannot be.
+    pub fn wanted(&self) -> Result<Vec<FolderFile>> {
+        let survey = Survey::new(self)?;
+        match survey.problem {
+            // What is wrong with a file that is there says more than that another one is not.
+            Some(problem) if survey.wanted.is_empty() => Recipe::read(self).and(Err(problem)),
+            _ => Ok(survey.wanted),
+        }
+    }
+
+    /// The files with the model's weights, once nothing is wanted any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Folder::wanted`].
+    pub fn weights(&self) -> Result<Vec<FolderFile>> {
+        Ok(Survey::new(self)?.weights)
+    }
+
+    /// A small file's bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] for what only stands for a file, and for one that is longer than any small file is.
+    pub fn put(&mut self, path: &str, bytes: Vec<u8>) -> Result<()> {
+        let damaged = |problem: String| Error::Damaged { file: path.into(), problem };
+        if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
+            return Err(damaged(
+                "is a Git LFS pointer, which only names the file; fetch it with `git lfs pull`"
+                    .into(),
             ));
         }
-        Ok(Self { modules })
+        if bytes.len() > MAX_SMALL_FILE_BYTES {
+            return Err(damaged(format!(
+                "has {} bytes; a file of its kind may have {MAX_SMALL_FILE_BYTES}",
+                bytes.len()
+            )));
+        }
+        self.small.insert(path.into(), bytes);
+        Ok(())
     }
 
-    /// Every file that a loader wants to see, `modules.json` itself included.
-    pub fn files(&self) -> Vec<FolderFile> {
-        let file =
-            |path: String, required, weights| FolderFile { path, required, weights, packed: None };
-        let mut files = vec![
-            file(MODULES_JSON.into(), false, false),
-            file("config_sentence_transformers.json".into(), false, false),
-        ];
-        for module in &self.modules {
-            match module {
-                Module::Transformer { path } => files.extend([
-                    file(join(path, "config.json"), true, false),
-                    file(join(path, "tokenizer.json"), true, false),
-                    file(join(path, "tokenizer_config.json"), false, false),
-                    file(join(path, "sentence_bert_config.json"), false, false),
-                    FolderFile {
-                        packed: Some(join(path, PACKED_WEIGHTS)),
-                        ..file(join(path, WEIGHTS), true, true)
-                    },
-                ]),
-                Module::Pooling { path } => {
-                    files.push(file(join(path, "config.json"), true, false));
+    /// A file that is not read whole is there; of weights, the file itself or its `packed` one.
+    pub fn found(&mut self, path: &str) {
+        self.found.insert(path.into());
+    }
+
+    /// A file is not there.
+    pub fn absent(&mut self, path: &str) {
+        self.absent.insert(path.into());
+    }
+
+    /// A small file's bytes, where it is there.
+    pub fn get(&self, path: &str) -> Option<&[u8]> {
+        self.small.get(path).map(Vec::as_slice)
+    }
+
+    /// The paths of the small files that are there.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.small.keys().map(String::as_str)
+    }
+
+    /// The paths of the files that a loader looked for in vain.
+    pub fn absent_paths(&self) -> impl Iterator<Item = &str> {
+        self.absent.iter().map(String::as_str)
+    }
+
+    /// The small files as seen from one of the folder's own.
+    pub(crate) fn files<'a>(&'a self, folder: &'a str) -> Files<'a> {
+        Files::new(&self.small, folder)
+    }
+}
+
+/// Whether a file is there.
+enum Answer<'a> {
+    Unknown,
+    Absent,
+    There(&'a [u8]),
+}
+
+struct Survey<'a> {
+    folder: &'a Folder,
+    wanted: Vec<FolderFile>,
+    weights: Vec<FolderFile>,
+    /// Weights that are not there.
+    problem: Option<Error>,
+}
+
+impl<'a> Survey<'a> {
+    fn new(folder: &'a Folder) -> Result<Self> {
+        let mut survey = Self { folder, wanted: Vec::new(), weights: Vec::new(), problem: None };
+        let first = [survey.small(MODULES_JSON), survey.small(CONFIG_SENTENCE_TRANSFORMERS)];
+        if first.iter().all(|answer| !matches!(answer, Answer::Unknown)) {
+            match Layout::read(folder)? {
+                Layout::Plain => survey.transformer("", true)?,
+                Layout::Modules(modules) => {
+                    modules.iter().try_for_each(|module| survey.module(module))?;
                 }
-                Module::Dense { path } => files.extend([
-                    file(join(path, "config.json"), true, false),
-                    file(join(path, WEIGHTS), true, true),
-                ]),
-                Module::Normalize => {}
             }
         }
-        files
+        Ok(survey)
     }
-}
 
-impl Module {
-    fn new(entry: ModuleEntry) -> Result<Self> {
-        let path = entry.path;
-        let is_plain = |part: &str| part != ".." && part != "." && !part.is_empty();
-        if !path.is_empty()
-            && (!path.split('/').all(is_plain) || path.contains(['\\', ':', '?', '#']))
-        {
-            return Err(Error::InvalidFile {
-                file: MODULES_JSON.into(),
-                problem: format!("\"{path}\" is not a folder within the model folder"),
-            });
+    fn ask(&mut self, path: &str, kind: FileKind) -> Answer<'a> {
+        if let Some(bytes) = self.folder.get(path) {
+            return Answer::There(bytes);
         }
-        // `sentence_transformers.models.Pooling`, and longer paths since version 5.
-        match entry.kind.rsplit('.').next().unwrap_or_default() {
-            "Transformer" => Ok(Self::Transformer { path }),
-            "Pooling" => Ok(Self::Pooling { path }),
-            "Dense" => Ok(Self::Dense { path }),
-            "Normalize" => Ok(Self::Normalize),
-            _ => Err(Error::unsupported(
-                MODULES_JSON,
-                format!("module type \"{}\"", entry.kind),
-                SUPPORTED_MODULES,
-            )),
+        if self.folder.found.contains(path) {
+            return Answer::There(&[]);
+        }
+        if self.folder.absent.contains(path) {
+            return Answer::Absent;
+        }
+        if self.wanted.iter().all(|file| file.path != path) {
+            self.wanted.push(FolderFile { path: path.into(), kind, packed: None });
+        }
+        Answer::Unknown
+    }
+
+    fn small(&mut self, path: &str) -> Answer<'a> {
+        self.ask(path, FileKind::Small)
+    }
+
+    fn module(&mut self, Module { kind, path, .. }: &Module) -> Result<()> {
+        if *kind == ModuleKind::Transformer {
+            return self.transformer(path, false);
+        }
+        self.small(&join(path, "config.json"));
+        if !kind.has_weights() {
+            return Ok(());
+        }
+        let weights = join(path, WEIGHTS);
+        match self.ask(&weights, FileKind::Weights) {
+            Answer::There(_) => self.take_weights(weights, None),
+            Answer::Absent => self.refuse_other_weights(path, &OTHER_WEIGHTS[..1]),
+            Answer::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn transformer(&mut self, path: &str, is_plain: bool) -> Result<()> {
+        let config = join(path, "config.json");
+        let adapter = join(path, ADAPTER_CONFIG);
+        let has_config = self.small(&config);
+        let adapter_answer = self.ask(&adapter, FileKind::Probe);
+        if matches!(adapter_answer, Answer::There(_)) {
+            return Err(Error::unsupported(
+                &adapter,
+                "a PEFT adapter, whose weights belong on top of another model's,",
+                "a folder with all weights; merge_and_unload() in Python makes one",
+            ));
+        }
+        if matches!((has_config, adapter_answer), (Answer::Absent, Answer::Absent)) {
+            return Err(Error::missing(config));
+        }
+        if is_plain {
+            self.small(&join(path, "chat_template.jinja"));
+        } else {
+            match self.small(&join(path, CONFIG_FILES[0])) {
+                Answer::Unknown => {}
+                Answer::There(json) if !says_nothing(json) => {}
+                Answer::There(_) | Answer::Absent => {
+                    for name in &CONFIG_FILES[1..] {
+                        self.small(&join(path, name));
+                    }
+                }
+            }
+        }
+        for name in ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"] {
+            self.small(&join(path, name));
+        }
+        if let Answer::Absent = self.small(&join(path, "tokenizer.json")) {
+            self.small(&join(path, "vocab.txt"));
+        }
+        self.transformer_weights(path)
+    }
+
+    fn transformer_weights(&mut self, path: &str) -> Result<()> {
+        let weights = join(path, WEIGHTS);
+        match self.weights(&weights) {
+            Answer::There(_) => self.take_weights(weights.clone(), packed(&weights)),
+            Answer::Unknown => {}
+            Answer::Absent => {
+                let index = join(path, WEIGHTS_INDEX);
+                match self.small(&index) {
+                    Answer::Unknown => {}
+                    Answer::Absent => self.refuse_other_weights(path, &OTHER_WEIGHTS),
+                    Answer::There(json) => {
+                        for name in Shards::from_json(&index, json)?.files {
+                            let shard = join(path, &name);
+                            match self.weights(&shard) {
+                                Answer::There(_) => {
+                                    self.take_weights(shard.clone(), packed(&shard))
+                                }
+                                Answer::Unknown => {}
+                                Answer::Absent => {
+                                    let hint = format!(", but {index} names it");
+                                    self.problem = Some(Error::MissingFile { file: shard, hint });
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for weights that may also be there in 8 bits.
+    fn weights(&mut self, path: &str) -> Answer<'a> {
+        let answer = self.ask(path, FileKind::Weights);
+        if let Some(file) = self.wanted.iter_mut().find(|file| file.path == path) {
+            file.packed = packed(path);
+        }
+        answer
+    }
+
+    fn take_weights(&mut self, path: String, packed: Option<String>) {
+        if self.weights.iter().all(|file| file.path != path) {
+            self.weights.push(FolderFile { path, kind: FileKind::Weights, packed });
         }
     }
-}
 
-/// The small files of a folder, by path.
-#[derive(Debug)]
-pub(crate) struct SmallFiles(pub BTreeMap<String, Vec<u8>>);
-
-impl SmallFiles {
-    pub fn get(&self, path: &str) -> Option<&[u8]> {
-        self.0.get(path).map(Vec::as_slice)
-    }
-
-    pub fn require(&self, path: &str) -> Result<&[u8]> {
-        self.get(path).ok_or_else(|| Error::MissingFile { file: path.into() })
-    }
-
-    /// A JSON file, or the default where there is none.
-    pub fn json_or_default<T: DeserializeOwned + Default>(&self, path: &str) -> Result<T> {
-        self.get(path).map_or_else(|| Ok(T::default()), |json| parse_json(path, json))
-    }
-
-    pub fn require_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        parse_json(path, self.require(path)?)
+    /// There are no weights: says what is there in their place.
+    fn refuse_other_weights(&mut self, path: &str, others: &[(&str, &str)]) {
+        let mut hint = String::new();
+        for (name, what_to_do) in others {
+            if let Answer::There(_) = self.ask(&join(path, name), FileKind::Probe)
+                && hint.is_empty()
+            {
+                hint = format!(", which has {name}: {what_to_do}");
+            }
+        }
+        self.problem = Some(Error::MissingFile { file: join(path, WEIGHTS), hint });
     }
 }
 
-fn parse_json<T: DeserializeOwned>(file: &str, json: &[u8]) -> Result<T> {
-    serde_json::from_slice(json)
-        .map_err(|source| embervec_bert::Error::Json { file: file.into(), source }.into())
+/// The name of the same weights in 8 bits.
+pub(crate) fn packed(path: &str) -> Option<String> {
+    path.strip_suffix(".safetensors").map(|stem| format!("{stem}.q8.safetensors"))
 }
 
 /// A file of a module's folder; the folder "" is the model's own.
 pub(crate) fn join(folder: &str, file: &str) -> String {
     if folder.is_empty() { file.into() } else { format!("{folder}/{file}") }
-}
-
-/// `sentence_bert_config.json`.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct SentenceBertConfig {
-    #[serde(default)]
-    pub max_seq_length: Option<usize>,
-    #[serde(default)]
-    pub do_lower_case: bool,
-}
-
-/// What of `tokenizer_config.json` is not in `tokenizer.json`.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct TokenizerConfig {
-    /// Hugging Face writes 1e30 for "no limit", so it is not always an integer.
-    #[serde(default)]
-    pub model_max_length: Option<f64>,
-}
-
-/// `config_sentence_transformers.json`.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct SentenceTransformersConfig {
-    /// A prompt may be null: a name without a text.
-    #[serde(default)]
-    pub prompts: BTreeMap<String, Option<String>>,
-    #[serde(default)]
-    pub default_prompt_name: Option<String>,
-    #[serde(default)]
-    pub similarity_fn_name: Option<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(json: &str) -> Result<FolderPlan> {
-        FolderPlan::new(Some(json.as_bytes()))
-    }
-
-    #[test]
-    fn the_modules_name_the_files() {
-        let plan = plan(
-            r#"[{"idx": 0, "name": "0", "path": "0_Transformer", "type": "sentence_transformers.models.Transformer"},
-                {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-                {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#,
-        )
-        .expect("valid");
-        let files = plan.files();
-        let packed: Vec<_> = files.iter().filter_map(|file| file.packed.as_deref()).collect();
-        assert_eq!(packed, ["0_Transformer/model.q8.safetensors"]);
-        let required: Vec<_> =
-            files.into_iter().filter(|file| file.required).map(|file| file.path).collect();
-        assert_eq!(
-            required,
-            [
-                "0_Transformer/config.json",
-                "0_Transformer/tokenizer.json",
-                "0_Transformer/model.safetensors",
-                "1_Pooling/config.json"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_path_out_of_the_folder_is_refused() {
-        for path in ["../secret", "/etc", "a//b", "https://example.org/x", "a\\b", "x?y"] {
-            let json = serde_json::json!([{"path": path, "type": "models.Transformer"}]);
-            let error = plan(&json.to_string()).expect_err(path);
-            assert_eq!(error.code(), "integrity");
-            assert!(error.to_string().contains("modules.json"), "{error}");
-        }
-    }
-
-    #[test]
-    fn unknown_modules_and_orders_are_unsupported() {
-        for json in [
-            r#"[{"path": "", "type": "sentence_transformers.models.CLIPModel"}]"#,
-            r#"[{"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]"#,
-            "[]",
-        ] {
-            assert_eq!(plan(json).expect_err(json).code(), "unsupported_model");
-        }
-        assert_eq!(plan("<!doctype html>").expect_err("html").code(), "integrity");
-    }
 }

@@ -1,7 +1,7 @@
 //! The files of a sentence-transformers model folder and texts in, sentence embeddings out.
 //!
 //! ```text
-//! modules.json ─► FolderPlan ─► the small files, then the weights in pieces ─► Loader ─► Embedder
+//! modules.json ─► Folder ─► the small files ─► Recipe; then the weights in pieces ─► Loader ─► Embedder
 //! texts ─► tokenizer ─► PackedBatch ─► BertModel ─► pooling, dense, normalize ─► vectors
 //! ```
 //!
@@ -9,25 +9,26 @@
 //! prompts, normalisation. Only `disk` knows where the bytes come from, so the same code runs
 //! natively and in a browser.
 
+mod activation;
 #[cfg(not(target_family = "wasm"))]
 mod disk;
 mod embedder;
 mod error;
 mod folder;
+mod layer;
 mod loader;
-pub mod modules;
-mod tokenizer;
-mod word_piece;
+mod recipe;
 
 #[cfg(not(target_family = "wasm"))]
-pub use disk::open_folder;
-pub use embervec_bert::{GpuNeeds, PackedBatch, PoolingMode, WeightDtype};
+pub use disk::{open_folder, read_folder};
+pub use embervec_bert::{GpuNeeds, PackedBatch, PoolingMode};
+pub use embervec_tokenizer::Tokens;
+pub use embervec_weights::WeightDtype;
 
-pub use embedder::{Embedder, EncodeOptions, Encoded, EncoderFiles, Job, Output, Prompt};
+pub use embedder::{Embedder, EncodeOptions, Encoded, EncoderFiles, Job, Output, Task};
 pub use error::Error;
-pub use folder::{FolderFile, FolderPlan};
-pub use loader::Loader;
-pub use tokenizer::Tokens;
+pub use folder::{FileKind, Folder, FolderFile};
+pub use loader::{Loader, encoder_table};
 
 /// The result of everything here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

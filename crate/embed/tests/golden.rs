@@ -2,9 +2,11 @@
 
 mod support;
 
+use burn::tensor::activation::gelu;
+use burn::tensor::{Tensor, TensorData};
 use embervec_bert::PackedBatch;
 use embervec_bert::ops::to_vec;
-use embervec_embed::{EncodeOptions, Output, Prompt, WeightDtype};
+use embervec_embed::{EncodeOptions, Output, WeightDtype};
 use support::{Case, max_difference};
 
 /// fp32 in another order of summation: measured differences are below 1e-6 for unit vectors.
@@ -15,11 +17,7 @@ const TOLERANCE: f32 = 1e-5;
 const TINY_TOLERANCE: f32 = 1e-5;
 
 fn options(case: &Case) -> EncodeOptions {
-    let prompt = match &case.prompt_name {
-        Some(name) => Prompt::Name(name.clone()),
-        None => Prompt::Default,
-    };
-    EncodeOptions { prompt, ..EncodeOptions::default() }
+    EncodeOptions { prompt_name: case.prompt_name.clone(), ..EncodeOptions::default() }
 }
 
 #[test]
@@ -27,7 +25,7 @@ fn mini_lm_gives_sentence_transformers_vectors() {
     let (embedder, expected) = support::mini_lm(WeightDtype::Fp32);
     assert!(expected.cases.len() >= 60);
     assert_eq!(embedder.dimension(), expected.dimension);
-    assert_eq!(embedder.max_seq_length(), expected.max_seq_length);
+    assert_eq!(embedder.max_seq_length(), Some(expected.max_seq_length));
     for case in &expected.cases {
         let tokens = embedder.tokenize(&case.text).expect("tokens");
         assert_eq!(tokens.input_ids, case.input_ids, "{}", case.name);
@@ -47,7 +45,7 @@ fn every_tiny_model_gives_sentence_transformers_vectors() {
     for name in names {
         let (embedder, expected) = support::tiny(&name);
         assert_eq!(embedder.dimension(), expected.dimension, "{name}");
-        assert_eq!(embedder.max_seq_length(), expected.max_seq_length, "{name}");
+        assert_eq!(embedder.max_seq_length(), Some(expected.max_seq_length), "{name}");
         assert_eq!(embedder.similarity(), expected.similarity, "{name}");
         for case in &expected.cases {
             let what = format!("{name}, {}, prompt {:?}", case.name, case.prompt_name);
@@ -80,6 +78,67 @@ fn the_pooler_gives_transformers_pooler_output() {
     let vectors: Vec<f32> = expected.heads.iter().flat_map(|head| head.pooler_output()).collect();
     let difference = max_difference(&to_vec(pooler_output).expect("values"), &vectors);
     assert!(difference < TINY_TOLERANCE, "{difference:e}");
+}
+
+/// What BERT was trained with, on top of this encoder's tokens and of its pooler: the encoder must give what it was trained
+/// to give, in both segments.
+#[test]
+fn the_heads_of_pretraining_give_transformers_logits() {
+    let (model, expected) = support::tiny_bert("tiny-bert-prefix");
+    let tensor = |name: &str| support::tiny_tensor("tiny-bert-prefix", name);
+    for head in &expected.heads {
+        let mut batch = PackedBatch::new();
+        batch.push(&head.input_ids, &head.token_type_ids).expect("tokens");
+        let hidden = model.forward(&batch).expect("encodes");
+        let pooled = model.pooler_output(hidden.clone(), &batch).expect("a pooler");
+
+        let dense = linear(
+            hidden,
+            tensor("cls.predictions.transform.dense.weight"),
+            tensor("cls.predictions.transform.dense.bias"),
+        );
+        let normed = layer_norm(
+            gelu(dense),
+            tensor("cls.predictions.transform.LayerNorm.gamma"),
+            tensor("cls.predictions.transform.LayerNorm.beta"),
+        );
+        // The words' own vectors are the weights of the last layer.
+        let words = tensor("bert.embeddings.word_embeddings.weight");
+        let logits = linear(normed, words, tensor("cls.predictions.bias"));
+        let difference =
+            max_difference(&to_vec(logits).expect("values"), &head.prediction_logits());
+        assert!(difference < TINY_TOLERANCE, "masked words: {difference:e}");
+
+        let [weight, bias] =
+            ["weight", "bias"].map(|name| tensor(&format!("cls.seq_relationship.{name}")));
+        let logits = to_vec(linear(pooled, weight, bias)).expect("values");
+        let difference = max_difference(&logits, &head.seq_relationship_logits());
+        assert!(difference < TINY_TOLERANCE, "next sentence: {difference:e}");
+    }
+}
+
+/// `weight` is `[out, in]`, as in the file.
+fn linear(x: Tensor<2>, weight: (Vec<f32>, Vec<usize>), bias: (Vec<f32>, Vec<usize>)) -> Tensor<2> {
+    let (device, outputs) = (x.device(), bias.0.len());
+    let shape: [usize; 2] = weight.1.try_into().expect("a matrix");
+    let weight = Tensor::<2>::from_data(TensorData::new(weight.0, shape), &device);
+    let bias = Tensor::<2>::from_data(TensorData::new(bias.0, [1, outputs]), &device);
+    x.matmul(weight.transpose()) + bias
+}
+
+fn layer_norm(
+    x: Tensor<2>,
+    weight: (Vec<f32>, Vec<usize>),
+    bias: (Vec<f32>, Vec<usize>),
+) -> Tensor<2> {
+    let device = x.device();
+    let [weight, bias] = [weight, bias].map(|(values, _)| {
+        let size = values.len();
+        Tensor::<2>::from_data(TensorData::new(values, [1, size]), &device)
+    });
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = centred.clone().powf_scalar(2.0).mean_dim(1);
+    centred / (variance + 1e-12).sqrt() * weight + bias
 }
 
 #[test]

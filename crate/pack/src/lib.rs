@@ -9,17 +9,19 @@
 mod manifest;
 mod whole_file;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use embervec_bert::{BertConfig, KeyTable, TensorReader};
-use embervec_embed::{FolderFile, FolderPlan, Loader, WeightDtype};
+use embervec_embed::{Folder, FolderFile, Loader, WeightDtype, encoder_table, read_folder};
+use embervec_weights::{Header, KeyTable, TensorReader, merge_headers};
 
 pub use manifest::{CHUNK_BYTES, Entry, MANIFEST_JSON, Manifest};
+
+/// The transformer's weights in 8 bits.
+const PACKED: &str = "model.q8.safetensors";
 
 /// Files are read in pieces of this size.
 const PIECE_BYTES: usize = 1 << 20;
@@ -57,97 +59,131 @@ pub fn pack(options: &Options) -> Result<Packed> {
     pack_folder(options).with_context(|| format!("cannot pack {}", folder.display()))
 }
 
-fn pack_folder(Options { folder, output, table_bits }: &Options) -> Result<Packed> {
-    ensure!(folder.is_dir(), "it is not a folder");
-    let plan = FolderPlan::new(read_if_there(&folder.join("modules.json"))?.as_deref())?;
-    let files = plan.files();
-    let small = small_files(folder, &files)?;
+fn pack_folder(Options { folder: path, output, table_bits }: &Options) -> Result<Packed> {
+    ensure!(path.is_dir(), "it is not a folder");
+    let folder = read_folder(path)?;
     // What a browser would refuse without the weights is refused here.
-    Loader::new(&plan, small.clone(), WeightDtype::Q8, &Device::flex())?;
+    Loader::new(&folder, WeightDtype::Q8, &Device::flex())?;
 
-    let (original, packed) = transformer_weights(&files)?;
-    let source = folder.join(original);
-    if !source.exists() {
-        ensure!(!folder.join(packed).exists(), "{packed}: its weights are in 8 bits already");
-        bail!("{original} is missing");
-    }
-    let table = key_table(original, &small)?.with_table_bits(*table_bits);
+    let (encoder, layers): (Vec<_>, Vec<_>) =
+        folder.weights()?.into_iter().partition(|file| file.packed.is_some());
+    let packed = packed_name(&encoder)?;
+    let sources =
+        encoder.iter().map(|file| Source::open(path, &file.path)).collect::<Result<Vec<_>>>();
+    let sources = sources.with_context(|| match path.join(&packed).is_file() {
+        true => format!("{packed}: its weights are in 8 bits already"),
+        false => "the original weights are needed".into(),
+    })?;
+    let table = encoder_table(&folder)?.with_table_bits(*table_bits);
 
     let target = match output {
-        Some(output) if !is_same(output, folder) => {
-            copy_files(folder, output, &files)?;
+        Some(output) if !is_same(output, path) => {
+            refuse_leftovers(output, &folder, &encoder)?;
+            copy_files(path, output, &folder, &layers)?;
             output
         }
-        _ => folder,
+        _ => path,
     };
-    whole_file::write(&target.join(packed), |out| pack_weights(original, &source, table, out))?;
-    let paths = files.iter().flat_map(|file| [Some(&file.path), file.packed.as_ref()]).flatten();
-    let manifest = Manifest::new(target, paths.map(String::as_str))?;
-    whole_file::write(&target.join(MANIFEST_JSON), |out| manifest.write(out))?;
-    Ok(Packed { folder: target.clone(), weights: packed.into(), manifest })
+    whole_file::write(target, &packed, |out| pack_weights(sources, table, out))?;
+    let layers = layers.iter().map(|file| file.path.as_str());
+    let originals = encoder.iter().map(|file| file.path.as_str());
+    let paths = folder.paths().chain(layers).chain(originals).chain([packed.as_str()]);
+    let manifest = Manifest::new(target, paths)?;
+    whole_file::write(target, MANIFEST_JSON, |out| manifest.write(out))?;
+    Ok(Packed { folder: target.clone(), weights: packed, manifest })
 }
 
-fn small_files(folder: &Path, files: &[FolderFile]) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut small = BTreeMap::new();
-    for file in files.iter().filter(|file| !file.weights) {
-        if let Some(bytes) = read_if_there(&folder.join(&file.path))? {
-            small.insert(file.path.clone(), bytes);
-        }
+/// Where the transformer's weights are to be, in one file whatever they were before.
+fn packed_name(encoder: &[FolderFile]) -> Result<String> {
+    let first = encoder.first().context("the folder has no transformer")?;
+    if encoder.len() == 1 {
+        return first.packed.clone().context("the folder has no transformer");
     }
-    Ok(small)
+    Ok(match first.path.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{PACKED}"),
+        None => PACKED.into(),
+    })
 }
 
-/// The paths of the transformer's weights, as they are and packed.
-fn transformer_weights(files: &[FolderFile]) -> Result<(&str, &str)> {
-    let mut pairs = files.iter().filter_map(|file| Some((&*file.path, file.packed.as_deref()?)));
-    pairs.next().context("modules.json names no transformer")
+/// A weight file that is open.
+struct Source {
+    /// Its path within the folder, for messages.
+    name: String,
+    path: PathBuf,
+    file: File,
 }
 
-/// The tensors of the weight file `weights`. sentence-transformers never uses the pooler, so a folder
-/// of its kind does without.
-fn key_table(weights: &str, small: &BTreeMap<String, Vec<u8>>) -> Result<KeyTable> {
-    let (folder, _) = weights.rsplit_once('/').unwrap_or_default();
-    let path =
-        if folder.is_empty() { "config.json".into() } else { format!("{folder}/config.json") };
-    let json = small.get(&path).with_context(|| format!("{path} is missing"))?;
-    let table = KeyTable::bert(&BertConfig::from_json(&path, json)?);
-    Ok(if small.contains_key("modules.json") { table.without_pooler() } else { table })
+impl Source {
+    fn open(folder: &Path, name: &str) -> Result<Self> {
+        let path = folder.join(name);
+        ensure!(path.exists(), "{name} is missing");
+        // A pipe would be waited for, and a device may have no end.
+        ensure!(path.is_file(), "{name} is not a plain file");
+        let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self { name: name.into(), path, file })
+    }
+
+    /// Reads the next bytes; 0 at the end.
+    fn read(&mut self, piece: &mut [u8]) -> Result<usize> {
+        let Self { path, file, .. } = self;
+        file.read(piece).with_context(|| format!("cannot read {}", path.display()))
+    }
 }
 
-/// Copies what a loader wants beside the transformer's weights.
-fn copy_files(folder: &Path, output: &Path, files: &[FolderFile]) -> Result<()> {
-    for file in files {
-        let (source, target) = (folder.join(&file.path), output.join(&file.path));
-        if file.packed.is_none() && source.exists() {
-            whole_file::write(&target, |out| {
-                let mut source = File::open(&source)?;
-                std::io::copy(&mut source, out).map(drop).map_err(Into::into)
-            })?;
-        } else {
-            // A loader would take it for a part of this model.
-            ensure!(!target.exists(), "{} is in the way; delete it", target.display());
-            ensure!(file.packed.is_some() || !file.required, "{} is missing", file.path);
-        }
+/// Refuses a target in which a loader would take files of another model for a part of this one.
+fn refuse_leftovers(output: &Path, folder: &Folder, encoder: &[FolderFile]) -> Result<()> {
+    let originals = encoder.iter().map(|file| file.path.as_str());
+    for path in folder.absent_paths().chain(originals) {
+        let target = output.join(path);
+        ensure!(
+            target.symlink_metadata().is_err(),
+            "{} is in the way; delete it",
+            target.display()
+        );
     }
     Ok(())
 }
 
-/// Reads the weight file `name` from `source` and writes it in 8 bits.
-fn pack_weights(name: &str, source: &Path, table: KeyTable, out: &mut dyn Write) -> Result<()> {
-    let cannot_read = || format!("cannot read {}", source.display());
-    let mut file = File::open(source).with_context(cannot_read)?;
-    let mut reader = TensorReader::new(name, table, WeightDtype::Q8);
+/// Copies what a loader wants beside the transformer's weights.
+fn copy_files(path: &Path, output: &Path, folder: &Folder, layers: &[FolderFile]) -> Result<()> {
+    for name in folder.paths() {
+        // It is about weights that are not copied.
+        if !name.ends_with(".safetensors.index.json") {
+            let bytes = folder.get(name).unwrap_or_default();
+            whole_file::write(output, name, |out| Ok(out.write_all(bytes)?))?;
+        }
+    }
+    for FolderFile { path: name, .. } in layers {
+        let mut source = Source::open(path, name)?;
+        whole_file::write(output, name, |out| {
+            std::io::copy(&mut source.file, out).map(drop).map_err(Into::into)
+        })?;
+    }
+    Ok(())
+}
+
+/// Reads weights and writes them in 8 bits.
+fn pack_weights(mut sources: Vec<Source>, table: KeyTable, out: &mut dyn Write) -> Result<()> {
+    let name = sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+    let mut reader = TensorReader::new(&name, table, WeightDtype::Q8);
+    if sources.len() > 1 {
+        // As if they were one file.
+        let headers = sources.iter_mut().map(|source| Header::read(&source.name, &mut source.file));
+        reader.push(&merge_headers(&headers.collect::<Result<Vec<_>, _>>()?))?;
+    }
     let mut piece = vec![0; PIECE_BYTES];
     let mut is_empty = true;
-    loop {
-        let count = file.read(&mut piece).with_context(cannot_read)?;
-        if count == 0 {
-            break;
+    for mut source in sources {
+        loop {
+            let count = source.read(&mut piece)?;
+            if count == 0 {
+                break;
+            }
+            reader.push(&piece[..count])?;
+            let converted = reader.take_converted();
+            is_empty &= converted.is_empty();
+            out.write_all(&converted)?;
         }
-        reader.push(&piece[..count])?;
-        let converted = reader.take_converted();
-        is_empty &= converted.is_empty();
-        out.write_all(&converted)?;
     }
     reader.finish()?;
     ensure!(!is_empty, "{name}: its weights are in 8 bits already");
@@ -180,12 +216,4 @@ pub fn brotli_size(path: &Path, quality: i32) -> Result<u64> {
 
 fn is_same(a: &Path, b: &Path) -> bool {
     matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
-}
-
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
 }

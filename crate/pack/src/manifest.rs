@@ -62,7 +62,7 @@ impl Manifest {
         let mut files = BTreeMap::new();
         for path in paths {
             let file = folder.join(path);
-            if file.exists() {
+            if file.is_file() {
                 let entry = File::open(&file).and_then(Entry::new);
                 let entry = entry.with_context(|| format!("cannot read {}", file.display()))?;
                 files.insert(path.to_owned(), entry);

@@ -1,34 +1,60 @@
-//! Files that exist only when they are whole.
+//! Files that exist only when they are whole, and only where they are meant to be.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-/// Writes a file, and its folder where there is none. Whatever was there is replaced at once, when
-/// everything has been written; after an error it is as it was.
-pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let mut partial: OsString = path.into();
-    partial.push(format!(".partial-{}", process::id()));
-    let written = fill_and_rename(Path::new(&partial), path, fill);
+/// Writes the file `name` of a folder, and the folders on its way where there are none. Whatever was there is replaced at
+/// once, when everything has been written; after an error it is as it was.
+pub fn write(
+    folder: &Path,
+    name: &str,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let path = folder.join(name);
+    write_new(folder, name, &path, fill).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write_new(
+    folder: &Path,
+    name: &str,
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut parent = folder.to_owned();
+    for part in name.split('/').rev().skip(1).collect::<Vec<_>>().into_iter().rev() {
+        parent.push(part);
+        match fs::symlink_metadata(&parent) {
+            // A link may lead anywhere.
+            Ok(found) => ensure!(found.is_dir(), "{} is not a folder", parent.display()),
+            Err(_) => fs::create_dir(&parent)?,
+        }
+    }
+    if let Ok(found) = fs::symlink_metadata(path) {
+        ensure!(found.is_file() || found.is_symlink(), "it is not a plain file");
+    }
+    let partial = path.with_added_extension(format!("partial-{}", process::id()));
+    // A new one: what is there already may be a link.
+    let file = File::create_new(&partial)
+        .with_context(|| format!("{} is in the way", partial.display()))?;
+    let written = fill_and_rename(file, &partial, path, fill);
     if written.is_err() {
         let _ = fs::remove_file(&partial);
     }
-    written.with_context(|| format!("cannot write {}", path.display()))
+    written
 }
 
 fn fill_and_rename(
+    file: File,
     partial: &Path,
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut out = BufWriter::new(File::create(partial)?);
+    let mut out = BufWriter::new(file);
     fill(&mut out)?;
     out.flush()?;
     drop(out);

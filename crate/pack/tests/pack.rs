@@ -1,6 +1,5 @@
 //! Packed folders hold what the original holds, in 8 bits.
 
-#[allow(dead_code, reason = "the encoder's tests need more of it")]
 #[path = "../../embed/tests/support/mod.rs"]
 mod support;
 

@@ -18,28 +18,64 @@ extern "C" {
     fn now() -> f64;
 }
 
-/// The files of a model folder: `{ path, required, weights, packed? }[]`.
-///
-/// `modules_json` are the bytes of `modules.json`, where the folder has one.
-#[wasm_bindgen(js_name = folderFiles)]
-pub fn folder_files(modules_json: Option<Vec<u8>>) -> Result<JsValue> {
-    #[derive(Serialize)]
-    struct File {
-        path: String,
-        required: bool,
-        weights: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        packed: Option<String>,
+/// What is known of a model folder; see `embervec_embed::Folder`.
+#[wasm_bindgen]
+pub struct Folder(embed::Folder);
+
+#[derive(Serialize)]
+struct FolderFile<'a> {
+    path: &'a str,
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packed: Option<&'a str>,
+}
+
+#[wasm_bindgen]
+impl Folder {
+    /// A folder of which nothing is known.
+    #[wasm_bindgen(constructor)]
+    #[allow(clippy::new_without_default, reason = "JavaScript has no Default")]
+    pub fn new() -> Self {
+        Self(embed::Folder::default())
     }
-    let plan = embed::FolderPlan::new(modules_json.as_deref()).map_err(to_js)?;
-    let files: Vec<File> = plan
-        .files()
-        .into_iter()
-        .map(|file| File {
-            path: file.path,
-            required: file.required,
-            weights: file.weights,
-            packed: file.packed,
+
+    /// The files to ask for next: `{ path, kind: "small" | "weights" | "probe", packed? }[]`.
+    pub fn wanted(&self) -> Result<JsValue> {
+        files_to_js(&self.0.wanted().map_err(to_js)?)
+    }
+
+    /// The files with weights, once nothing is wanted any more; as [`Folder::wanted`].
+    pub fn weights(&self) -> Result<JsValue> {
+        files_to_js(&self.0.weights().map_err(to_js)?)
+    }
+
+    /// A small file's bytes.
+    pub fn put(&mut self, path: &str, bytes: Vec<u8>) -> Result<()> {
+        self.0.put(path, bytes).map_err(to_js)
+    }
+
+    /// A file that is not read whole is there.
+    pub fn found(&mut self, path: &str) {
+        self.0.found(path);
+    }
+
+    /// A file is not there.
+    pub fn absent(&mut self, path: &str) {
+        self.0.absent(path);
+    }
+}
+
+fn files_to_js(files: &[embed::FolderFile]) -> Result<JsValue> {
+    let files: Vec<_> = files
+        .iter()
+        .map(|file| FolderFile {
+            path: &file.path,
+            kind: match file.kind {
+                embed::FileKind::Small => "small",
+                embed::FileKind::Weights => "weights",
+                embed::FileKind::Probe => "probe",
+            },
+            packed: file.packed.as_deref(),
         })
         .collect();
     to_value(&files)
@@ -57,28 +93,19 @@ pub struct Loader(embed::Loader);
 
 #[wasm_bindgen]
 impl Loader {
-    /// `files` is a `Map` from path to `Uint8Array` with every file that exists and holds no weights;
     /// `dtype` is `"fp32"`, `"fp16"` or `"q8"`.
     #[wasm_bindgen(constructor)]
-    pub fn new(files: &js_sys::Map, dtype: &str) -> Result<Loader> {
-        let dtype = embed::WeightDtype::parse(dtype).map_err(|error| to_js(error.into()))?;
+    pub fn new(folder: &Folder, dtype: &str) -> Result<Loader> {
+        let dtype = parse_dtype(dtype)?;
         // The engine compiles them well while the weights arrive.
         Selection::warm_up();
-        let mut small = BTreeMap::new();
-        files.for_each(&mut |bytes, path| {
-            if let (Some(path), Some(bytes)) = (path.as_string(), bytes.dyn_ref::<Uint8Array>()) {
-                small.insert(path, bytes.to_vec());
-            }
-        });
-        let modules_json = small.get("modules.json").map(Vec::as_slice);
-        let plan = embed::FolderPlan::new(modules_json).map_err(to_js)?;
-        embed::Loader::new(&plan, small, dtype, &Device::flex()).map(Self).map_err(to_js)
+        embed::Loader::new(&folder.0, dtype, &Device::flex()).map(Self).map_err(to_js)
     }
 
-    /// Begins a weight file; of the transformer it is the one or the `packed` one.
+    /// Begins a weight file, the one or the `packed` one; `length` are its bytes, where that is known.
     #[wasm_bindgen(js_name = beginWeights)]
-    pub fn begin_weights(&mut self, path: &str) -> Result<()> {
-        self.0.begin_weights(path).map_err(to_js)
+    pub fn begin_weights(&mut self, path: &str, length: Option<f64>) -> Result<()> {
+        self.0.begin_weights(path, length.map(|length| length as u64)).map_err(to_js)
     }
 
     /// The file's next bytes.
@@ -115,9 +142,10 @@ pub struct Embedder(embed::Embedder);
 #[serde(rename_all = "camelCase")]
 struct Info<'a> {
     dimension: usize,
-    max_seq_length: usize,
+    /// `null`: no text is cut.
+    max_seq_length: Option<usize>,
     similarity: &'a str,
-    prompts: &'a BTreeMap<String, String>,
+    prompts: BTreeMap<&'a str, &'a str>,
     kernels: String,
     is_large: bool,
 }
@@ -150,20 +178,19 @@ impl EncodeOptions {
     }
 
     fn into_embed(self) -> embed::Result<embed::EncodeOptions> {
-        let prompt = match (self.prompt, self.prompt_name, self.task) {
-            (Some(text), ..) => embed::Prompt::Text(text),
-            (None, Some(name), _) => embed::Prompt::Name(name),
-            (None, None, Some(Task::Query)) => embed::Prompt::Query,
-            (None, None, Some(Task::Document)) => embed::Prompt::Document,
-            (None, None, None) => embed::Prompt::Default,
-        };
+        let task = self.task.map(|task| match task {
+            Task::Query => embed::Task::Query,
+            Task::Document => embed::Task::Document,
+        });
         let pooling = self
             .pooling
             .map(|names| names.iter().map(|name| embed::PoolingMode::parse(name)).collect())
             .transpose()?;
         let output = if self.tokens { embed::Output::Token } else { embed::Output::Sentence };
         Ok(embed::EncodeOptions {
-            prompt,
+            task,
+            prompt: self.prompt,
+            prompt_name: self.prompt_name,
             pooling,
             normalize: self.normalize,
             truncate_dim: self.truncate_dim,
@@ -218,21 +245,20 @@ impl Embedder {
         self.0.accept(&mut job.0, vectors).map_err(to_js)
     }
 
-    /// The files of the folder that make up the encoder: `{ configPath, weightsPath, packedPath }`.
+    /// What makes up the encoder: `{ config, weights: { path, kind, packed? }[] }`.
     #[wasm_bindgen(js_name = encoderFiles)]
-    pub fn encoder_files(&self) -> JsValue {
+    pub fn encoder_files(&self) -> Result<JsValue> {
         let files = self.0.encoder_files();
         let result = Object::new();
-        set(&result, "configPath", &JsValue::from(&files.config_path));
-        set(&result, "weightsPath", &JsValue::from(&files.weights_path));
-        set(&result, "packedPath", &JsValue::from(&files.packed_path));
-        result.into()
+        set(&result, "config", &JsValue::from(&files.config));
+        set(&result, "weights", &files_to_js(&files.weights)?);
+        Ok(result.into())
     }
 
     /// What a GPU must have for this model in `dtype`: `{ bufferBytes, unsupported? }`.
     #[wasm_bindgen(js_name = gpuNeeds)]
     pub fn gpu_needs(&self, dtype: &str) -> Result<JsValue> {
-        let dtype = embed::WeightDtype::parse(dtype).map_err(|error| to_js(error.into()))?;
+        let dtype = parse_dtype(dtype)?;
         let needs = self.0.gpu_needs(dtype);
         let result = Object::new();
         set(&result, "bufferBytes", &JsValue::from(needs.buffer_bytes as f64));
@@ -261,8 +287,8 @@ pub struct Job(embed::Job);
 
 #[wasm_bindgen]
 impl Job {
-    /// The next batch: `{ inputIds, tokenTypeIds, ends, pooling, skip, normalize }`, without a pooling for
-    /// token vectors; `undefined` where none is left.
+    /// The next batch: `{ inputIds, tokenTypeIds, ends, pooling, skip, normalize }`, without a pooling where the vectors of all
+    /// tokens are wanted; `undefined` where none is left.
     pub fn batch(&self) -> JsValue {
         let Ok(batch) = self.0.batch() else { return JsValue::UNDEFINED };
         let ends: Vec<u32> = batch.ranges().map(|text| text.end as u32).collect();
@@ -297,6 +323,10 @@ fn encoded_to_js(encoded: &embed::Encoded) -> JsValue {
 fn to_value<T: Serialize>(value: &T) -> Result<JsValue> {
     let serializer = serde_wasm_bindgen::Serializer::json_compatible();
     value.serialize(&serializer).map_err(JsValue::from)
+}
+
+fn parse_dtype(name: &str) -> Result<embed::WeightDtype> {
+    embed::WeightDtype::parse(name).map_err(|error| to_js(error.into()))
 }
 
 fn to_js(error: embed::Error) -> JsValue {

@@ -5,8 +5,9 @@ use burn::tensor::wgpu::wgpu;
 use embervec_bert as bert;
 use embervec_bert::ops::cube;
 use embervec_bert::{
-    BertConfig, BertModel, KeyTable, PackedBatch, PoolingMode, SentencePooling, TensorReader,
+    BertConfig, BertModel, ModelLoader, PackedBatch, PoolingMode, SentencePooling,
 };
+use embervec_weights::{TensorReader, WeightDtype};
 use js_sys::Float32Array;
 use wasm_bindgen::prelude::*;
 
@@ -15,46 +16,62 @@ use crate::{Result, js_error};
 /// A GPU, and the model on its way there.
 #[wasm_bindgen]
 pub struct Loader {
-    device: Device,
     handle: wgpu::Device,
-    config: BertConfig,
-    reader: TensorReader,
+    model: ModelLoader,
+    reader: Option<(String, TensorReader)>,
 }
 
-/// Opens the GPU for the encoder that these files describe: `config.json`, and the weights, in 8 bits or not.
+/// Opens the GPU for the encoder of this configuration, whose weights, in 8 bits or not, are in so many files.
 /// `packed_dot` says whether the browser's WGSL has `packed_4x8_integer_dot_product`.
 #[wasm_bindgen(js_name = openGpu)]
 pub async fn open_gpu(
-    config_path: String,
-    config: Vec<u8>,
-    weights_path: String,
+    config: String,
+    files: usize,
     dtype: String,
     packed_dot: bool,
 ) -> Result<Loader> {
-    let config = BertConfig::from_json(&config_path, &config).map_err(to_js)?;
-    let dtype = bert::WeightDtype::parse(&dtype).map_err(to_js)?;
+    let config = BertConfig::from_json("config.json", config.as_bytes()).map_err(to_js)?;
+    let dtype = WeightDtype::parse(&dtype).map_err(|error| to_js(error.into()))?;
     cube::use_packed_dot(packed_dot);
     let opened = Device::wgpu_options().init_with_setup_async().await;
     let (device, setup) =
         opened.map_err(|error| js_error("unsupported_device", &error.to_string()))?;
-    let reader = TensorReader::new(weights_path, KeyTable::bert(&config), dtype);
-    Ok(Loader { device, handle: setup.device, config, reader })
+    let model = ModelLoader::new(config, files, dtype, &device);
+    Ok(Loader { handle: setup.device, model, reader: None })
 }
 
 #[wasm_bindgen]
 impl Loader {
-    /// The weight file's next bytes.
+    /// Begins a weight file.
+    #[wasm_bindgen(js_name = beginWeights)]
+    pub fn begin_weights(&mut self, path: String, length: f64) {
+        let reader = self.model.reader(&path).of_length(Some(length as u64));
+        self.reader = Some((path, reader));
+    }
+
+    /// The file's next bytes.
     #[wasm_bindgen(js_name = pushWeights)]
     pub fn push_weights(&mut self, bytes: &[u8]) -> Result<()> {
-        self.reader.push(bytes).map_err(to_js)
+        let (_, reader) = self.reader.as_mut().ok_or_else(no_file)?;
+        reader.push(bytes).map_err(|error| to_js(error.into()))
+    }
+
+    /// Ends the file.
+    #[wasm_bindgen(js_name = endWeights)]
+    pub fn end_weights(&mut self) -> Result<()> {
+        let (path, reader) = self.reader.take().ok_or_else(no_file)?;
+        let weights = reader.finish().map_err(|error| to_js(error.into()))?;
+        self.model.take(&path, weights).map_err(to_js)
     }
 
     /// The encoder; the loader is used up.
     pub fn finish(self) -> Result<Encoder> {
-        let weights = self.reader.finish().map_err(to_js)?;
-        let model = BertModel::load(self.config, weights, &self.device).map_err(to_js)?;
-        Ok(Encoder { model, handle: self.handle })
+        Ok(Encoder { model: self.model.finish().map_err(to_js)?, handle: self.handle })
     }
+}
+
+fn no_file() -> JsValue {
+    js_error("internal", "no weight file has begun").into()
 }
 
 /// A model on a GPU.

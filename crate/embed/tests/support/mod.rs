@@ -1,11 +1,12 @@
 //! The fixtures below `tests/fixtures`, made by `generate.py` from sentence-transformers.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use burn::tensor::Device;
-use embervec_bert::{BertConfig, BertModel, KeyTable, TensorReader};
+use embervec_bert::{BertConfig, BertModel, ModelLoader};
 use embervec_embed::{Embedder, WeightDtype, open_folder};
 use serde::Deserialize;
 
@@ -49,11 +50,23 @@ pub struct Head {
     pub input_ids: Vec<u32>,
     pub token_type_ids: Vec<u32>,
     pooler_output: String,
+    prediction_logits: String,
+    seq_relationship_logits: String,
 }
 
 impl Head {
     pub fn pooler_output(&self) -> Vec<f32> {
         decode(&self.pooler_output)
+    }
+
+    /// For each token and word.
+    pub fn prediction_logits(&self) -> Vec<f32> {
+        decode(&self.prediction_logits)
+    }
+
+    /// Of the second text following the first, and of any other.
+    pub fn seq_relationship_logits(&self) -> Vec<f32> {
+        decode(&self.seq_relationship_logits)
     }
 }
 
@@ -62,7 +75,7 @@ fn cosine() -> String {
 }
 
 /// Base64 of little-endian floats.
-fn decode(base64: &str) -> Vec<f32> {
+pub fn decode(base64: &str) -> Vec<f32> {
     let bytes = BASE64_STANDARD.decode(base64).expect("base64");
     bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
 }
@@ -96,12 +109,26 @@ pub fn tiny_bert(name: &str) -> (BertModel, Expected) {
     let config = BertConfig::from_json("config.json", &tiny_file(name, "config.json"));
     let config = config.expect("config.json");
     let bytes = tiny_file(name, "model.safetensors");
-    let table = KeyTable::bert(&config);
-    let mut reader = TensorReader::new("model.safetensors", table, WeightDtype::Fp32);
+    let path = "model.safetensors";
+    let mut loader = ModelLoader::new(config, 1, WeightDtype::Fp32, &Device::flex());
+    let mut reader = loader.reader(path);
     reader.push(&bytes).expect("tensors");
-    let weights = reader.finish().expect("all tensors");
-    let model = BertModel::load(config, weights, &Device::flex()).expect("model");
+    loader.take(path, reader.finish().expect("all bytes")).expect("all tensors");
+    let model = loader.finish().expect("model");
     (model, serde_json::from_slice(&tiny_file(name, "expected.json")).expect("expected.json"))
+}
+
+/// A tensor of a tiny model, read without the code under test: its values and its shape.
+pub fn tiny_tensor(name: &str, tensor: &str) -> (Vec<f32>, Vec<usize>) {
+    let bytes = tiny_file(name, "model.safetensors");
+    let (length, rest) = bytes.split_first_chunk().expect("a length");
+    let (header, values) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header: serde_json::Value = serde_json::from_slice(header).expect("a header");
+    let number = |value: &serde_json::Value| value.as_u64().expect("a number") as usize;
+    let [begin, end] = [0, 1].map(|i| number(&header[tensor]["data_offsets"][i]));
+    let shape = header[tensor]["shape"].as_array().expect("a shape").iter().map(number).collect();
+    let (values, _) = values[begin..end].as_chunks();
+    (values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(), shape)
 }
 
 fn tiny_folder(name: &str) -> PathBuf {
@@ -121,8 +148,10 @@ pub fn mini_lm(dtype: WeightDtype) -> (Embedder, Expected) {
     (embedder, serde_json::from_slice(&json).expect("fixture"))
 }
 
-/// The largest difference of any component.
+/// The largest difference of any component; NaN where there is one, which is not below any tolerance.
 pub fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len(), "lengths");
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    // Not `f32::max`, which drops a NaN.
+    differences.fold(0.0, |max, x| if x > max || x.is_nan() { x } else { max })
 }
