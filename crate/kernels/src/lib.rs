@@ -36,7 +36,7 @@ pub use attention::attention;
 pub use layer_norm::layer_norm;
 pub use linear::{Linear, LinearWeights, feed_forward, linear, self_attention};
 pub use linear_f32::pack_f32;
-pub use linear_q8::{PackedQ8, pack_q8};
+pub use linear_q8::{MAX_IN_FEATURES as MAX_IN_FEATURES_Q8, PackedQ8, pack_q8};
 pub use quantize::{
     ACTIVATION_MAX, RowQ8, TABLE_MAX, WEIGHT_MAX, dequantize_row, dequantize_weights, quantize_row,
     quantize_weights,

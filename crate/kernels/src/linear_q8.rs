@@ -8,7 +8,7 @@ use crate::{Activation, RowQ8, Selection};
 
 /// The widest input for which no sum can leave 32 bits: each of its two terms is at most
 /// `in_features · 127 · 127`.
-const MAX_IN_FEATURES: usize = i32::MAX as usize / (2 * 127 * 127);
+pub const MAX_IN_FEATURES: usize = i32::MAX as usize / (2 * 127 * 127);
 
 /// The weights of a linear layer as the kernel reads them.
 #[derive(Clone, Debug, Default, PartialEq)]

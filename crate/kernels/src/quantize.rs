@@ -26,7 +26,7 @@ pub struct RowQ8 {
     pub zero_point: u8,
 }
 
-/// Appends a row as values of 0 to `max`.
+/// Appends a row as values of 0 to `max`. Where its values lie too far apart for `f32`, the scale is not finite.
 pub fn quantize_row(row: &[f32], max: u8, values: &mut Vec<u8>) -> RowQ8 {
     let (smallest, largest) = row
         .iter()

@@ -115,6 +115,10 @@ mod isa {
 }
 
 #[cfg(target_arch = "wasm32")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a tile's, and how its instructions multiply and load"
+)]
 #[inline(always)]
 fn generic<const M: usize, const NV: usize>(
     dot: impl Fn(v128, v128, v128) -> v128,

@@ -100,6 +100,18 @@ fn shapes() -> impl Iterator<Item = (usize, usize, usize)> {
         .flat_map(|(m, n)| [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 19, 64, 65].map(|k| (m, n, k)))
 }
 
+/// How far a sum of `addends` numbers, whose sizes add up to `size`, may be from the exact one in f32: the error of a sum
+/// grows as the square root of its length (Higham and Mary, <https://doi.org/10.1137/18M1226312>, with λ = 4: of 30,000
+/// sums one is further off), and half a unit in the last place is lost at each step.
+fn rounding(addends: usize, size: f64) -> f64 {
+    4.0 * (addends as f64).sqrt() * f64::from(f32::EPSILON) / 2.0 * size
+}
+
+/// The sizes of the products of two vectors, added up.
+fn size_of_product(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from((a * b).abs())).sum()
+}
+
 fn linear_f32_computes_the_product() -> Result<(), String> {
     let mut numbers = Numbers(1);
     for (m, n, k) in shapes().chain([(130, 20, 40), (257, 3, 5)]) {
@@ -111,9 +123,10 @@ fn linear_f32_computes_the_product() -> Result<(), String> {
             Ok(out)
         })?;
         let expected = scalar::linear_f32(&x, &weight, &bias, k);
-        // Every addend is at most 1; k + 1 roundings of a sum of at most k + 1.
-        let bound = ((k + 1) * (k + 1)) as f64 * f64::from(f32::EPSILON);
         for (i, (&out, &expected)) in out.iter().zip(&expected).enumerate() {
+            let (x, weight) = (&x[i / n * k..][..k], &weight[i % n * k..][..k]);
+            let size = size_of_product(x, weight) + f64::from(bias[i % n].abs());
+            let bound = rounding(k + 1, size);
             let error = (f64::from(out) - expected).abs();
             check!(error <= bound, "{m}x{n}x{k}: out[{i}] is {out}, not {expected}");
         }
@@ -268,9 +281,18 @@ fn attention_attends() -> Result<(), String> {
                 Ok(out)
             })?;
             let expected = scalar::attention(&qkv, &texts, heads, head_size);
-            // A score is known to about its size times the rounding of its sum: 16 · 64 · 64 · 6e-8.
-            let bound = 1e-5 + (16 * head_size * head_size) as f64 * 6e-8 * 4.0;
-            for (&out, &expected) in out.iter().zip(&expected) {
+            for (i, (&out, &expected)) in out.iter().zip(&expected).enumerate() {
+                let (token, head) = (i / hidden, i % hidden / head_size);
+                let text = texts.iter().find(|text| text.contains(&token)).expect("a text");
+                let row = |token: usize, part: usize| {
+                    &qkv[(token * 3 + part) * hidden + head * head_size..][..head_size]
+                };
+                let sizes = text.clone().map(|key| size_of_product(row(token, 0), row(key, 1)));
+                let size = sizes.fold(0.0, f64::max) / (head_size as f64).sqrt();
+                // A score that is off by so much makes its weight, which is its exponential, off by that share of itself, and
+                // the sum of all weights by as much again; 4e-7 are the exponential's own. A value is at most 4.
+                let share = 2.0 * (rounding(head_size, size) + 4e-7);
+                let bound = (share + rounding(text.len(), 1.0)) * 4.0;
                 let error = (f64::from(out) - expected).abs();
                 check!(error <= bound, "{heads} x {head_size}: {out}, not {expected}");
             }
