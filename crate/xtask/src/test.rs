@@ -13,24 +13,29 @@ use crate::{build, chromium, model, npm, sh, size, wasm};
 type Step = (&'static str, fn() -> Result<()>);
 
 const RUST: Step = ("rust", rust);
+const FUZZ: Step = ("fuzz", fuzz);
 const TYPES: Step = ("types", types);
 const UNIT: Step = ("unit", unit);
 const BROWSER: Step = ("browser", browser);
 const SIZE: Step = ("size", size::check);
 
+/// For all targets together.
+const FUZZ_SECONDS: &str = "120";
+
 /// Runs all tests or those of one kind. A failure does not keep the others from running.
 pub fn run(args: &[String]) -> Result<()> {
     let steps: &[Step] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => &[RUST, TYPES, UNIT, BROWSER, SIZE],
+        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, SIZE],
         ["rust"] => &[RUST],
+        ["fuzz"] => &[FUZZ],
         ["unit"] => &[TYPES, UNIT],
         ["browser"] => &[BROWSER],
-        _ => bail!("`test` takes one of `rust`, `unit` and `browser`, or nothing"),
+        _ => bail!("`test` takes one of `rust`, `fuzz`, `unit` and `browser`, or nothing"),
     };
     let started = Instant::now();
     model::ensure()?;
     // Native tests need nothing of what is built for the browser.
-    if steps != [RUST] {
+    if steps != [RUST] && steps != [FUZZ] {
         build::www()?;
         wasm::build_kernel_tests()?;
     }
@@ -61,9 +66,24 @@ fn passes((name, step): &Step) -> bool {
 }
 
 fn rust() -> Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    sh::run(&mut cargo_test())
+}
+
+/// Hostile model folders, without libFuzzer: nobody's machine has to have a C++ compiler.
+fn fuzz() -> Result<()> {
+    // The whole workspace's build, of which nothing else is run: that of one package would be another one.
+    sh::run(
+        cargo_test()
+            .args(["--test", "replay", "--", "--nocapture"])
+            .env("EMBERVEC_FUZZ_SECONDS", FUZZ_SECONDS),
+    )
+}
+
+fn cargo_test() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // The wasm crate has nothing to test outside a browser.
-    sh::run(Command::new(cargo).args(["test", "--workspace", "--exclude", "embervec-wasm"]))
+    cargo.args(["test", "--workspace", "--exclude", "embervec-wasm"]);
+    cargo
 }
 
 fn types() -> Result<()> {
