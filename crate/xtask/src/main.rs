@@ -8,6 +8,8 @@ mod build;
 mod chromium;
 mod demo;
 mod fixtures;
+mod fuzz;
+mod lint;
 mod model;
 mod npm;
 mod pack;
@@ -30,8 +32,13 @@ cargo xtask <verb>
   build                       wasm, npm package (pkg/dist) and demo page (www/dist)
   wasm | pkg                  only the first step | the first two steps of `build`
   demo [--port N]             build, then serve the demo page
-  test [rust|unit|browser]    build, then every test, or one kind
+  test [rust|fuzz|unit|browser]
+                              build, then every test, or one kind
+  fuzz [--seconds N] [target…]
+                              hostile model folders, chosen by libFuzzer: so many seconds (60) for each target of
+                              crate/fuzz, or for these
   bench [args…]               build, then tests/bench/run.ts with these arguments
+  lint                        clippy and the documentation, here and for the browser, without a warning
   size                        bytes of pkg/dist, raw and compressed, against the budget
   model                       all-MiniLM-L6-v2 into www/models
   pack MODEL_DIR [args…]      a model folder's weights in 8 bits, and its manifest (--help: how)
@@ -69,11 +76,13 @@ fn run(args: &[String]) -> Result<()> {
         "bench" => bench::run(rest),
         "demo" => demo::run(rest),
         "fixtures" => fixtures::run(rest),
+        "fuzz" => fuzz::run(rest),
         "test" => test::run(rest),
-        "build" | "help" | "--help" | "-h" | "model" | "pkg" | "size" | "wasm" => {
+        "build" | "help" | "--help" | "-h" | "lint" | "model" | "pkg" | "size" | "wasm" => {
             no_arguments(verb, rest)?;
             match verb {
                 "build" => build::www(),
+                "lint" => lint::run(),
                 "model" => model::ensure(),
                 "pkg" => build::package(),
                 "size" => build::package().and_then(|()| size::check()),

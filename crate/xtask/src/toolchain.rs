@@ -30,23 +30,23 @@ const SYSTEM_PACKAGES: Packages = Packages {
     brew: &[],
 };
 
-/// `cargo build` for the WebAssembly target, with a toolchain that is able to do it.
-pub fn cargo_build() -> Result<Command> {
+/// A command of cargo, such as `build`, for the WebAssembly target, with a toolchain that is able to do it.
+pub fn cargo(command: &str) -> Result<Command> {
     if has_ready_made_std() {
-        return Ok(ready_made());
+        return Ok(ready_made(command));
     }
     if has_system_toolchain() {
-        return from_sources();
+        return from_sources(command);
     }
 
     let by_rustup = add_rustup_target();
     if by_rustup.is_ok() && has_ready_made_std() {
-        return Ok(ready_made());
+        return Ok(ready_made(command));
     }
 
     let by_system = packages::install(&SYSTEM_PACKAGES);
     if by_system.is_ok() && has_system_toolchain() {
-        return from_sources();
+        return from_sources(command);
     }
     let reason = |result: Result<()>| match result {
         Ok(()) => "done, but it is not enough".to_owned(),
@@ -60,19 +60,19 @@ pub fn cargo_build() -> Result<Command> {
     )
 }
 
-fn ready_made() -> Command {
+fn ready_made(command: &str) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--target", TARGET]);
+    cargo.args([command, "--target", TARGET]);
     cargo
 }
 
-fn from_sources() -> Result<Command> {
+fn from_sources(command: &str) -> Result<Command> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path =
         env::join_paths(std::iter::once(PathBuf::from(SYSTEM_BIN)).chain(env::split_paths(&path)))
             .context("the PATH is malformed")?;
     let mut cargo = Command::new(Path::new(SYSTEM_BIN).join("cargo"));
-    cargo.args(["build", "--target", TARGET, "-Zbuild-std=std,panic_abort"]);
+    cargo.args([command, "--target", TARGET, "-Zbuild-std=std,panic_abort"]);
     // rustup and `cargo run` name their own compiler and libraries in these; the system's cargo must use the system's.
     for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"] {
         cargo.env_remove(name);

@@ -63,6 +63,13 @@ const OPT_ARGS: [&str; 10] = [
     "--enable-simd",
 ];
 
+/// Arguments of cargo for each module: which package, with which features.
+pub fn cargo_args() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    CPU.iter().chain([&WEBGPU]).map(|variant| {
+        (variant.name, ["-p", PACKAGE].iter().chain(variant.cargo_args).copied().collect())
+    })
+}
+
 /// Builds the modules, and does nothing for one when neither its sources nor this recipe have changed.
 pub fn build() -> Result<()> {
     npm::ensure()?;
@@ -113,7 +120,7 @@ pub fn build_kernel_tests() -> Result<()> {
 
 /// Gives the folder of what was compiled.
 fn compile(package: &str, args: &[&str], variant: &Variant) -> Result<PathBuf> {
-    let mut cargo = toolchain::cargo_build()?;
+    let mut cargo = toolchain::cargo("build")?;
     // A folder of its own: neither waits for nor evicts what the native builds leave.
     let target_dir = target_dir()?.join("wasm");
     cargo.args(["--profile", variant.profile, "--package", package]).args(args);
@@ -141,7 +148,7 @@ fn stamp(variant: &Variant) -> Result<String> {
         root.join(".cargo").join("config.toml"),
         root.join("package-lock.json"),
     ];
-    for name in ["inventory", "kernels", "bert", "embed", "wasm"] {
+    for name in ["inventory", "json", "kernels", "weights", "tokenizer", "bert", "embed", "wasm"] {
         let dir = root.join("crate").join(name);
         files.push(dir.join("Cargo.toml"));
         collect(&dir.join("src"), &mut files)?;
