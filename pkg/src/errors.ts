@@ -6,7 +6,7 @@
  * | `model_not_found` | the model, or a file that it must have, is not where it was looked for |
  * | `network` | the model host could not be reached, refused, or broke off |
  * | `integrity` | bytes arrived that are not what they should be |
- * | `unsupported_model` | the model is sound, but of a kind that embervec does not compute |
+ * | `unsupported_model` | the model's folder asks for what embervec does not compute, or says what sentence-transformers refuses, too; or its weights give a text no finite vector |
  * | `unsupported_device` | the device or dtype that was demanded cannot be had |
  * | `invalid_input` | an argument or option is wrong |
  * | `quota` | the browser has no room left for the model |
@@ -43,5 +43,41 @@ export class EmbervecError extends Error {
 
 /** The message of whatever was thrown. */
 export function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+  const { message = cause } = Object(cause) as { message?: unknown };
+  return typeof message === "string" ? message : shown(message);
+}
+
+const CODES: Record<EmbervecErrorCode, true> = {
+  model_not_found: true,
+  network: true,
+  integrity: true,
+  unsupported_model: true,
+  unsupported_device: true,
+  invalid_input: true,
+  quota: true,
+  storage: true,
+  disposed: true,
+  device_lost: true,
+  internal: true,
+};
+
+/** The code of whatever was thrown: an {@link EmbervecError}, or what a wasm module throws. */
+export function codeOf(error: unknown): EmbervecErrorCode | undefined {
+  const { code } = Object(error) as { code?: unknown };
+  return typeof code === "string" && Object.hasOwn(CODES, code) ? (code as EmbervecErrorCode) : undefined;
+}
+
+/** How much of a value a message shows. */
+const SHOWN_CHARACTERS = 60;
+
+/** A value for a message, whatever it is. */
+export function shown(value: unknown): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    // It refers to itself, or is too deep.
+  }
+  text ??= typeof value;
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
 }

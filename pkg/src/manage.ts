@@ -6,7 +6,8 @@ import { ModelStore } from "./cache/store.js";
 import { EmbervecError } from "./errors.js";
 import { packModel, unpackModel } from "./model/archive.js";
 import { modelKey, pageUrl, resolveModel } from "./model/source.js";
-import { checkModelOptions } from "./options.js";
+import { checkCachedOptions, checkModelOptions } from "./options.js";
+import type { LoadOptions } from "./types.js";
 
 /** Where a model is; as in {@link LoadOptions}. */
 export interface ModelOptions {
@@ -55,8 +56,12 @@ export async function listModels(options: Pick<ModelOptions, "cache"> = {}): Pro
 }
 
 /** Whether `load` with the same options would not need the network. */
-export async function isCached(model: string, { dtype = "auto", ...options }: ModelOptions & { dtype?: "auto" | "fp32" | "fp16" | "q8" } = {}): Promise<boolean> {
-  const store = open("isCached", options);
+export async function isCached(
+  model: string,
+  options: ModelOptions & Pick<LoadOptions, "dtype"> = {},
+): Promise<boolean> {
+  const store = open("isCached", options, checkCachedOptions);
+  const { dtype = "auto" } = options;
   const { base } = resolveModel(model, options, pageUrl());
   const original = await store.find(base);
   const q8 = await store.find(modelKey(base, "q8"));
@@ -119,16 +124,16 @@ export async function importModel(model: string, archive: Blob, options: ModelOp
   let key = base;
   await store.reserve(base, archive.size, 0);
   const files = await unpackModel(store, archive, (manifest) => {
-    const isPacked = [...manifest.keys()].some((path) => path.split("/").at(-1) === "model.q8.safetensors");
+    const isPacked = [...manifest.keys()].some((path) => path.endsWith(".q8.safetensors"));
     return (key = modelKey(base, isPacked ? "q8" : "fp32"));
   });
   const now = Date.now();
-  await store.commit(key, { name: model, revision, files, storedAt: now, usedAt: now });
+  await store.commit(key, { name: model, revision, files, absent: "others", storedAt: now, usedAt: now });
   refuseUnusable(store);
 }
 
-function open(call: string, options: ModelOptions): ModelStore {
-  checkModelOptions(call, options);
+function open(call: string, options: ModelOptions, check = checkModelOptions): ModelStore {
+  check(call, options);
   return ModelStore.over(cacheOf(options.cache));
 }
 

@@ -56,6 +56,9 @@ const ENCODE_OPTIONS: Record<keyof EncodeOptions, [Check, string]> = {
 /** A stream gives one float32 vector per text. */
 const { precision, output, ...STREAM_OPTIONS } = ENCODE_OPTIONS;
 
+const { hub, revision, cache } = LOAD_OPTIONS;
+const MODEL_OPTIONS = { hub, revision, cache };
+
 function check(call: string, options: unknown, checks: Record<string, [Check, string]>): void {
   if (typeof options !== "object" || options === null) {
     throw new EmbervecError("invalid_input", `${call}: options must be an object, not ${describe(options)}`);
@@ -86,8 +89,12 @@ export function checkLoadOptions(options: LoadOptions): void {
 
 /** Of the functions for stored models. */
 export function checkModelOptions(call: string, options: ModelOptions): void {
-  const { hub, revision, cache } = LOAD_OPTIONS;
-  check(call, options, { hub, revision, cache });
+  check(call, options, MODEL_OPTIONS);
+}
+
+/** Of {@link isCached}. */
+export function checkCachedOptions(call: string, options: ModelOptions & Pick<LoadOptions, "dtype">): void {
+  check(call, options, { ...MODEL_OPTIONS, dtype: LOAD_OPTIONS.dtype });
 }
 
 /** The worker's options for a call's. */
@@ -152,6 +159,9 @@ function describe(value: unknown): string {
   if (Array.isArray(value)) return "an array";
   if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
   if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") return String(value);
-  if (typeof value === "object") return `an object (${value?.constructor?.name ?? "Object"})`;
+  if (typeof value === "object") {
+    const name: unknown = value?.constructor?.name;
+    return `an object (${typeof name === "string" ? name : "Object"})`;
+  }
   return typeof value === "undefined" ? "undefined" : `a ${typeof value}`;
 }

@@ -148,9 +148,9 @@ export interface EmbedderInfo {
   storedReason: string;
   /** Length of a vector. */
   dimension: number;
-  /** A text with more tokens is cut. */
+  /** A text with more tokens is cut; `Infinity`: none is. */
   maxSeqLength: number;
   similarity: SimilarityFunction;
-  /** The model's prompts by name. */
+  /** The model's prompts by name. `query` and `document` are always there, if only empty. */
   prompts: Record<string, string>;
 }

@@ -1,6 +1,6 @@
 // Pure functions on vectors, named and defined as in sentence-transformers' `util`.
 
-import { EmbervecError } from "./errors.js";
+import { EmbervecError, shown } from "./errors.js";
 import type { Precision, SimilarityFunction } from "./types.js";
 
 type Vector = Float32Array | readonly number[];
@@ -51,10 +51,10 @@ const SIMILARITIES: Record<SimilarityFunction, (a: Vector, b: Vector) => number>
 };
 
 function similarityOf(name: SimilarityFunction): (a: Vector, b: Vector) => number {
-  if (!Object.hasOwn(SIMILARITIES, name)) {
+  if (typeof name !== "string" || !Object.hasOwn(SIMILARITIES, name)) {
     throw new EmbervecError(
       "invalid_input",
-      `similarity "${String(name)}" does not exist; there are: ${Object.keys(SIMILARITIES).join(", ")}`,
+      `similarity ${shown(name)} does not exist; there are: ${Object.keys(SIMILARITIES).join(", ")}`,
     );
   }
   return SIMILARITIES[name];
@@ -164,7 +164,7 @@ export function quantizeEmbeddings(
     default:
       throw new EmbervecError(
         "invalid_input",
-        `precision "${String(precision)}" does not exist; there are: float32, int8, uint8, binary, ubinary`,
+        `precision ${shown(precision)} does not exist; there are: float32, int8, uint8, binary, ubinary`,
       );
   }
 }

@@ -2,14 +2,15 @@
 // in the cache, and a good load afterwards.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 
-import { openPage, type TestPage } from "../support/browser.ts";
+import { openPage, type TestPage, withPrelude } from "../support/browser.ts";
 import { deleteStored, load, storedKeys } from "../support/load.ts";
 import {
   type Answer,
   announces,
   breaksOff,
+  endless,
   endsEarly,
   type ModelServer,
   sends,
@@ -31,10 +32,18 @@ let goodVector: number[] | undefined;
 
 before(async () => {
   server = await serveModels();
-  browser = await openPage({ connectTo: "http://127.0.0.1:*" });
+  // A rejection that nobody handles is told to the page's server.
+  const tell = "addEventListener('unhandledrejection', ({ reason }) => fetch('/unhandled?' + encodeURI(reason)));";
+  browser = await openPage({ connectTo: "http://127.0.0.1:*", overlay: await withPrelude({ "worker.js": tell }) });
   goodVector = (await load(browser.page, server.origin + FOLDER)).vector;
   assert.equal(goodVector?.length, 32);
   await deleteStored(browser.page);
+});
+// One test that fails must not make the others fail.
+afterEach(async () => {
+  server.answers.clear();
+  await deleteStored(browser.page);
+  assert.deepEqual(browser.requests.filter((path) => path.startsWith("/unhandled")), []);
 });
 after(async () => {
   await browser.close();
@@ -75,8 +84,8 @@ async function assertLoads(): Promise<void> {
 }
 
 describe("the host", () => {
-  fails("404 for config.json", "config.json", status(404), "model_not_found", "URL", "404");
-  fails("404 for the weights", WEIGHTS, status(404), "model_not_found", "URL", "404");
+  fails("404 for config.json", "config.json", status(404), "model_not_found", "URL", "is missing");
+  fails("404 for the weights", WEIGHTS, status(404), "model_not_found", "URL", "is missing");
   fails("401", "config.json", status(401), "model_not_found", "URL", "401", "headers");
   fails("403 for an optional file", "modules.json", status(403), "model_not_found", "URL", "403");
   fails("429", WEIGHTS, status(429), "network", "URL", "429");
@@ -84,11 +93,14 @@ describe("the host", () => {
   fails("500 for an optional file", "modules.json", status(500), "network", "URL", "500");
   const html = "<!doctype html><title>Welcome</title>";
   fails("a web page for JSON", "config.json", sends(html, "text/html; charset=utf-8"), "integrity", "URL", "web page");
-  fails("a web page for an optional file", "modules.json", sends(html, "text/html"), "integrity", "URL", "404");
+  const page = sends(html, "text/html");
+  fails("a web page for the tokenizer", "tokenizer.json", page, "model_not_found", "URL", "is missing");
+  fails("a web page for the weights", WEIGHTS, page, "integrity", "URL", "web page");
   fails("HTML that calls itself JSON", "config.json", sends(html, "application/json"), "integrity", "URL", "line 1");
   fails("HTML that calls itself weights", WEIGHTS, sends(html), "integrity", "URL", "not a safetensors file");
-  fails("an empty config.json", "config.json", sends(""), "integrity", "URL", "EOF");
-  fails("an empty modules.json", "modules.json", sends(""), "integrity", "URL", "EOF");
+  fails("a config.json that does not end", "config.json", endless(), "integrity", "URL", "more than");
+  fails("an empty config.json", "config.json", sends(""), "integrity", "URL", "is not JSON", "line 1");
+  fails("an empty modules.json", "modules.json", sends(""), "integrity", "URL", "is not JSON", "line 1");
   fails("empty weights", WEIGHTS, sends(""), "integrity", "URL", "ends within its header");
   fails("weights that break off", WEIGHTS, breaksOff, "network", "URL", "broke off");
   fails("JSON that breaks off", "tokenizer.json", breaksOff, "network", "URL", "broke off");
@@ -150,6 +162,7 @@ describe("the weights", () => {
   damaged("a header of no bytes", withHeaderLength(0), "header");
   damaged("a header that is a list", withHeader(() => "[]"), "header");
   damaged("a header that is nested without end", withHeader(() => "[".repeat(100_000)), "header");
+  damaged("bytes without end behind the last tensor", endless());
   damaged(
     "a tensor name that occurs twice",
     withHeader((header) => `{"${BIAS}":${JSON.stringify(header[BIAS])},${JSON.stringify(header).slice(1)}`),
@@ -172,12 +185,6 @@ describe("the weights", () => {
     }),
     BIAS,
     "missing",
-  );
-  damaged(
-    "a surplus tensor",
-    withHeader((header) => ({ ...header, surplus: { dtype: "F32", shape: [0], data_offsets: [0, 0] } })),
-    "surplus",
-    "config.json",
   );
   damaged(
     "a tensor under two names",
@@ -203,30 +210,37 @@ describe("the weights", () => {
 /** A JSON file with other values in place of some. */
 const withValues = (values: object) => sends((body) => Buffer.from(JSON.stringify({ ...JSON.parse(body.toString()), ...values })));
 
-const modules = (...entries: [path: string, type: string][]) =>
-  sends(JSON.stringify(entries.map(([path, type]) => ({ path, type: `sentence_transformers.models.${type}` }))));
+function modules(...entries: [path: string, type: string][]): Answer {
+  const modules = entries.map(([path, kind], idx) => {
+    return { idx, name: String(idx), path, type: `sentence_transformers.models.${kind}` };
+  });
+  return sends(JSON.stringify(modules));
+}
 
 describe("the small files", () => {
+  const unsupported = "unsupported_model";
   const config = (what: string, values: object, code: string, ...words: string[]) =>
     fails(what, "config.json", withValues(values), code, "config.json", ...words);
 
   fails("a config.json that is not JSON", "config.json", sends("hidden_size: 32"), "integrity", "URL", "line 1");
-  fails("a config.json that is a number", "config.json", sends("32"), "integrity", "config.json");
-  config("a negative hidden_size", { hidden_size: -32 }, "integrity", "-32");
-  config("a hidden_size of text", { hidden_size: "32" }, "integrity", "\"32\"");
-  config("a hidden_size of 0", { hidden_size: 0 }, "integrity", "hidden_size is 0");
-  config("a hidden_size that the heads do not divide", { hidden_size: 33 }, "integrity", "hidden_size 33", "num_attention_heads 4");
-  config("a vocabulary of 10^12 words", { vocab_size: 1e12 }, "integrity", "1000000000000");
-  config("a vocabulary of 10^9 words", { vocab_size: 1e9 }, "integrity", "vocab_size is 1000000000");
-  config("a vocabulary smaller than the tokenizer's", { vocab_size: 100 }, "integrity", "tokenizer.json", "vocab_size 100");
-  config("a billion layers", { num_hidden_layers: 1e9 }, "integrity", "num_hidden_layers is 1000000000");
+  fails("a config.json that is a number", "config.json", sends("32"), "unsupported_model", "config.json", "32");
+  config("a negative hidden_size", { hidden_size: -32 }, unsupported, "-32");
+  config("a hidden_size of text", { hidden_size: "32" }, unsupported, "\"32\"");
+  config("a hidden_size of 0", { hidden_size: 0 }, unsupported, "hidden_size is 0");
+  const heads = "num_attention_heads 4";
+  config("a hidden_size that the heads do not divide", { hidden_size: 33 }, unsupported, "hidden_size 33", heads);
+  config("a vocabulary of 10^12 words", { vocab_size: 1e12 }, unsupported, "1000000000000");
+  config("a vocabulary of 10^9 words", { vocab_size: 1e9 }, unsupported, "vocab_size is 1000000000");
+  const small = withValues({ vocab_size: 100 });
+  fails("a vocabulary smaller than the weights'", "config.json", small, "integrity", WEIGHTS, "[176, 32]", "[100, 32]");
+  config("a billion layers", { num_hidden_layers: 1e9 }, unsupported, "num_hidden_layers is 1000000000");
   fails("more layers than the weights have", "config.json", withValues({ num_hidden_layers: 3 }), "integrity", WEIGHTS, "encoder.layer.2");
-  config("fewer layers than the weights have", { num_hidden_layers: 1 }, "integrity", WEIGHTS, "encoder.layer.1");
-  config("another model_type", { model_type: "gpt2" }, "unsupported_model", "gpt2", "supported: bert");
-  config("another activation", { hidden_act: "relu" }, "unsupported_model", "relu", "supported: gelu");
+  config("another model_type", { model_type: "gpt2" }, unsupported, "gpt2", "supported: bert");
+  config("another activation", { hidden_act: "relu" }, unsupported, "relu", "supported: gelu");
 
-  const tokenizer = (what: string, answer: Answer) => fails(what, "tokenizer.json", answer, "integrity", "tokenizer.json");
-  tokenizer("a tokenizer.json that is cut off", sends((body) => body.subarray(0, 3000)));
+  const cut = sends((body) => body.subarray(0, 3000));
+  fails("a tokenizer.json that is cut off", "tokenizer.json", cut, "integrity", "URL", "EOF", "line");
+  const tokenizer = (what: string, answer: Answer) => fails(what, "tokenizer.json", answer, unsupported, "URL");
   tokenizer("a tokenizer.json of {}", sends("{}"));
   tokenizer("a tokenizer.json that is a list", sends("[]"));
   tokenizer("a tokenizer.json whose model is text", withValues({ model: "WordPiece" }));
@@ -235,16 +249,25 @@ describe("the small files", () => {
 
   const POOLING = "1_Pooling/config.json";
   fails("a missing pooling config", POOLING, status(404), "model_not_found", "URL");
-  fails("a pooling for another size", POOLING, withValues({ word_embedding_dimension: 7 }), "integrity", POOLING, "7", "32");
+  const pooling = (what: string, values: object, ...words: string[]) =>
+    fails(what, POOLING, withValues(values), unsupported, "URL", ...words);
+  pooling("a pooling without a size", { word_embedding_dimension: undefined }, "embedding_dimension");
+  pooling("a pooling of an unknown kind", { pooling_mode: "median" }, "median", "lasttoken");
+  pooling("a pooling with an unknown option", { pooling_power: 3 }, "pooling_power 3");
 
-  const unsupported = "unsupported_model";
   fails("an unknown module", "modules.json", modules(["", "Transformer"], ["1_LSTM", "LSTM"]), unsupported, "LSTM", "Pooling");
   fails("pooling first", "modules.json", modules(["1_Pooling", "Pooling"]), unsupported, "modules.json", "Transformer first");
-  fails("no module", "modules.json", sends("[]"), unsupported, "modules.json", "Transformer first");
-  fails("a modules.json that is an object", "modules.json", sends("{}"), "integrity", "modules.json");
-  for (const path of ["../../secrets", "/etc", "https://example.org/x", "1_Pooling/../.."]) {
-    fails(`a module in ${path}`, "modules.json", modules(["", "Transformer"], [path, "Pooling"]), "integrity", "modules.json", path);
+  fails("no module", "modules.json", sends("[]"), unsupported, "modules.json", "a list of modules");
+  fails("a modules.json that is an object", "modules.json", sends("{}"), unsupported, "modules.json", "a list of");
+  for (const path of ["../../secrets", "/etc", "1_Pooling/../.."]) {
+    const outside = modules(["", "Transformer"], [path, "Pooling"]);
+    fails(`a module in ${path}`, "modules.json", outside, unsupported, "modules.json", path);
   }
+
+  // To Python it is a folder's name, and so it is here.
+  const elsewhere = modules(["", "Transformer"], ["https://example.org/x", "Pooling"]);
+  const folder = "tiny-cls/https:/example.org/x/config.json";
+  fails("a module at another host's address", "modules.json", elsewhere, "model_not_found", folder);
 
   test("RoBERTa", async () => {
     await assertFails(`${server.origin}/unsupported-roberta/`, unsupported, ["config.json", "roberta", "supported: bert"]);

@@ -5,15 +5,14 @@ import { after, before, describe, test } from "node:test";
 
 import { openPage, type TestPage, withoutRelaxedSimd } from "../support/browser.ts";
 import { type Case, encodeAll, expectedOf, MINI_LM, read, textOf, TINY_MODELS } from "../support/golden.ts";
+import { cosine, difference } from "../support/vectors.ts";
 
 /** fp32 in another order of summation: measured differences stay below 1e-6 for unit vectors. */
 const TOLERANCE = 1e-5;
 
 function assertClose(actual: number[], each: Case): void {
-  const expected = expectedOf(each);
-  assert.equal(actual.length, expected.length, each.name);
-  const difference = Math.max(...actual.map((x, i) => Math.abs(x - expected[i]!)));
-  assert.ok(difference < TOLERANCE, `${each.name}: ${difference}`);
+  const worst = difference(actual, expectedOf(each), each.name);
+  assert.ok(worst < TOLERANCE, `${each.name}: ${worst}`);
 }
 
 for (const simd of ["relaxed", "simd128"]) {
@@ -55,9 +54,7 @@ for (const simd of ["relaxed", "simd128"]) {
       const { info, actual } = await encodeAll(browser.page, MINI_LM, cases, {});
       assert.equal(info.dtype, "q8");
       assert.match(info.kernels, /^f32 5x(8|16), q8 (dot|pairs) 5x(8|16)$/);
-      const cosines = cases.map((each, i) =>
-        expectedOf(each).reduce((sum, x, component) => sum + x * actual[i]!.embedding[component]!, 0),
-      );
+      const cosines = cases.map((each, i) => cosine(expectedOf(each), actual[i]!.embedding, each.name));
       const mean = cosines.reduce((sum, x) => sum + x) / cosines.length;
       assert.ok(mean >= 0.998, `mean ${mean}`);
       cosines.forEach((cosine, i) => assert.ok(cosine >= 0.995, `${cases[i]!.name}: ${cosine}`));

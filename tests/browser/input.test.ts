@@ -54,6 +54,8 @@ test("a stream gives every text in order, and an abort rejects with the signal's
       indices.push(index);
       if (index % 1000 !== 0) continue;
       const alone: Float32Array = await embedder.encode(texts[index]!);
+      if (alone.length !== embedding.length) throw new Error(`${alone.length} and ${embedding.length} components`);
+      // NaN stays NaN.
       difference = Math.max(difference, ...alone.map((x, i) => Math.abs(x - embedding[i])));
     }
     const abort = new AbortController();

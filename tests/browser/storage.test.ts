@@ -116,6 +116,71 @@ describe("damage at rest", () => {
     }
   });
 
+  test("what somebody else has put there spoils nothing", async () => {
+    await withEmbervec(browser.page);
+    await assertLoads("/big/", { cached: false });
+    const good = `${server.origin}/big/`;
+    const seen = await browser.page.evaluate(async (good) => {
+      const done = <T>(request: IDBRequest<T>) =>
+        new Promise<T>((resolve, reject) => {
+          request.onsuccess = () => resolve(request.result);
+          request.onerror = () => reject(request.error);
+        });
+      const unhandled: string[] = [];
+      addEventListener("unhandledrejection", ({ reason }) => unhandled.push(String(reason)));
+      const database = await done(indexedDB.open("embervec"));
+      const digest = "0".repeat(64);
+      const chunks = [`${good} %zz - 0`, `${good} config.json - -1`, "x config.json - 0"];
+      const keys = ["model ", "model x", "model x ", ...chunks.map((key) => `chunk ${key} ${digest}`), "timings x", "other"];
+      const record = new TextEncoder().encode('{"name":{},"files":{"a":{}}}');
+      const buffers = [new ArrayBuffer(3), new Uint16Array(3), new Uint8Array(3), new Uint8Array(2 << 20), record];
+      const values = ["text", 7, null, [1], {}, new Date(0), new Blob(["a"]), ...buffers];
+      const results = [];
+      for (const value of values) {
+        const store = database.transaction("entries", "readwrite").objectStore("entries");
+        for (const key of keys) await done(store.put(value, key));
+        const models = await embervec.listModels();
+        const sizes = [await embervec.cacheSize(), ...models.map(({ size }) => size)];
+        const { size } = await embervec.exportModel(good);
+        const x = await embervec.exportModel("x:").catch((error) => error.code);
+        const complete = models.filter(({ complete }) => complete).map(({ url }) => url);
+        const areNumbers = sizes.every((size) => size >= 0 && size < 1e9);
+        results.push({ complete, areNumbers, isExported: size > 14e6, x });
+      }
+      database.close();
+      return { results, unhandled };
+    }, good);
+    const wanted = { complete: [good], areNumbers: true, isExported: true, x: "model_not_found" };
+    for (const result of seen.results) assert.deepEqual(result, wanted);
+    assert.deepEqual(seen.unhandled, []);
+    await assertLoads("/big/", { cached: true });
+    await assertLoads("/big/", { cached: true, dtype: "q8" });
+  });
+
+  test("a record of an earlier version of the package is none", async () => {
+    await assertLoads("/big/", { cached: false });
+    await browser.page.evaluate(async (model) => {
+      const done = <T>(request: IDBRequest<T>) =>
+        new Promise<T>((resolve, reject) => {
+          request.onsuccess = () => resolve(request.result);
+          request.onerror = () => reject(request.error);
+        });
+      const database = await done(indexedDB.open("embervec"));
+      const store = database.transaction("entries", "readwrite").objectStore("entries");
+      const { absent, ...record } = JSON.parse(new TextDecoder().decode(await done(store.get(`model ${model} `))));
+      if (!absent.includes("vocab.txt") && !absent.includes("special_tokens_map.json")) throw new Error(String(absent));
+      await done(store.put(new TextEncoder().encode(JSON.stringify(record)), `model ${model} `));
+      database.close();
+    }, `${server.origin}/big/`);
+    const { error } = await load(browser.page, `${server.origin}/big/`, { localFilesOnly: true });
+    assert.equal(error?.code, "model_not_found");
+    server.requests.length = 0;
+    await assertLoads("/big/", { cached: false });
+    // The weights are there, and are known by their digests.
+    assert.deepEqual(server.requests.filter(({ path, sent }) => path.endsWith(".safetensors") && sent > 0), []);
+    await assertLoads("/big/", { cached: true });
+  });
+
   test("without the network an error says what to do, and nothing more is lost", async () => {
     await assertLoads("/big/", { cached: false });
     server.requests.length = 0;
@@ -177,6 +242,15 @@ describe("no storage", () => {
     assert.deepEqual(vector, goodVector);
     assert.deepEqual([info.cached, info.stored, info.workers], [false, false, 1]);
     assert.ok(info.storedReason.includes("The user denied it"), info.storedReason);
+    await page.close();
+  });
+
+  test("blocked together with its locks, as by a user's settings", async () => {
+    const denied = "Promise.reject(new DOMException('The user denied it', 'SecurityError'))";
+    const overlay = await withPrelude({ "worker.js": `${blocked} navigator.locks.request = () => ${denied};` });
+    const page = await openPage({ connectTo: server.origin, overlay });
+    const { vector, error } = await load(page.page, `${server.origin}/big/`);
+    assert.deepEqual(vector, goodVector, error?.message);
     await page.close();
   });
 

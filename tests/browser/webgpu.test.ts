@@ -5,19 +5,14 @@ import { after, before, describe, test } from "node:test";
 
 import { openPage, type TestPage } from "../support/browser.ts";
 import { type Case, encodeAll, expectedOf, MINI_LM, read, textOf, TINY_MODELS } from "../support/golden.ts";
+import { cosine, difference } from "../support/vectors.ts";
 
 /** Sums in another order, and other approximations of exp and tanh. */
 const TOLERANCE = 1e-4;
 
 function assertClose(actual: number[], expected: ArrayLike<number>, name: string): void {
-  assert.equal(actual.length, expected.length, name);
-  const difference = Math.max(...actual.map((x, i) => Math.abs(x - expected[i]!)));
-  assert.ok(difference < TOLERANCE, `${name}: ${difference}`);
-}
-
-function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  const dot = (a: ArrayLike<number>, b: ArrayLike<number>) => Array.from(a).reduce((sum, x, i) => sum + x * b[i]!, 0);
-  return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+  const worst = difference(actual, expected, name);
+  assert.ok(worst < TOLERANCE, `${name}: ${worst}`);
 }
 
 /** The adapter is software and takes a third of a second for each: every third of the short ones. */

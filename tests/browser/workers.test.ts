@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { openPage, type TestPage } from "../support/browser.ts";
+import { assertFinite } from "../support/vectors.ts";
 
 const MODEL = "/tests/fixtures/models/tiny-cls/";
 
@@ -35,6 +36,7 @@ test("the same bits in the same order with any number of workers", async () => {
   const one = await encodeMany(1);
   assert.equal(one.workers, 1);
   assert.equal(one.values.length, 2000 * 32);
+  assertFinite(one.values);
   for (const workers of [2, 3, "auto"] as const) {
     const several = await encodeMany(workers);
     if (workers !== "auto") assert.equal(several.workers, workers);

@@ -31,7 +31,12 @@ export interface Actual {
 export const MINI_LM = "/www/models/all-MiniLM-L6-v2/";
 
 const fixtures = new URL("../fixtures/", import.meta.url);
-export const read = (path: string): Expected => JSON.parse(readFileSync(new URL(path, fixtures), "utf8"));
+export function read(path: string): Expected {
+  const expected: Expected = JSON.parse(readFileSync(new URL(path, fixtures), "utf8"));
+  // A test that has nothing to compare would pass.
+  if (!(expected.cases.length > 0)) throw new Error(`${path} has no cases`);
+  return expected;
+}
 
 export function textOf({ text, utf16 }: Case): string {
   return utf16 ? String.fromCharCode(...utf16) : text;

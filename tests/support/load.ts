@@ -19,6 +19,8 @@ export function load(page: Page, model: string, options: object = {}): Promise<O
         const embedder = await Embedder.load(model, { dtype: "fp32", ...options });
         const vector: Float32Array = await embedder.encode("a quick brown fox");
         await embedder.dispose();
+        // Two of them would be equal to each other.
+        if (vector.length === 0 || !vector.every(Number.isFinite)) throw new Error(`not a vector: ${vector}`);
         return { vector: [...vector], cached: embedder.info.cached };
       } catch (error) {
         const { code, message } = error as { code: string; message: string };

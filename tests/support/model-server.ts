@@ -203,6 +203,18 @@ export const stalls: Answer = (response, body) => {
   response.write(body.subarray(0, body.length / 2));
 };
 
+/** The file, and then blanks without end. */
+export function endless(): Answer {
+  const blanks = Buffer.alloc(64 << 10, " ");
+  return (response, body) => {
+    const more = () => {
+      while (!response.destroyed && response.write(blanks));
+    };
+    response.writeHead(200).on("drain", more).write(body);
+    more();
+  };
+}
+
 /** Half the file, and then no connection any more. */
 export const breaksOff: Answer = (response, body) => {
   response.writeHead(200, { "content-length": body.length });

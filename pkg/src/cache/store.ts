@@ -1,43 +1,30 @@
 // Models in a cache: verified chunks, and a record for each model that is whole.
-//
-// | key | value |
-// |---|---|
-// | `model <model> ` | a {@link ModelRecord} as JSON, written last: what has none does not exist |
-// | `chunk <model> <path> <version> <index> <SHA-256>` | a chunk of a file; those without a record are an unfinished download |
-// | `timings <…>` | how fast a GPU was |
-//
-// A model is a folder's address; with `#q8` it is that folder in 8 bits.
 
+import { bytesOf } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
-import { CHUNK_BYTES, type FileDigests, isFileDigests } from "../model/manifest.js";
+import { CHUNK_BYTES } from "../limits.js";
 import { type CacheChoice, MemoryCache, type ModelCache, cacheOf } from "./cache.js";
+import {
+  ANY_VERSION,
+  CHUNKS,
+  type ModelRecord,
+  RECORDS,
+  type StoredFile,
+  type Timing,
+  chunkBytes,
+  chunkKey,
+  chunksKey,
+  encodeMark,
+  encodeRecord,
+  encodeTimings,
+  fileKey,
+  parseChunkKey,
+  parseRecord,
+  parseRecordKey,
+  parseTimings,
+  recordKey,
+} from "./entries.js";
 import { sha256Of } from "./sha256.js";
-
-/** A file as it is stored. */
-export interface StoredFile extends FileDigests {
-  /** Tells the host's versions of a file apart where no digest does; {@link ANY_VERSION} where one does. */
-  version: string;
-}
-
-/** A model that is whole. */
-export interface ModelRecord {
-  /** What `load` was asked for: a hub id or an address. */
-  name: string;
-  revision: string | undefined;
-  files: Record<string, StoredFile>;
-  /** Milliseconds since 1970. */
-  storedAt: number;
-  usedAt: number;
-}
-
-/** Milliseconds that a batch of so many tokens takes on each device; 0 where that is less than a coarse clock can tell. */
-export interface Timing {
-  tokens: number;
-  cpu: number;
-  gpu: number;
-}
-
-export const ANY_VERSION = "-";
 
 /**
  * Chunks that are read at the same time. 44 of them take 150 ms one by one, 120 two at a time, 110 four at a time; a warm start
@@ -46,9 +33,6 @@ export const ANY_VERSION = "-";
 const READ_AHEAD = 2;
 
 const NO_ROOM = "because this browser has no room left for it; free some, such as with deleteModel";
-
-/** A chunk that is stored is damaged, or gone. */
-export class DamagedChunk extends EmbervecError {}
 
 /** The models of a cache. One that fails is done without from then on; into one that is full nothing more is put. */
 export class ModelStore {
@@ -92,17 +76,16 @@ export class ModelStore {
   }
 
   async find(model: string): Promise<ModelRecord | undefined> {
-    const bytes = await this.#read(() => this.cache.get(recordKey(model)));
-    return bytes && parseRecord(bytes);
+    return parseRecord(await this.#read(() => this.cache.get(recordKey(model))));
   }
 
   /** Every model that is whole. */
   async records(): Promise<Map<string, ModelRecord>> {
     const records = new Map<string, ModelRecord>();
-    for (const key of (await this.#read(() => this.cache.keys("model "))) ?? []) {
-      const model = key.slice("model ".length, -1);
-      const record = await this.find(model);
-      if (record) records.set(model, record);
+    for (const key of await this.#keys(RECORDS)) {
+      const model = parseRecordKey(key);
+      const record = model === undefined ? undefined : await this.find(model);
+      if (model !== undefined && record) records.set(model, record);
     }
     return records;
   }
@@ -111,26 +94,32 @@ export class ModelStore {
   async sizes(): Promise<Map<string, number>> {
     const records = await this.records();
     const sizes = new Map<string, number>();
-    for (const key of (await this.#read(() => this.cache.keys("chunk "))) ?? []) {
-      const { model, path, index } = parseChunkKey(key);
-      const size = records.get(model)?.files[path]?.size ?? Infinity;
-      sizes.set(model, (sizes.get(model) ?? 0) + Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES));
+    for (const key of await this.#keys(CHUNKS)) {
+      const chunk = parseChunkKey(key);
+      if (!chunk) continue;
+      const { model, path, index } = chunk;
+      const bytes = chunkBytes(index, records.get(model)?.files.get(path)?.size ?? Infinity);
+      // One behind the file's end belongs to another version of it.
+      sizes.set(model, (sizes.get(model) ?? 0) + (bytes > 0 ? bytes : CHUNK_BYTES));
     }
     return sizes;
   }
 
   /** The chunks of a stored file in order, each verified. The first are read at once, the others while the caller is busy. */
-  chunks(model: string, path: string, { version, chunks }: StoredFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    const read = (digest: string, index: number) => this.readChunk(`${fileKey(model, path, version)}${index} ${digest}`, digest);
+  chunks(model: string, path: string, { size, version, chunks }: StoredFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const read = (digest: string, index: number) => {
+      const chunk = this.readChunk(chunkKey(model, path, version, index, digest), digest, chunkBytes(index, size));
+      // Whoever awaits it sees the error, and nobody does after an earlier one.
+      chunk.catch(() => {});
+      return chunk;
+    };
     const reading = chunks.slice(0, READ_AHEAD).map(read);
     return (async function* () {
       for (let i = 0; i < chunks.length; i++) {
         const bytes = await reading.shift();
         if (!bytes) {
-          throw new DamagedChunk(
-            "integrity",
-            `piece ${i} of ${model.replace(/#q8$/, "")}${path} is damaged in this browser's storage, or gone from it; load the model once with the network on`,
-          );
+          const problem = "is damaged in this browser's storage, or gone from it; load the model once with the network on";
+          throw new EmbervecError("integrity", `piece ${i} of ${folderOf(model)}${path} ${problem}`);
         }
         const ahead = i + READ_AHEAD;
         if (ahead < chunks.length) reading.push(read(chunks[ahead]!, ahead));
@@ -147,9 +136,10 @@ export class ModelStore {
   /** What is stored of a file, by version. */
   async versions(model: string, path: string, isOptional = false): Promise<Map<string, StoredChunks>> {
     const versions = new Map<string, StoredChunks>();
-    const keys = await this.#read(() => this.cache.keys(fileKey(model, path)));
-    for (const key of keys ?? []) {
-      const { version, index, digest } = parseChunkKey(key);
+    for (const key of await this.#keys(fileKey(model, path))) {
+      const chunk = parseChunkKey(key);
+      if (!chunk) continue;
+      const { version, index, digest } = chunk;
       let chunks = versions.get(version);
       if (!chunks) versions.set(version, (chunks = this.file(model, path, version, isOptional)));
       chunks.note(index, digest);
@@ -159,19 +149,19 @@ export class ModelStore {
 
   /** Makes a model visible whose chunks have all been kept, and drops what is left of others. */
   async commit(model: string, record: ModelRecord): Promise<void> {
-    if (!(await this.keep(model, recordKey(model), encode(record)))) return;
+    if (!(await this.keep(model, recordKey(model), encodeRecord(record)))) return;
     const wanted = new Set<string>();
-    for (const [path, { version, chunks }] of Object.entries(record.files)) {
-      chunks.forEach((digest, index) => wanted.add(`${fileKey(model, path, version)}${index} ${digest}`));
+    for (const [path, { version, chunks }] of record.files) {
+      chunks.forEach((digest, index) => wanted.add(chunkKey(model, path, version, index, digest)));
     }
-    for (const key of (await this.#read(() => this.cache.keys(`chunk ${model} `))) ?? []) {
+    for (const key of await this.#keys(chunksKey(model))) {
       if (!wanted.has(key)) await this.forget(key);
     }
   }
 
   /** Notes that a model is in use. */
   async touch(model: string, record: ModelRecord): Promise<void> {
-    await this.keep(model, recordKey(model), encode({ ...record, usedAt: Date.now() }));
+    await this.keep(model, recordKey(model), encodeRecord({ ...record, usedAt: Date.now() }));
   }
 
   /** Makes a model invisible; its chunks stay, for a download that mends it. */
@@ -182,22 +172,21 @@ export class ModelStore {
   /** The record first, so that a half-deleted model is never visible. */
   async delete(model: string): Promise<void> {
     await this.hide(model);
-    await this.#read(() => this.cache.delete(`chunk ${model} `));
+    await this.#read(() => this.cache.delete(chunksKey(model)));
   }
 
   /** Whether nobody has asked so before. */
   async isFirst(event: string): Promise<boolean> {
     if (await this.#read(() => this.cache.get(event))) return false;
-    return this.keep("", event, encode({}));
+    return this.keep("", event, encodeMark());
   }
 
   async timings(key: string): Promise<Timing[] | undefined> {
-    const bytes = await this.#read(() => this.cache.get(`timings ${key}`));
-    return bytes && parseTimings(bytes);
+    return parseTimings(await this.#read(() => this.cache.get(`timings ${key}`)));
   }
 
   async keepTimings(key: string, timings: Timing[]): Promise<void> {
-    await this.keep("", `timings ${key}`, encode(timings));
+    await this.keep("", `timings ${key}`, encodeTimings(timings));
   }
 
   /**
@@ -208,7 +197,9 @@ export class ModelStore {
   async reserve(model: string, bytes: number, optional: number): Promise<void> {
     this.#missing = bytes;
     if (this.unusable !== undefined) return;
-    const room = (await this.#read(() => this.cache.room())) ?? 0;
+    const known: unknown = await this.#read(() => this.cache.room());
+    // What is no number says nothing.
+    const room = typeof known === "number" && !Number.isNaN(known) ? known : Infinity;
     if (room >= bytes + optional) return;
     this.#isTight = true;
     if (room < bytes && !(await this.#evict(bytes - room, model))) this.#full = NO_ROOM;
@@ -274,10 +265,13 @@ export class ModelStore {
     }
   }
 
-  /** A chunk, unless it is damaged or not there. */
-  async readChunk(key: string, digest: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    const bytes = await this.#read(() => this.cache.get(key));
-    if (!bytes || (await sha256Of(bytes)) === digest) return bytes;
+  /** A chunk, unless it is damaged or not there. `length`: its bytes, where that is known. */
+  async readChunk(key: string, digest: string, length?: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const value: unknown = await this.#read(() => this.cache.get(key));
+    if (value === undefined || value === null) return undefined;
+    const bytes = bytesOf(value, CHUNK_BYTES);
+    const isWhole = bytes && (length === undefined || bytes.byteLength === length);
+    if (isWhole && (await sha256Of(bytes)) === digest) return bytes;
     await this.forget(key);
     return undefined;
   }
@@ -285,6 +279,12 @@ export class ModelStore {
   /** Deletes every entry whose key begins so. */
   async forget(key: string): Promise<void> {
     await this.#read(() => this.cache.delete(key));
+  }
+
+  /** Every key that begins with `prefix`. */
+  async #keys(prefix: string): Promise<string[]> {
+    const keys: unknown = await this.#read(() => this.cache.keys(prefix));
+    return Array.isArray(keys) ? keys.filter((key) => typeof key === "string" && key.startsWith(prefix)) : [];
   }
 
   /** A cache that cannot be read is as one that holds nothing. */
@@ -343,12 +343,18 @@ export class StoredChunks {
     this.#digests.set(index, [...(this.#digests.get(index) ?? []), digest]);
   }
 
-  /** The chunk of this digest, or of any; `undefined` where there is none, or it is damaged. */
-  async read(index: number, digest?: string): Promise<Chunk | undefined> {
+  /**
+   * The chunk of this digest, or of any; `undefined` where there is none, or it is damaged.
+   *
+   * @param size the file's bytes, where that is known
+   */
+  async read(index: number, digest: string | undefined, size: number | undefined): Promise<Chunk | undefined> {
     const digests = this.#digests.get(index) ?? [];
     digest ??= digests[0];
     if (digest === undefined || !digests.includes(digest)) return undefined;
-    const bytes = await this.store.readChunk(this.#key(index, digest), digest);
+    // Only the last one is shorter.
+    const length = size === undefined ? (this.has(index + 1) ? CHUNK_BYTES : undefined) : chunkBytes(index, size);
+    const bytes = await this.store.readChunk(this.#key(index, digest), digest, length);
     if (bytes) return { bytes, digest };
     this.#digests.delete(index);
     return undefined;
@@ -365,7 +371,7 @@ export class StoredChunks {
   }
 
   #key(index: number, digest: string): string {
-    return `${fileKey(this.model, this.path, this.version)}${index} ${digest}`;
+    return chunkKey(this.model, this.path, this.version, index, digest);
   }
 }
 
@@ -418,69 +424,32 @@ export async function keepFile(store: ModelStore, model: string, path: string, b
   return writer.end();
 }
 
-/** Marks a model as in use, in all tabs, for as long as this worker lives. */
+/**
+ * Marks a model as in use, in all tabs, for as long as this worker lives. Without locks, which a browser has in secure
+ * contexts only and a user can block, a model that is in use in another tab may be evicted, and is fetched again.
+ */
 export function markInUse(model: string): Promise<void> {
   return new Promise((resolve) => {
-    // Absent outside secure contexts: then a model that is in use in another tab may be evicted, and is fetched again.
-    if (!navigator.locks) return resolve();
-    void navigator.locks.request(useLock(model), { mode: "shared" }, () => {
+    const hold = () => {
       resolve();
       return new Promise(() => {});
-    });
+    };
+    const held = globalThis.navigator?.locks?.request(useLock(model), { mode: "shared" }, hold);
+    if (held) held.catch(() => resolve());
+    else resolve();
   });
 }
 
 async function isInUse(model: string): Promise<boolean> {
-  const { held = [] } = (await navigator.locks?.query()) ?? {};
-  return held.some(({ name }) => name === useLock(model));
+  const locks = await globalThis.navigator?.locks?.query().catch(() => undefined);
+  return (locks?.held ?? []).some(({ name }) => name === useLock(model));
 }
 
 function useLock(model: string): string {
   return `embervec uses ${folderOf(model)}`;
 }
 
-function folderOf(model: string): string {
+/** The address of a model's folder. */
+export function folderOf(model: string): string {
   return model.replace(/#q8$/, "");
-}
-
-/** Ends with what no address holds, so that no other model's key begins with it. */
-function recordKey(model: string): string {
-  return `model ${model} `;
-}
-
-/** What the keys of a file's chunks begin with. */
-function fileKey(model: string, path: string, version?: string): string {
-  return `chunk ${model} ${encodeURIComponent(path)} ${version === undefined ? "" : `${encodeURIComponent(version)} `}`;
-}
-
-function parseChunkKey(key: string): { model: string; path: string; version: string; index: number; digest: string } {
-  const [, model = "", path = "", version = "", index = "", digest = ""] = key.split(" ");
-  return { model, path: decodeURIComponent(path), version: decodeURIComponent(version), index: Number(index), digest };
-}
-
-function encode(value: object): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(JSON.stringify(value));
-}
-
-/** Timings that are damaged are none. */
-function parseTimings(bytes: Uint8Array): Timing[] | undefined {
-  try {
-    const timings = JSON.parse(new TextDecoder().decode(bytes)) as Timing[];
-    const isSound = timings.every(({ tokens, cpu, gpu }) => tokens > 0 && [tokens, cpu, gpu].every((value) => Number.isFinite(value) && value >= 0));
-    return isSound && timings.length > 0 ? timings : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** A record that is damaged is none. */
-function parseRecord(bytes: Uint8Array): ModelRecord | undefined {
-  try {
-    const record = JSON.parse(new TextDecoder().decode(bytes)) as ModelRecord;
-    const files = Object.values(record.files);
-    const isSound = files.every((file) => isFileDigests(file) && typeof file.version === "string");
-    return isSound && files.length > 0 ? record : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -2,7 +2,8 @@
 
 import type { CacheChoice } from "../cache/cache.js";
 import { sendCache, transferOf } from "../cache/port.js";
-import type { ModelStore, Timing } from "../cache/store.js";
+import type { Timing } from "../cache/entries.js";
+import type { ModelStore } from "../cache/store.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { modelKey } from "../model/source.js";
 import type { Dtype, ProgressCallback } from "../types.js";
@@ -116,17 +117,16 @@ export class Accelerator {
     if (!worker) return undefined;
     if (this.timings && !isFaster(this.timings, batch.inputIds.length)) return undefined;
     try {
-      const vectors = await worker.request("encode", batch);
-      if (!vectors.every(Number.isFinite)) throw new EmbervecError("internal", "it gave a vector that is not finite");
-      return vectors;
+      return await worker.request("encode", batch);
     } catch (error) {
       // Several batches may have been under way.
-      if (worker === this.#worker) this.#fail(error);
+      if (worker === this.#worker) this.fail(error);
       return undefined;
     }
   }
 
-  #fail(error: unknown): void {
+  /** Goes on without the GPU, which is started once more. */
+  fail(error: unknown): void {
     const reason = `The CPU, because the GPU failed: ${messageOf(error)}`;
     this.#worker?.terminate(new EmbervecError("device_lost", reason));
     this.#worker = undefined;
@@ -157,10 +157,10 @@ async function open(
   const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
   try {
     const { dtype, base, wasmUrl } = request;
-    const { configPath, ...weights } = embedder.encoderFiles();
-    const weightsPath = dtype === "q8" ? weights.packedPath : weights.weightsPath;
+    const { config, weights: files } = embedder.encoderFiles();
+    const weights = files.map(({ path, packed }) => (dtype === "q8" ? (packed ?? path) : path));
     const cache = sendCache(choice);
-    const opening = { cache, model: modelKey(base, dtype), dtype, configPath, weightsPath, wasmUrl };
+    const opening = { cache, model: modelKey(base, dtype), dtype, config, weights, wasmUrl };
     await worker.request("open", opening, { progress, transfer: transferOf(cache) });
     await check(embedder, worker, dtype);
     return worker;

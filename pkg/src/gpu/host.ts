@@ -5,7 +5,7 @@ import init, { Encoder, openGpu } from "../../wasm/webgpu/embervec.js";
 
 import { receiveCache } from "../cache/port.js";
 import { ModelStore } from "../cache/store.js";
-import { EmbervecError, type EmbervecErrorCode, messageOf } from "../errors.js";
+import { EmbervecError, codeOf, messageOf } from "../errors.js";
 import type { ProgressCallback } from "../types.js";
 import type { FromWorker, ToWorker } from "../worker/protocol.js";
 import type { Batch, GpuCalls, OpenRequest } from "./protocol.js";
@@ -30,35 +30,35 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker<GpuCalls>>) => {
       }
     }
   } catch (error) {
-    const { code = "internal" } = error as { code?: EmbervecErrorCode };
-    reply({ type: "error", id, code, message: messageOf(error), fatal: true });
+    reply({ type: "error", id, code: codeOf(error) ?? "internal", message: messageOf(error), fatal: true });
   }
 };
 
-async function open({ cache, model, dtype, configPath, weightsPath, wasmUrl }: OpenRequest, progress: ProgressCallback): Promise<void> {
+async function open({ cache, model, dtype, config, weights, wasmUrl }: OpenRequest, progress: ProgressCallback): Promise<void> {
   const module = wasmUrl === undefined ? MODULE : new URL("embervec-webgpu.wasm", wasmUrl);
   const [store] = await Promise.all([ModelStore.open(receiveCache(cache)), init({ module_or_path: module })]);
   const record = await store.find(model);
-  const chunksOf = (path: string) => {
-    const file = record?.files[path];
+  const files = weights.map((path) => {
+    const file = record?.files.get(path);
     if (!file) throw new EmbervecError("integrity", `${path} is no longer in the browser's storage; load the model again`);
-    return { total: file.size, chunks: store.chunks(model, path, file) };
-  };
-  const config: Uint8Array<ArrayBuffer>[] = [];
-  for await (const chunk of chunksOf(configPath).chunks) config.push(chunk);
+    return { path, file };
+  });
+  const total = files.reduce((sum, { file }) => sum + file.size, 0);
   const packedDot = navigator.gpu.wgslLanguageFeatures.has("packed_4x8_integer_dot_product");
   allowWithoutTimestamps();
-  const configJson = new Uint8Array(await new Blob(config).arrayBuffer());
-  const loader = await openGpu(configPath, configJson, weightsPath, dtype, packedDot);
-  const { total, chunks } = chunksOf(weightsPath);
+  const loader = await openGpu(config, files.length, dtype, packedDot);
   let loaded = 0;
-  for await (const chunk of chunks) {
-    progress({ stage: "gpu", file: weightsPath, loaded, total });
-    loader.pushWeights(chunk);
-    loaded += chunk.byteLength;
+  for (const { path, file } of files) {
+    loader.beginWeights(path, file.size);
+    for await (const chunk of store.chunks(model, path, file)) {
+      progress({ stage: "gpu", file: path, loaded, total });
+      loader.pushWeights(chunk);
+      loaded += chunk.byteLength;
+    }
+    loader.endWeights();
+    progress({ stage: "gpu", file: path, loaded, total });
   }
   encoder = loader.finish();
-  progress({ stage: "gpu", file: weightsPath, loaded: total, total });
 }
 
 /**

@@ -1,6 +1,7 @@
 // What the CPU's worker and the GPU's say to each other.
 
 import type { SentCache } from "../cache/port.js";
+import type { FolderFile } from "../model/folder.js";
 import type { Dtype } from "../types.js";
 import type { EncodeRequestOptions, EncodeResult } from "../worker/protocol.js";
 
@@ -32,7 +33,8 @@ export interface CpuEncoder {
   begin(texts: string[], options: EncodeRequestOptions): CpuJob;
   accept(job: CpuJob, vectors: Float32Array): void;
   gpuNeeds(dtype: string): GpuNeeds;
-  encoderFiles(): { configPath: string; weightsPath: string; packedPath: string };
+  /** The encoder's config.json, and the folder's files with its weights. */
+  encoderFiles(): { config: string; weights: FolderFile[] };
 }
 
 /** What a GPU must have for a model. */
@@ -47,8 +49,9 @@ export interface OpenRequest {
   /** The stored model. */
   model: string;
   dtype: Dtype;
-  configPath: string;
-  weightsPath: string;
+  config: string;
+  /** The files with the weights, as they are stored. */
+  weights: string[];
   /** The folder of the `.wasm` files. */
   wasmUrl: string | undefined;
 }

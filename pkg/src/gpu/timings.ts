@@ -1,6 +1,6 @@
 // Which device is faster for a batch, from a few measurements.
 
-import type { Timing } from "../cache/store.js";
+import type { Timing } from "../cache/entries.js";
 
 /** Whether the GPU is faster for so many tokens: as between the measured sizes, and beyond these as at the nearest. */
 export function isFaster(timings: readonly Timing[], tokens: number): boolean {

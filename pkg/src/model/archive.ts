@@ -5,20 +5,20 @@
 // its bytes in blocks of 512.
 
 import { Sha256, sha256Of } from "../cache/sha256.js";
-import { ANY_VERSION, type ModelRecord, type ModelStore, type StoredFile } from "../cache/store.js";
-import { EmbervecError } from "../errors.js";
-import { CHUNK_BYTES, type FileDigests, MANIFEST_JSON, type Manifest, parseManifest, writeManifest } from "./manifest.js";
+import { ANY_VERSION, type ModelRecord, type StoredFile } from "../cache/entries.js";
+import type { ModelStore } from "../cache/store.js";
+import { EmbervecError, messageOf } from "../errors.js";
+import { CHUNK_BYTES, MAX_LIST_BYTES } from "../limits.js";
+import { type FileDigests, MANIFEST_JSON, type Manifest, parseManifest, writeManifest } from "./manifest.js";
 
 const BLOCK = 512;
 const MAX_NAME = 100;
-/** A manifest of a model of 10 GB has 2 MB. */
-const MAX_MANIFEST = 16 << 20;
 
 /** The archive of a stored model. Its parts lie where the browser keeps blobs, not in memory as a whole. */
 export async function packModel(store: ModelStore, model: string, record: ModelRecord): Promise<Blob> {
   const files: [string, FileDigests & { sha256: string }][] = [];
   const parts: BlobPart[] = [];
-  for (const [path, file] of Object.entries(record.files)) {
+  for (const [path, file] of record.files) {
     const hash = new Sha256();
     const chunks: Blob[] = [];
     for await (const chunk of store.chunks(model, path, file)) {
@@ -39,27 +39,32 @@ export async function packModel(store: ModelStore, model: string, record: ModelR
  *
  * @returns what is stored, for a record
  */
-export async function unpackModel(store: ModelStore, archive: Blob, modelOf: (manifest: Manifest) => string): Promise<Record<string, StoredFile>> {
+export async function unpackModel(
+  store: ModelStore,
+  archive: Blob,
+  modelOf: (manifest: Manifest) => string,
+): Promise<Map<string, StoredFile>> {
   const entries = await list(archive);
   // Tools that pack folders put "./" before each name, or the folder's own.
   const manifestPath = [...entries.keys()].find((path) => path === MANIFEST_JSON || path.endsWith(`/${MANIFEST_JSON}`));
   const entry = manifestPath === undefined ? undefined : entries.get(manifestPath);
-  if (manifestPath === undefined || !entry || entry.size > MAX_MANIFEST) throw invalid("has no manifest.json");
+  if (manifestPath === undefined || !entry || entry.size > MAX_LIST_BYTES) throw invalid("has no manifest.json");
   const folder = manifestPath.slice(0, -MANIFEST_JSON.length);
-  const manifest = parseManifest(new Uint8Array(await entry.arrayBuffer()), `${MANIFEST_JSON} of the archive`);
+  const manifest = parseManifest(await bytesOfPart(entry), `${MANIFEST_JSON} of the archive`);
   if (!manifest) throw invalid("has a manifest.json that is not one of embervec's");
+  if (manifest.size === 0) throw invalid("has a manifest.json that lists no files");
   const model = modelOf(manifest);
-  const stored: Record<string, StoredFile> = {};
+  const stored = new Map<string, StoredFile>();
   for (const [path, { size, chunks }] of manifest) {
     const file = entries.get(folder + path);
     if (file?.size !== size) throw invalid(`has ${file ? `${file.size} bytes` : "nothing"} in place of the ${size} of ${path}`);
     const target = store.file(model, path, ANY_VERSION);
     for (const [index, digest] of chunks.entries()) {
-      const chunk = new Uint8Array(await file.slice(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES).arrayBuffer());
+      const chunk = await bytesOfPart(file.slice(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES));
       if ((await sha256Of(chunk)) !== digest) throw invalid(`is damaged: ${path} does not have the SHA-256 of its manifest.json`);
       await target.write(index, digest, chunk);
     }
-    stored[path] = { size, version: ANY_VERSION, chunks };
+    stored.set(path, { size, version: ANY_VERSION, chunks });
   }
   return stored;
 }
@@ -92,7 +97,7 @@ function padding(size: number): Uint8Array<ArrayBuffer> {
 async function list(archive: Blob): Promise<Map<string, Blob>> {
   const entries = new Map<string, Blob>();
   for (let at = 0; at + BLOCK <= archive.size; ) {
-    const header = new Uint8Array(await archive.slice(at, at + BLOCK).arrayBuffer());
+    const header = await bytesOfPart(archive.slice(at, at + BLOCK));
     if (header.every((byte) => byte === 0)) return entries;
     const text = (from: number, length: number) => new TextDecoder().decode(header.subarray(from, from + length)).replace(/\0.*$/s, "");
     const number = (from: number, length: number) => Number.parseInt(text(from, length).trim() || "0", 8);
@@ -106,6 +111,16 @@ async function list(archive: Blob): Promise<Map<string, Blob>> {
     at += BLOCK + Math.ceil(size / BLOCK) * BLOCK;
   }
   return entries;
+}
+
+async function bytesOfPart(part: Blob): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return new Uint8Array(await part.arrayBuffer());
+  } catch (cause) {
+    // It is a file that was moved, deleted or changed after it was chosen.
+    const problem = `the archive cannot be read: ${messageOf(cause)}; choose the file again`;
+    throw new EmbervecError("integrity", problem, { cause });
+  }
 }
 
 function invalid(problem: string): EmbervecError {

@@ -1,16 +1,21 @@
 // A model folder on its host: which files it has, and what is known of them.
 
-import { ANY_VERSION, type ModelStore, type StoredFile, keepFile } from "../cache/store.js";
+import { joined } from "../bytes.js";
+import { ANY_VERSION, type StoredFile } from "../cache/entries.js";
+import { type ModelStore, keepFile } from "../cache/store.js";
 import { gitBlobOf, sha256Of } from "../cache/sha256.js";
-import { EmbervecError } from "../errors.js";
+import { EmbervecError, codeOf, messageOf } from "../errors.js";
+import { CHUNK_BYTES, MAX_LIST_BYTES, MAX_SMALL_FILE_BYTES } from "../limits.js";
 import type { Dtype, ProgressCallback } from "../types.js";
-import { type Body, type Host, TransientError, request, versionOf, withRetries } from "./host.js";
-import { CHUNK_BYTES, type FileDigests, MANIFEST_JSON, type Manifest, parseManifest } from "./manifest.js";
+import { type Body, type Host, TransientError, lengthOf, request, versionOf, withRetries } from "./host.js";
+import { type FileDigests, MANIFEST_JSON, type Manifest, parseManifest } from "./manifest.js";
+import { POINTER_BYTES, type Pointer, parsePointer } from "./pointer.js";
 import { Progress } from "./progress.js";
 import { RemoteFile, isHtml, refuseHtml, requestFile, startsAt } from "./remote-file.js";
 import { fileUrl } from "./source.js";
 
-const MODULES_JSON = "modules.json";
+/** What no folder is without: where it is a web page, all are. */
+const CONFIG_JSON = /(^|\/)config\.json$/;
 
 /** How often a small file with a wrong digest is fetched before the host is given up. */
 const MAX_WRONG = 3;
@@ -18,19 +23,29 @@ const MAX_WRONG = 3;
 /** One file that a model folder may have. */
 export interface FolderFile {
   path: string;
-  required: boolean;
-  weights: boolean;
+  /** Small ones are read whole, weights in pieces; of the others it only matters whether they are there. */
+  kind: "small" | "weights" | "probe";
   /** The same weights in 8 bits, where there can be such. */
   packed?: string;
 }
 
-/** Which files a folder with this `modules.json` has. */
-export type FolderFiles = (modulesJson: Uint8Array | undefined) => FolderFile[];
+/** What a folder's files tell of it: the wasm module's `Folder`. */
+export interface FolderPlan {
+  /** The files to ask for next; none is left once all is known. Throws where the model cannot be loaded. */
+  wanted(): FolderFile[];
+  /** A small file's bytes. */
+  put(path: string, bytes: Uint8Array): void;
+  /** A file that is not read whole is there, or its `packed` one. */
+  found(path: string): void;
+  /** A file is not there. */
+  absent(path: string): void;
+  /** The files with the model's weights, once nothing is wanted. */
+  weights(): FolderFile[];
+}
 
 export interface FolderOptions {
   host: Host;
   dtype: Dtype;
-  folderFiles: FolderFiles;
   progress: ProgressCallback;
 }
 
@@ -42,8 +57,10 @@ export interface WeightFile {
 
 /** A folder whose small files have come and are stored. */
 export interface Folder {
-  small: Map<string, Uint8Array>;
-  stored: Record<string, StoredFile>;
+  stored: Map<string, StoredFile>;
+  /** The files that were looked for in vain. */
+  absent: ReadonlySet<string>;
+  /** Rejects with what is wrong with the first of them. */
   weights: Promise<WeightFile[]>;
   progress: Progress;
 }
@@ -53,46 +70,126 @@ export interface Folder {
  *
  * @param model as which the folder is stored
  */
-export async function openFolder(store: ModelStore, model: string, options: FolderOptions): Promise<Folder> {
+export async function openFolder(store: ModelStore, model: string, plan: FolderPlan, options: FolderOptions): Promise<Folder> {
   const { host, dtype } = options;
-  const [manifest, modules] = await Promise.all([fetchManifest(host), openSmall(host, MODULES_JSON, false)]);
-  const modulesJson = await modules?.bytes(manifest?.get(MODULES_JSON));
-  const files = options.folderFiles(modulesJson).filter(({ path }) => path !== MODULES_JSON);
   const progress = new Progress("download", options.progress);
+  const stored = new Map<string, StoredFile>();
+  const absent = new Set<string>();
+  const weights = new Map<string, Promise<WeightFile | undefined>>();
+  const small = new Map<string, SmallFile | undefined>();
+  /** Every request for a small file. */
+  const requests: Promise<SmallFile | undefined>[] = [];
+  const asked = new Set<string>();
+  const manifest = fetchManifest(host);
+  // It is awaited together with the first files.
+  manifest.catch(() => {});
+  /** What has come before the weights' sizes are known, and so before progress can be told. */
+  let untold: [path: string, announced: number, size: number][] = [];
 
-  // Everything is asked for at once, so that all sizes are known before the first byte is counted; but what is wrong with the small
-  // files is reported before what is wrong with the weights.
-  const weights = Promise.all(files.filter(({ weights }) => weights).map((file) => openWeights(store, model, host, dtype, file, manifest)));
-  const smalls = await Promise.all(
-    files.filter(({ weights }) => !weights).map(async ({ path, required }) => {
-      const digests = manifest?.get(path);
-      if (manifest && !digests) {
-        if (required) throw notInManifest(host, path);
-        return undefined;
+  const isNotThere = (path: string) => {
+    plan.absent(path);
+    absent.add(path);
+  };
+
+  const request = (path: string) => {
+    const opening = openSmall(host, path);
+    requests.push(opening);
+    // Whoever awaits it sees the error, and nobody does after an earlier one.
+    opening.catch(() => {});
+    return opening;
+  };
+
+  const findSmall = async (path: string): Promise<SmallFile | undefined> => {
+    // The first files are asked for together with the manifest.
+    const early = stored.size === 0 ? request(path) : undefined;
+    const known = await manifest;
+    const digests = known?.get(path);
+    if (known && !digests) return undefined;
+    const bytes = digests && (await readStored(store, model, path, digests));
+    return bytes ? { announced: bytes.byteLength, bytes: async () => bytes, cancel() {} } : (early ?? request(path));
+  };
+
+  const find = async ({ path, kind, packed }: FolderFile): Promise<void> => {
+    if (kind === "small") {
+      small.set(path, await findSmall(path));
+    } else if (kind === "probe") {
+      const known = await manifest;
+      if (known ? known.has(path) : await probe(host, path)) plan.found(path);
+      else isNotThere(path);
+    } else {
+      const opening = openWeights(store, model, host, dtype, path, packed, await manifest);
+      // What is wrong with small files is reported before what is wrong with weights.
+      weights.set(path, opening);
+      const weight = await opening.catch(() => "refused" as const);
+      if (weight === undefined) isNotThere(path);
+      else plan.found(path);
+      if (weight && weight !== "refused") progress.expect(weight.remote.announced);
+    }
+  };
+
+  const wanted = async () => {
+    let files: FolderFile[];
+    try {
+      files = plan.wanted();
+    } catch (error) {
+      if (codeOf(error) !== "model_not_found") throw error;
+      const hint = (await manifest) ? "its manifest.json does not list it: pack the folder anew" : "check the model's name, or what the folder holds";
+      throw new EmbervecError("model_not_found", `${host.base}${messageOf(error)}; ${hint}`, { cause: error });
+    }
+    for (const { path } of files) {
+      if (asked.has(path)) throw new EmbervecError("internal", `${host.base}${path} is asked for twice`);
+      asked.add(path);
+    }
+    return files;
+  };
+
+  try {
+    for (let files = await wanted(); files.length > 0; files = await wanted()) {
+      const finding = files.map(find);
+      for (const each of finding) each.catch(() => {});
+      // All sizes are known before the first byte is counted.
+      for (const each of finding) await each;
+      for (const { path, kind } of files) {
+        if (kind !== "small") continue;
+        const bytes = await small.get(path)?.bytes((await manifest)?.get(path));
+        if (!bytes) {
+          isNotThere(path);
+          continue;
+        }
+        plan.put(path, bytes);
+        stored.set(path, await keepFile(store, model, path, bytes));
+        untold.push([path, small.get(path)?.announced ?? 0, bytes.byteLength]);
       }
-      const bytes = digests && (await readStored(store, model, path, digests));
-      return bytes ? { path, announced: bytes.byteLength, bytes: async () => bytes } : openSmall(host, path, required);
-    }),
-  );
-  for (const { remote } of await weights.catch(() => [])) progress.expect(remote.announced);
-
-  const found = smalls.filter((file) => file !== undefined);
-  if (modulesJson) found.unshift({ path: MODULES_JSON, announced: modulesJson.byteLength, bytes: async () => modulesJson });
-  for (const { announced } of found) progress.expect(announced);
-  const small = new Map<string, Uint8Array>();
-  const stored: Record<string, StoredFile> = {};
-  for (const { path, announced, bytes } of found) {
-    const file = await bytes(manifest?.get(path));
-    small.set(path, file);
-    progress.add(path, file.byteLength);
-    progress.end(path, file.byteLength - announced);
-    stored[path] = await keepFile(store, model, path, file);
+      if (weights.size === 0) continue;
+      for (const [, announced] of untold) progress.expect(announced);
+      for (const [path, announced, size] of untold) {
+        progress.add(path, size);
+        progress.end(path, size - announced);
+      }
+      untold = [];
+    }
+    return { stored, absent, weights: openedWeights(plan.weights(), weights), progress };
+  } catch (error) {
+    for (const weight of weights.values()) weight.then((file) => file?.remote.cancel(), () => {});
+    throw error;
+  } finally {
+    // What nobody has read is not wanted any more.
+    for (const request of requests) request.then((file) => file?.cancel(), () => {});
   }
-  return { small, stored, weights, progress };
 }
 
-function notInManifest(host: Host, path: string): EmbervecError {
-  return new EmbervecError("model_not_found", `${fileUrl(host.base, path)} is not in the folder's manifest.json; pack the folder anew`);
+function openedWeights(files: FolderFile[], weights: Map<string, Promise<WeightFile | undefined>>): Promise<WeightFile[]> {
+  const opened = Promise.all(files.map(async ({ path }) => (await weights.get(path))!));
+  // Whoever awaits it sees the error.
+  opened.catch(() => {});
+  return opened;
+}
+
+/** Whether a file is there, of which nothing else matters. */
+async function probe(host: Host, path: string): Promise<boolean> {
+  const body = await withRetries(host.signal, () => request(host, fileUrl(host.base, path)));
+  body?.cancel();
+  return body !== undefined && !isHtml(body.response);
 }
 
 async function fetchManifest(host: Host): Promise<Manifest | undefined> {
@@ -101,31 +198,32 @@ async function fetchManifest(host: Host): Promise<Manifest | undefined> {
     const body = await request(host, url);
     // Not an error: many a host of single-page apps has models without a manifest, and its start page in place of one.
     if (!body || isHtml(body.response)) return void body?.cancel();
-    return parseManifest(await body.bytes(), url);
+    return parseManifest(await body.bytes(MAX_LIST_BYTES), url);
   });
 }
 
 interface SmallFile {
-  path: string;
   /** Its size as far as the host tells it, else 0. */
   announced: number;
   /** Verified with what is known of it. */
   bytes: (digests?: FileDigests) => Promise<Uint8Array<ArrayBuffer>>;
+  cancel: () => void;
 }
 
-/** Asks for a file that is not weights; `undefined` for an optional one that is not there. */
-async function openSmall(host: Host, path: string, required: boolean): Promise<SmallFile | undefined> {
+/** Asks for a file that is not weights; `undefined` for one that is not there. */
+async function openSmall(host: Host, path: string): Promise<SmallFile | undefined> {
   const url = fileUrl(host.base, path);
-  const open = () => withRetries(host.signal, () => (required ? requestFile(host, path) : request(host, url)));
-  const first = await open();
+  const first = await withRetries(host.signal, () => request(host, url));
   if (!first) return undefined;
-  refuseHtml(path, url, first);
+  if (CONFIG_JSON.test(path)) refuseHtml(path, url, first);
+  // Servers of single-page apps give their start page in place of what they do not have.
+  if (isHtml(first.response)) return void first.cancel();
   let next: Body | undefined = first;
   let wrong = 0;
   const bytes = async (digests?: FileDigests) => {
     const body = next ?? (await requestFile(host, path));
     next = undefined;
-    const bytes = await body.bytes();
+    const bytes = await body.bytes(MAX_SMALL_FILE_BYTES);
     const problem = digests ? await compare(bytes, digests) : await compareWithHub(host, path, body.response, bytes);
     if (problem === undefined) return bytes;
     const message = `${url} ${problem}`;
@@ -133,9 +231,9 @@ async function openSmall(host: Host, path: string, required: boolean): Promise<S
     throw new TransientError(message);
   };
   return {
-    path,
-    announced: Number(first.response.headers.get("content-length") ?? 0),
+    announced: lengthOf(first.response),
     bytes: (digests) => withRetries(host.signal, () => bytes(digests)),
+    cancel: () => first.cancel(),
   };
 }
 
@@ -159,53 +257,57 @@ async function compareWithHub(host: Host, path: string, response: Response, byte
   return blob !== undefined && gitBlobOf(bytes) !== blob ? "does not have the hash that the hub gives for it" : undefined;
 }
 
-/** What a hub knows of a file that it keeps outside of git: <https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>. */
-async function fetchPointer(host: Host, path: string): Promise<{ sha256: string; size: number } | undefined> {
+/** What a hub knows of a file that it keeps outside of git. */
+async function fetchPointer(host: Host, path: string): Promise<Pointer | undefined> {
   if (host.pointers === undefined) return undefined;
   const url = fileUrl(host.pointers, path);
   const text = await withRetries(host.signal, async () => {
     const body = await request(host, url);
-    const beginning = await body?.read(1024);
+    const beginning = await body?.read(POINTER_BYTES);
     body?.cancel();
     return new TextDecoder().decode(beginning);
   });
-  const [, sha256, size] = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\noid sha256:([0-9a-f]{64})\nsize (\d+)\n/.exec(text) ?? [];
-  return sha256 === undefined ? undefined : { sha256, size: Number(size) };
+  return parsePointer(text, url);
 }
 
-async function readStored(store: ModelStore, model: string, path: string, { size, chunks }: FileDigests): Promise<Uint8Array<ArrayBuffer> | undefined> {
+async function readStored(
+  store: ModelStore,
+  model: string,
+  path: string,
+  { size, chunks }: FileDigests,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  if (size > MAX_SMALL_FILE_BYTES) return undefined;
   const stored = (await store.versions(model, path)).get(ANY_VERSION);
-  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  const pieces: Uint8Array[] = [];
   for (const [index, digest] of chunks.entries()) {
-    const chunk = await stored?.read(index, digest);
+    const chunk = await stored?.read(index, digest, size);
     if (!chunk) return undefined;
     pieces.push(chunk.bytes);
   }
-  const bytes = new Uint8Array(await new Blob(pieces).arrayBuffer());
-  return bytes.byteLength === size ? bytes : undefined;
+  return joined(pieces);
 }
 
+/** `undefined` for weights that are not there. */
 async function openWeights(
   store: ModelStore,
   model: string,
   host: Host,
   dtype: Dtype,
-  file: FolderFile,
+  path: string,
+  packed: string | undefined,
   manifest: Manifest | undefined,
-): Promise<WeightFile> {
-  const { packed } = file;
+): Promise<WeightFile | undefined> {
   if (dtype === "q8" && packed !== undefined && manifest?.has(packed)) {
-    return { remote: await openRemote(store, model, host, packed, manifest), packed: undefined };
+    const remote = await openRemote(store, model, host, packed, manifest);
+    return remote && { remote, packed: undefined };
   }
-  if (manifest && !manifest.has(file.path)) {
-    if (packed !== undefined && manifest.has(packed)) {
-      throw new EmbervecError("unsupported_model", `${fileUrl(host.base, packed)} holds weights in 8 bits only, so dtype "${dtype}" cannot be had; use "q8"`);
-    }
-    throw notInManifest(host, file.path);
+  if (manifest && !manifest.has(path)) {
+    if (packed === undefined || !manifest.has(packed)) return undefined;
+    throw new EmbervecError("unsupported_model", `${fileUrl(host.base, packed)} holds weights in 8 bits only, so dtype "${dtype}" cannot be had; use "q8"`);
   }
   const isSource = dtype === "q8" && packed !== undefined;
-  const remote = await openRemote(store, isSource ? host.base : model, host, file.path, manifest, isSource);
-  return { remote, packed: isSource ? packed : undefined };
+  const remote = await openRemote(store, isSource ? host.base : model, host, path, manifest, isSource);
+  return remote && { remote, packed: isSource ? packed : undefined };
 }
 
 /** @param isSource whether the file is stored only until it has been made smaller */
@@ -216,7 +318,7 @@ async function openRemote(
   path: string,
   manifest: Manifest | undefined,
   isSource = false,
-): Promise<RemoteFile> {
+): Promise<RemoteFile | undefined> {
   const stored = await store.versions(model, path, isSource);
   const storedAs = (version: string) => stored.get(version) ?? store.file(model, path, version, isSource);
   const digests = manifest?.get(path);
@@ -237,7 +339,10 @@ async function openRemote(
     body?.cancel();
     host.signal.throwIfAborted();
   }
-  const body = await withRetries(host.signal, () => requestFile(host, path));
+  const url = fileUrl(host.base, path);
+  const body = await withRetries(host.signal, () => request(host, url));
+  if (!body) return undefined;
+  refuseHtml(path, url, body);
   const version = versionOf(body.response);
   return new RemoteFile(host, path, { version }, storedAs(version ?? `unknown ${Date.now()}`), { body, position: 0, ignoresRanges: false });
 }

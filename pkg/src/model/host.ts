@@ -1,6 +1,8 @@
 // One request to the model host, and when to make it again.
 
+import { joined } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
+import { MAX_FILE_BYTES } from "../limits.js";
 
 /** Where a model comes from, and for how long it is wanted. */
 export interface Host {
@@ -28,8 +30,9 @@ export class TransientError extends EmbervecError {
 const DELAYS = [250, 500, 1000, 2000];
 /** Longer than a host may ask to wait for. */
 const MAX_DELAY = 60_000;
-/** A connection over which nothing comes for so long is dead. */
+/** A connection over which fewer than so many bytes come in so long is dead. */
 const STALL_MS = 30_000;
+const STALL_BYTES = 1024;
 
 /** Counts failures in a row. */
 export class Retries {
@@ -79,7 +82,8 @@ export async function request(host: Host, url: string, range?: Range): Promise<B
   const isHttp = protocol === "http:" || protocol === "https:";
   if (range && isHttp) headers["Range"] = `bytes=${range.from}-${range.to === undefined ? "" : range.to - 1}`;
   // To another origin it would need the host's consent (CORS), which few give; there the response's validators are compared.
-  if (range?.version !== undefined && isHttp && origin === self.location.origin) headers["If-Range"] = range.version;
+  const isOwn = origin === globalThis.location?.origin;
+  if (range?.version !== undefined && isHttp && isOwn) headers["If-Range"] = range.version;
   const body = new Body(url, host.signal);
   const opening = body.open(headers);
   const response = await (isHttp ? opening : opening.catch(() => host.signal.throwIfAborted()));
@@ -110,7 +114,9 @@ export class Body {
   /** Bytes that have been taken. */
   #taken = 0;
   readonly #abort = new AbortController();
-  #stalled: ReturnType<typeof setTimeout> | undefined;
+  /** How long bytes have been waited for since the last {@link STALL_BYTES}, and how many have come since. */
+  #waited = 0;
+  #came = 0;
 
   constructor(
     readonly url: string,
@@ -128,6 +134,7 @@ export class Body {
         { cause },
       );
     }
+    this.#waited = 0;
     this.#reader = this.response.body?.getReader();
     return this.response;
   }
@@ -146,6 +153,8 @@ export class Body {
       }
       if (!piece) return undefined;
       this.#rest = piece;
+      this.#came += piece.byteLength;
+      if (this.#came >= STALL_BYTES) this.#waited = this.#came = 0;
     }
     const bytes = this.#rest.subarray(0, limit);
     this.#rest = this.#rest.subarray(bytes.byteLength);
@@ -153,11 +162,22 @@ export class Body {
     return bytes;
   }
 
-  /** All of it. */
-  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
-    const pieces: Uint8Array<ArrayBuffer>[] = [];
-    for (let piece = await this.read(Infinity); piece; piece = await this.read(Infinity)) pieces.push(piece as Uint8Array<ArrayBuffer>);
-    return new Uint8Array(await new Blob(pieces).arrayBuffer());
+  /** All of it, which may be so many bytes at most. */
+  async bytes(limit: number): Promise<Uint8Array<ArrayBuffer>> {
+    const refuse = () => {
+      this.cancel();
+      throw new EmbervecError("integrity", `${this.url} has more than ${limit} bytes, which no file of its kind has`);
+    };
+    if (lengthOf(this.response) > limit) refuse();
+    const pieces: Uint8Array[] = [];
+    let size = 0;
+    for (let piece = await this.read(Infinity); piece; piece = await this.read(Infinity)) {
+      size += piece.byteLength;
+      // A body that is compressed on its way is longer than its header says.
+      if (size > limit) refuse();
+      pieces.push(piece);
+    }
+    return joined(pieces);
   }
 
   cancel(): void {
@@ -165,13 +185,22 @@ export class Body {
   }
 
   async #watched<T>(action: () => Promise<T>): Promise<T> {
-    this.#stalled = setTimeout(() => this.#abort.abort(new Error(`nothing came for ${STALL_MS / 1000} s`)), STALL_MS);
+    const started = performance.now();
+    const stop = () => this.#abort.abort(new Error(`fewer than ${STALL_BYTES} bytes came in ${STALL_MS / 1000} s`));
+    const stalled = setTimeout(stop, STALL_MS - this.#waited);
     try {
       return await action();
     } finally {
-      clearTimeout(this.#stalled);
+      clearTimeout(stalled);
+      this.#waited += performance.now() - started;
     }
   }
+}
+
+/** The bytes of a response's body as it is on its way, as far as the host says so, else 0. */
+export function lengthOf({ headers }: Response): number {
+  const length = Number(headers.get("content-length") ?? 0);
+  return Number.isInteger(length) && length >= 0 && length <= MAX_FILE_BYTES ? length : 0;
 }
 
 /**
@@ -181,7 +210,7 @@ export class Body {
 export function versionOf({ headers }: Response): string | undefined {
   const etag = headers.get("etag");
   if (etag?.startsWith('"')) return etag;
-  return headers.get("last-modified") ?? undefined;
+  return headers.get("last-modified") || undefined;
 }
 
 /** In seconds, or as a date. */

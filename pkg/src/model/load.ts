@@ -1,16 +1,22 @@
 // From the host or the store into wasm memory.
 
-import { ChunkWriter, DamagedChunk, type ModelRecord, type ModelStore, type StoredFile, markInUse } from "../cache/store.js";
-import { EmbervecError } from "../errors.js";
-import { type FolderFile, type FolderOptions, openFolder } from "./folder.js";
+import { joined } from "../bytes.js";
+import type { AbsentFiles, ModelRecord, StoredFile, StoredFiles } from "../cache/entries.js";
+import { ChunkWriter, type ModelStore, folderOf, markInUse } from "../cache/store.js";
+import { EmbervecError, type EmbervecErrorCode, codeOf } from "../errors.js";
+import { MAX_SMALL_FILE_BYTES } from "../limits.js";
+import { type FolderFile, type FolderOptions, type FolderPlan, openFolder } from "./folder.js";
 import { Progress } from "./progress.js";
 import { modelKey } from "./source.js";
 
-/** What takes the files: the wasm module's `Loader`. */
+/** What takes the files: the wasm module's `Folder` and `Loader`. */
 export interface ModelSink<Model> {
-  /** Takes the files that are not weights. */
-  begin(files: Map<string, Uint8Array>): void;
-  beginWeights(path: string): void;
+  /** Which files there are. */
+  readonly plan: FolderPlan;
+  /** Reads the small files, once nothing is wanted any more; gives the files with weights. */
+  begin(): FolderFile[];
+  /** @param length the file's bytes, where that is known */
+  beginWeights(path: string, length: number | undefined): void;
   pushWeights(bytes: Uint8Array): void;
   /** What is new of the file to keep in place of the one under way; empty where that is kept itself. */
   takeConverted(): Uint8Array<ArrayBuffer>;
@@ -30,6 +36,9 @@ export interface LoadedModel<Model> {
   /** Whether it came from the store. */
   cached: boolean;
 }
+
+/** A stored model that fails so is damaged, or an earlier version of this package has stored less than is needed. */
+const REFETCHED: readonly (EmbervecErrorCode | undefined)[] = ["integrity", "model_not_found", "unsupported_model"];
 
 /** What 8 bits take of 32, scales included. */
 const PACKED_SHARE = 0.26;
@@ -56,7 +65,7 @@ export async function loadModel<Model>(
         const model = await loadStored(store, from, record, newSink(), options);
         return { model, cached: true };
       } catch (error) {
-        if (!(error instanceof DamagedChunk) || localFilesOnly) throw error;
+        if (localFilesOnly || !REFETCHED.includes(codeOf(error))) throw error;
         await store.hide(from);
       }
     }
@@ -77,8 +86,20 @@ export async function loadModel<Model>(
 
 async function exclusively<T>(name: string, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
   // Absent outside secure contexts; then two tabs may both download.
-  if (!navigator.locks) return action();
-  return navigator.locks.request(`embervec loads ${name}`, { signal }, action) as Promise<T>;
+  const { locks } = globalThis.navigator ?? {};
+  if (!locks) return action();
+  let isStarted = false;
+  const start = () => {
+    isStarted = true;
+    return action();
+  };
+  try {
+    return (await locks.request(`embervec loads ${name}`, { signal }, start)) as T;
+  } catch (error) {
+    if (isStarted || signal.aborted) throw error;
+    // A user who blocks a site's data blocks its locks, too.
+    return action();
+  }
 }
 
 async function loadStored<Model>(
@@ -91,52 +112,60 @@ async function loadStored<Model>(
   const { dtype, host } = options;
   const key = modelKey(host.base, dtype);
   const progress = new Progress("load", options.progress);
-  for (const { size } of Object.values(record.files)) progress.expect(size);
-  const kept: Record<string, StoredFile> = {};
-  const whole = async (path: string) => {
-    const file = record.files[path];
-    if (!file) return undefined;
-    const bytes = new Uint8Array(file.size);
+  for (const { size } of record.files.values()) progress.expect(size);
+  const kept = new Map<string, StoredFile>();
+  const whole = async (path: string, file: StoredFile) => {
+    if (file.size > MAX_SMALL_FILE_BYTES) {
+      const problem = `has ${file.size} bytes in this browser's storage, which no file of its kind has`;
+      throw new EmbervecError("integrity", `${folderOf(from)}${path} ${problem}`);
+    }
+    const pieces: Uint8Array[] = [];
     const writer = from === key ? undefined : new ChunkWriter(store, key, path);
-    let at = 0;
     for await (const chunk of store.chunks(from, path, file)) {
-      bytes.set(chunk, at);
-      at += chunk.byteLength;
+      pieces.push(chunk);
       await writer?.append(chunk);
     }
-    if (writer) kept[path] = await writer.end();
+    if (writer) kept.set(path, await writer.end());
     progress.add(path, file.size);
     progress.end(path);
-    return bytes;
+    return joined(pieces);
   };
-  const modulesJson = await whole("modules.json");
-  const small = new Map<string, Uint8Array>(modulesJson ? [["modules.json", modulesJson]] : []);
-  const weights: FolderFile[] = [];
-  for (const file of options.folderFiles(modulesJson)) {
-    if (file.weights) {
-      weights.push(file);
-    } else if (!small.has(file.path)) {
-      const bytes = await whole(file.path);
-      if (bytes) small.set(file.path, bytes);
+  for (let wanted = sink.plan.wanted(); wanted.length > 0; wanted = sink.plan.wanted()) {
+    for (const { path, kind, packed } of wanted) {
+      const file = record.files.get(path) ?? (packed === undefined ? undefined : record.files.get(packed));
+      if (!file) {
+        refuseUnknown(record, from, path);
+        sink.plan.absent(path);
+      } else if (kind === "small") {
+        sink.plan.put(path, await whole(path, file));
+      } else {
+        sink.plan.found(path);
+      }
     }
   }
 
-  sink.begin(small);
-  for (const { path, packed } of weights) {
-    const stored = packed !== undefined && record.files[packed] ? packed : path;
-    const file = record.files[stored];
-    if (!file) throw new EmbervecError("model_not_found", `${host.base}${stored} is not in this browser's storage; delete the model and load it again`);
+  for (const { path, packed } of sink.begin()) {
+    const stored = packed !== undefined && record.files.has(packed) ? packed : path;
+    const file = record.files.get(stored)!;
     // A model of the host's own weights becomes one in 8 bits, which is stored beside it.
     const target = from === key ? undefined : packed ?? path;
     const writer = target === undefined ? undefined : new ChunkWriter(store, key, target);
-    await fill(sink, stored, counted(store.chunks(from, stored, file), stored, progress), host.signal, writer, packed === undefined);
-    if (target !== undefined && writer) kept[target] = await writer.end();
+    const chunks = counted(store.chunks(from, stored, file), stored, progress);
+    await fill(sink, stored, file.size, chunks, host.signal, writer, packed === undefined);
+    if (target !== undefined && writer) kept.set(target, await writer.end());
   }
   const model = sink.finish();
   host.signal.throwIfAborted();
   if (from === key) await store.touch(key, record);
-  else await store.commit(key, newRecord(options, kept));
+  else await store.commit(key, newRecord(options, kept, record.absent));
   return model;
+}
+
+/** Nothing is taken for absent that may only not have been looked for when the model was stored. */
+function refuseUnknown({ absent }: ModelRecord, model: string, path: string): void {
+  if (absent === "others" || absent.has(path)) return;
+  const problem = "is not in this browser's storage: an earlier version of embervec has stored the model";
+  throw new EmbervecError("model_not_found", `${folderOf(model)}${path} ${problem}; load it once with the network on`);
 }
 
 async function* counted(chunks: AsyncIterable<Uint8Array<ArrayBuffer>>, path: string, progress: Progress): AsyncGenerator<Uint8Array<ArrayBuffer>> {
@@ -149,8 +178,8 @@ async function* counted(chunks: AsyncIterable<Uint8Array<ArrayBuffer>>, path: st
 
 async function loadRemote<Model>(store: ModelStore, key: string, sink: ModelSink<Model>, options: LoadModelOptions): Promise<Model> {
   const { host } = options;
-  const { small, stored, weights: opening, progress } = await openFolder(store, key, options);
-  sink.begin(small);
+  const { stored, absent, weights: opening, progress } = await openFolder(store, key, sink.plan, options);
+  sink.begin();
   const weights = await opening;
   const bytes = (files: typeof weights) => files.reduce((sum, { remote }) => sum + remote.missing, 0);
   const sources = bytes(weights.filter(({ packed }) => packed !== undefined));
@@ -159,7 +188,7 @@ async function loadRemote<Model>(store: ModelStore, key: string, sink: ModelSink
     const { announced } = remote;
     const writer = packed === undefined ? undefined : new ChunkWriter(store, key, packed);
     try {
-      await fill(sink, remote.path, remote.chunks(progress), host.signal, writer);
+      await fill(sink, remote.path, remote.expectedSize, remote.chunks(progress), host.signal, writer);
     } catch (error) {
       // What nothing but its own weirdness speaks against is fetched anew the next time.
       if (!remote.isVerified && !isInterruption(error, host.signal)) await remote.stored.clear();
@@ -167,14 +196,14 @@ async function loadRemote<Model>(store: ModelStore, key: string, sink: ModelSink
     }
     progress.end(remote.path, remote.size - announced);
     if (packed === undefined || !writer) {
-      stored[remote.path] = { size: remote.size, version: remote.stored.version, chunks: remote.digests };
+      stored.set(remote.path, { size: remote.size, version: remote.stored.version, chunks: remote.digests });
     } else {
-      stored[packed] = await writer.end();
+      stored.set(packed, await writer.end());
     }
   }
   const model = sink.finish();
   host.signal.throwIfAborted();
-  await store.commit(key, newRecord(options, stored));
+  await store.commit(key, newRecord(options, stored, absent));
   // Of what it has been made of nothing is needed any more.
   if (key !== host.base && !(await store.find(host.base))) await store.delete(host.base);
   return model;
@@ -182,19 +211,20 @@ async function loadRemote<Model>(store: ModelStore, key: string, sink: ModelSink
 
 /** Whether the bytes that have come are as good as before. */
 function isInterruption(error: unknown, signal: AbortSignal): boolean {
-  return signal.aborted || (error instanceof EmbervecError && error.code === "network");
+  return signal.aborted || codeOf(error) === "network";
 }
 
 /** Gives the sink a weight file; what it makes of it goes to `writer`, or the file itself where that is to be copied. */
 async function fill<Model>(
   sink: ModelSink<Model>,
   path: string,
+  length: number | undefined,
   chunks: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
   writer: ChunkWriter | undefined,
   isCopied = false,
 ): Promise<void> {
-  sink.beginWeights(path);
+  sink.beginWeights(path, length);
   for await (const chunk of chunks) {
     signal.throwIfAborted();
     sink.pushWeights(chunk);
@@ -203,11 +233,15 @@ async function fill<Model>(
   }
   sink.endWeights();
   if (writer && !isCopied && writer.size === 0) {
-    throw new EmbervecError("unsupported_model", `${path} holds weights in 8 bits already; name it model.q8.safetensors, beside a manifest.json that lists it`);
+    const name = path.replace(/(\.q8)?\.safetensors$/, ".q8.safetensors");
+    throw new EmbervecError(
+      "unsupported_model",
+      `${path} holds weights in 8 bits already; name it ${name}, beside a manifest.json that lists it`,
+    );
   }
 }
 
-function newRecord({ name, revision }: LoadModelOptions, files: Record<string, StoredFile>): ModelRecord {
+function newRecord({ name, revision }: LoadModelOptions, files: StoredFiles, absent: AbsentFiles): ModelRecord {
   const now = Date.now();
-  return { name, revision, files, storedAt: now, usedAt: now };
+  return { name, revision, files, absent, storedAt: now, usedAt: now };
 }

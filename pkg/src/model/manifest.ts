@@ -1,21 +1,16 @@
 // `manifest.json`: what the files of a model folder are, chunk by chunk. `cargo xtask pack` writes it, beside the weights.
 
-import { EmbervecError, messageOf } from "../errors.js";
+import { EmbervecError, messageOf, shown } from "../errors.js";
+import { CHUNK_BYTES, MAX_FILE_BYTES } from "../limits.js";
 
 export const MANIFEST_JSON = "manifest.json";
 
 const FORMAT = "embervec-manifest-1";
 
-/**
- * Files are fetched, verified and stored in pieces of so many bytes; the last may be shorter. A connection that breaks
- * off costs at most one per request under way, a fiftieth of MiniLM in 8 bits; reading one takes IndexedDB 0.3 ms.
- */
-export const CHUNK_BYTES = 512 << 10;
-
 /** A file's size, and the SHA-256 of each of its chunks. */
 export interface FileDigests {
   size: number;
-  chunks: string[];
+  chunks: readonly string[];
 }
 
 /** By path within the folder. */
@@ -35,17 +30,18 @@ export function parseManifest(bytes: Uint8Array, url: string): Manifest | undefi
   const { format, chunk_bytes, files } = Object(json) as { format?: unknown; chunk_bytes?: unknown; files?: unknown };
   if (typeof format !== "string" || !format.startsWith("embervec-manifest-")) return undefined;
   if (format !== FORMAT || chunk_bytes !== CHUNK_BYTES) {
-    throw new EmbervecError(
-      "unsupported_model",
-      `${url} has format "${format}" with chunks of ${String(chunk_bytes)} bytes; this version of embervec reads "${FORMAT}" with ${CHUNK_BYTES}: update it, or pack the folder anew`,
-    );
+    const problem = `has format ${shown(format)} with chunks of ${shown(chunk_bytes)} bytes`;
+    const known = `this version of embervec reads "${FORMAT}" with ${CHUNK_BYTES}`;
+    throw new EmbervecError("unsupported_model", `${url} ${problem}; ${known}: update it, or pack the folder anew`);
   }
   const manifest = new Map<string, FileDigests>();
   for (const [path, file] of Object.entries(Object(files) as object)) {
-    if (!isPlainPath(path) || !isFileDigests(file)) {
-      throw new EmbervecError("integrity", `${url}: the entry "${path}" is not a file with its size and the SHA-256 of its chunks; pack the folder anew`);
+    const digests = digestsOf(file);
+    if (!digests || !isPlainPath(path)) {
+      const problem = `the entry ${shown(path)} is not a file with its size and the SHA-256 of its chunks`;
+      throw new EmbervecError("integrity", `${url}: ${problem}; pack the folder anew`);
     }
-    manifest.set(path, { size: file.size, chunks: file.chunks });
+    manifest.set(path, digests);
   }
   return manifest;
 }
@@ -56,18 +52,17 @@ export function writeManifest(files: Iterable<[path: string, file: FileDigests &
   return JSON.stringify({ format: FORMAT, chunk_bytes: CHUNK_BYTES, files: Object.fromEntries(entries) }, undefined, 1);
 }
 
-export function isFileDigests(value: unknown): value is FileDigests {
-  const { size, chunks } = Object(value) as Partial<FileDigests>;
-  return (
-    Number.isSafeInteger(size) &&
-    size! >= 0 &&
-    Array.isArray(chunks) &&
-    chunks.length === Math.ceil(size! / CHUNK_BYTES) &&
-    chunks.every((digest) => typeof digest === "string" && /^[0-9a-f]{64}$/.test(digest))
-  );
+/** What a manifest or a record says of a file; `undefined` where it cannot be so. */
+export function digestsOf(value: unknown): FileDigests | undefined {
+  const { size, chunks } = Object(value) as { size?: unknown; chunks?: unknown };
+  if (typeof size !== "number" || !Number.isInteger(size) || size < 0 || size > MAX_FILE_BYTES) return undefined;
+  if (!Array.isArray(chunks) || chunks.length !== Math.ceil(size / CHUNK_BYTES)) return undefined;
+  const isDigest = (digest: unknown) => typeof digest === "string" && /^[0-9a-f]{64}$/.test(digest);
+  return chunks.every(isDigest) ? { size, chunks } : undefined;
 }
 
-/** Within the folder. */
-function isPlainPath(path: string): boolean {
-  return path.split("/").every((part) => part !== "" && part !== "." && part !== "..") && !/[\\\0]/.test(path);
+/** Within the folder, and something that an address can name. */
+export function isPlainPath(path: string): boolean {
+  const isInside = path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
+  return isInside && !/[\\\0]|\p{Surrogate}/u.test(path);
 }

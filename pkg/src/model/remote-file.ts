@@ -3,8 +3,8 @@
 import type { Chunk, StoredChunks } from "../cache/store.js";
 import { Sha256, sha256Of } from "../cache/sha256.js";
 import { EmbervecError } from "../errors.js";
-import { type Body, type Host, type Range, Retries, TransientError, request, versionOf } from "./host.js";
-import { CHUNK_BYTES } from "./manifest.js";
+import { CHUNK_BYTES } from "../limits.js";
+import { type Body, type Host, type Range, Retries, TransientError, lengthOf, request, versionOf } from "./host.js";
 import type { Progress } from "./progress.js";
 import { fileUrl } from "./source.js";
 
@@ -21,7 +21,7 @@ export interface Expected {
   /** Exact; a `Content-Length` may be that of a compressed body. */
   size?: number;
   /** SHA-256 of each chunk. */
-  chunks?: string[];
+  chunks?: readonly string[];
   /** SHA-256 of the whole. */
   sha256?: string;
   /** A validator of the host's response. */
@@ -68,9 +68,14 @@ export class RemoteFile {
     this.#ignoresRanges = opened?.ignoresRanges ?? false;
   }
 
+  /** The exact size, where it is known before the bytes come. */
+  get expectedSize(): number | undefined {
+    return this.expected.size;
+  }
+
   /** The size as far as it is known before the bytes come, else 0. For a body that is compressed on its way it is less. */
   get announced(): number {
-    return this.expected.size ?? this.#position + Number(this.#body?.response.headers.get("content-length") ?? 0);
+    return this.expected.size ?? this.#position + (this.#body ? lengthOf(this.#body.response) : 0);
   }
 
   /** Bytes that are not stored, as far as that is known. */
@@ -123,7 +128,7 @@ export class RemoteFile {
   }
 
   async #fromStore(index: number, progress: Progress): Promise<Chunk | undefined> {
-    const chunk = await this.stored.read(index, this.expected.chunks?.[index]);
+    const chunk = await this.stored.read(index, this.expected.chunks?.[index], this.expected.size);
     // What was fetched ahead has been counted when it came.
     if (chunk && !this.#ahead.has(index)) progress.add(this.path, chunk.bytes.byteLength);
     return chunk;
@@ -238,7 +243,7 @@ export class RemoteFile {
     if (this.#tail !== Infinity || !this.#mayFetchAhead) return;
     this.#tail = Math.ceil(size / CHUNK_BYTES);
     // A body that is compressed on its way is shorter than the file, which ranges are not.
-    const length = Number(response.headers.get("content-length") ?? 0);
+    const length = lengthOf(response);
     const isWhole = response.status === 200 && length === size;
     const isPart = response.status === 206 && length > 0;
     if ((!isWhole && !isPart) || response.headers.get("accept-ranges") === "none") return;

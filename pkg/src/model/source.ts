@@ -60,7 +60,8 @@ function parse(address: string, page: string, given: string): string {
   if (/[?#]/.test(url.href)) {
     throw new EmbervecError("invalid_input", `"${given}" is not the address of a folder: it holds "?" or "#", in a name written %3F and %23`);
   }
-  return url.href;
+  // Only in an address without a host; in a key of the cache it would end the address.
+  return url.href.replaceAll(" ", "%20");
 }
 
 /** An absolute folder address, given relative to the page. */

@@ -1,6 +1,6 @@
 // The page's side of a worker: requests as promises.
 
-import { EmbervecError } from "../errors.js";
+import { EmbervecError, messageOf } from "../errors.js";
 import type { ProgressCallback } from "../types.js";
 import type { CallMap, DeviceChoice, FromWorker, ToWorker } from "./protocol.js";
 
@@ -48,6 +48,10 @@ export class WorkerClient<Map extends CallMap> {
         : `the worker could not run, because its script did not load; ${this.script} must lie beside the package's other files, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)`;
       this.terminate(new EmbervecError("internal", message));
     };
+    // Nobody knows whose answer it was.
+    this.#worker.onmessageerror = () => {
+      this.terminate(new EmbervecError("internal", "an answer of the worker could not be read"));
+    };
   }
 
   /** Whether requests still have a chance. */
@@ -72,7 +76,12 @@ export class WorkerClient<Map extends CallMap> {
     try {
       return await new Promise<Map[Name]["result"]>((resolve, reject) => {
         this.#pending.set(id, { resolve, reject, progress });
-        this.#send({ type, id, request } as ToWorker<Map>, transfer);
+        try {
+          this.#send({ type, id, request } as ToWorker<Map>, transfer);
+        } catch (cause) {
+          this.#pending.delete(id);
+          reject(new EmbervecError("internal", `the worker could not be asked: ${messageOf(cause)}`, { cause }));
+        }
       });
     } finally {
       signal?.removeEventListener("abort", abort);
@@ -92,7 +101,9 @@ export class WorkerClient<Map extends CallMap> {
     this.#worker.postMessage(message, transfer);
   }
 
-  #receive(message: FromWorker<Map>): void {
+  #receive(message: FromWorker<Map> | null | undefined): void {
+    // Tools for developers and extensions send messages of their own.
+    if (!message) return;
     if (message.type === "device") return this.onDevice(message);
     const pending = this.#pending.get(message.id);
     switch (message.type) {

@@ -1,13 +1,13 @@
 // The worker's side: everything heavy happens here. Built as `worker.js`.
 
-import init, { Embedder, Loader, folderFiles } from "../../wasm/simd128/embervec.js";
+import init, { Embedder, Folder, Loader } from "../../wasm/simd128/embervec.js";
 
 import type { CacheChoice } from "../cache/cache.js";
 import { receiveCache } from "../cache/port.js";
 import { ModelStore } from "../cache/store.js";
-import { EmbervecError, type EmbervecErrorCode, messageOf } from "../errors.js";
+import { EmbervecError, codeOf, messageOf } from "../errors.js";
 import { Accelerator } from "../gpu/accelerator.js";
-import type { FolderFile } from "../model/folder.js";
+import type { FolderFile, FolderPlan } from "../model/folder.js";
 import { type ModelSink, loadModel } from "../model/load.js";
 import type { Batch } from "../gpu/protocol.js";
 import type { Dtype, ProgressEvent } from "../types.js";
@@ -90,7 +90,6 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
       dtype,
       localFilesOnly,
       progress: (event) => reply({ type: "progress", id, event }),
-      folderFiles: (modulesJson) => folderFiles(modulesJson) as FolderFile[],
     });
     embedder = model;
     const { unusable } = store;
@@ -100,7 +99,7 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
       storedReason: unusable === undefined ? "This browser keeps the model for the next visit." : `The model is not kept, ${unusable}.`,
       asksForPersistence: cache === "indexeddb" && unusable === undefined && (await store.isFirst("asked for persistence")),
       simd,
-      ...(model.info() as ModelInfo),
+      ...modelInfo(model),
     };
   } catch (error) {
     throw withAddress(error, request.base);
@@ -109,14 +108,24 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
   }
 }
 
+function modelInfo(model: Embedder): ModelInfo {
+  const info = model.info() as ModelInfo & { maxSeqLength: number | null };
+  return { ...info, maxSeqLength: info.maxSeqLength ?? Infinity };
+}
+
 async function encode(texts: string[], options: EncodeRequestOptions): Promise<EncodeResult> {
   const gpu = accelerator;
   if (!gpu) return loaded().encode(texts, options) as EncodeResult;
   const job = loaded().begin(texts, options);
   for (let batch = job.batch() as Batch | undefined; batch; batch = job.batch() as Batch | undefined) {
     const vectors = await gpu.encode(batch);
-    if (vectors) loaded().accept(job, vectors);
-    else loaded().compute(job);
+    if (vectors?.every(Number.isFinite)) {
+      loaded().accept(job, vectors);
+      continue;
+    }
+    // Of a text that has no finite vector the CPU says which it is; else the GPU is at fault.
+    loaded().compute(job);
+    if (vectors) gpu.fail(new EmbervecError("internal", "it gave a vector that is not finite"));
   }
   return job.finish() as EncodeResult;
 }
@@ -156,17 +165,21 @@ async function startWasm(module: URL): Promise<void> {
 }
 
 function wasmSink(dtype: Dtype): ModelSink<Embedder> {
+  const folder = new Folder();
   let loader: Loader | undefined;
   const begun = () => {
     if (!loader) throw new EmbervecError("internal", "the loader has not begun");
     return loader;
   };
   return {
-    begin: (files) => {
-      loader?.free();
-      loader = new Loader(files, dtype);
+    plan: folder as FolderPlan,
+    begin: () => {
+      const weights = folder.weights() as FolderFile[];
+      loader = new Loader(folder, dtype);
+      folder.free();
+      return weights;
     },
-    beginWeights: (path) => begun().beginWeights(path),
+    beginWeights: (path, length) => begun().beginWeights(path, length),
     pushWeights: (bytes) => {
       for (let at = 0; at < bytes.length; at += PIECE_BYTES) begun().pushWeights(bytes.subarray(at, at + PIECE_BYTES));
     },
@@ -183,17 +196,16 @@ function loaded(): Embedder {
 
 /** What the loader says of a file begins with its path in the folder; a page wants its address. */
 function withAddress(error: unknown, base: string): unknown {
-  const { code } = error as { code?: unknown };
+  const code = codeOf(error);
   const isOfFile = code === "integrity" || code === "unsupported_model" || code === "model_not_found";
   if (error instanceof EmbervecError || !isOfFile) return error;
   return new EmbervecError(code, base + messageOf(error), { cause: error });
 }
 
 function errorReply(id: number, error: unknown): FromWorker {
-  const { code, fatal } = error as { code?: unknown; fatal?: unknown };
-  if (typeof code === "string") {
-    return { type: "error", id, code: code as EmbervecErrorCode, message: messageOf(error), fatal: fatal === true };
-  }
+  const code = codeOf(error);
+  const { fatal } = Object(error) as { fatal?: unknown };
+  if (code) return { type: "error", id, code, message: messageOf(error), fatal: fatal === true };
   // A trap, such as memory that could not grow; or a bug. Either way nothing is certain any more.
   const isAbort = error instanceof DOMException && error.name === "AbortError";
   const message = isAbort ? "aborted" : `the worker stopped: ${messageOf(error)}; most likely this device has too little memory for the model`;
