@@ -45,7 +45,13 @@ export function plainSink(): ModelSink<Taken> {
       absent: (path) => void absent.add(path),
       weights: () => [file(WEIGHTS, "weights")],
     },
-    begin: () => [file(WEIGHTS, "weights")],
+    begin: () => {
+      // As what is read of a model before its weights.
+      if (new TextDecoder().decode(taken.get("config.json")) === "refused") {
+        throw Object.assign(new Error("config.json: this model is not supported"), { code: "unsupported_model" });
+      }
+      return [file(WEIGHTS, "weights")];
+    },
     beginWeights: (begun) => {
       path = begun;
       pieces = [];

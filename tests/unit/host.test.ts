@@ -155,7 +155,11 @@ test("requests whose answers nobody wants are ended", async () => {
     host({ ...FOLDER, ...unlisted }, () => loadPlain(new MemoryCache())),
     fails("model_not_found", "manifest.json"),
   );
-  assert.deepEqual(ended, ["modules.json", "modules.json"]);
+  // Its weights would go on coming.
+  const unsupported = { "config.json": ok(encode("refused")), "model.safetensors": watched("model.safetensors") };
+  const load = host({ ...FOLDER, ...unsupported }, () => loadPlain(new MemoryCache()));
+  await assert.rejects(load, fails("unsupported_model", "not supported"));
+  assert.deepEqual(ended, ["modules.json", "modules.json", "model.safetensors"]);
 });
 
 test("progress is in numbers, whatever lengths a host announces", async () => {

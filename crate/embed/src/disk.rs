@@ -40,18 +40,22 @@ pub fn read_folder(path: &Path) -> Result<Folder> {
             return Ok(folder);
         }
         for file in wanted {
-            let is_there = |name: &str| path.join(name).is_file();
             match file.kind {
                 FileKind::Small => match read_if_there(path, &file.path)? {
                     Some(bytes) => folder.put(&file.path, bytes)?,
                     None => folder.absent(&file.path),
                 },
-                FileKind::Weights | FileKind::Probe
-                    if is_there(&file.path) || file.packed.as_deref().is_some_and(is_there) =>
-                {
-                    folder.found(&file.path);
+                FileKind::Weights | FileKind::Probe => {
+                    let names = [Some(&file.path), file.packed.as_ref()];
+                    let mut is_there = false;
+                    for name in names.into_iter().flatten() {
+                        is_there |= is_plain_file(path, name)?;
+                    }
+                    match is_there {
+                        true => folder.found(&file.path),
+                        false => folder.absent(&file.path),
+                    }
                 }
-                FileKind::Weights | FileKind::Probe => folder.absent(&file.path),
             }
         }
     }
@@ -92,6 +96,19 @@ fn push_file(loader: &mut Loader, folder: &Path, path: &str) -> Result<()> {
     }
 }
 
+/// Whether a file is there that can be read to its end.
+fn is_plain_file(folder: &Path, name: &str) -> Result<bool> {
+    match fs::metadata(folder.join(name)) {
+        Ok(metadata) if !metadata.is_file() => Err(not_plain(name)),
+        found => Ok(found.is_ok()),
+    }
+}
+
+/// A pipe would be waited for, and a device may have no end.
+fn not_plain(name: &str) -> Error {
+    Error::Damaged { file: name.into(), problem: "is not a plain file".into() }
+}
+
 fn read_if_there(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     let damaged = |problem: String| Error::Damaged { file: name.into(), problem };
     let failed = |source: std::io::Error| match source.kind() {
@@ -102,8 +119,7 @@ fn read_if_there(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     let path = folder.join(name);
     match fs::metadata(&path) {
         Err(error) => return failed(error),
-        // A pipe would be waited for, and a device may have no end.
-        Ok(metadata) if !metadata.is_file() => return Err(damaged("is not a plain file".into())),
+        Ok(metadata) if !metadata.is_file() => return Err(not_plain(name)),
         Ok(metadata) if metadata.len() > MAX_SMALL_FILE_BYTES as u64 => {
             let size = metadata.len();
             return Err(damaged(format!(

@@ -321,3 +321,137 @@ pub(crate) fn packed(path: &str) -> Option<String> {
 pub(crate) fn join(folder: &str, file: &str) -> String {
     if folder.is_empty() { file.into() } else { format!("{folder}/{file}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str =
+        r#"{"model_type": "bert", "hidden_size": 4, "num_attention_heads": 2, "vocab_size": 5}"#;
+    const VOCAB: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n";
+    const MODULES: &str = r#"[
+        {"name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"name": "1", "path": "1_Dense", "type": "sentence_transformers.models.Dense"}
+    ]"#;
+
+    /// The rounds of a folder that has these files, each as the paths that were wanted, and how it ended.
+    fn rounds(files: &[(&str, &str)]) -> (Vec<String>, Result<Vec<FolderFile>>) {
+        let mut folder = Folder::default();
+        let mut rounds = Vec::new();
+        loop {
+            let wanted = match folder.wanted() {
+                Ok(wanted) if wanted.is_empty() => return (rounds, folder.weights()),
+                Ok(wanted) => wanted,
+                Err(error) => return (rounds, Err(error)),
+            };
+            let paths: Vec<_> = wanted.iter().map(|file| file.path.as_str()).collect();
+            rounds.push(paths.join(" "));
+            for FolderFile { path, kind, .. } in wanted {
+                match (files.iter().find(|(name, _)| *name == path), kind) {
+                    (None, _) => folder.absent(&path),
+                    (Some((_, text)), FileKind::Small) => {
+                        if let Err(error) = folder.put(&path, text.as_bytes().to_vec()) {
+                            return (rounds, Err(error));
+                        }
+                    }
+                    (Some(_), _) => folder.found(&path),
+                }
+            }
+        }
+    }
+
+    fn error(files: &[(&str, &str)]) -> Error {
+        rounds(files).1.expect_err("a folder without weights")
+    }
+
+    #[test]
+    fn a_plain_folder_takes_two_rounds_and_one_more_for_a_vocab_txt() {
+        let (rounds, weights) =
+            rounds(&[("config.json", CONFIG), ("vocab.txt", VOCAB), (WEIGHTS, "")]);
+        assert_eq!(
+            rounds,
+            [
+                "modules.json config_sentence_transformers.json",
+                "config.json adapter_config.json chat_template.jinja tokenizer_config.json special_tokens_map.json \
+                 added_tokens.json tokenizer.json model.safetensors",
+                "vocab.txt",
+            ]
+        );
+        let weights = weights.expect("weights");
+        assert_eq!(weights.len(), 1);
+        assert_eq!(weights[0].packed.as_deref(), Some("model.q8.safetensors"));
+    }
+
+    #[test]
+    fn the_modules_folders_are_asked_for_as_modules_json_names_them() {
+        let (rounds, weights) = rounds(&[
+            (MODULES_JSON, MODULES),
+            ("config.json", CONFIG),
+            ("tokenizer.json", "{}"),
+            (WEIGHTS, ""),
+            ("1_Dense/config.json", "{}"),
+            ("1_Dense/model.safetensors", ""),
+        ]);
+        assert!(rounds[1].contains("sentence_bert_config.json"), "{rounds:?}");
+        assert!(rounds[1].contains("1_Dense/config.json 1_Dense/model.safetensors"), "{rounds:?}");
+        assert!(rounds[2].starts_with("sentence_roberta_config.json"), "{rounds:?}");
+        let paths: Vec<_> = weights.expect("weights").into_iter().map(|file| file.path).collect();
+        assert_eq!(paths, [WEIGHTS, "1_Dense/model.safetensors"]);
+    }
+
+    #[test]
+    fn an_index_names_the_shards() {
+        let index = r#"{"metadata": {}, "weight_map": {"a": "x.safetensors", "b": "y.safetensors", "c": "x.safetensors"}}"#;
+        let files = [
+            ("config.json", CONFIG),
+            ("vocab.txt", VOCAB),
+            (WEIGHTS_INDEX, index),
+            ("x.safetensors", ""),
+            ("y.safetensors", ""),
+        ];
+        let paths: Vec<_> =
+            rounds(&files).1.expect("weights").into_iter().map(|file| file.path).collect();
+        assert_eq!(paths, ["x.safetensors", "y.safetensors"]);
+        let error = error(&files[..4]);
+        assert_eq!(error.code(), "model_not_found");
+        assert!(error.to_string().contains("y.safetensors"), "{error}");
+        assert!(error.to_string().contains(WEIGHTS_INDEX), "{error}");
+    }
+
+    #[test]
+    fn what_is_there_in_place_of_weights_is_named_with_what_to_do() {
+        for (file, words) in [
+            ("pytorch_model.bin", "save_pretrained"),
+            ("pytorch_model.bin.index.json", "save_pretrained"),
+            ("onnx/model.onnx", "ONNX file was made of"),
+            ("model.onnx", "ONNX file was made of"),
+        ] {
+            let error = error(&[("config.json", CONFIG), ("vocab.txt", VOCAB), (file, "")]);
+            assert_eq!(error.code(), "model_not_found");
+            let message = error.to_string();
+            assert!(message.contains(file) && message.contains(words), "{message}");
+        }
+        let error = error(&[("config.json", CONFIG), ("adapter_config.json", "{}")]);
+        assert_eq!(error.code(), "unsupported_model");
+        assert!(error.to_string().contains("merge_and_unload"), "{error}");
+    }
+
+    #[test]
+    fn a_git_lfs_pointer_is_named_as_what_it_is() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
+        let error = error(&[("config.json", CONFIG), ("tokenizer.json", pointer), (WEIGHTS, "")]);
+        assert_eq!(error.code(), "integrity");
+        let message = error.to_string();
+        assert!(
+            message.contains("tokenizer.json") && message.contains("git lfs pull"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_folder_of_nothing_is_no_model() {
+        let error = error(&[]);
+        assert_eq!(error.code(), "model_not_found");
+        assert!(error.to_string().contains("config.json"), "{error}");
+    }
+}

@@ -366,3 +366,78 @@ fn assert_mini_lm(table_bits: u32, most_compressed: u64) {
     assert!(compressed <= most_compressed, "{compressed}");
     assert!(mean >= 0.998 && worst >= 0.995, "mean {mean}, worst {worst}");
 }
+
+#[test]
+fn shards_become_one_file_with_the_bits_of_the_whole() {
+    let whole = Temporary::new("whole");
+    packed(&tiny("tiny-cls"), &whole.0, 8);
+
+    let shards = Temporary::copy_of("tiny-cls", "shards");
+    let bytes = fs::read(shards.0.join(ORIGINAL)).expect("a file");
+    fs::remove_file(shards.0.join(ORIGINAL)).expect("a file");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("tensors").tensors();
+    let mut weight_map = serde_json::Map::new();
+    for (i, part) in tensors.chunks(tensors.len().div_ceil(3)).enumerate() {
+        let name = format!("part-{i}.safetensors");
+        weight_map.extend(part.iter().map(|(tensor, _)| (tensor.clone(), name.clone().into())));
+        let views = part.iter().map(|(tensor, view)| (tensor, view));
+        fs::write(shards.0.join(&name), safetensors::serialize(views, None).expect("a file"))
+            .expect("a file");
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": weight_map });
+    fs::write(shards.0.join("model.safetensors.index.json"), index.to_string()).expect("a file");
+
+    let output = Temporary::new("joined");
+    packed(&shards.0, &output.0, 8);
+    assert_manifest(&output.0, &[]);
+    let names: Vec<_> = contents(&output.0).into_keys().collect();
+    assert!(
+        !names.iter().any(|name| name.contains("part-") || name.contains("index")),
+        "{names:?}"
+    );
+    let vectors = |folder: &Path| {
+        let encoded = open(folder, WeightDtype::Q8).encode(&["the fox"], &EncodeOptions::default());
+        encoded.expect("a vector").vectors
+    };
+    assert_eq!(vectors(&output.0), vectors(&whole.0));
+    assert_eq!(vectors(&shards.0), vectors(&whole.0));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_not_followed_and_pipes_are_not_waited_for() {
+    use std::os::unix::fs::symlink;
+
+    let secret = Temporary::new("secret");
+    fs::create_dir_all(&secret.0).expect("a folder");
+    let file = secret.0.join("file");
+    fs::write(&file, "of somebody else").expect("a file");
+    let output = Temporary::new("links");
+    fs::create_dir_all(&output.0).expect("a folder");
+    // Every name that the packer writes or could write on the way.
+    let partial = |name: &str| format!("{name}.partial-{}", std::process::id());
+    for name in [PACKED, MANIFEST_JSON, "config.json", "tokenizer.json"] {
+        for name in [name.to_owned(), partial(name)] {
+            symlink(&file, output.0.join(name)).expect("a link");
+        }
+    }
+    let options = Options { output: Some(output.0.clone()), ..in_place(&tiny("tiny-cls")) };
+    // Whether it refuses or writes beside them: what they lead to stays.
+    let _ = pack(&options);
+    assert_eq!(fs::read(&file).expect("a file"), b"of somebody else");
+
+    for name in ["config.json", "tokenizer.json", ORIGINAL] {
+        let folder = Temporary::copy_of("tiny-cls", &format!("pipe-{name}"));
+        fs::remove_file(folder.0.join(name)).expect("a file");
+        let made = std::process::Command::new("mkfifo").arg(folder.0.join(name)).status();
+        assert!(made.expect("mkfifo").success());
+        let error = refused(&in_place(&folder.0));
+        assert!(error.contains(name) && error.contains("not a plain file"), "{error}");
+    }
+    // An endless file.
+    let folder = Temporary::copy_of("tiny-cls", "endless");
+    fs::remove_file(folder.0.join("tokenizer.json")).expect("a file");
+    symlink("/dev/zero", folder.0.join("tokenizer.json")).expect("a link");
+    let error = refused(&in_place(&folder.0));
+    assert!(error.contains("not a plain file"), "{error}");
+}

@@ -89,25 +89,19 @@ export interface ChunkKey {
 
 export function parseChunkKey(key: string): ChunkKey | undefined {
   const parts = /^chunk (\S+) (\S+) (\S+) (0|[1-9]\d{0,5}) ([0-9a-f]{64})$/.exec(key);
-  const [, model, path, version, index, digest] = (parts ?? []) as (string | undefined)[];
-  if (model === undefined || path === undefined || version === undefined || index === undefined || digest === undefined)
-    return undefined;
+  if (!parts) return undefined;
+  const [, model, path, version, digits, digest] = parts as unknown as [string, string, string, string, string, string];
+  const index = Number(digits);
+  if (index * CHUNK_BYTES >= MAX_FILE_BYTES) return undefined;
   try {
-    const chunk = {
-      model,
-      path: decodeURIComponent(path),
-      version: decodeURIComponent(version),
-      index: Number(index),
-      digest,
-    };
-    return chunk.index * CHUNK_BYTES < MAX_FILE_BYTES ? chunk : undefined;
+    return { model, path: decodeURIComponent(path), version: decodeURIComponent(version), index, digest };
   } catch {
     // It is no percent-encoding.
     return undefined;
   }
 }
 
-/** The bytes of a chunk of a file of this size; of an unknown size `undefined`. */
+/** The bytes of a chunk of a file of this size. */
 export function chunkBytes(index: number, size: number): number {
   return Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES);
 }

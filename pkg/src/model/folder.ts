@@ -63,6 +63,8 @@ export interface Folder {
   /** Rejects with what is wrong with the first of them. */
   weights: Promise<WeightFile[]>;
   progress: Progress;
+  /** Ends what still comes of the weights. */
+  cancel: () => void;
 }
 
 /**
@@ -91,7 +93,7 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     absent.add(path);
   };
 
-  const request = (path: string) => {
+  const requestSmall = (path: string) => {
     const opening = openSmall(host, path);
     requests.push(opening);
     // Whoever awaits it sees the error, and nobody does after an earlier one.
@@ -99,14 +101,18 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     return opening;
   };
 
+  const cancel = () => {
+    for (const weight of weights.values()) weight.then((file) => file?.remote.cancel(), () => {});
+  };
+
   const findSmall = async (path: string): Promise<SmallFile | undefined> => {
     // The first files are asked for together with the manifest.
-    const early = stored.size === 0 ? request(path) : undefined;
+    const early = stored.size === 0 ? requestSmall(path) : undefined;
     const known = await manifest;
     const digests = known?.get(path);
     if (known && !digests) return undefined;
     const bytes = digests && (await readStored(store, model, path, digests));
-    return bytes ? { announced: bytes.byteLength, bytes: async () => bytes, cancel() {} } : (early ?? request(path));
+    return bytes ? { announced: bytes.byteLength, bytes: async () => bytes, cancel() {} } : (early ?? requestSmall(path));
   };
 
   const find = async ({ path, kind, packed }: FolderFile): Promise<void> => {
@@ -168,13 +174,13 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
       }
       untold = [];
     }
-    return { stored, absent, weights: openedWeights(plan.weights(), weights), progress };
+    return { stored, absent, weights: openedWeights(plan.weights(), weights), progress, cancel };
   } catch (error) {
-    for (const weight of weights.values()) weight.then((file) => file?.remote.cancel(), () => {});
+    cancel();
     throw error;
   } finally {
     // What nobody has read is not wanted any more.
-    for (const request of requests) request.then((file) => file?.cancel(), () => {});
+    for (const opening of requests) opening.then((file) => file?.cancel(), () => {});
   }
 }
 

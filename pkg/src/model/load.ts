@@ -5,7 +5,7 @@ import type { AbsentFiles, ModelRecord, StoredFile, StoredFiles } from "../cache
 import { ChunkWriter, type ModelStore, folderOf, markInUse } from "../cache/store.js";
 import { EmbervecError, type EmbervecErrorCode, codeOf } from "../errors.js";
 import { MAX_SMALL_FILE_BYTES } from "../limits.js";
-import { type FolderFile, type FolderOptions, type FolderPlan, openFolder } from "./folder.js";
+import { type Folder, type FolderFile, type FolderOptions, type FolderPlan, openFolder } from "./folder.js";
 import { Progress } from "./progress.js";
 import { modelKey } from "./source.js";
 
@@ -176,9 +176,28 @@ async function* counted(chunks: AsyncIterable<Uint8Array<ArrayBuffer>>, path: st
   progress.end(path);
 }
 
-async function loadRemote<Model>(store: ModelStore, key: string, sink: ModelSink<Model>, options: LoadModelOptions): Promise<Model> {
+async function loadRemote<Model>(
+  store: ModelStore,
+  key: string,
+  sink: ModelSink<Model>,
+  options: LoadModelOptions,
+): Promise<Model> {
+  const folder = await openFolder(store, key, sink.plan, options);
+  try {
+    return await loadFolder(store, key, sink, folder, options);
+  } finally {
+    folder.cancel();
+  }
+}
+
+async function loadFolder<Model>(
+  store: ModelStore,
+  key: string,
+  sink: ModelSink<Model>,
+  { stored, absent, weights: opening, progress }: Folder,
+  options: LoadModelOptions,
+): Promise<Model> {
   const { host } = options;
-  const { stored, absent, weights: opening, progress } = await openFolder(store, key, sink.plan, options);
   sink.begin();
   const weights = await opening;
   const bytes = (files: typeof weights) => files.reduce((sum, { remote }) => sum + remote.missing, 0);
