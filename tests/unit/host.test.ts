@@ -5,9 +5,11 @@ import { afterEach, mock, test } from "node:test";
 
 import { MemoryCache } from "../../pkg/src/cache/cache.ts";
 import { type ModelRecord, chunkKey, encodeRecord } from "../../pkg/src/cache/entries.ts";
+import { ModelStore } from "../../pkg/src/cache/store.ts";
 import { type EmbervecErrorCode, codeOf } from "../../pkg/src/errors.ts";
 import { CHUNK_BYTES } from "../../pkg/src/limits.ts";
 import { isCached, listModels } from "../../pkg/src/manage.ts";
+import { type FolderFile, openFolder } from "../../pkg/src/model/folder.ts";
 import { Body } from "../../pkg/src/model/host.ts";
 import { writeManifest } from "../../pkg/src/model/manifest.ts";
 import type { ProgressEvent } from "../../pkg/src/types.ts";
@@ -305,6 +307,25 @@ test("a stored model that is damaged in whatever way is fetched anew", async () 
     await host(FOLDER, async () => assert.equal((await loadPlain(cache)).cached, false));
     await host({}, async () => assert.equal((await loadPlain(cache)).cached, true));
   }
+});
+
+test("a folder that wants thousands of files, or one for ever, is refused", async () => {
+  const open = (wanted: () => FolderFile[]) => {
+    const ignore = () => {};
+    const plan = { wanted, put: ignore, found: ignore, absent: ignore, weights: () => [] };
+    const from = { base: BASE, pointers: undefined, headers: {}, signal: new AbortController().signal };
+    const options = { host: from, dtype: "fp32", progress: ignore } as const;
+    return host({}, async (asked) => {
+      const error = await openFolder(ModelStore.over(new MemoryCache()), BASE, plan, options).catch((error) => error);
+      return { asked: asked.length, error };
+    });
+  };
+  const many = await open(() => Array.from({ length: 3000 }, (_, i) => ({ path: `${i}/config.json`, kind: "small" })));
+  assert.ok(fails("unsupported_model", "2048 files")(many.error));
+  // No more than the manifest.
+  assert.equal(many.asked, 1);
+  const forEver = await open(() => [{ path: "config.json", kind: "small" }]);
+  assert.ok(fails("internal", "asked for twice")(forEver.error));
 });
 
 test("an abort is answered while a host says nothing", async () => {

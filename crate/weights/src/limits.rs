@@ -24,6 +24,8 @@ pub const MAX_HEADER_BYTES: u64 = 16_000_000;
 /// Bytes of a small file, such as `config.json` or `tokenizer.json` (XLM-RoBERTa: 17 MB).
 pub const MAX_SMALL_FILE_BYTES: usize = 128 << 20;
 
+/// Modules of a model. Published ones have at most five.
+pub const MAX_MODULES: usize = 256;
 /// Files that weights can be spread over.
 pub const MAX_SHARDS: usize = 1 << 10;
 

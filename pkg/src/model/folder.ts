@@ -5,7 +5,7 @@ import { ANY_VERSION, type StoredFile } from "../cache/entries.js";
 import { type ModelStore, keepFile } from "../cache/store.js";
 import { gitBlobOf, sha256Of } from "../cache/sha256.js";
 import { EmbervecError, codeOf, messageOf } from "../errors.js";
-import { CHUNK_BYTES, MAX_LIST_BYTES, MAX_SMALL_FILE_BYTES } from "../limits.js";
+import { CHUNK_BYTES, MAX_FILES, MAX_LIST_BYTES, MAX_SMALL_FILE_BYTES } from "../limits.js";
 import type { Dtype, ProgressCallback } from "../types.js";
 import { type Body, type Host, TransientError, lengthOf, request, versionOf, withRetries } from "./host.js";
 import { type FileDigests, MANIFEST_JSON, type Manifest, parseManifest } from "./manifest.js";
@@ -145,6 +145,9 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     for (const { path } of files) {
       if (asked.has(path)) throw new EmbervecError("internal", `${host.base}${path} is asked for twice`);
       asked.add(path);
+    }
+    if (asked.size > MAX_FILES) {
+      throw new EmbervecError("unsupported_model", `${host.base} wants more than ${MAX_FILES} files, which no model has`);
     }
     return files;
   };

@@ -5,6 +5,7 @@
 //! [`BaseModel._load_modules`]: https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/base/model.py#L1166
 
 use embervec_json::{Json, Object};
+use embervec_weights::limits::MAX_MODULES;
 
 use crate::folder::{CONFIG_SENTENCE_TRANSFORMERS, Folder, MODULES_JSON};
 use crate::{Error, Result};
@@ -152,6 +153,10 @@ impl Layout {
             Json::List(entries) if !entries.is_empty() => entries,
             _ => return Err(invalid(format!("is {json}, but must be a list of modules"))),
         };
+        if entries.len() > MAX_MODULES {
+            let what = format!("a list of {} modules", entries.len());
+            return Err(Error::unsupported(MODULES_JSON, what, &format!("at most {MAX_MODULES}")));
+        }
         let mut modules: Vec<Module> = Vec::new();
         for entry in entries {
             let entry = entry.as_object();
@@ -323,6 +328,7 @@ mod tests {
         let transformer = module("0", "", TRANSFORMER);
         for json in [
             "[]".into(),
+            format!("[{}]", vec![module("0", "", TRANSFORMER); MAX_MODULES + 1].join(",")),
             "{}".into(),
             "null".into(),
             "[5]".into(),
