@@ -227,7 +227,8 @@ const PYTHONS_OWN: [&str; 5] =
     ["self", "is_heterogeneous", "sub_configs", "to_dict", "use_return_dict"];
 
 /// Names that `dtype` may have.
-const DTYPES: [&str; 5] = ["float32", "float16", "bfloat16", "float64", "auto"];
+const DTYPES: [&str; 8] =
+    ["float32", "float16", "bfloat16", "float64", "float", "half", "double", "auto"];
 
 struct Fields<'a> {
     file: &'a str,
@@ -324,8 +325,12 @@ impl Fields<'_> {
         {
             return self.unsupported("chunk_size_feed_forward", "leaving it out");
         }
-        let is_one_label = matches!(self.object.get("num_labels"), Some(Json::Int(..=1)));
-        if is_one_label && is("problem_type", "single_label_classification") {
+        // Where labels have names, those are counted.
+        let has_one_label = match self.object.get_some("id2label").and_then(Json::as_object) {
+            Some(labels) => labels.iter().nth(1).is_none(),
+            None => matches!(self.object.get("num_labels"), Some(Json::Int(..=1))),
+        };
+        if has_one_label && is("problem_type", "single_label_classification") {
             return self.unsupported("problem_type", "more than one label");
         }
         let asks_for_attentions = self.object.get("output_attentions").is_some_and(Json::is_true);
@@ -453,6 +458,11 @@ mod tests {
             ),
             (r#"{"model_type": "bert", "is_decoder": true}"#, "is_decoder"),
             (r#"{"model_type": "bert", "per_layer_config": {"0": {}}}"#, "per_layer_config"),
+            (r#"{"model_type": "bert", "dtype": "quarter"}"#, "quarter"),
+            (
+                r#"{"model_type": "bert", "id2label": {"0": "a"}, "problem_type": "single_label_classification"}"#,
+                "problem_type",
+            ),
         ] {
             let error = parse(json).expect_err(json);
             assert!(matches!(error, Error::Unsupported { .. }), "{error}");

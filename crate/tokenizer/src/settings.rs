@@ -286,8 +286,11 @@ fn class_of(files: &Files, config: &Object, config_class: Option<&Json>) -> Resu
         return Err(files.invalid(file, format!("{what} is not a string")));
     };
     let name = name.strip_suffix("Fast").unwrap_or(name);
-    // Not all classes of transformers are tokenizers.
-    if ["BertModel", "BertConfig", "BertTokenizerLegacy"].contains(&name) {
+    // Other classes of transformers (BertModel, BertForMaskedLM, …): Python makes one, and fails when a text comes.
+    let is_other = ["Model", "Config", "Processor", "Extractor", "TokenizerLegacy"]
+        .iter()
+        .any(|suffix| name.ends_with(suffix));
+    if is_other || name.contains("For") {
         return Err(files.unsupported(file, what, SUPPORTED_CLASSES));
     }
     if let Some(&(_, has_token_types)) = BERT_CLASSES.iter().find(|(known, _)| *known == name) {
