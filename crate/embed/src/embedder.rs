@@ -460,9 +460,13 @@ impl EncodePlan {
         };
         let width = plan.add_steps(embedder, options)?;
         plan.fuse();
-        let dimension = if is_token { width } else { embedder.truncated(width) };
-        plan.dimension = truncate_dim.unwrap_or(dimension);
-        if plan.dimension == 0 || plan.dimension > dimension {
+        // What a call says takes the place of what the folder says.
+        plan.dimension = match truncate_dim {
+            Some(given) => *given,
+            None if is_token => width,
+            None => embedder.truncated(width),
+        };
+        if plan.dimension == 0 || plan.dimension > width {
             let given = truncate_dim
                 .map_or("the model's truncate_dim leaves nothing".into(), |given| {
                     format!("truncateDim is {given}")

@@ -374,3 +374,19 @@ fn every_variant_is_computed_as_by_python_or_refused() {
         assert!(is_used, "{prefix} is listed ({reason}), but there is no such variant");
     }
 }
+
+/// As in Python: `truncate_dim if truncate_dim is not None else self.truncate_dim`.
+#[test]
+fn a_calls_truncate_dim_takes_the_place_of_the_folders() {
+    let mut files = read_files("tiny-cls");
+    let vector = |files: &Files, truncate_dim| {
+        let options = EncodeOptions { truncate_dim, ..EncodeOptions::default() };
+        open(files).expect("loads").encode(&["fox"], &options).expect("a vector").vectors
+    };
+    let whole = vector(&files, None);
+    let settings = br#"{"truncate_dim": 8}"#.to_vec();
+    files.insert("config_sentence_transformers.json".into(), settings);
+    assert_eq!(vector(&files, None), whole[..8]);
+    assert_eq!(vector(&files, Some(16)), whole[..16]);
+    assert_eq!(vector(&files, Some(4)), whole[..4]);
+}

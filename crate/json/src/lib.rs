@@ -9,6 +9,8 @@ mod parse;
 
 use std::fmt;
 
+use indexmap::IndexMap;
+
 pub use parse::ParseError;
 
 /// A value of a JSON file.
@@ -35,9 +37,10 @@ pub enum Json {
     Object(Object),
 }
 
-/// The entries of `{…}` in the order of their first appearance, each key once.
+/// The entries of `{…}` in the order of their first appearance, each key once. Boxed, so that a [`Json`] stays small: values
+/// are nested on the stack while they are read.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Object(Vec<(String, Json)>);
+pub struct Object(Box<IndexMap<String, Json>>);
 
 impl Json {
     /// Reads a file.
@@ -107,9 +110,14 @@ impl Json {
 }
 
 impl Object {
+    /// A key that comes again keeps its place, and has the new value.
+    fn of(entries: Vec<(String, Json)>) -> Self {
+        Self(Box::new(entries.into_iter().collect()))
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Json> {
-        self.0.iter().find_map(|(name, value)| (name == key).then_some(value))
+        self.0.get(key)
     }
 
     /// The value of a key, unless that is `null`.
@@ -119,16 +127,12 @@ impl Object {
 
     /// Sets the value of a key; a new one comes last.
     pub fn insert(&mut self, key: &str, value: Json) {
-        match self.0.iter_mut().find(|(name, _)| name == key) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((key.into(), value)),
-        }
+        self.0.insert(key.into(), value);
     }
 
     /// Takes a key out.
     pub fn remove(&mut self, key: &str) -> Option<Json> {
-        let at = self.0.iter().position(|(name, _)| name == key)?;
-        Some(self.0.remove(at).1)
+        self.0.shift_remove(key)
     }
 
     /// The entries.
@@ -232,6 +236,20 @@ mod tests {
         assert_eq!(object.remove("a"), Some(Json::Int(2)));
         assert_eq!(object.remove("a"), None);
         assert_eq!(keys(&object), ["b", "c"]);
+    }
+
+    #[test]
+    fn a_copy_of_many_entries_takes_little_time() {
+        let json: String = (0..60_000).map(|i| format!("\"{i:06}\": 0,")).collect();
+        let Json::Object(object) = parse(&format!("{{{json} \"\": 0}}")) else {
+            panic!("an object");
+        };
+        let started = std::time::Instant::now();
+        let mut copy = Object::default();
+        object.iter().for_each(|(key, value)| copy.insert(key, value.clone()));
+        assert_eq!(copy, object);
+        // Of 0.6 MB; one key looked for behind the other it takes 6 s.
+        assert!(started.elapsed().as_secs() < 3);
     }
 
     #[test]

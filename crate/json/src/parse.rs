@@ -1,6 +1,5 @@
 //! The reader: <https://github.com/python/cpython/blob/v3.11.7/Lib/json/decoder.py> and `scanner.py` in plain Rust.
 
-use std::collections::HashMap;
 use std::str;
 
 use crate::{Json, Object};
@@ -90,28 +89,29 @@ impl Reader<'_> {
             Some(b'[') => self.list(depth).map(Json::List),
             Some(b'"') => self.string(),
             Some(b'-' | b'0'..=b'9') if !self.text[self.at..].starts_with("-I") => self.number(),
-            Some(_) => {
-                let words = [
-                    ("null", Json::Null),
-                    ("true", Json::Bool(true)),
-                    ("false", Json::Bool(false)),
-                    ("NaN", Json::Float(f64::NAN)),
-                    ("Infinity", Json::Float(f64::INFINITY)),
-                    ("-Infinity", Json::Float(f64::NEG_INFINITY)),
-                ];
-                let word = words.into_iter().find(|(word, _)| self.take(word));
-                word.map(|(_, value)| value).ok_or("something that is no value")
-            }
+            Some(_) => self.word(),
         }
+    }
+
+    fn word(&mut self) -> Read<Json> {
+        let words = [
+            ("null", Json::Null),
+            ("true", Json::Bool(true)),
+            ("false", Json::Bool(false)),
+            ("NaN", Json::Float(f64::NAN)),
+            ("Infinity", Json::Float(f64::INFINITY)),
+            ("-Infinity", Json::Float(f64::NEG_INFINITY)),
+        ];
+        let word = words.into_iter().find(|(word, _)| self.take(word));
+        word.map(|(_, value)| value).ok_or("something that is no value")
     }
 
     fn object(&mut self, depth: usize) -> Read<Object> {
         self.at += 1;
         let mut entries: Vec<(String, Json)> = Vec::new();
-        let mut places: HashMap<String, usize> = HashMap::new();
         self.skip_white_space();
         if self.take("}") {
-            return Ok(Object(entries));
+            return Ok(Object::default());
         }
         loop {
             self.skip_white_space();
@@ -126,17 +126,10 @@ impl Reader<'_> {
                 return Err("a colon is missing");
             }
             let value = self.value(depth + 1)?;
-            match places.get(&key) {
-                Some(&place) => entries[place].1 = value,
-                None => {
-                    places.insert(key.clone(), entries.len());
-                    entries.push((key, value));
-                }
-            }
+            entries.push((key, value));
             self.skip_white_space();
             if self.take("}") {
-                entries.shrink_to_fit();
-                return Ok(Object(entries));
+                return Ok(Object::of(entries));
             }
             if !self.take(",") {
                 return Err("a comma is missing");

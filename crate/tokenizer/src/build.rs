@@ -167,12 +167,9 @@ impl Tokenizer {
         }
         inner.set_encode_special_tokens(settings.split_special_tokens);
 
-        let added_tokens = inner.get_added_tokens_decoder().into_values();
-        let borders = Borders::new(
-            inner.get_normalizer(),
-            inner.get_pre_tokenizer(),
-            added_tokens.map(|token| token.content),
-        );
+        let added_tokens: Vec<_> = inner.get_added_tokens_decoder().into_values().collect();
+        let borders =
+            Borders::new(inner.get_normalizer(), inner.get_pre_tokenizer(), &added_tokens);
         if options.lowercase && !has_lowercase(inner.get_normalizer()) {
             let mut steps = vec![NormalizerWrapper::Lowercase(Lowercase)];
             match inner.get_normalizer().cloned() {

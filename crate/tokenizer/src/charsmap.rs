@@ -10,10 +10,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokenizers::normalizers::Precompiled;
 
-type Result<T> = std::result::Result<T, String>;
+use crate::limits::MAX_CHARSMAP_TEXT_BYTES;
 
-/// Bytes of a text in the table: of SentencePiece's own, U+FDFA has the longest, 33.
-pub const MAX_TEXT_BYTES: usize = 64;
+type Result<T> = std::result::Result<T, String>;
 
 /// Reads the table from Base64.
 pub fn precompiled(base64: &str) -> Result<Precompiled> {
@@ -32,9 +31,9 @@ fn check(bytes: &[u8]) -> Result<()> {
     }
     let (table, texts) = rest.split_at(length);
     let texts = std::str::from_utf8(texts).map_err(|error| error.to_string())?;
-    if let Some(long) = texts.split('\0').find(|text| text.len() > MAX_TEXT_BYTES) {
+    if let Some(long) = texts.split('\0').find(|text| text.len() > MAX_CHARSMAP_TEXT_BYTES) {
         let len = long.len();
-        return Err(format!("has a text of {len} bytes; {MAX_TEXT_BYTES} are the most"));
+        return Err(format!("has a text of {len} bytes; {MAX_CHARSMAP_TEXT_BYTES} are the most"));
     }
     let units: Vec<u32> =
         table.as_chunks().0.iter().map(|&unit| u32::from_le_bytes(unit)).collect();
@@ -106,7 +105,7 @@ mod tests {
             table(2, 512, texts),
             table(2, 100, texts),
             table(2, 768, b"\xff"),
-            table(2, 768, &[b'x'; MAX_TEXT_BYTES + 1]),
+            table(2, 768, &[b'x'; MAX_CHARSMAP_TEXT_BYTES + 1]),
         ] {
             assert!(check(&bytes).is_err(), "{} bytes", bytes.len());
         }

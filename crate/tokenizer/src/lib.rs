@@ -228,6 +228,82 @@ fn utf16_offsets(text: &str, offsets: &[(usize, usize)]) -> Vec<[u32; 2]> {
 mod tests {
     use super::*;
 
+    /// A tokenizer of SentencePiece's kind, with these sections.
+    fn of_pieces(pre_tokenizer: &str, normalizer: &str) -> Tokenizer {
+        let pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁a", "a", "b", "ab", "▁ba", "é", "漢"];
+        let vocab: Vec<_> =
+            pieces.iter().map(|piece| format!("[{piece:?}, -{}.0]", piece.len())).collect();
+        let json = format!(
+            r#"{{"version": "1.0", "added_tokens": [], "pre_tokenizer": {pre_tokenizer}, "normalizer": {normalizer},
+                "model": {{"type": "Unigram", "unk_id": 3, "vocab": [{}]}}}}"#,
+            vocab.join(",")
+        );
+        let config = r#"{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}"#;
+        let files = [("tokenizer.json", json.as_str()), ("tokenizer_config.json", config)];
+        let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into();
+        let options = TokenizerOptions {
+            overrides: embervec_json::Object::default(),
+            config_class: None,
+            lowercase: false,
+            max_seq_length: None,
+            max_positions: 512,
+            add_special_tokens: true,
+        };
+        Tokenizer::new(&Files::new(&files, ""), &options).expect("a tokenizer")
+    }
+
+    #[test]
+    fn a_text_that_is_cut_first_has_the_tokens_of_the_whole() {
+        let metaspace = |scheme| {
+            format!(
+                r#"{{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "{scheme}", "split": true}}"#
+            )
+        };
+        let words = format!(
+            r#"{{"type": "Sequence", "pretokenizers": [{{"type": "WhitespaceSplit"}}, {}]}}"#,
+            metaspace("always")
+        );
+        // Marks that join the space before, one that takes the character behind, and white space of other kinds.
+        let alphabet: Vec<char> =
+            "aabbé漢▁   \t\u{301}\u{600}\u{200d}\u{3000}ｂ<".chars().collect();
+        let mut state = 1_u64;
+        let mut next = |end: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % end
+        };
+        let mut cut = 0;
+        for pre_tokenizer in [words, metaspace("always"), metaspace("never"), metaspace("first")] {
+            for normalizer in [
+                "null",
+                r#"{"type": "NFKC"}"#,
+                r#"{"type": "Strip", "strip_left": true, "strip_right": true}"#,
+            ] {
+                let mut tokenizer = of_pieces(&pre_tokenizer, normalizer);
+                for _ in 0..200 {
+                    let length = next(900);
+                    let text: String =
+                        (0..length).map(|_| alphabet[next(alphabet.len())]).collect();
+                    let whole = tokenizer.ids(&text, &Limit::None).expect("ids").input_ids;
+                    let room = 1 + next(8);
+                    for side in [Side::Left, Side::Right] {
+                        tokenizer.side = side;
+                        let part = tokenizer.ids(&text, &Limit::Tokens(room)).expect("ids");
+                        let kept = room.min(whole.len());
+                        let expected = match side {
+                            Side::Right => &whole[..kept],
+                            Side::Left => &whole[whole.len() - kept..],
+                        };
+                        assert_eq!(part.input_ids, expected, "{pre_tokenizer}, {side:?}: {text:?}");
+                        cut += usize::from(tokenizer.borders.as_ref().is_some_and(|borders| {
+                            borders.beginning(&text, room * BYTES_PER_TOKEN).len() < text.len()
+                        }));
+                    }
+                }
+            }
+        }
+        assert!(cut > 500, "{cut}");
+    }
+
     #[test]
     fn offsets_count_as_javascript_does() {
         // "é" has 2 bytes and 1 unit, "𝒳" 4 bytes and 2 units.

@@ -13,6 +13,12 @@ pub(crate) const MAX_STEPS: usize = 64;
 /// front and in the place of every space, count (1 + 3) · 3.
 pub(crate) const MAX_GROWTH: usize = 16;
 
+/// Bytes of what a normaliser puts in a text's place. Published ones put a space or a "▁" there.
+pub(crate) const MAX_REPLACEMENT_BYTES: usize = 1024;
+/// Tokens that a template puts around a text. Published ones have two or three.
+pub(crate) const MAX_TEMPLATE_TOKENS: usize = 64;
+/// Bytes of a text in a `precompiled_charsmap`: of SentencePiece's own, U+FDFA has the longest, 33.
+pub(crate) const MAX_CHARSMAP_TEXT_BYTES: usize = 64;
 /// Bytes of a regular expression. The longest of a published tokenizer, cl100k's, has 120; o200k's 420.
 pub(crate) const MAX_REGEX_BYTES: usize = 4096;
 

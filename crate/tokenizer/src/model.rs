@@ -238,9 +238,9 @@ fn read<'de, T: Deserialize<'de>>(json: &'de str) -> std::result::Result<T, Stri
 
 impl BpeJson {
     fn build(self) -> std::result::Result<bpe::BPE, String> {
-        let Self { vocab, merges, .. } = &self;
+        let Self { vocab, merges, .. } = self;
         let pairs: Vec<(String, String)> = match merges {
-            Merges::Pairs(pairs) => pairs.clone(),
+            Merges::Pairs(pairs) => pairs,
             Merges::Lines(lines) => lines
                 .iter()
                 // The first line of a merges.txt.
@@ -267,7 +267,7 @@ impl BpeJson {
             return Err("it drops merges at random (dropout)".into());
         }
         let mut builder = BpeBuilder::new()
-            .vocab_and_merges(vocab.clone().into_iter().collect::<bpe::Vocab>(), pairs)
+            .vocab_and_merges(vocab.into_iter().collect::<bpe::Vocab>(), pairs)
             .fuse_unk(self.fuse_unk.unwrap_or(false))
             .byte_fallback(self.byte_fallback.unwrap_or(false))
             .ignore_merges(self.ignore_merges.unwrap_or(false));

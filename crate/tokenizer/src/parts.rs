@@ -13,7 +13,10 @@ use tokenizers::pre_tokenizers::{self, PreTokenizerWrapper};
 use tokenizers::tokenizer::{NormalizedString, SplitDelimiterBehavior};
 
 use crate::charsmap;
-use crate::limits::{MAX_GROWTH, MAX_REGEX_BYTES, MAX_REGEX_STEPS, MAX_STEPS};
+use crate::limits::{
+    MAX_CHARSMAP_TEXT_BYTES, MAX_GROWTH, MAX_REGEX_BYTES, MAX_REGEX_STEPS, MAX_REPLACEMENT_BYTES,
+    MAX_STEPS,
+};
 use crate::template::{Template, TemplateProcessing};
 
 /// What is wrong with a part.
@@ -73,10 +76,14 @@ impl Pattern {
     fn regex_steps(&self) -> usize {
         match self {
             Self::String(_) => 0,
-            // What is too long is refused, and what is invalid, too.
-            Self::Regex(regex) if regex.len() > MAX_REGEX_BYTES => 0,
-            Self::Regex(regex) => regex_syntax::parse(regex).map_or(0, |hir| hir_steps(&hir)),
+            Self::Regex(regex) => Self::hir(regex).map_or(0, |hir| hir_steps(&hir)),
         }
+    }
+
+    /// An expression as it is understood; `None` for one that is too long or invalid, which [`check_regex`] refuses.
+    fn hir(regex: &str) -> Option<Hir> {
+        // Parsed, `\w` takes a thousand times its own length.
+        (regex.len() <= MAX_REGEX_BYTES).then(|| regex_syntax::parse(regex).ok()).flatten()
     }
 }
 
@@ -87,6 +94,7 @@ impl Normalizer {
             return Err(format!("has {} steps, and may have {MAX_STEPS}", self.steps()));
         }
         check_regex_steps(self.regex_steps())?;
+        self.check_texts()?;
         if self.growth() > MAX_GROWTH {
             return Err(format!("makes texts more than {MAX_GROWTH} times as long"));
         }
@@ -170,6 +178,23 @@ impl Normalizer {
         }
     }
 
+    fn check_texts(&self) -> Result<()> {
+        let text = match self {
+            Self::Sequence { normalizers } => {
+                return normalizers.iter().try_for_each(Self::check_texts);
+            }
+            Self::Replace { content, .. } => content,
+            Self::Prepend { prepend } => prepend,
+            _ => return Ok(()),
+        };
+        match text.len() {
+            0..=MAX_REPLACEMENT_BYTES => Ok(()),
+            len => Err(format!(
+                "puts {len} bytes in a text's place; {MAX_REPLACEMENT_BYTES} are the most"
+            )),
+        }
+    }
+
     fn regex_steps(&self) -> usize {
         match self {
             Self::Sequence { normalizers } => {
@@ -197,7 +222,7 @@ impl Normalizer {
                 let shortest = match pattern {
                     Pattern::String(text) => text.len(),
                     Pattern::Regex(regex) => {
-                        let hir = regex_syntax::parse(regex).ok();
+                        let hir = Pattern::hir(regex);
                         hir.and_then(|hir| hir.properties().minimum_len()).unwrap_or(1)
                     }
                 };
@@ -210,7 +235,7 @@ impl Normalizer {
             }
             Self::Nfkc | Self::Nfkd if std::mem::take(&mut growth.has_new) => 11,
             Self::Precompiled { .. } if std::mem::replace(&mut growth.has_charsmap, true) => {
-                charsmap::MAX_TEXT_BYTES
+                MAX_CHARSMAP_TEXT_BYTES
             }
             // Spaces around ideographs; two bytes for some.
             Self::Bert { handle_chinese_chars: true, .. } | Self::ByteLevel => 2,
@@ -549,7 +574,7 @@ mod tests {
 
     const TEXT: &str = "  A caf\u{e9} \u{4f60}\u{597d} 1234, it's\tFi\u{301}ne!\u{fb01} ";
 
-    /// Every normaliser of the library, with options of both kinds.
+    /// Every normaliser of the library but Precompiled, with options of both kinds; for that one see `charsmap.rs`.
     #[test]
     fn normalisers_are_the_librarys() {
         for json in [
@@ -573,7 +598,24 @@ mod tests {
         ] {
             let theirs: NormalizerWrapper = serde_json::from_str(json).expect(json);
             let ours = normalizer(json).expect(json);
-            assert_eq!(normalized(&ours, TEXT), normalized(&theirs, TEXT), "{json}");
+            let [ours, theirs] = [ours, theirs].map(|n| normalized(&n, TEXT).expect(json));
+            assert_eq!(ours, theirs, "{json}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_refused_before_anything_is_made_of_them() {
+        let long = "\\\\w".repeat(100_000);
+        for json in [
+            format!(r#"{{"type": "Replace", "pattern": {{"Regex": "{long}"}}, "content": "x"}}"#),
+            format!(r#"{{"type": "Replace", "pattern": {{"String": "x"}}, "content": "{long}"}}"#),
+            format!(r#"{{"type": "Prepend", "prepend": "{long}"}}"#),
+        ] {
+            let started = std::time::Instant::now();
+            let error = normalizer(&json).expect_err("too long");
+            assert!(error.contains("are the most"), "{error}");
+            // Parsed, the expression takes seconds and a gigabyte.
+            assert!(started.elapsed().as_millis() < 500);
         }
     }
 

@@ -4,7 +4,7 @@
 //! [`PreTrainedTokenizerBase._from_pretrained`]: https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_base.py#L1781
 //! [`AutoTokenizer.from_pretrained`]: https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/auto/tokenization_auto.py#L675
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use embervec_json::{Json, Object};
 use tokenizers::AddedToken;
@@ -17,8 +17,8 @@ pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 
-/// What a tokenizer_config.json may hold for programs that are not run here.
-const CUSTOM_CODE: &str = "a class of transformers";
+/// In place of code of the folder's own, which is not run here.
+const CUSTOM_CODE: &str = "leaving it out";
 
 /// How a class makes its tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -222,25 +222,28 @@ impl Settings {
     /// The tokens to add to a tokenizer that has these already, in order:
     /// [`TokenizersBackend.__init__`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_tokenizers.py#L346).
     pub fn tokens_to_add(&self, present: &[AddedToken]) -> Vec<AddedToken> {
+        let by_content: HashMap<&str, &AddedToken> =
+            present.iter().map(|token| (token.content.as_str(), token)).collect();
+        let is_present = |token: &AddedToken| {
+            by_content.get(token.content.as_str()).is_some_and(|p| *p == token)
+        };
         let mut tokens: Vec<AddedToken> =
-            self.added.values().filter(|token| !present.contains(token)).cloned().collect();
-        let mut known: Vec<String> =
+            self.added.values().filter(|token| !is_present(token)).cloned().collect();
+        let mut known: HashSet<String> =
             present.iter().chain(&tokens).map(|token| token.content.clone()).collect();
         for token in self.named.iter().map(|(_, token)| token).chain(&self.extra) {
-            if known.iter().any(|known| known == token.content()) {
+            // A token that comes twice is added once: a second time would change nothing.
+            if !known.insert(token.content().to_owned()) {
                 continue;
             }
-            // Only what was known before counts there; a token that comes twice is added twice, which changes nothing.
-            known.push(token.content().to_owned());
             tokens.push(match token {
                 SpecialToken::Plain(content) => AddedToken::from(content.clone(), true),
                 SpecialToken::Added(token) => token.clone(),
             });
         }
-        let is_named =
-            |content: &str| self.named.iter().any(|(_, token)| token.content() == content);
+        let named: HashSet<&str> = self.named.iter().map(|(_, token)| token.content()).collect();
         for token in &mut tokens {
-            token.special |= is_named(&token.content);
+            token.special |= named.contains(token.content.as_str());
         }
         tokens
     }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tokenizers::tokenizer::Encoding;
 
 use crate::Tokens;
+use crate::limits::MAX_TEMPLATE_TOKENS;
 
 /// The tokens around a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +78,20 @@ impl Template {
             let tokens = ids.iter().copied().zip(tokens.iter().cloned()).collect();
             Ok(Piece::Special { tokens, type_id })
         };
+        // Before anything is copied: a piece may name a thousand tokens, and a thousand pieces may name it.
+        let count = json.single.iter().map(|piece| match piece {
+            PieceJson::SpecialToken { id, .. } => {
+                json.special_tokens.get(id).map_or(0, |special| special.ids.len())
+            }
+            PieceJson::Sequence { .. } => 0,
+        });
+        let count = count.fold(0, usize::saturating_add);
+        if count > MAX_TEMPLATE_TOKENS || json.single.len() > MAX_TEMPLATE_TOKENS {
+            return Err(format!(
+                "puts {count} tokens around a text, in {} pieces; {MAX_TEMPLATE_TOKENS} are the most",
+                json.single.len()
+            ));
+        }
         let is_text = |piece: &&PieceJson| matches!(piece, PieceJson::Sequence { .. });
         let texts: Vec<_> = json.single.iter().filter(is_text).collect();
         if !matches!(texts[..], [PieceJson::Sequence { id: SequenceJson::A, .. }]) {
@@ -174,6 +189,16 @@ mod tests {
             format!(
                 r#"{{"single": [{A}, {CLS}], "pair": [{A}, {B}],
                     "special_tokens": {{"c": {{"ids": [7], "tokens": ["x", "y"]}}}}}}"#
+            ),
+            format!(
+                r#"{{"single": [{A}{}], "pair": [{A}, {B}], {special}}}"#,
+                format!(", {CLS}").repeat(MAX_TEMPLATE_TOKENS + 1)
+            ),
+            format!(
+                r#"{{"single": [{A}, {CLS}], "pair": [{A}, {B}],
+                    "special_tokens": {{"c": {{"ids": {ids:?}, "tokens": {tokens:?}}}}}}}"#,
+                ids = [7; MAX_TEMPLATE_TOKENS + 1],
+                tokens = ["x"; MAX_TEMPLATE_TOKENS + 1]
             ),
         ] {
             assert!(read(&json).is_err(), "{json}");

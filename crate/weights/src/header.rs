@@ -39,12 +39,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Number of values. The header has been checked: their bytes fit into memory.
+    /// Number of values, which [`Header::parse`] has found to fit.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Values for each index of the first dimension.
+    /// Values for each index of the first dimension, of a shape that the key table has compared.
     pub fn columns(&self) -> usize {
         self.shape[1..].iter().product()
     }
@@ -109,6 +109,14 @@ impl Header {
                 .iter()
                 .try_fold(info.dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size as u64))
                 .and_then(|bits| usize::try_from(bits / 8).ok())
+                // Values may be smaller than bytes, and beside a size of 0 the others may be anything: however their product
+                // is made, it must fit.
+                .filter(|_| {
+                    info.shape
+                        .iter()
+                        .try_fold(1usize, |count, &size| count.checked_mul(size.max(1)))
+                        .is_some()
+                })
                 .ok_or_else(|| {
                     problem(format!("shape {:?} is too large for this machine", info.shape))
                 })?;

@@ -164,8 +164,13 @@ async function startWasm(module: URL): Promise<void> {
   }
 }
 
+/** What an attempt to load has made so far. When it fails, its weights would stay beside those of the next one. */
+let unfinished: Folder | Loader | undefined;
+
 function wasmSink(dtype: Dtype): ModelSink<Embedder> {
+  unfinished?.free();
   const folder = new Folder();
+  unfinished = folder;
   let loader: Loader | undefined;
   const begun = () => {
     if (!loader) throw new EmbervecError("internal", "the loader has not begun");
@@ -177,6 +182,7 @@ function wasmSink(dtype: Dtype): ModelSink<Embedder> {
       const weights = folder.weights() as FolderFile[];
       loader = new Loader(folder, dtype);
       folder.free();
+      unfinished = loader;
       return weights;
     },
     beginWeights: (path, length) => begun().beginWeights(path, length),
@@ -185,7 +191,10 @@ function wasmSink(dtype: Dtype): ModelSink<Embedder> {
     },
     takeConverted: () => begun().takeConverted() as Uint8Array<ArrayBuffer>,
     endWeights: () => begun().endWeights(),
-    finish: () => begun().finish(),
+    finish: () => {
+      unfinished = undefined;
+      return begun().finish();
+    },
   };
 }
 

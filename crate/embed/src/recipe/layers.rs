@@ -126,7 +126,7 @@ impl LayerNormSpec {
     }
 }
 
-/// Which feature a Normalize module scales, and what it calls the result; `None` where it does nothing.
+/// Which feature a Normalize module scales, and what it calls the result.
 pub(crate) fn read_normalize(file: &str, entries: &Object) -> Result<(String, String)> {
     let input = match entries.get("module_input_name") {
         None => SENTENCE_EMBEDDING.to_owned(),

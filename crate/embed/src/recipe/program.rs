@@ -275,13 +275,17 @@ mod tests {
     use super::*;
     use crate::recipe::modules::Layout;
 
-    /// The program of modules given as `Class/json of its config`, behind a tiny transformer.
+    /// The program of modules given as `Class/json of its config` or `Class@folder/…`, behind a tiny transformer.
     fn program(modules: &[&str]) -> Result<Program> {
         let mut folder = Folder::default();
         let mut entries = Vec::new();
         for (i, module) in ["Transformer/"].iter().chain(modules).enumerate() {
             let (class, config) = module.split_once('/').expect("Class/json");
-            let path = if i == 0 { String::new() } else { format!("{i}_{class}") };
+            let (class, path) = match class.split_once('@') {
+                Some((class, path)) => (class, path.to_owned()),
+                None if i == 0 => (class, String::new()),
+                None => (class, format!("{i}_{class}")),
+            };
             entries.push(format!(
                 r#"{{"name": "{i}", "path": "{path}", "type": "sentence_transformers.models.{class}"}}"#
             ));
@@ -326,9 +330,17 @@ mod tests {
 
     #[test]
     fn two_modules_of_one_folder_have_one_layer() {
-        let dense = r#"Dense/{"in_features": 4, "out_features": 4}"#;
-        let program = program(&[MEAN, dense, dense]).expect("valid");
+        // So that it is both modules' config.json.
+        let config = r#"{"in_features": 4, "out_features": 4, "dimension": 4}"#;
+        let dense = |path: &str| format!("Dense@{path}/{config}");
+        let both = |one: &str, other: &str| program(&[MEAN, one, other]);
+        let program = both(&dense("a"), &dense("a")).expect("valid");
+        assert_eq!((program.layers.len(), program.steps.len()), (1, 3));
+        let program = both(&dense("a"), &dense("b")).expect("valid");
         assert_eq!(program.layers.len(), 2);
+        // Of the same file one of them would take what is not its own.
+        let norm = r#"LayerNorm@a/{"dimension": 4}"#;
+        assert!(both(norm, r#"Dense@a/{"in_features": 4, "out_features": 4}"#).is_err());
     }
 
     #[test]
