@@ -1,0 +1,53 @@
+// Waits on the platform end, whatever a browser's promise does.
+
+/** What was waited for has not come in time. */
+export class TimeoutError extends Error {
+  override readonly name = "TimeoutError";
+}
+
+export interface Wait<T> {
+  /** Milliseconds; without them it may last as long as `signal` lets it. */
+  ms?: number;
+  signal?: AbortSignal | undefined;
+  /** Disposes of what comes when nobody waits for it any more. */
+  late?: (value: T) => void;
+}
+
+/**
+ * What `start` gives, unless it does not come in time or the signal aborts first.
+ *
+ * @param what as in "the browser's IndexedDB", for the message
+ * @throws {TimeoutError} after `ms`
+ */
+export function settled<T>(what: string, start: () => T | PromiseLike<T>, { ms, signal, late }: Wait<T>): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    let isOver = false;
+    const end = () => {
+      isOver = true;
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    };
+    const abort = () => {
+      end();
+      reject(signal!.reason);
+    };
+    const fail = (error: unknown) => {
+      if (isOver) return;
+      end();
+      reject(error);
+    };
+    const timer =
+      ms === undefined ? undefined : setTimeout(() => fail(new TimeoutError(`${what} has not answered in ${ms / 1000} s`)), ms);
+    if (signal?.aborted) return abort();
+    signal?.addEventListener("abort", abort);
+    try {
+      Promise.resolve(start()).then((value) => {
+        if (isOver) return late?.(value);
+        end();
+        resolve(value);
+      }, fail);
+    } catch (error) {
+      fail(error);
+    }
+  });
+}
