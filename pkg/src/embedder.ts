@@ -1,5 +1,6 @@
 import { EmbervecError, messageOf } from "./errors.js";
 import { dtypeOf, folderUrl, pageUrl, resolveModel } from "./model/source.js";
+import { settled } from "./settle.js";
 import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts } from "./options.js";
 import type {
   EmbedderInfo,
@@ -21,6 +22,9 @@ import type { DeviceChoice, EncodeRequestOptions, EncodeResult } from "./worker/
  */
 const SLICE_CHARACTERS = 2048;
 const SLICE_TEXTS = 64;
+
+/** A text that came alone waits so many milliseconds for others: three or so make a batch, and nobody sees it. */
+const LIVE_MS = 20;
 
 /**
  * A job of so many slices, about 8,000 tokens, makes the GPU worth trying: with MiniLM it is a second
@@ -53,13 +57,43 @@ type VectorOf<Options extends EncodeOptions> =
 /** `Options` alone would leave the parameter of a `progress` that is written in the call without a type. */
 type WithProgress<Options> = Options & Pick<EncodeOptions, "progress">;
 
+/** What an {@link Embedder} tells of itself: then `info` has changed. */
+export interface EmbedderEventMap {
+  /** Another device computes, or for another reason. */
+  device: Event;
+  /** A bulk job has another number of workers. */
+  workers: Event;
+}
+
+type EmbedderListener = ((event: Event) => void) | { handleEvent(event: Event): void } | null;
+
 /** A loaded model. See {@link Embedder.load}. */
-export class Embedder {
-  private constructor(
-    /** What the model is and how it runs. */
-    readonly info: EmbedderInfo,
-    private readonly pool: WorkerPool,
-  ) {}
+export class Embedder extends EventTarget {
+  #info: EmbedderInfo;
+  readonly #pool: WorkerPool;
+  /** Whether a GPU may still be tried. */
+  #mayTryGpu = false;
+  /** Whether it has been said that texts are cut. */
+  #hasWarned = false;
+
+  private constructor(info: EmbedderInfo, pool: WorkerPool) {
+    super();
+    this.#info = Object.freeze(info);
+    this.#pool = pool;
+  }
+
+  /** What the model is and how it runs: frozen; another object after each event. */
+  get info(): EmbedderInfo {
+    return this.#info;
+  }
+
+  override addEventListener(type: keyof EmbedderEventMap, listener: EmbedderListener, options?: boolean | AddEventListenerOptions): void {
+    super.addEventListener(type, listener, options);
+  }
+
+  override removeEventListener(type: keyof EmbedderEventMap, listener: EmbedderListener, options?: boolean | EventListenerOptions): void {
+    super.removeEventListener(type, listener, options);
+  }
 
   /**
    * Loads a model: from this browser's cache, else from the model host.
@@ -82,49 +116,55 @@ export class Embedder {
       localFilesOnly: options.localFilesOnly ?? false,
       wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),
     };
-    options.signal?.throwIfAborted();
-    const workers = workerCount(options);
+    const { device = "auto", workers = "auto", signal } = options;
+    signal?.throwIfAborted();
     let embedder: Embedder | undefined;
-    // Nothing comes before a GPU is asked for, and so before there is an embedder.
-    const onDevice = (choice: DeviceChoice) => {
-      if (embedder) embedder.#setDevice(choice);
-    };
-    const { pool, result } = await WorkerPool.start(request, options.cache ?? "indexeddb", workers, options, onDevice);
-    const { isLarge, asksForPersistence, ...loaded } = result;
+    const { pool, result } = await WorkerPool.start(
+      {
+        request,
+        cache: options.cache ?? "indexeddb",
+        workers: device === "webgpu" ? 1 : workers,
+        workerUrl: undefined,
+        // Nothing comes before a GPU is asked for, or a bulk job, and so before there is an embedder.
+        onDevice: (choice) => void (embedder && embedder.#update("device", choice)),
+        onWorkers: (workers) => void (embedder && embedder.#update("workers", { workers })),
+      },
+      options,
+    );
+    const { isLarge, asksForPersistence, memoryBytes, ...loaded } = result;
     const { stored, storedReason } = result;
     // Only a page can ask. A browser that refuses may clear the model when it is short of room, which costs a download.
-    if (asksForPersistence) navigator.storage?.persist?.().catch(() => {});
+    if (asksForPersistence) void settled("navigator.storage.persist", async () => navigator.storage?.persist?.(), {}).catch(() => {});
+    Object.freeze(loaded.prompts);
     const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options, stored) };
-    embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers: stored ? workers : 1, ...loaded }, pool);
-    if (options.device === "webgpu") {
+    embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded }, pool);
+    if (device === "webgpu") {
       try {
         if (!stored) throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had, because the GPU's worker loads the model from the cache. ${storedReason}`);
-        embedder.#setDevice(await abortable(pool.useGpu(true, options.progress), options.signal));
+        embedder.#update("device", await pool.useGpu(true, options));
       } catch (error) {
         await embedder.dispose();
         throw error;
       }
     }
-    embedder.#mayTryGpu = (options.device ?? "auto") === "auto" && stored;
+    embedder.#mayTryGpu = device === "auto" && stored;
     if (isLarge) embedder.#workAhead();
     return embedder;
   }
-
-  /** Whether a GPU may still be tried. */
-  #mayTryGpu = false;
 
   /** Called when there is work that a GPU could repay. */
   #workAhead(): void {
     if (!this.#mayTryGpu) return;
     this.#mayTryGpu = false;
-    this.pool.useGpu(false).then(
-      (choice) => this.#setDevice(choice),
-      (error: unknown) => this.#setDevice({ device: "cpu", deviceReason: `The CPU, because the GPU could not be tried: ${messageOf(error)}` }),
+    this.#pool.useGpu(false).then(
+      (choice) => this.#update("device", choice),
+      (error: unknown) => void (this.#pool.signal.aborted || this.#update("device", { device: "cpu", deviceReason: `The CPU, because the GPU could not be tried: ${messageOf(error)}` })),
     );
   }
 
-  #setDevice({ device, deviceReason }: DeviceChoice): void {
-    Object.assign(this.info, { device, deviceReason });
+  #update(type: keyof EmbedderEventMap, change: Partial<EmbedderInfo>): void {
+    this.#info = Object.freeze({ ...this.#info, ...change });
+    this.dispatchEvent(new Event(type));
   }
 
   /**
@@ -190,12 +230,12 @@ export class Embedder {
   /** The tokens of a text, without any prompt. */
   async tokenize(text: string): Promise<Tokens> {
     checkText(text, "the text");
-    return this.pool.request("tokenize", { text });
+    return this.#pool.request("tokenize", { text });
   }
 
   /** Ends the workers: all memory comes back. Calls that are under way reject with `disposed`. */
   async dispose(): Promise<void> {
-    this.pool.terminate(new EmbervecError("disposed", "this embedder has been disposed of; load another"));
+    this.#pool.terminate(new EmbervecError("disposed", "this embedder has been disposed of; load another"));
   }
 
   async #encode(texts: unknown, options: EncodeOptions, task?: "query" | "document"): Promise<unknown> {
@@ -207,48 +247,77 @@ export class Embedder {
 
     const rows: Float32Array[] = [];
     const tokenRows: TokenVectors[] = [];
+    const cut: number[] = [];
     let buffer = new Float32Array(0);
     let done = 0;
-    for await (const { vectors, dimension, tokenCounts } of this.#slices(list, request, signal)) {
+    for await (const { vectors, dimension, tokenCounts, truncated } of this.#slices(list, request, signal)) {
       if (output === "token") {
         tokenRows.push(...splitTokens(vectors, dimension, tokenCounts));
       } else {
-        if (done === 0) buffer = new Float32Array(list.length * dimension);
+        if (done === 0) buffer = allocate(list.length, dimension);
         buffer.set(vectors, done * dimension);
         for (let i = done; i < done + tokenCounts.length; i++) {
           rows.push(buffer.subarray(i * dimension, (i + 1) * dimension));
         }
       }
+      truncated.forEach((isCut, i) => isCut && cut.push(done + i));
       done += tokenCounts.length;
       progress?.({ stage: "encode", loaded: done, total: list.length });
     }
     signal?.throwIfAborted();
+    if (cut.length > 0) this.#tellTruncated(cut, isOne, options);
     const result = output === "token" ? tokenRows : precision === "float32" ? rows : quantizeEmbeddings(rows, precision);
     return isOne ? result[0] : result;
   }
 
-  /** The texts' vectors, slice by slice. */
+  #tellTruncated(cut: number[], isOne: boolean, { onTruncated }: EncodeOptions): void {
+    if (onTruncated) return onTruncated(cut);
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    const which = isOne ? "the text has" : cut.length === 1 ? `texts[${cut[0]}] has` : `${cut.length} texts, such as texts[${cut[0]}], have`;
+    const limit = `the ${this.#info.maxSeqLength} tokens that ${this.#info.model} takes`;
+    console.warn(`embervec: ${which} more than ${limit}, and what follows was left out; the option \`onTruncated\` of encode tells which, each time`);
+  }
+
+  /** The texts' vectors, slice by slice: the source and the workers are waited for at the same time. */
   async *#slices(
     texts: Iterable<string> | AsyncIterable<string>,
     options: EncodeRequestOptions,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<EncodeResult, void, undefined> {
+    const source = new Slicer(texts);
     const inFlight: Promise<EncodeResult>[] = [];
-    const next = () => abortable(inFlight.shift()!, signal);
+    let reading: Promise<string[] | undefined> | undefined;
+    let isOver = false;
     let slices = 0;
-    for await (const slice of slicesOf(texts)) {
-      signal?.throwIfAborted();
-      slices += 1;
-      if (slices === BULK_SLICES) this.#workAhead();
-      // A second slice while the first is under way: there is work for more than one.
-      if (inFlight.length > 0) this.pool.grow();
-      const result = this.pool.request("encode", { texts: slice, options });
-      // Whoever awaits it sees the error; after an abort or a `break` nobody does.
-      result.catch(() => {});
-      inFlight.push(result);
-      while (inFlight.length >= this.pool.capacity) yield await next();
+    try {
+      for (;;) {
+        if (!isOver && inFlight.length < this.#pool.capacity) reading ??= source.next();
+        const [oldest] = inFlight;
+        if (!reading && !oldest) return;
+        const waits = [reading?.then((slice) => ({ slice, result: undefined })), oldest?.then((result) => ({ slice: undefined, result }))];
+        const next = () => Promise.race(waits.filter((wait) => wait !== undefined));
+        const { slice, result } = await settled("", () => settled("", next, { signal }), { signal: this.#pool.signal });
+        if (result) {
+          inFlight.shift();
+          yield result;
+          continue;
+        }
+        reading = undefined;
+        isOver = slice === undefined;
+        if (!slice) continue;
+        slices += 1;
+        if (slices === BULK_SLICES) this.#workAhead();
+        // A second slice while the first is under way: there is work for more than one.
+        if (inFlight.length > 0) this.#pool.grow();
+        const encoding = this.#pool.encode({ texts: slice, options });
+        // Whoever awaits it sees the error; after an abort or a `break` nobody does.
+        encoding.catch(() => {});
+        inFlight.push(encoding);
+      }
+    } finally {
+      if (!isOver) source.close();
     }
-    while (inFlight.length > 0) yield await next();
   }
 }
 
@@ -258,45 +327,60 @@ function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {
   return "The CPU, which is the faster one for a few texts; a bulk job makes the GPU be tried.";
 }
 
-/**
- * More workers than physical cores only cost memory; there are about half as many of these as the
- * browser says, and one of them is the page's.
- */
-function workerCount({ workers = "auto", cache, device }: LoadOptions): number {
-  if (workers !== "auto") return workers;
-  if (cache === "memory" || device === "webgpu") return 1;
-  return Math.max(1, Math.min(4, Math.floor((globalThis.navigator?.hardwareConcurrency ?? 2) / 2)));
-}
-
-async function* slicesOf(texts: Iterable<string> | AsyncIterable<string>): AsyncGenerator<string[], void, undefined> {
-  let slice: string[] = [];
-  let characters = 0;
-  let index = 0;
-  for await (const text of texts) {
-    slice.push(checkText(text, `texts[${index++}]`));
-    characters += text.length;
-    if (characters >= SLICE_CHARACTERS || slice.length === SLICE_TEXTS) {
-      yield slice;
-      slice = [];
-      characters = 0;
-    }
-  }
-  if (slice.length > 0) yield slice;
-}
-
-/** Rejects with the signal's reason as soon as it aborts; the work in the worker just runs out. */
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return promise;
-  signal.throwIfAborted();
-  let abort = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort);
-  });
+/** One buffer for all vectors, of which the rows are views. */
+function allocate(count: number, dimension: number): Float32Array<ArrayBuffer> {
   try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
+    return new Float32Array(count * dimension);
+  } catch (cause) {
+    const size = `${count} vectors of ${dimension} dimensions take ${((4 * count * dimension) / 1e9).toFixed(1)} GB`;
+    throw new EmbervecError("invalid_input", `${size}, more than this browser gives at once; use encodeStream, or encode in parts`, { cause });
+  }
+}
+
+/** Cuts a source of texts into slices. */
+class Slicer {
+  readonly #source: Iterator<string> | AsyncIterator<string>;
+  readonly #isLive: boolean;
+  /** The next text, once it has been asked for. */
+  #reading: Promise<IteratorResult<string>> | undefined;
+  #index = 0;
+
+  constructor(texts: Iterable<string> | AsyncIterable<string>) {
+    this.#isLive = Symbol.asyncIterator in texts;
+    this.#source = Symbol.asyncIterator in texts ? texts[Symbol.asyncIterator]() : texts[Symbol.iterator]();
+  }
+
+  /** `undefined` at the end. No text of a slow source waits for the next one for longer than {@link LIVE_MS}. */
+  async next(): Promise<string[] | undefined> {
+    const slice: string[] = [];
+    let characters = 0;
+    let late: Promise<undefined> | undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      while (characters < SLICE_CHARACTERS && slice.length < SLICE_TEXTS) {
+        if (!this.#reading) {
+          this.#reading = Promise.resolve(this.#source.next());
+          // Whoever awaits it sees the error, and nobody does after an abort.
+          this.#reading.catch(() => {});
+        }
+        const step = await (late ? Promise.race([this.#reading, late]) : this.#reading);
+        if (!step) break;
+        this.#reading = undefined;
+        if (step.done) break;
+        const text = checkText(await step.value, `texts[${this.#index++}]`);
+        slice.push(text);
+        characters += text.length;
+        if (this.#isLive) late ??= new Promise((resolve) => (timer = setTimeout(resolve, LIVE_MS)));
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+    return slice.length > 0 ? slice : undefined;
+  }
+
+  /** Gives the source back. Not awaited: one that gives nothing more may not end, either. */
+  close(): void {
+    Promise.resolve(this.#source.return?.()).catch(() => {});
   }
 }
 

@@ -1,4 +1,4 @@
-export { Embedder } from "./embedder.js";
+export { Embedder, type EmbedderEventMap } from "./embedder.js";
 export { EmbervecError, type EmbervecErrorCode } from "./errors.js";
 export type { CacheChoice, ModelCache } from "./cache/cache.js";
 export {

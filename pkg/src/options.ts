@@ -49,12 +49,13 @@ const ENCODE_OPTIONS: Record<keyof EncodeOptions, [Check, string]> = {
     (value) => isString(value) || (Array.isArray(value) && value.length > 0 && value.every(isString)),
     "a pooling's name or a list of names",
   ],
+  onTruncated: [isFunction, "a function"],
   signal: [isSignal, "an AbortSignal"],
   progress: [isFunction, "a function"],
 };
 
-/** A stream gives one float32 vector per text. */
-const { precision, output, ...STREAM_OPTIONS } = ENCODE_OPTIONS;
+/** A stream gives one float32 vector per text, and says of each whether it was cut. */
+const { precision, output, onTruncated, ...STREAM_OPTIONS } = ENCODE_OPTIONS;
 
 const { hub, revision, cache } = LOAD_OPTIONS;
 const MODEL_OPTIONS = { hub, revision, cache };

@@ -52,7 +52,8 @@ export interface LoadOptions {
   cache?: CacheChoice;
   /**
    * Workers for bulk jobs, each with the model's weights in its memory. Default `"auto"`: half of
-   * `navigator.hardwareConcurrency`, at most 4. The first is there from the start, the others start with
+   * `navigator.hardwareConcurrency`, at most 4, and no more than fit into a quarter of `navigator.deviceMemory` (4 GiB where a
+   * browser does not say). The first is there from the start, the others start with
    * the first job that has use for them, from the IndexedDB cache. Results are the same bits with any
    * number.
    */
@@ -88,13 +89,18 @@ export interface EncodeOptions {
   output?: "sentence" | "token";
   /** Another pooling than the model's; several are concatenated. */
   pooling?: Pooling | readonly Pooling[];
+  /**
+   * Called once, with the positions of the texts that had more tokens than the model takes and were cut. Where nobody asks, the first
+   * time is said in the console.
+   */
+  onTruncated?: (indices: number[]) => void;
   signal?: AbortSignal;
   /** Called with the number of texts done. */
   progress?: ProgressCallback;
 }
 
 /** Options of {@link Embedder.encodeStream}. */
-export type StreamOptions = Omit<EncodeOptions, "precision" | "output">;
+export type StreamOptions = Omit<EncodeOptions, "precision" | "output" | "onTruncated">;
 
 /** One result of {@link Embedder.encodeStream}. */
 export interface StreamItem {
@@ -123,34 +129,34 @@ export interface Tokens {
 /** Similarity function that a model was trained for. */
 export type SimilarityFunction = "cosine" | "dot" | "euclidean" | "manhattan";
 
-/** What a loaded model is and how it runs. */
+/** What a loaded model is and how it runs. It is frozen; what changes comes as another object, with an event. */
 export interface EmbedderInfo {
   /** As given to `load`. */
-  model: string;
+  readonly model: string;
   /** `undefined` for a folder's address. */
-  revision: string | undefined;
+  readonly revision: string | undefined;
   /** `"webgpu"` as soon as a GPU computes at least a part of the work. */
-  device: "cpu" | "webgpu";
+  readonly device: "cpu" | "webgpu";
   /** A sentence: what was chosen and why. It changes when the choice does. */
-  deviceReason: string;
-  dtype: Dtype;
+  readonly deviceReason: string;
+  readonly dtype: Dtype;
   /** The SIMD instructions in use: WebAssembly's relaxed ones where the browser has them. */
-  simd: "simd128" | "relaxed";
+  readonly simd: "simd128" | "relaxed";
   /** The variants of the kernels that were the fastest here. They never change a result. */
-  kernels: string;
+  readonly kernels: string;
   /** Number of workers that a bulk job has at most. */
-  workers: number;
+  readonly workers: number;
   /** Whether the model came from the cache. */
-  cached: boolean;
+  readonly cached: boolean;
   /** Whether the cache keeps it for the next time. */
-  stored: boolean;
+  readonly stored: boolean;
   /** A sentence that says why, or why not. */
-  storedReason: string;
+  readonly storedReason: string;
   /** Length of a vector. */
-  dimension: number;
+  readonly dimension: number;
   /** A text with more tokens is cut; `Infinity`: none is. */
-  maxSeqLength: number;
-  similarity: SimilarityFunction;
+  readonly maxSeqLength: number;
+  readonly similarity: SimilarityFunction;
   /** The model's prompts by name. `query` and `document` are always there, if only empty. */
-  prompts: Record<string, string>;
+  readonly prompts: Readonly<Record<string, string>>;
 }

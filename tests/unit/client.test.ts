@@ -29,7 +29,9 @@ after(() => void Object.assign(globalThis, { Worker }));
 
 function start(): { worker: FakeWorker; client: WorkerClient<Calls> } {
   const worker = new FakeWorker();
-  return { worker, client: new WorkerClient<Calls>(() => worker as unknown as Worker, "worker.js") };
+  const client = new WorkerClient<Calls>(() => worker as unknown as Worker, "worker.js");
+  worker.onmessage({ data: { type: "started" } });
+  return { worker, client };
 }
 
 test("messages of nobody, which tools for developers and extensions send, change nothing", async () => {
@@ -79,4 +81,56 @@ test("a message that cannot be sent is an error of that call, and nothing waits 
     (error) => error instanceof EmbervecError && error.code === "internal",
   );
   assert.equal(client.alive, true);
+});
+
+test("a worker that cannot be started, does not load, or never runs is a failure of the network that says where it must be", async (t) => {
+  const isOfNetwork = (problem: RegExp) => (error: unknown) =>
+    error instanceof EmbervecError && error.code === "network" && problem.test(error.message) && error.message.includes("workerUrl");
+  const refused = () => {
+    throw new DOMException("another origin", "SecurityError");
+  };
+  assert.throws(() => new WorkerClient<Calls>(refused, "worker.js"), isOfNetwork(/cannot be started \(another origin\)/));
+
+  for (const [problem, happens] of [
+    [/did not load/, (worker: FakeWorker) => worker.onerror({ preventDefault() {} })],
+    [/does not run after 30 s/, () => t.mock.timers.tick(30_000)],
+  ] as const) {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const worker = new FakeWorker();
+    const client = new WorkerClient<Calls>(() => worker as unknown as Worker, "worker.js");
+    const answer = client.request("tokenize", { text: "a" });
+    happens(worker);
+    await assert.rejects(answer, isOfNetwork(problem));
+    assert.equal(worker.isTerminated, true);
+    t.mock.timers.reset();
+  }
+});
+
+test("a worker that runs may take its time; where patience is limited, silence ends it and progress does not", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { worker, client } = start();
+  const patient = client.request("tokenize", { text: "a" });
+  patient.catch(() => {});
+  t.mock.timers.tick(3_600_000);
+  assert.equal(client.alive, true);
+  const limited = client.request("useGpu", { demanded: true }, { patience: 1000 });
+  for (let i = 0; i < 10; i++) {
+    t.mock.timers.tick(900);
+    worker.onmessage({ data: { type: "progress", id: worker.sent[1]!.id, event: { stage: "gpu", loaded: i, total: 10 } } });
+  }
+  assert.equal(client.alive, true);
+  t.mock.timers.tick(1000);
+  await assert.rejects(limited, /has not answered for 1\.0 s/);
+  await assert.rejects(patient);
+  assert.equal(worker.isTerminated, true);
+});
+
+test("the cause of an error comes with it", async () => {
+  const { worker, client } = start();
+  const answer = client.request("tokenize", { text: "a" });
+  const cause = { name: "QuotaExceededError", message: "full" };
+  worker.onmessage({ data: { type: "error", id: worker.sent[0]!.id, code: "quota", message: "no room", cause, fatal: false } });
+  const error = await answer.catch((error: unknown) => error);
+  assert.ok(error instanceof EmbervecError && error.cause instanceof Error);
+  assert.deepEqual([error.code, error.cause.name, error.cause.message], ["quota", "QuotaExceededError", "full"]);
 });

@@ -139,11 +139,13 @@ export function parseRecord(value: unknown): ModelRecord | undefined {
 }
 
 export function encodeTimings(timings: readonly Timing[]): Uint8Array<ArrayBuffer> {
-  return encode(timings);
+  return encode({ measuredAt: Date.now(), timings });
 }
 
-export function parseTimings(value: unknown): Timing[] | undefined {
-  const timings = parse(value);
+/** @param since milliseconds since 1970: what was measured earlier is out of date */
+export function parseTimings(value: unknown, since: number): Timing[] | undefined {
+  const { measuredAt, timings } = Object(parse(value)) as Record<string, unknown>;
+  if (!isDate(measuredAt) || measuredAt < since || measuredAt > Date.now()) return undefined;
   if (!Array.isArray(timings) || timings.length === 0) return undefined;
   const isMs = (value: unknown): value is number => typeof value === "number" && value >= 0 && value < Infinity;
   const sound = timings.map((timing) => {

@@ -181,8 +181,8 @@ export class ModelStore {
     return this.keep("", event, encodeMark());
   }
 
-  async timings(key: string): Promise<Timing[] | undefined> {
-    return parseTimings(await this.#read(() => this.cache.get(`timings ${key}`)));
+  async timings(key: string, since: number): Promise<Timing[] | undefined> {
+    return parseTimings(await this.#read(() => this.cache.get(`timings ${key}`)), since);
   }
 
   async keepTimings(key: string, timings: Timing[]): Promise<void> {

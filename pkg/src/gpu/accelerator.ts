@@ -1,25 +1,26 @@
-// A GPU beside the CPU, in the CPU's worker: checked, timed, and left as soon as it fails.
+// A GPU beside the CPU, in the CPU's worker: compared, timed, and left as soon as it fails.
 
 import type { CacheChoice } from "../cache/cache.js";
 import { sendCache, transferOf } from "../cache/port.js";
 import type { Timing } from "../cache/entries.js";
 import type { ModelStore } from "../cache/store.js";
-import { EmbervecError, messageOf } from "../errors.js";
+import { EmbervecError, messageOf, shown } from "../errors.js";
 import { modelKey } from "../model/source.js";
 import type { Dtype, ProgressCallback } from "../types.js";
 import { cosSim } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
-import type { DeviceChoice, EncodeRequestOptions, EncodeResult, LoadRequest } from "../worker/protocol.js";
+import type { DeviceChoice, LoadRequest } from "../worker/protocol.js";
 import { findAdapter } from "./adapter.js";
 import type { Batch, CpuEncoder, GpuCalls } from "./protocol.js";
-import { describe, isFaster } from "./timings.js";
+import { describe, expected, isFaster } from "./timings.js";
+import type { CpuWork, Reference } from "./work.js";
 
 /** Changes with the package, and so with the kernels. */
 declare const EMBERVEC_VERSION: string;
 
 /**
- * What both devices encode before a GPU is trusted: nothing, a word, a sentence, other scripts, and a text of many
- * tokens, all in one batch.
+ * What both devices encode before a GPU that is demanded is trusted: nothing, a word, a sentence, other scripts, and a text of many
+ * tokens, all in one batch. One that is only tried is compared by what the CPU has encoded anyway.
  */
 const KNOWN_TEXTS = [
   "",
@@ -38,8 +39,19 @@ const TIMED_TOKENS = [8, 128, 512];
 /** A GPU that is so much slower for a batch is not timed with a larger one. */
 const HOPELESS = 4;
 
-/** How often a GPU is started, the first time included. */
+/** Milliseconds of silence after which a GPU's worker is given up while it loads a model or compiles kernels: 30 times what SwiftShader took. */
+const OPEN_MS = 60_000;
+
+/** A GPU is given up that has not answered after so many times what it should take, and never before so many milliseconds. */
+const PATIENCE = 8;
+const LEAST_PATIENCE_MS = 3_000;
+
+/** How often a GPU is started, the first time included; one that has run for so long since is a new one. */
 const STARTS = 2;
+const LONG_MS = 600_000;
+
+/** Milliseconds after which a measurement is made again: drivers and browsers change, 30 days. */
+const MAX_AGE_MS = 30 * 86_400_000;
 
 interface Found {
   choice: DeviceChoice;
@@ -47,112 +59,171 @@ interface Found {
   accelerator?: Accelerator;
 }
 
+type GpuWorker = WorkerClient<GpuCalls>;
+
+/** What a GPU is started with. */
+export interface AcceleratorOptions {
+  embedder: CpuEncoder;
+  work: CpuWork;
+  store: ModelStore;
+  cache: CacheChoice;
+  request: LoadRequest;
+  /** Everything is to be computed there. */
+  demanded: boolean;
+  /** Of the first start. */
+  progress: ProgressCallback;
+  /** Called when it fails, when it has been started again, and when it waits for work to be compared by. */
+  onChange: (choice: DeviceChoice) => void;
+}
+
 /** A GPU that has reproduced the CPU's vectors. */
 export class Accelerator {
-  /** `undefined` after a failure. */
-  #worker: WorkerClient<GpuCalls> | undefined;
   #starts = 1;
+  #startedAt = performance.now();
+  #pending = 0;
+  /** `undefined` where it could not be had again. */
+  #worker: Promise<GpuWorker | undefined> | GpuWorker;
 
   private constructor(
-    worker: WorkerClient<GpuCalls>,
-    /** `undefined`: everything goes to the GPU. */
-    private readonly timings: Timing[] | undefined,
-    private readonly restart: () => Promise<WorkerClient<GpuCalls>>,
+    private readonly options: AcceleratorOptions,
+    worker: GpuWorker,
+    private readonly references: readonly Reference[],
+    /** What it takes for some numbers of tokens. */
+    private readonly timings: readonly Timing[],
     private readonly choice: DeviceChoice,
-    private readonly onChange: (choice: DeviceChoice) => void,
   ) {
     this.#worker = worker;
   }
 
   /**
-   * Starts a GPU for a loaded model.
+   * Starts a GPU for a loaded model. One that is not demanded is judged by the CPU's own work, and waits for some; nothing waits for it.
    *
-   * @param demanded everything is to be computed there
-   * @param progress of the first start
-   * @param onChange called when it fails, and when it has been started again
    * @throws {EmbervecError} when a demand cannot be met
    */
-  static async start(
-    embedder: CpuEncoder,
-    store: ModelStore,
-    cache: CacheChoice,
-    request: LoadRequest,
-    demanded: boolean,
-    progress: ProgressCallback,
-    onChange: (choice: DeviceChoice) => void,
-  ): Promise<Found> {
+  static async start(options: AcceleratorOptions): Promise<Found> {
     try {
-      const needs = embedder.gpuNeeds(request.dtype);
-      const adapter = await findAdapter(needs);
-      const key = [EMBERVEC_VERSION, adapter.key, request.base, request.dtype].join(" ");
-      const known = demanded ? undefined : await store.timings(key);
-      if (known && !known.some(({ cpu, gpu }) => gpu < cpu)) {
-        return { choice: { device: "cpu", deviceReason: `${describe(adapter.name, known)} It was measured at an earlier visit.` } };
-      }
-      const restart = () => open(embedder, cache, request);
-      const worker = await open(embedder, cache, request, progress);
-      const timings = demanded ? undefined : (known ?? (await measure(embedder, worker)));
-      if (timings && !known) await store.keepTimings(key, timings);
-      if (timings && !timings.some(({ cpu, gpu }) => gpu < cpu)) {
-        worker.terminate(new EmbervecError("disposed", "the GPU is of no use here"));
-        return { choice: { device: "cpu", deviceReason: describe(adapter.name, timings) } };
-      }
-      const choice: DeviceChoice = {
-        device: "webgpu",
-        deviceReason: timings ? describe(adapter.name, timings) : `WebGPU (${adapter.name}), as demanded; its vectors agree with the CPU's.`,
-      };
-      return { choice, accelerator: new Accelerator(worker, timings, restart, choice, onChange) };
+      return await (options.demanded ? demand(options) : tryOut(options));
     } catch (error) {
       const reason = messageOf(error);
-      if (demanded) {
+      if (options.demanded) {
         throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${reason}; use "auto" or "cpu"`, { cause: error });
       }
       return { choice: { device: "cpu", deviceReason: `The CPU, because ${reason}.` } };
     }
   }
 
-  /** What the encoder gives for a batch; `undefined` where the CPU is to compute it. */
+  static of(options: AcceleratorOptions, worker: GpuWorker, references: readonly Reference[], timings: readonly Timing[], deviceReason: string): Found {
+    const choice: DeviceChoice = { device: "webgpu", deviceReason };
+    return { choice, accelerator: new Accelerator(options, worker, references, timings, choice) };
+  }
+
+  /**
+   * What the encoder gives for a batch; `undefined` where the CPU is to compute it.
+   *
+   * @throws {EmbervecError} `device_lost` where a GPU is demanded and cannot be had again
+   */
   async encode(batch: Batch): Promise<Float32Array | undefined> {
-    const worker = this.#worker;
-    if (!worker) return undefined;
-    if (this.timings && !isFaster(this.timings, batch.inputIds.length)) return undefined;
-    try {
-      return await worker.request("encode", batch);
-    } catch (error) {
-      // Several batches may have been under way.
-      if (worker === this.#worker) this.fail(error);
-      return undefined;
+    const { demanded } = this.options;
+    const tokens = batch.inputIds.length;
+    if (!demanded && !isFaster(this.timings, tokens)) return undefined;
+    for (;;) {
+      const worker = this.#worker instanceof Promise ? (demanded ? await this.#worker : undefined) : this.#worker;
+      if (!worker) {
+        if (demanded) throw new EmbervecError("device_lost", "the GPU was lost, and is not to be had again; load the model anew, with device \"auto\" to go on without one");
+        return undefined;
+      }
+      this.#pending += 1;
+      try {
+        const patience = Math.max(LEAST_PATIENCE_MS, PATIENCE * expected(this.timings, tokens)) * this.#pending;
+        return await worker.request("encode", batch, { patience });
+      } catch (error) {
+        this.fail(error, worker);
+        if (!demanded) return undefined;
+      } finally {
+        this.#pending -= 1;
+      }
     }
   }
 
   /** Goes on without the GPU, which is started once more. */
-  fail(error: unknown): void {
-    const reason = `The CPU, because the GPU failed: ${messageOf(error)}`;
-    this.#worker?.terminate(new EmbervecError("device_lost", reason));
-    this.#worker = undefined;
+  fail(error: unknown, worker = this.#worker): void {
+    // Several batches may have been under way.
+    if (worker !== this.#worker || worker instanceof Promise) return;
+    const { demanded, onChange } = this.options;
+    const reason = demanded ? `WebGPU, as demanded, which failed: ${messageOf(error)}` : `The CPU, because the GPU failed: ${messageOf(error)}`;
+    const device = demanded ? "webgpu" : "cpu";
+    worker.terminate(new EmbervecError("device_lost", reason));
     console.warn(`embervec: ${reason}`);
-    this.onChange({ device: "cpu", deviceReason: reason });
-    if (this.#starts === STARTS) return;
+    onChange({ device, deviceReason: reason });
+    if (performance.now() - this.#startedAt > LONG_MS) this.#starts = 0;
+    this.#worker = this.#starts >= STARTS ? Promise.resolve(undefined) : this.#restart(reason);
+  }
+
+  async #restart(reason: string): Promise<GpuWorker | undefined> {
+    const { onChange, demanded } = this.options;
     this.#starts += 1;
-    this.restart().then(
-      (worker) => {
-        this.#worker = worker;
-        this.onChange({ ...this.choice, deviceReason: `${this.choice.deviceReason} It failed once and was started again.` });
-      },
-      (again: unknown) => {
-        this.onChange({ device: "cpu", deviceReason: `${reason}; and again when it was started anew: ${messageOf(again)}` });
-      },
-    );
+    try {
+      const worker = await open(this.options);
+      await compare(this.options.embedder, worker, this.references, this.options.request.dtype);
+      this.#startedAt = performance.now();
+      this.#worker = worker;
+      onChange({ ...this.choice, deviceReason: `${this.choice.deviceReason} It failed once and was started again.` });
+      return worker;
+    } catch (error) {
+      onChange({ device: demanded ? "webgpu" : "cpu", deviceReason: `${reason}; and again when it was started anew: ${messageOf(error)}` });
+      return undefined;
+    }
   }
 }
 
-/** A GPU's worker with the model, which has reproduced the CPU's vectors. */
-async function open(
-  embedder: CpuEncoder,
-  choice: CacheChoice,
-  request: LoadRequest,
-  progress?: ProgressCallback,
-): Promise<WorkerClient<GpuCalls>> {
+async function demand(options: AcceleratorOptions): Promise<Found> {
+  const { embedder, request, progress } = options;
+  const adapter = await findAdapter(embedder.gpuNeeds(request.dtype));
+  const encoding = { prompt: "" };
+  const { vectors, dimension, tokenCounts } = embedder.encode(KNOWN_TEXTS, encoding);
+  const references = [{ texts: KNOWN_TEXTS, options: encoding, vectors, dimension }];
+  const worker = await open(options, progress);
+  const started = performance.now();
+  await compare(embedder, worker, references, request.dtype);
+  // The kernels were compiled meanwhile, so it takes less from now on.
+  const timings = [{ tokens: tokenCounts.reduce((sum, count) => sum + count, 0), cpu: 0, gpu: performance.now() - started }];
+  return Accelerator.of(options, worker, references, timings, `WebGPU (${adapter.name}), as demanded; its vectors agree with the CPU's.`);
+}
+
+async function tryOut(options: AcceleratorOptions): Promise<Found> {
+  const { embedder, work, store, request, progress, onChange } = options;
+  const adapter = await findAdapter(embedder.gpuNeeds(request.dtype));
+  // A browser's next version has another GPU process.
+  const key = [EMBERVEC_VERSION, adapter.key, request.base, request.dtype, navigator.userAgent].join(" ");
+  const known = await store.timings(key, Date.now() - MAX_AGE_MS);
+  if (known && !isUseful(known)) {
+    return { choice: { device: "cpu", deviceReason: `${describe(adapter.name, known)} It was measured at an earlier visit.` } };
+  }
+  const worker = await open(options, progress);
+  try {
+    const gpu = known ?? (await measure(embedder, worker, work));
+    onChange({ device: "cpu", deviceReason: `The CPU, until WebGPU (${adapter.name}) has been compared with it by some texts.` });
+    const references = await work.references();
+    const timings = known ?? gpu.map((timing) => ({ ...timing, cpu: work.time(timing.tokens) }));
+    if (!known) await store.keepTimings(key, timings);
+    if (!isUseful(timings)) {
+      worker.terminate(new EmbervecError("disposed", "the GPU is of no use here"));
+      return { choice: { device: "cpu", deviceReason: describe(adapter.name, timings) } };
+    }
+    await compare(embedder, worker, references, request.dtype);
+    return Accelerator.of(options, worker, references, timings, describe(adapter.name, timings));
+  } catch (error) {
+    worker.terminate(new EmbervecError("disposed", "the GPU was not taken into use"));
+    throw error;
+  }
+}
+
+function isUseful(timings: readonly Timing[]): boolean {
+  return timings.some(({ cpu, gpu }) => gpu < cpu);
+}
+
+/** A GPU's worker with the model. */
+async function open({ embedder, cache: choice, request }: AcceleratorOptions, progress?: ProgressCallback): Promise<GpuWorker> {
   const start = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name: "embervec-gpu" });
   const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
   try {
@@ -161,8 +232,7 @@ async function open(
     const weights = files.map(({ path, packed }) => (dtype === "q8" ? (packed ?? path) : path));
     const cache = sendCache(choice);
     const opening = { cache, model: modelKey(base, dtype), dtype, config, weights, wasmUrl };
-    await worker.request("open", opening, { progress, transfer: transferOf(cache) });
-    await check(embedder, worker, dtype);
+    await worker.request("open", opening, { progress, transfer: transferOf(cache), patience: OPEN_MS });
     return worker;
   } catch (error) {
     worker.terminate(new EmbervecError("disposed", "the GPU was not taken into use"));
@@ -171,64 +241,38 @@ async function open(
 }
 
 /** Refuses a GPU whose vectors differ from the CPU's. */
-async function check(embedder: CpuEncoder, worker: WorkerClient<GpuCalls>, dtype: Dtype): Promise<void> {
-  const options: EncodeRequestOptions = { prompt: "" };
-  const expected = embedder.encode(KNOWN_TEXTS, options);
-  const job = embedder.begin(KNOWN_TEXTS, options);
-  for (let batch = job.batch(); batch; batch = job.batch()) {
-    embedder.accept(job, await worker.request("encode", batch));
-  }
-  const actual = job.finish();
-  const { dimension } = expected;
-  KNOWN_TEXTS.forEach((text, i) => {
-    const row = ({ vectors }: EncodeResult) => vectors.subarray(i * dimension, (i + 1) * dimension);
-    const cosine = cosSim(row(actual), row(expected));
-    // Not `<`, which NaN would pass.
-    if (!(cosine >= LEAST_COSINE[dtype])) {
-      throw new EmbervecError(
-        "unsupported_device",
-        `the GPU computes wrong vectors (of "${text.slice(0, 20)}" the cosine to the CPU's is ${cosine.toFixed(5)}, not ${LEAST_COSINE[dtype]} or more)`,
-      );
+async function compare(embedder: CpuEncoder, worker: GpuWorker, references: readonly Reference[], dtype: Dtype): Promise<void> {
+  for (const { texts, options, vectors, dimension } of references) {
+    const job = embedder.begin(texts, options);
+    for (let batch = job.batch(); batch; batch = job.batch()) {
+      embedder.accept(job, await worker.request("encode", batch, { patience: OPEN_MS }));
     }
-  });
+    const actual = job.finish();
+    texts.forEach((text, i) => {
+      const row = (vectors: Float32Array) => vectors.subarray(i * dimension, (i + 1) * dimension);
+      const cosine = cosSim(row(actual.vectors), row(vectors));
+      // Not `<`, which NaN would pass.
+      if (!(cosine >= LEAST_COSINE[dtype])) {
+        throw new EmbervecError(
+          "unsupported_device",
+          `the GPU computes wrong vectors (of ${shown(text.slice(0, 20))} the cosine to the CPU's is ${cosine.toFixed(5)}, not ${LEAST_COSINE[dtype]} or more)`,
+        );
+      }
+    });
+  }
 }
 
-/**
- * A measurement lasts so many milliseconds at least: a browser's clock may tick every millisecond, and the batch of a tiny model takes
- * a hundredth of that. A clock that ticks more slowly, or never, ends it after {@link MOST_RUNS}.
- */
-const LEAST_MS = 10;
-const MOST_RUNS = 100;
-
-/** Times batches on both devices, small ones first. */
-async function measure(embedder: CpuEncoder, worker: WorkerClient<GpuCalls>): Promise<Timing[]> {
+/** Has the GPU's worker time itself, small batches first: here its answers would wait behind the CPU's work. */
+async function measure(embedder: CpuEncoder, worker: GpuWorker, work: CpuWork): Promise<Timing[]> {
   const timings: Timing[] = [];
   for (const tokens of TIMED_TOKENS) {
     // "a" is one token in every BERT vocabulary; [CLS] and [SEP] make two.
-    const text = [Array(tokens - 2).fill("a").join(" ")];
-    const cpu = await best(async () => void embedder.encode(text, {}));
-    const batch = embedder.begin(text, {}).batch()!;
-    const gpu = await best(async () => void (await worker.request("encode", batch)));
-    timings.push({ tokens: batch.inputIds.length, cpu, gpu });
-    if (gpu > HOPELESS * cpu && tokens > TIMED_TOKENS[0]!) break;
+    const batch = embedder.begin([Array(tokens - 2).fill("a").join(" ")], {}).batch()!;
+    const { length } = batch.inputIds;
+    const gpu = await worker.request("time", batch, { patience: OPEN_MS });
+    timings.push({ tokens: length, cpu: 0, gpu });
+    const cpu = work.time(length);
+    if (cpu > 0 && gpu > HOPELESS * cpu && tokens > TIMED_TOKENS[0]!) break;
   }
   return timings;
-}
-
-/** Milliseconds of one run: the better of two measurements after a run to warm up. 0 where the clock did not tick. */
-async function best(run: () => Promise<void>): Promise<number> {
-  await run();
-  let best = Infinity;
-  for (let i = 0; i < 2; i++) {
-    const start = performance.now();
-    let elapsed = 0;
-    let runs = 0;
-    do {
-      await run();
-      runs += 1;
-      elapsed = performance.now() - start;
-    } while (elapsed < LEAST_MS && runs < MOST_RUNS);
-    best = Math.min(best, elapsed / runs);
-  }
-  return best;
 }

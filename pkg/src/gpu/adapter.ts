@@ -1,6 +1,7 @@
 // The browser's GPU, before anything is fetched for it.
 
 import { EmbervecError, messageOf } from "../errors.js";
+import { settled } from "../settle.js";
 import type { GpuNeeds } from "./protocol.js";
 
 export interface Adapter {
@@ -10,6 +11,9 @@ export interface Adapter {
   key: string;
 }
 
+/** Milliseconds that a browser has to start its GPU process, which takes it one second on a slow machine. */
+const ADAPTER_MS = 15_000;
+
 /** @throws {EmbervecError} that says what is missing */
 export async function findAdapter(needs: GpuNeeds): Promise<Adapter> {
   const none = (reason: string, cause?: unknown) => new EmbervecError("unsupported_device", reason, { cause });
@@ -17,7 +21,8 @@ export async function findAdapter(needs: GpuNeeds): Promise<Adapter> {
   if (!navigator.gpu) throw none("this browser has no WebGPU here (it needs a secure context: https or localhost)");
   let adapter: GPUAdapter | null;
   try {
-    adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+    const { gpu } = navigator;
+    adapter = await settled("the browser", () => gpu.requestAdapter({ powerPreference: "high-performance" }), { ms: ADAPTER_MS });
   } catch (cause) {
     throw none(`the browser refused to look for a GPU (${messageOf(cause)})`, cause);
   }

@@ -60,4 +60,6 @@ export interface OpenRequest {
 export type GpuCalls = {
   open: { request: OpenRequest; result: undefined };
   encode: { request: Batch; result: Float32Array };
+  /** Milliseconds that a batch takes there. */
+  time: { request: Batch; result: number };
 };

@@ -7,6 +7,12 @@ export function isFaster(timings: readonly Timing[], tokens: number): boolean {
   return ratio(timings, tokens) < 1;
 }
 
+/** Milliseconds that the GPU takes for so many tokens: of the nearest larger measurement, and beyond the largest in proportion. */
+export function expected(timings: readonly Timing[], tokens: number): number {
+  const timing = timings.find((timing) => timing.tokens >= tokens) ?? timings[timings.length - 1];
+  return timing ? timing.gpu * Math.max(1, tokens / timing.tokens) : 0;
+}
+
 /** The GPU's time over the CPU's. */
 function ratio(timings: readonly Timing[], tokens: number): number {
   const above = timings.findIndex((timing) => timing.tokens >= tokens);

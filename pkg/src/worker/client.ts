@@ -1,4 +1,4 @@
-// The page's side of a worker: requests as promises.
+// The page's side of a worker: requests as promises. A worker is starting until it says that it runs, and ends once, for one reason.
 
 import { EmbervecError, messageOf } from "../errors.js";
 import type { ProgressCallback } from "../types.js";
@@ -8,6 +8,8 @@ interface Pending {
   resolve: (result: never) => void;
   reject: (error: unknown) => void;
   progress: ProgressCallback | undefined;
+  /** Something was heard of it. */
+  heard: () => void;
 }
 
 interface RequestOptions {
@@ -15,12 +17,34 @@ interface RequestOptions {
   progress?: ProgressCallback | undefined;
   /** What of the request is moved to the worker. */
   transfer?: Transferable[];
+  /** Milliseconds of silence, without a progress event or the answer, after which the worker is given up. */
+  patience?: number;
 }
+
+/** Milliseconds until a worker's script runs: 60 kB at 16 kbit/s. */
+const START_MS = 30_000;
+
+/** Milliseconds that a worker has to tidy up after an abort, before the caller has its answer all the same. */
+const ABORT_MS = 500;
+
+const MUST_BE =
+  "it must lie beside the package's other files, or where the option `workerUrl` says, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)";
+
+/** A request was in a worker that ended for something else: it can be made again elsewhere. */
+export class Orphaned extends EmbervecError {
+  constructor(reason: EmbervecError) {
+    super(reason.code, reason.message, { cause: reason });
+  }
+}
+
+/** A worker ended over this request. */
+export class Culprit extends Orphaned {}
 
 /** A worker that lives until {@link WorkerClient.terminate}, or until it fails for good. */
 export class WorkerClient<Map extends CallMap> {
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
+  readonly #starting: ReturnType<typeof setTimeout>;
   #nextId = 0;
   /** Why the worker is gone. */
   #ended: EmbervecError | undefined;
@@ -29,29 +53,30 @@ export class WorkerClient<Map extends CallMap> {
    * @param start starts the worker; its `new Worker(new URL(…))` is written out at the caller's, because
    *   bundlers look for exactly this
    * @param script the worker's file, for messages
+   * @throws {EmbervecError} where the browser refuses to start it
    */
   constructor(
     start: () => Worker,
-    private readonly script: string,
+    script: string,
     private readonly onDevice: (choice: DeviceChoice) => void = () => {},
   ) {
-    if (typeof Worker === "undefined") {
-      throw new EmbervecError("unsupported_device", "embervec needs Web Workers; call Embedder.load in a browser, not while rendering on a server");
+    const failure = (problem: string, cause?: unknown) => new EmbervecError("network", `${script} ${problem}: ${MUST_BE}`, { cause });
+    try {
+      this.#worker = start();
+    } catch (cause) {
+      throw failure(`cannot be started (${messageOf(cause)})`, cause);
     }
-    this.#worker = start();
+    const late = () => this.#fail(failure(`does not run after ${START_MS / 1000} s`));
+    this.#starting = setTimeout(late, START_MS);
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker<Map>>) => this.#receive(data);
     this.#worker.onerror = (event) => {
-      event.preventDefault();
+      event.preventDefault?.();
       // A script that did not load has no message.
-      const message = event.message
-        ? `the worker stopped: ${event.message}`
-        : `the worker could not run, because its script did not load; ${this.script} must lie beside the package's other files, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)`;
-      this.terminate(new EmbervecError("internal", message));
+      const { message } = event;
+      this.#fail(message ? new EmbervecError("internal", `the worker stopped: ${message}`) : failure("did not load"));
     };
     // Nobody knows whose answer it was.
-    this.#worker.onmessageerror = () => {
-      this.terminate(new EmbervecError("internal", "an answer of the worker could not be read"));
-    };
+    this.#worker.onmessageerror = () => this.#fail(new EmbervecError("internal", "an answer of the worker could not be read"));
   }
 
   /** Whether requests still have a chance. */
@@ -60,30 +85,44 @@ export class WorkerClient<Map extends CallMap> {
   }
 
   /**
-   * Asks the worker. On abort the promise rejects with the signal's reason, for a load only after
-   * the worker has cleaned up.
+   * Asks the worker. On abort the promise rejects with the signal's reason, as soon as the worker has cleaned up and half a second
+   * later at the latest.
    */
   async request<Name extends keyof Map>(
     type: Name,
     request: Map[Name]["request"],
-    { signal, progress, transfer = [] }: RequestOptions = {},
+    { signal, progress, transfer = [], patience }: RequestOptions = {},
   ): Promise<Map[Name]["result"]> {
     signal?.throwIfAborted();
-    if (this.#ended) throw this.#ended;
+    if (this.#ended) throw new Orphaned(this.#ended);
     const id = this.#nextId++;
-    const abort = () => this.#send({ type: "abort", id });
+    let silence: ReturnType<typeof setTimeout> | undefined;
+    let grace: ReturnType<typeof setTimeout> | undefined;
+    const heard = () => {
+      clearTimeout(silence);
+      if (patience === undefined) return;
+      const problem = `it has not answered for ${(patience / 1000).toFixed(1)} s`;
+      silence = setTimeout(() => this.#fail(new EmbervecError("internal", problem), id), patience);
+    };
+    const abort = () => {
+      this.#post({ type: "abort", id }, []);
+      grace = setTimeout(() => this.#take(id)?.reject(signal?.reason), ABORT_MS);
+    };
     signal?.addEventListener("abort", abort);
     try {
       return await new Promise<Map[Name]["result"]>((resolve, reject) => {
-        this.#pending.set(id, { resolve, reject, progress });
+        this.#pending.set(id, { resolve, reject, progress, heard });
+        heard();
         try {
-          this.#send({ type, id, request } as ToWorker<Map>, transfer);
+          this.#post({ type, id, request } as ToWorker<Map>, transfer);
         } catch (cause) {
-          this.#pending.delete(id);
+          this.#take(id);
           reject(new EmbervecError("internal", `the worker could not be asked: ${messageOf(cause)}`, { cause }));
         }
       });
     } finally {
+      clearTimeout(silence);
+      clearTimeout(grace);
       signal?.removeEventListener("abort", abort);
       signal?.throwIfAborted();
     }
@@ -91,32 +130,60 @@ export class WorkerClient<Map extends CallMap> {
 
   /** Ends the worker, which gives all its memory back, and rejects what is still open. */
   terminate(reason: EmbervecError): void {
-    this.#ended ??= reason;
-    this.#worker.terminate();
-    for (const { reject } of this.#pending.values()) reject(reason);
-    this.#pending.clear();
+    this.#end(reason, () => reason);
   }
 
-  #send(message: ToWorker<Map>, transfer: Transferable[] = []): void {
+  /**
+   * Ends a worker that has failed.
+   *
+   * @param culprit the request that it was over; that which is under way where nobody knows
+   */
+  #fail(reason: EmbervecError, culprit = this.#pending.keys().next().value): void {
+    this.#end(reason, (id) => (id === culprit ? new Culprit(reason) : new Orphaned(reason)));
+  }
+
+  #end(reason: EmbervecError, errorOf: (id: number) => EmbervecError): void {
+    this.#ended ??= reason;
+    clearTimeout(this.#starting);
+    this.#worker.terminate();
+    const pending = [...this.#pending];
+    this.#pending.clear();
+    for (const [id, { reject }] of pending) reject(errorOf(id));
+  }
+
+  #post(message: ToWorker<Map>, transfer: Transferable[]): void {
     this.#worker.postMessage(message, transfer);
+  }
+
+  #take(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    return pending;
   }
 
   #receive(message: FromWorker<Map> | null | undefined): void {
     // Tools for developers and extensions send messages of their own.
     if (!message) return;
-    if (message.type === "device") return this.onDevice(message);
-    const pending = this.#pending.get(message.id);
     switch (message.type) {
-      case "progress":
+      case "started":
+        return clearTimeout(this.#starting);
+      case "device": {
+        const { device, deviceReason } = message;
+        return this.onDevice({ device, deviceReason });
+      }
+      case "progress": {
+        const pending = this.#pending.get(message.id);
+        pending?.heard();
         return pending?.progress?.(message.event);
+      }
       case "result":
-        this.#pending.delete(message.id);
-        return pending?.resolve(message.result as never);
+        return this.#take(message.id)?.resolve(message.result as never);
       case "error": {
-        const error = new EmbervecError(message.code, message.message);
-        if (message.fatal) return this.terminate(error);
-        this.#pending.delete(message.id);
-        return pending?.reject(error);
+        const { code, cause, fatal, id } = message;
+        const options = cause === undefined ? {} : { cause: Object.assign(new Error(cause.message), { name: cause.name }) };
+        const error = new EmbervecError(code, message.message, options);
+        if (fatal) return this.#fail(error, id);
+        return this.#take(id)?.reject(error);
       }
     }
   }

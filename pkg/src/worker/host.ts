@@ -10,7 +10,9 @@ import { Accelerator } from "../gpu/accelerator.js";
 import type { FolderFile, FolderPlan } from "../model/folder.js";
 import { type ModelSink, loadModel } from "../model/load.js";
 import type { Batch } from "../gpu/protocol.js";
-import type { Dtype, ProgressEvent } from "../types.js";
+import { CpuWork } from "../gpu/work.js";
+import { settled } from "../settle.js";
+import type { Dtype } from "../types.js";
 import type {
   Calls,
   DeviceChoice,
@@ -30,6 +32,9 @@ const MODULES = {
   relaxed: new URL("./embervec-relaxed.wasm", import.meta.url),
 };
 
+/** Milliseconds for a wasm module to come and be compiled: 0.7 MB at 50 kbit/s. */
+const WASM_MS = 120_000;
+
 /** Each piece is copied into wasm's memory, which never shrinks. */
 const PIECE_BYTES = 1 << 18;
 
@@ -38,6 +43,7 @@ let store: ModelStore | undefined;
 let cache: CacheChoice | undefined;
 let loadRequest: LoadRequest | undefined;
 let accelerator: Accelerator | undefined;
+const work = new CpuWork();
 const aborts = new Map<number, AbortController>();
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
@@ -71,7 +77,7 @@ async function answer(message: Exclude<ToWorker, { type: "abort" }>): Promise<vo
   }
 }
 
-type ModelInfo = Omit<LoadResult, "cached" | "stored" | "storedReason" | "asksForPersistence" | "simd">;
+type ModelInfo = Omit<LoadResult, "cached" | "stored" | "storedReason" | "asksForPersistence" | "simd" | "memoryBytes">;
 
 async function load(id: number, request: LoadRequest): Promise<LoadResult> {
   const abort = new AbortController();
@@ -80,7 +86,8 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
     const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : MODULES[simd];
     cache = receiveCache(request.cache);
-    [store] = await Promise.all([ModelStore.open(cache), startWasm(module)]);
+    const [opened, memory] = await Promise.all([ModelStore.open(cache), startWasm(module, abort.signal)]);
+    store = opened;
     loadRequest = request;
     const { name, revision, base, pointers, headers, dtype, localFilesOnly } = request;
     const { model, cached } = await loadModel(store, () => wasmSink(dtype), {
@@ -99,6 +106,7 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
       storedReason: unusable === undefined ? "This browser keeps the model for the next visit." : `The model is not kept, ${unusable}.`,
       asksForPersistence: cache === "indexeddb" && unusable === undefined && (await store.isFirst("asked for persistence")),
       simd,
+      memoryBytes: memory.buffer.byteLength,
       ...modelInfo(model),
     };
   } catch (error) {
@@ -115,7 +123,7 @@ function modelInfo(model: Embedder): ModelInfo {
 
 async function encode(texts: string[], options: EncodeRequestOptions): Promise<EncodeResult> {
   const gpu = accelerator;
-  if (!gpu) return loaded().encode(texts, options) as EncodeResult;
+  if (!gpu) return encodeHere(texts, options);
   const job = loaded().begin(texts, options);
   for (let batch = job.batch() as Batch | undefined; batch; batch = job.batch() as Batch | undefined) {
     const vectors = await gpu.encode(batch);
@@ -130,11 +138,25 @@ async function encode(texts: string[], options: EncodeRequestOptions): Promise<E
   return job.finish() as EncodeResult;
 }
 
+function encodeHere(texts: string[], options: EncodeRequestOptions): EncodeResult {
+  const started = performance.now();
+  const result = loaded().encode(texts, options) as EncodeResult;
+  work.note(texts, options, result, performance.now() - started);
+  return result;
+}
+
 async function useGpu(id: number, demanded: boolean): Promise<DeviceChoice> {
   if (!store || !cache || !loadRequest) throw new EmbervecError("internal", "no model is loaded");
-  const onFailure = (choice: DeviceChoice) => reply({ type: "device", ...choice });
-  const progress = (event: ProgressEvent) => reply({ type: "progress", id, event });
-  const found = await Accelerator.start(loaded(), store, cache, loadRequest, demanded, progress, onFailure);
+  const found = await Accelerator.start({
+    embedder: loaded(),
+    work,
+    store,
+    cache,
+    request: loadRequest,
+    demanded,
+    progress: (event) => reply({ type: "progress", id, event }),
+    onChange: (choice) => reply({ type: "device", ...choice }),
+  });
   accelerator = found.accelerator;
   return found.choice;
 }
@@ -152,10 +174,12 @@ function hasRelaxedSimd(): boolean {
   );
 }
 
-async function startWasm(module: URL): Promise<void> {
+async function startWasm(module: URL, signal: AbortSignal): Promise<WebAssembly.Memory> {
   try {
-    await init({ module_or_path: module });
+    const { memory } = await settled("the network", () => init({ module_or_path: module }), { ms: WASM_MS, signal });
+    return memory;
   } catch (cause) {
+    signal.throwIfAborted();
     throw new EmbervecError(
       "network",
       `${String(module)} could not be started (${messageOf(cause)}); it must be served as application/wasm, and a Content-Security-Policy must allow 'wasm-unsafe-eval'`,
@@ -213,8 +237,9 @@ function withAddress(error: unknown, base: string): unknown {
 
 function errorReply(id: number, error: unknown): FromWorker {
   const code = codeOf(error);
-  const { fatal } = Object(error) as { fatal?: unknown };
-  if (code) return { type: "error", id, code, message: messageOf(error), fatal: fatal === true };
+  const { fatal, cause: origin } = Object(error) as { fatal?: unknown; cause?: unknown };
+  const cause = origin === undefined ? {} : { cause: { name: origin instanceof Error ? origin.name : "Error", message: messageOf(origin) } };
+  if (code) return { type: "error", id, code, message: messageOf(error), ...cause, fatal: fatal === true };
   // A trap, such as memory that could not grow; or a bug. Either way nothing is certain any more.
   const isAbort = error instanceof DOMException && error.name === "AbortError";
   const message = isAbort ? "aborted" : `the worker stopped: ${messageOf(error)}; most likely this device has too little memory for the model`;
@@ -224,3 +249,5 @@ function errorReply(id: number, error: unknown): FromWorker {
 function reply(message: FromWorker, transfer: Transferable[] = []): void {
   self.postMessage(message, transfer);
 }
+
+reply({ type: "started" });

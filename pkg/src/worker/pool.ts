@@ -1,19 +1,45 @@
-// Several workers with the same model, for bulk jobs.
+// Several workers with the same model, for bulk jobs. A worker belongs to the pool from its start to its end.
 
 import type { CacheChoice } from "../cache/cache.js";
 import { sendCache, transferOf } from "../cache/port.js";
-import { EmbervecError, messageOf } from "../errors.js";
+import { EmbervecError, codeOf, messageOf, shown } from "../errors.js";
 import type { LoadOptions, ProgressCallback } from "../types.js";
-import { WorkerClient } from "./client.js";
-import type { Calls, DeviceChoice, LoadRequest, LoadResult } from "./protocol.js";
+import { Culprit, Orphaned, WorkerClient } from "./client.js";
+import type { Calls, DeviceChoice, EncodeRequest, EncodeResult, LoadRequest, LoadResult } from "./protocol.js";
 
 /** One request that a worker computes and one that waits, so that it never idles. */
 const REQUESTS_PER_WORKER = 2;
+
+/**
+ * How often a request is made again because its worker ended over another one. Finding one of 64 texts ends seven workers; a request
+ * that has seen three times as many is not what is wrong.
+ */
+const MAX_ORPHANED = 21;
+
+/** The models of all workers may take so much of the device's memory; it is the page's, too, and other pages'. */
+const MEMORY_SHARE = 1 / 4;
+
+/** GiB, where a browser does not say: Firefox, Safari, and pages that are not secure. */
+const ASSUMED_MEMORY = 4;
+
+/** What all workers of a pool are started with. */
+export interface PoolOptions {
+  request: Omit<LoadRequest, "cache">;
+  cache: CacheChoice;
+  workers: number | "auto";
+  workerUrl: string | undefined;
+  onDevice: (choice: DeviceChoice) => void;
+  onWorkers: (workers: number) => void;
+}
 
 interface Member {
   worker: WorkerClient<Calls>;
   /** Requests under way. */
   load: number;
+  /** Whether it has the model. */
+  isReady: boolean;
+  /** Ends when it has, and rejects where it will not. */
+  loading: Promise<LoadResult>;
 }
 
 /**
@@ -21,71 +47,84 @@ interface Member {
  * memory is shared, so no special headers are needed, and each holds the model's weights.
  */
 export class WorkerPool {
-  #members: Member[] = [];
-  #starting = 0;
-  /** Under way where all workers have failed for good. */
-  #replacement: Promise<unknown> | undefined;
-  #ended: EmbervecError | undefined;
+  readonly #members = new Set<Member>();
+  readonly #end = new AbortController();
+  #limit = 1;
   /** The worker that has the GPU. */
   #gpuWorker: WorkerClient<Calls> | undefined;
+  /** Whether nothing but a GPU is to compute. */
+  #demandsGpu = false;
 
-  private constructor(
-    private readonly loadRequest: Omit<LoadRequest, "cache">,
-    private readonly cache: CacheChoice,
-    private limit: number,
-    private readonly onDevice: (choice: DeviceChoice) => void,
-  ) {}
+  private constructor(private readonly options: PoolOptions) {}
 
   /** Starts one worker and loads the model in it. */
-  static async start(
-    request: Omit<LoadRequest, "cache">,
-    cache: CacheChoice,
-    limit: number,
-    options: LoadOptions,
-    onDevice: (choice: DeviceChoice) => void,
-  ): Promise<{ pool: WorkerPool; result: LoadResult }> {
-    const pool = new WorkerPool(request, cache, limit, onDevice);
-    const result = await pool.#add(request, options);
-    // The others would have nothing to load.
-    if (!result.stored) pool.limit = 1;
+  static async start(options: PoolOptions, load: LoadOptions): Promise<{ pool: WorkerPool; result: LoadResult }> {
+    const pool = new WorkerPool(options);
+    const result = await pool.#add(options.request, load);
+    // Without the cache the others would have nothing to load.
+    if (result.stored) pool.#limit = options.workers === "auto" ? workersFor(result.memoryBytes) : options.workers;
     return { pool, result };
+  }
+
+  /** Aborts with the reason when the pool has ended. */
+  get signal(): AbortSignal {
+    return this.#end.signal;
+  }
+
+  /** Workers that a bulk job has at most. */
+  get limit(): number {
+    return this.#limit;
   }
 
   /** How many requests a bulk job should have under way. */
   get capacity(): number {
-    return REQUESTS_PER_WORKER * Math.max(1, this.#alive().length);
+    return REQUESTS_PER_WORKER * Math.max(1, this.#ready().length);
   }
 
   /** Asks the worker that has least to do; a new one where the last one has failed for good. */
-  async request<Name extends keyof Calls>(type: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
-    if (this.#ended) throw this.#ended;
-    if (this.#alive().length === 0) {
-      this.#replacement ??= this.#add(this.loadRequest, {}).finally(() => (this.#replacement = undefined));
-      await this.#replacement;
-      if (this.#ended) throw this.#ended;
+  async request<Name extends "encode" | "tokenize">(type: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
+    for (let orphaned = 0; ; ) {
+      const member = await this.#leastBusy();
+      member.load += 1;
+      try {
+        return await member.worker.request(type, request);
+      } catch (error) {
+        this.signal.throwIfAborted();
+        const isInnocent = error instanceof Orphaned && !(error instanceof Culprit);
+        if (!isInnocent || ++orphaned > MAX_ORPHANED) throw error;
+      } finally {
+        member.load -= 1;
+      }
     }
-    const member = this.#alive().reduce((least, each) => (each.load < least.load ? each : least));
-    member.load += 1;
+  }
+
+  /** Encodes texts. Where that ends a worker, halves are tried until the text is found that does; the others are not its victims. */
+  async encode(request: EncodeRequest): Promise<EncodeResult> {
     try {
-      return await member.worker.request(type, request);
-    } finally {
-      member.load -= 1;
+      return await this.request("encode", request);
+    } catch (error) {
+      if (!(error instanceof Culprit)) throw error;
+      const { texts, options } = request;
+      if (texts.length === 1) {
+        throw new EmbervecError(error.code, `the text ${shown(texts[0])} ends the worker that encodes it: ${error.message}`, { cause: error });
+      }
+      const half = texts.length >> 1;
+      const first = await this.encode({ texts: texts.slice(0, half), options });
+      return joined(first, await this.encode({ texts: texts.slice(half), options }));
     }
   }
 
   /** Starts the workers that are still missing; they take part as soon as they have loaded. */
   grow(): void {
-    while (!this.#ended && this.#alive().length + this.#starting < this.limit) {
-      this.#starting += 1;
+    while (!this.signal.aborted && this.#alive().length < this.#limit) {
       // The first worker has put the model there.
-      this.#add({ ...this.loadRequest, localFilesOnly: true }, {})
-        .catch((error: unknown) => {
-          if (this.#ended) return;
-          // Slower, but not wrong: most likely there is no memory for another one.
-          this.limit = Math.max(1, this.#alive().length);
-          console.warn(`embervec goes on with ${this.limit} worker(s), because another one could not start: ${messageOf(error)}`);
-        })
-        .finally(() => (this.#starting -= 1));
+      this.#add({ ...this.options.request, localFilesOnly: true }, {}).catch((error: unknown) => {
+        if (this.signal.aborted) return;
+        // Slower, but not wrong: most likely there is no memory for another one.
+        this.#limit = Math.max(1, this.#ready().length);
+        this.options.onWorkers(this.#limit);
+        console.warn(`embervec goes on with ${this.#limit} worker(s), because another one could not start: ${messageOf(error)}`);
+      });
     }
   }
 
@@ -93,42 +132,98 @@ export class WorkerPool {
    * Has the first worker use a GPU, from then on for whatever it is faster for. Only one: a second model on the same
    * GPU would only wait for the first.
    */
-  async useGpu(demanded: boolean, progress?: ProgressCallback): Promise<DeviceChoice> {
-    const [first] = this.#alive();
-    if (!first) throw this.#ended ?? new EmbervecError("internal", "no worker is left");
-    const choice = await first.worker.request("useGpu", { demanded }, { progress });
-    if (choice.device === "webgpu") this.#gpuWorker = first.worker;
+  async useGpu(demanded: boolean, { signal, progress }: { signal?: AbortSignal; progress?: ProgressCallback } = {}): Promise<DeviceChoice> {
+    const { worker } = await this.#leastBusy();
+    const choice = await worker.request("useGpu", { demanded }, { signal, progress });
+    this.#demandsGpu = demanded;
+    this.#gpuWorker = worker;
     return choice;
   }
 
-  /** Ends all workers, which gives their memory back, and rejects what is still open. */
+  /** Ends all workers, also those that are starting, which gives their memory back, and rejects what is still open. */
   terminate(reason: EmbervecError): void {
-    this.#ended ??= reason;
+    this.#end.abort(reason);
     for (const { worker } of this.#members) worker.terminate(reason);
-    this.#members = [];
+    this.#members.clear();
   }
 
-  async #add(request: Omit<LoadRequest, "cache">, { signal, progress }: LoadOptions): Promise<LoadResult> {
-    const start = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" });
-    const worker = new WorkerClient<Calls>(start, "worker.js", this.onDevice);
-    try {
-      const cache = sendCache(this.cache);
-      const result = await worker.request("load", { ...request, cache }, { signal, progress, transfer: transferOf(cache) });
-      if (this.#ended) throw this.#ended;
-      this.#members.push({ worker, load: 0 });
-      return result;
-    } catch (error) {
+  async #add(request: Omit<LoadRequest, "cache">, load: LoadOptions): Promise<LoadResult> {
+    const { workerUrl, onDevice } = this.options;
+    const start = () =>
+      workerUrl === undefined
+        ? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" })
+        : new Worker(workerUrl, { type: "module", name: "embervec" });
+    const worker = new WorkerClient<Calls>(start, "worker.js", onDevice);
+    const member: Member = { worker, load: 0, isReady: false, loading: this.#load(worker, request, load) };
+    this.#members.add(member);
+    const failed = (error: unknown) => {
+      this.#members.delete(member);
       worker.terminate(new EmbervecError("disposed", "the model did not load"));
+      this.signal.throwIfAborted();
       throw error;
+    };
+    member.loading = member.loading.then((result) => ((member.isReady = true), result), failed);
+    return member.loading;
+  }
+
+  async #load(worker: WorkerClient<Calls>, request: Omit<LoadRequest, "cache">, { signal, progress }: LoadOptions): Promise<LoadResult> {
+    const cache = sendCache(this.options.cache);
+    const result = await worker.request("load", { ...request, cache }, { signal, progress, transfer: transferOf(cache) });
+    if (this.#demandsGpu) await this.#demandAgain(worker);
+    return result;
+  }
+
+  /** In place of a worker that had the GPU. */
+  async #demandAgain(worker: WorkerClient<Calls>): Promise<void> {
+    try {
+      await worker.request("useGpu", { demanded: true });
+      this.#gpuWorker = worker;
+    } catch (cause) {
+      throw codeOf(cause) === "device_lost" ? cause : new EmbervecError("device_lost", `the GPU was lost with its worker: ${messageOf(cause)}`, { cause });
     }
+  }
+
+  /** A new one where none is left. */
+  async #leastBusy(): Promise<Member> {
+    for (;;) {
+      this.signal.throwIfAborted();
+      const ready = this.#ready();
+      if (ready.length > 0) return ready.reduce((least, each) => (each.load < least.load ? each : least));
+      const [starting] = this.#alive();
+      // Whoever has started it hears why it failed.
+      if (starting) await starting.loading.catch(() => {});
+      else await this.#add(this.options.request, {});
+    }
+  }
+
+  #ready(): Member[] {
+    return this.#alive().filter(({ isReady }) => isReady);
   }
 
   #alive(): Member[] {
-    this.#members = this.#members.filter(({ worker }) => worker.alive);
+    for (const member of this.#members) if (!member.worker.alive) this.#members.delete(member);
     if (this.#gpuWorker && !this.#gpuWorker.alive) {
       this.#gpuWorker = undefined;
-      this.onDevice({ device: "cpu", deviceReason: "The CPU, because the worker that had the GPU failed." });
+      if (!this.#demandsGpu) this.options.onDevice({ device: "cpu", deviceReason: "The CPU, because the worker that had the GPU failed." });
     }
-    return this.#members;
+    return [...this.#members];
   }
+}
+
+/**
+ * More workers than physical cores only cost memory; there are about half as many of these as the
+ * browser says, and one of them is the page's. Each holds a model of `bytes`.
+ */
+function workersFor(bytes: number): number {
+  const { hardwareConcurrency = 2, deviceMemory = ASSUMED_MEMORY } = (globalThis.navigator ?? {}) as { hardwareConcurrency?: number; deviceMemory?: number };
+  const fitting = Math.floor((MEMORY_SHARE * deviceMemory * 2 ** 30) / bytes);
+  return Math.max(1, Math.min(4, Math.floor(hardwareConcurrency / 2), fitting));
+}
+
+function joined(a: EncodeResult, b: EncodeResult): EncodeResult {
+  const vectors = new Float32Array(a.vectors.length + b.vectors.length);
+  vectors.set(a.vectors);
+  vectors.set(b.vectors, a.vectors.length);
+  const { dimension } = a;
+  return { vectors, dimension, tokenCounts: Uint32Array.of(...a.tokenCounts, ...b.tokenCounts), truncated: Uint8Array.of(...a.truncated, ...b.truncated) };
 }

@@ -32,6 +32,8 @@ export interface LoadResult {
   maxSeqLength: number;
   similarity: SimilarityFunction;
   prompts: Record<string, string>;
+  /** Of the wasm module's memory, which holds the model. */
+  memoryBytes: number;
   /** Whether even one text is so much work that a GPU may be worth its start: from BERT-base on. */
   isLarge: boolean;
 }
@@ -85,9 +87,11 @@ export type ToWorker<Map extends CallMap = Calls> =
   | { type: "abort"; id: number };
 
 export type FromWorker<Map extends CallMap = Calls> =
+  /** The first message: the script runs. */
+  | { type: "started" }
   | { type: "result"; id: number; result: Map[keyof Map]["result"] }
   | { type: "progress"; id: number; event: ProgressEvent }
   /** Nobody asked: a GPU failed, or was found again. */
   | ({ type: "device" } & DeviceChoice)
   /** `fatal`: the wasm instance is in an unknown state; the worker must not be used any more. */
-  | { type: "error"; id: number; code: EmbervecErrorCode; message: string; fatal: boolean };
+  | { type: "error"; id: number; code: EmbervecErrorCode; message: string; cause?: { name: string; message: string }; fatal: boolean };

@@ -1,0 +1,168 @@
+// The life of workers: from their start to their end they belong to the pool, and what ends one of them ends nothing else.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+
+import { EmbervecError } from "../../pkg/src/errors.ts";
+import { WorkerPool } from "../../pkg/src/worker/pool.ts";
+import { type Behaviour, LOADED, lengths, replaceWorker, started } from "../support/fake-worker.ts";
+
+const { Worker } = globalThis;
+after(() => void Object.assign(globalThis, { Worker }));
+
+const request = {
+  name: "m",
+  revision: undefined,
+  base: "https://host.example/m/",
+  pointers: undefined,
+  headers: {},
+  dtype: "q8" as const,
+  localFilesOnly: false,
+  wasmUrl: undefined,
+};
+
+/** A pool whose workers die of some texts; the others' vectors are their lengths. */
+async function open(behaviour: Behaviour = working, { workers = 1 as number | "auto", signal = undefined as AbortSignal | undefined } = {}) {
+  replaceWorker(behaviour);
+  const limits: number[] = [];
+  const { pool } = await WorkerPool.start(
+    { request, cache: "indexeddb", workers, workerUrl: undefined, onDevice: () => {}, onWorkers: (limit) => limits.push(limit) },
+    { signal },
+  );
+  return { pool, limits };
+}
+
+const working: Behaviour = (message) => {
+  if (message.type === "load") return { type: "result", result: LOADED };
+  if (message.type === "encode") return { type: "result", result: lengths(message.request.texts) };
+  return "nothing";
+};
+
+/** How a worker ends over a text: it says so, or it does not. */
+const ENDS: [name: string, end: (id: number) => ReturnType<Behaviour>][] = [
+  ["a trap", (id) => ({ type: "error", id, code: "internal", message: "unreachable", fatal: true })],
+  ["an error event", () => "dies"],
+];
+
+const encode = async (pool: WorkerPool, texts: string[]) => [...(await pool.encode({ texts, options: {} })).vectors];
+const isInternal = (pattern: RegExp) => (error: unknown) =>
+  error instanceof EmbervecError && error.code === "internal" && pattern.test(error.message);
+
+for (const [name, end] of ENDS) {
+  const deadly: Behaviour = (message, worker) =>
+    message.type === "encode" && message.request.texts.some((text) => text.startsWith("deadly")) ? end(message.id) : working(message, worker);
+
+  test(`${name}: only the call with the text fails, and its message shows the text`, async () => {
+    for (const workers of [1, 3]) {
+      const { pool } = await open(deadly, { workers });
+      pool.grow();
+      const calls = ["a", "bc", "deadly potion", "def", "ghij"].map((text) => encode(pool, [text]));
+      const outcomes = await Promise.allSettled(calls);
+      const values = outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value[0] : "failed"));
+      assert.deepEqual(values, [1, 2, "failed", 3, 4]);
+      await assert.rejects(calls[2]!, isInternal(/"deadly potion"/));
+      pool.terminate(new EmbervecError("disposed", ""));
+    }
+  });
+
+  test(`${name}: the text is found among others, wherever it is, while another job goes on`, async () => {
+    for (const count of [1, 2, 3, 63, 64]) {
+      for (const at of new Set([0, count >> 1, count - 1])) {
+        const { pool } = await open(deadly);
+        const texts = Array.from({ length: count }, (_, i) => (i === at ? "deadly" : "x".repeat(i)));
+        const others = [1, 2, 3].map((n) => encode(pool, Array.from({ length: n }, () => "four")));
+        await assert.rejects(encode(pool, texts), isInternal(/"deadly"/));
+        assert.deepEqual(await Promise.all(others), [[4], [4, 4], [4, 4, 4]]);
+        // One for each half, and the first.
+        assert.ok(started.length <= 2 + Math.ceil(Math.log2(count)), `${started.length} workers for ${count}`);
+        // The embedder lives.
+        assert.deepEqual(await encode(pool, ["alive"]), [5]);
+        pool.terminate(new EmbervecError("disposed", ""));
+      }
+    }
+  });
+
+  test(`${name} that comes once is nobody's fault: halves that are encoded are put together again`, async () => {
+    let times = 0;
+    const { pool } = await open((message, worker) => (message.type === "encode" && times++ === 0 ? end(message.id) : working(message, worker)));
+    assert.deepEqual(await encode(pool, ["a", "bb", "ccc", "dddd", "eeeee"]), [1, 2, 3, 4, 5]);
+    assert.equal(started.length, 2);
+  });
+
+  test(`${name} of every worker: each call settles`, async () => {
+    const { pool } = await open((message, worker) => (message.type === "encode" ? end(message.id) : working(message, worker)));
+    const outcomes = await Promise.allSettled([1, 2, 3].map(() => encode(pool, Array(8).fill("text"))));
+    assert.deepEqual(outcomes.map(({ status }) => status), ["rejected", "rejected", "rejected"]);
+  });
+}
+
+test("a replacement that does not load fails the call that has it started; the others have another one started", async () => {
+  let loads = 0;
+  const { pool } = await open((message, worker) => {
+    if (message.type === "load" && ++loads === 2) return { type: "error", code: "integrity", message: "gone", fatal: false };
+    if (message.type === "encode" && loads === 1) return "dies";
+    return working(message, worker);
+  });
+  const outcomes = await Promise.allSettled([encode(pool, ["a", "b"]), encode(pool, ["abc"])]);
+  const shown = outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value.join() : (outcome.reason as EmbervecError).code));
+  assert.ok(["1,1", "3"].some((values) => shown.includes(values)) && shown.includes("integrity"), shown.join(" and "));
+  assert.equal(loads, 3);
+});
+
+test("workers that are still starting end with the pool", async () => {
+  let loads = 0;
+  const { pool } = await open((message, worker) => (message.type === "load" && ++loads > 1 ? "nothing" : working(message, worker)), { workers: 4 });
+  pool.grow();
+  assert.equal(started.length, 4);
+  const reason = new EmbervecError("disposed", "over");
+  pool.terminate(reason);
+  assert.deepEqual(started.map(({ isTerminated }) => isTerminated), [true, true, true, true]);
+  await assert.rejects(encode(pool, ["a"]), (error) => error === reason);
+  pool.grow();
+  assert.equal(started.length, 4);
+});
+
+test("a call that waits for a replacement ends with the pool", async () => {
+  let loads = 0;
+  const { pool } = await open((message, worker) => {
+    if (message.type === "load" && ++loads > 1) return "nothing";
+    return message.type === "encode" ? "dies" : working(message, worker);
+  });
+  const call = encode(pool, ["a", "b"]);
+  while (loads < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  const reason = new EmbervecError("disposed", "over");
+  pool.terminate(reason);
+  await assert.rejects(call, (error) => error === reason);
+  assert.ok(started.every(({ isTerminated }) => isTerminated));
+});
+
+test("an abort of a load that nobody answers: its reason within a second, and the worker is ended", async () => {
+  const abort = new AbortController();
+  setTimeout(() => abort.abort("enough"), 20);
+  const begun = performance.now();
+  await assert.rejects(open(() => "nothing", { signal: abort.signal }), (error) => error === "enough");
+  assert.ok(performance.now() - begun < 1000);
+  assert.equal(started[0]?.isTerminated, true);
+});
+
+test("the number of workers follows the model's size, and what cannot start is told", async () => {
+  const withMemory = (memoryBytes: number): Behaviour => (message, worker) =>
+    message.type === "load" ? { type: "result", result: { ...LOADED, memoryBytes } } : working(message, worker);
+  Object.defineProperty(globalThis, "navigator", { value: { hardwareConcurrency: 8, deviceMemory: 8 }, configurable: true });
+  for (const [bytes, workers] of [[30e6, 4], [600e6, 3], [1.4e9, 1], [4e9, 1]] as const) {
+    const { pool } = await open(withMemory(bytes), { workers: "auto" });
+    assert.equal(pool.limit, workers, `${bytes}`);
+  }
+  assert.equal((await open(withMemory(4e9), { workers: 2 })).pool.limit, 2);
+
+  let loads = 0;
+  const { pool, limits } = await open(
+    (message, worker) =>
+      message.type === "load" && ++loads > 2 ? { type: "error", code: "internal", message: "no memory", fatal: true } : working(message, worker),
+    { workers: 4 },
+  );
+  pool.grow();
+  while (limits.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(pool.limit, limits.at(-1));
+  assert.ok(pool.limit <= 2);
+});
