@@ -370,7 +370,7 @@ class Slicer {
         const text = checkText(await step.value, `texts[${this.#index++}]`);
         slice.push(text);
         characters += text.length;
-        if (this.#isLive) late ??= new Promise((resolve) => (timer = setTimeout(resolve, LIVE_MS)));
+        if (this.#isLive) late ??= new Promise((resolve) => (timer = setTimeout(() => resolve(undefined), LIVE_MS)));
       }
     } finally {
       clearTimeout(timer);

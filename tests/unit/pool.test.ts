@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
 import { EmbervecError } from "../../pkg/src/errors.ts";
+import type { LoadOptions } from "../../pkg/src/types.ts";
 import { WorkerPool } from "../../pkg/src/worker/pool.ts";
 import { type Behaviour, LOADED, lengths, replaceWorker, started } from "../support/fake-worker.ts";
 
@@ -22,12 +23,12 @@ const request = {
 };
 
 /** A pool whose workers die of some texts; the others' vectors are their lengths. */
-async function open(behaviour: Behaviour = working, { workers = 1 as number | "auto", signal = undefined as AbortSignal | undefined } = {}) {
+async function open(behaviour: Behaviour = working, { workers = 1, ...load }: Pick<LoadOptions, "workers" | "signal"> = {}) {
   replaceWorker(behaviour);
   const limits: number[] = [];
   const { pool } = await WorkerPool.start(
     { request, cache: "indexeddb", workers, workerUrl: undefined, onDevice: () => {}, onWorkers: (limit) => limits.push(limit) },
-    { signal },
+    load,
   );
   return { pool, limits };
 }

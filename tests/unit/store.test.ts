@@ -20,26 +20,40 @@ test("timings that are damaged are none", async () => {
   const store = ModelStore.over(cache);
   const timings = [{ tokens: 8, cpu: 2, gpu: 1 }];
   await store.keepTimings("key", timings);
-  assert.deepEqual(await store.timings("key"), timings);
+  assert.deepEqual(await store.timings("key", 0), timings);
   // A tiny model on a fast machine with a coarse clock.
   const unseen = [{ tokens: 8, cpu: 0, gpu: 168 }];
   await store.keepTimings("key", unseen);
-  assert.deepEqual(await store.timings("key"), unseen);
+  assert.deepEqual(await store.timings("key", 0), unseen);
   for (const damaged of [
     "",
     "{",
     "null",
     "{}",
     "[]",
-    "[null]",
-    '[{"tokens":8,"cpu":2}]',
-    '[{"tokens":8,"cpu":"2","gpu":1}]',
-    '[{"tokens":8,"cpu":2,"gpu":-1}]',
-    '[{"tokens":0,"cpu":2,"gpu":1}]',
+    '[{"tokens":8,"cpu":2,"gpu":1}]',
+    '{"measuredAt":1,"timings":[]}',
+    '{"measuredAt":1,"timings":[null]}',
+    '{"measuredAt":1,"timings":[{"tokens":8,"cpu":2}]}',
+    '{"measuredAt":1,"timings":[{"tokens":8,"cpu":"2","gpu":1}]}',
+    '{"measuredAt":1,"timings":[{"tokens":8,"cpu":2,"gpu":-1}]}',
+    '{"measuredAt":1,"timings":[{"tokens":0,"cpu":2,"gpu":1}]}',
+    '{"timings":[{"tokens":8,"cpu":2,"gpu":1}]}',
+    '{"measuredAt":"1","timings":[{"tokens":8,"cpu":2,"gpu":1}]}',
+    // In the future.
+    '{"measuredAt":8e15,"timings":[{"tokens":8,"cpu":2,"gpu":1}]}',
   ]) {
     await cache.put("timings key", encode(damaged));
-    assert.equal(await store.timings("key"), undefined, damaged);
+    assert.equal(await store.timings("key", 0), undefined, damaged);
   }
+});
+
+test("timings have an age", async () => {
+  const store = ModelStore.over(new MemoryCache());
+  const timings = [{ tokens: 8, cpu: 2, gpu: 1 }];
+  await store.keepTimings("key", timings);
+  assert.deepEqual(await store.timings("key", Date.now() - 60_000), timings);
+  assert.equal(await store.timings("key", Date.now() + 1), undefined);
 });
 
 const RECORD = { name: "m", files: { "config.json": FILE }, absent: ["modules.json"], storedAt: 1, usedAt: 1 };
@@ -144,7 +158,7 @@ test("a record, timings or a chunk that are no bytes are none", async () => {
     const key = chunkKey("m", "config.json", "-", 0, DIGEST);
     await cache.put(key, value as never);
     assert.equal(await store.find("m"), undefined);
-    assert.equal(await store.timings("key"), undefined);
+    assert.equal(await store.timings("key", 0), undefined);
     const stored = (await store.versions("m", "config.json")).get("-");
     assert.equal(await stored?.read(0, undefined, undefined), undefined);
     await cache.put(key, value as never);

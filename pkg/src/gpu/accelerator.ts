@@ -33,8 +33,8 @@ const KNOWN_TEXTS = [
 /** Least cosine between the devices' vectors of each known text. Sums run in another order on a GPU. In q8 a value may also be rounded to its neighbour. */
 const LEAST_COSINE = { fp32: 0.9999, fp16: 0.9995, q8: 0.9995 };
 
-/** Tokens of the batches that are timed: a query, a paragraph, a full batch. */
-const TIMED_TOKENS = [8, 128, 512];
+/** The batches that are timed, as texts of so many tokens: a query, a paragraph, a full batch. */
+const TIMED: readonly (readonly [texts: number, tokens: number])[] = [[1, 8], [1, 128], [4, 128]];
 
 /** A GPU that is so much slower for a batch is not timed with a larger one. */
 const HOPELESS = 4;
@@ -265,14 +265,14 @@ async function compare(embedder: CpuEncoder, worker: GpuWorker, references: read
 /** Has the GPU's worker time itself, small batches first: here its answers would wait behind the CPU's work. */
 async function measure(embedder: CpuEncoder, worker: GpuWorker, work: CpuWork): Promise<Timing[]> {
   const timings: Timing[] = [];
-  for (const tokens of TIMED_TOKENS) {
+  for (const [texts, tokens] of TIMED) {
     // "a" is one token in every BERT vocabulary; [CLS] and [SEP] make two.
-    const batch = embedder.begin([Array(tokens - 2).fill("a").join(" ")], {}).batch()!;
+    const batch = embedder.begin(Array<string>(texts).fill("a ".repeat(tokens - 2)), {}).batch()!;
     const { length } = batch.inputIds;
     const gpu = await worker.request("time", batch, { patience: OPEN_MS });
     timings.push({ tokens: length, cpu: 0, gpu });
     const cpu = work.time(length);
-    if (cpu > 0 && gpu > HOPELESS * cpu && tokens > TIMED_TOKENS[0]!) break;
+    if (cpu > 0 && gpu > HOPELESS * cpu && timings.length > 1) break;
   }
   return timings;
 }

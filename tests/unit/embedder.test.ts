@@ -1,0 +1,203 @@
+// What the page's half does with texts, with something in the workers' place.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+
+import { Embedder } from "../../pkg/src/embedder.ts";
+import { EmbervecError } from "../../pkg/src/errors.ts";
+import type { EmbedderInfo, LoadOptions } from "../../pkg/src/types.ts";
+import { type Behaviour, FakeWorker, LOADED, lengths, replaceWorker, started } from "../support/fake-worker.ts";
+
+const { Worker } = globalThis;
+after(() => void Object.assign(globalThis, { Worker }));
+
+/** Texts of more than five characters are cut. */
+const working: Behaviour = (message) => {
+  if (message.type === "load") return { type: "result", result: { ...LOADED, prompts: { query: "" } } };
+  if (message.type !== "encode") return "nothing";
+  const { texts } = message.request;
+  return { type: "result", result: { ...lengths(texts), truncated: Uint8Array.from(texts, ({ length }) => Number(length > 5)) } };
+};
+
+function load(behaviour = working, options: LoadOptions = {}): Promise<Embedder> {
+  replaceWorker(behaviour);
+  return Embedder.load("https://host.example/m/", options);
+}
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+test("a live source: each result comes within 100 ms of its text, however slow or fast the texts come", async () => {
+  const embedder = await load();
+  for (const pause of [0, 1, 7, 30, 150]) {
+    const given: number[] = [];
+    async function* source() {
+      for (let i = 0; i < 30; i++) {
+        if (pause > 0) await sleep(pause);
+        given.push(performance.now());
+        yield "x".repeat(1 + (i % 5));
+      }
+    }
+    const delays: number[] = [];
+    for await (const { index, embedding } of embedder.encodeStream(source())) {
+      assert.deepEqual([...embedding], [1 + (index % 5)]);
+      delays.push(performance.now() - given[index]!);
+    }
+    assert.equal(delays.length, 30);
+    assert.ok(Math.max(...delays) < 100, `${pause} ms: ${delays.map(Math.round)}`);
+  }
+  await embedder.dispose();
+});
+
+/** Gives one text, and then nothing more, ever. */
+function idleSource() {
+  let isClosed = false;
+  const iterator: AsyncIterableIterator<string> = {
+    [Symbol.asyncIterator]: () => iterator,
+    next: (() => {
+      let asked = 0;
+      return () => (asked++ === 0 ? Promise.resolve({ value: "first", done: false as const }) : new Promise<never>(() => {}));
+    })(),
+    return: async () => ((isClosed = true), { value: undefined, done: true }),
+  };
+  return { iterator, isClosed: () => isClosed };
+}
+
+const ENDS: [name: string, end: (embedder: Embedder, abort: AbortController) => void, error: unknown][] = [
+  ["an abort", (_, abort) => abort.abort("enough"), "enough"],
+  ["dispose", (embedder) => void embedder.dispose(), "disposed"],
+];
+
+for (const [name, end, expected] of ENDS) {
+  test(`${name} while the source of a stream is idle ends the stream, and gives the source back`, async () => {
+    const embedder = await load();
+    const abort = new AbortController();
+    const { iterator, isClosed } = idleSource();
+    const seen: number[] = [];
+    const begun = performance.now();
+    const stream = (async () => {
+      for await (const { index } of embedder.encodeStream(iterator, { signal: abort.signal })) {
+        seen.push(index);
+        setTimeout(() => end(embedder, abort), 50);
+      }
+    })();
+    const error = await stream.then(() => "none", (error: unknown) => (error instanceof EmbervecError ? error.code : error));
+    assert.deepEqual([error, seen, isClosed()], [expected, [0], true]);
+    assert.ok(performance.now() - begun < 1000);
+    await embedder.dispose();
+  });
+}
+
+test("a source that throws, a consumer that breaks off, and a text that is none: the source is given back", async () => {
+  const embedder = await load();
+  let closed = 0;
+  async function* source(last: () => string) {
+    try {
+      yield "one";
+      yield last();
+    } finally {
+      closed += 1;
+    }
+  }
+  const all = async (texts: AsyncIterable<string>) => {
+    const seen: number[] = [];
+    for await (const { index } of embedder.encodeStream(texts)) seen.push(index);
+    return seen;
+  };
+  const thrown = new Error("the file is gone");
+  const throws = () => {
+    throw thrown;
+  };
+  await assert.rejects(all(source(throws)), (error) => error === thrown);
+  await assert.rejects(all(source(() => 7 as unknown as string)), /texts\[1\] must be a string, not 7/);
+  for await (const _ of embedder.encodeStream(source(() => "two"))) break;
+  assert.deepEqual(await all(source(() => "two")), [0, 1]);
+  await sleep(0);
+  assert.equal(closed, 4);
+  await embedder.dispose();
+});
+
+test("a consumer that is slow is waited for: the source is not read to its end meanwhile", async () => {
+  const embedder = await load();
+  let read = 0;
+  function* source() {
+    for (; read < 10_000; read++) yield "some text";
+  }
+  for await (const { index } of embedder.encodeStream(source())) {
+    if (index === 0) await sleep(50);
+    if (index === 10) break;
+  }
+  assert.ok(read < 1000, `${read} texts were read`);
+  await embedder.dispose();
+});
+
+test("onTruncated gets the positions of what was cut; where nobody asks, the console says so once", async (t) => {
+  const warnings: string[] = [];
+  t.mock.method(console, "warn", (text: string) => warnings.push(text));
+  const embedder = await load();
+  const texts = Array.from({ length: 200 }, (_, i) => (i % 50 === 7 ? "far too long" : "short"));
+  const calls: number[][] = [];
+  const onTruncated = (indices: number[]) => void calls.push(indices);
+  await embedder.encode(texts, { onTruncated });
+  await embedder.encode("far too long", { onTruncated });
+  await embedder.encodeQuery(["short"], { onTruncated });
+  assert.deepEqual(calls, [[7, 57, 107, 157], [0]]);
+  assert.deepEqual(warnings, []);
+  await embedder.encode(["short"]);
+  assert.deepEqual(warnings, []);
+  await embedder.encode(texts);
+  await embedder.encode("far too long");
+  assert.equal(warnings.length, 1);
+  assert.match(warnings[0]!, /4 texts, such as texts\[7\], have more than the 256 tokens that .*onTruncated/);
+  await embedder.dispose();
+});
+
+test("info cannot be written to, and its changes come with an event", async () => {
+  const embedder = await load();
+  const before = embedder.info;
+  for (const change of [
+    () => ((before as { device: string }).device = "webgpu"),
+    () => ((before.prompts as Record<string, string>)["query"] = "x"),
+    () => ((embedder as { info: EmbedderInfo }).info = before),
+  ])
+    assert.throws(change, TypeError);
+  const seen: EmbedderInfo[] = [];
+  embedder.addEventListener("device", () => seen.push(embedder.info));
+  const choice = { device: "webgpu" as const, deviceReason: "it is faster" };
+  started[0]!.say({ type: "device", ...choice });
+  assert.deepEqual(seen, [{ ...before, ...choice }]);
+  assert.equal(before.device, "cpu");
+  assert.ok(Object.isFrozen(embedder.info));
+  await embedder.dispose();
+});
+
+test("more vectors than one buffer takes: the error says what to do", async () => {
+  const embedder = await load((message, worker) => {
+    if (message.type !== "encode") return working(message, worker);
+    return { type: "result", result: { ...lengths(message.request.texts), dimension: 2 ** 50 } };
+  });
+  await assert.rejects(embedder.encode(["a"]), (error) => error instanceof EmbervecError && error.code === "invalid_input" && /encodeStream/.test(error.message));
+  await embedder.dispose();
+});
+
+test("a demanded GPU whose worker ends is demanded of the next one, and lost where it cannot be had", async () => {
+  let gpus = 0;
+  let hasGpu = true;
+  const behaviour: Behaviour = (message, worker: FakeWorker) => {
+    if (message.type === "useGpu") {
+      gpus += 1;
+      if (!hasGpu) return { type: "error", code: "unsupported_device", message: "there is no GPU", fatal: false };
+      return { type: "result", result: { device: "webgpu", deviceReason: "as demanded" } };
+    }
+    if (message.type === "encode" && message.request.texts.includes("dies")) return "dies";
+    return working(message, worker);
+  };
+  const embedder = await load(behaviour, { device: "webgpu" });
+  assert.equal(embedder.info.device, "webgpu");
+  await assert.rejects(embedder.encode("dies"));
+  assert.deepEqual([...(await embedder.encode("three"))], [5]);
+  assert.equal(gpus, 2);
+  hasGpu = false;
+  await assert.rejects(embedder.encode("dies"));
+  await assert.rejects(embedder.encode("three"), (error) => error instanceof EmbervecError && error.code === "device_lost");
+  await embedder.dispose();
+});
