@@ -44,22 +44,18 @@ after(async () => {
   await browser.close();
 });
 
-test("a panic rejects what is under way, and the next call has a fresh worker", async () => {
+test("a panic rejects the call with its text, and no other; the next call has a fresh worker", async () => {
   const seen = await browser.page.evaluate(async (model) => {
     const address = "/pkg/dist/index.js";
     const { Embedder, EmbervecError } = await import(address);
     const embedder = await Embedder.load(model);
     const before: Float32Array = await embedder.encode("a quick brown fox");
-    const calls = [embedder.encode("panic in the kitchen"), embedder.encode("waits behind it"), embedder.encode(["waits", "too"])];
+    const calls = [embedder.encode("a quick brown fox"), embedder.encode("panic in the kitchen"), embedder.encode(["a quick brown fox", "waits"])];
     const outcomes = await Promise.all(
-      calls.map((call: Promise<unknown>) =>
+      calls.map((call: Promise<Float32Array | Float32Array[]>) =>
         call.then(
-          () => ({ isEmbervecError: false, code: "none", message: "resolved" }),
-          (error: Error & { code: string }) => ({
-            isEmbervecError: error instanceof EmbervecError,
-            code: error.code,
-            message: error.message,
-          }),
+          (value) => ({ vector: [...(Array.isArray(value) ? value[0]! : value)] }),
+          (error: Error & { code: string }) => ({ isEmbervecError: error instanceof EmbervecError, code: error.code, message: error.message }),
         ),
       ),
     );
@@ -71,18 +67,32 @@ test("a panic rejects what is under way, and the next call has a fresh worker", 
     return { outcomes, before: [...before], after: [...after, last].map((vector) => [...vector]), again };
   }, MODEL);
 
-  assert.equal(seen.outcomes.length, 3);
-  for (const { isEmbervecError, code, message } of seen.outcomes) {
-    assert.ok(isEmbervecError, message);
-    assert.equal(code, "internal");
-    assert.ok(message.includes("panic in the kitchen"), message);
-  }
-  assert.ok(String(seen.again).includes("panic once more"), String(seen.again));
   assert.equal(seen.before.length, 32);
+  const [first, panic, third] = seen.outcomes;
+  assert.deepEqual([first, third], [{ vector: seen.before }, { vector: seen.before }]);
+  assert.ok(panic && "code" in panic && panic.isEmbervecError && panic.code === "internal");
+  assert.match(panic.message, /^the text "panic in the kitchen" ends the worker/);
+  assert.ok(String(seen.again).includes("panic once more"), String(seen.again));
   for (const vector of seen.after) assert.deepEqual(vector, seen.before);
 });
 
 test("every panic costs one worker, no more", async () => {
   const started = browser.requests.filter((path) => path.endsWith("/worker.js")).length;
   assert.equal(started, 3);
+});
+
+test("a bulk job with a text that panics fails by that text; a job beside it is finished, and the right vectors come after it", async () => {
+  const seen = await browser.page.evaluate(async (model) => {
+    const address = "/pkg/dist/index.js";
+    const { Embedder } = await import(address);
+    const embedder = await Embedder.load(model, { workers: 2 });
+    const texts = Array.from({ length: 1000 }, (_, i) => `text ${i}`);
+    const bad = texts.with(437, "panic at 437");
+    const job = embedder.encode(bad).then(() => "resolved", (error: Error) => error.message);
+    const [message, beside, query] = await Promise.all([job, embedder.encode(texts), embedder.encode("text 7")]);
+    await embedder.dispose();
+    return { message, count: beside.length, isSame: query.every((x: number, i: number) => x === beside[7]![i]) };
+  }, MODEL);
+  assert.match(seen.message, /"panic at 437"/);
+  assert.deepEqual([seen.count, seen.isSame], [1000, true]);
 });
