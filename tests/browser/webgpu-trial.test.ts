@@ -111,7 +111,7 @@ for (const [ms, device] of [[0, "webgpu"], [1, "webgpu"], [50, "cpu"]] as const)
       assert.ok(seen.reasons.length > 0 && !seen.reasons.includes(seen.before));
       // What was timed is the GPU, not what its answers waited for.
       const [, timed] = /tokens take (\d+) ms there/.exec(seen.deviceReason) ?? [];
-      assert.ok(Math.abs(Number(timed) - ms) <= 5, seen.deviceReason);
+      assert.ok(Number(timed) >= Math.floor(ms) && Number(timed) <= 2 * ms + 10, seen.deviceReason);
     }));
 }
 

@@ -129,7 +129,6 @@ async function encodePending(): Promise<void> {
     }
     encodedIn = done > 0 ? `${formatCount(done, "passage")} encoded in ${formatSeconds(performance.now() - started)}` : encodedIn;
     setup.hide();
-    showDevice(current.info);
     void showOffline(current.info);
     announce(`${encodedIn}.`);
   } catch (error) {
@@ -295,8 +294,11 @@ function showScope(): void {
   for (const radio of scopeChoice.querySelectorAll("input")) radio.checked = radio.value === scope;
 }
 
-function showInfo({ info }: Embedder, loadMs: number): void {
+function showInfo(embedder: Embedder, loadMs: number): void {
+  const { info } = embedder;
   showDevice(info);
+  // A bulk job may find a faster device.
+  for (const change of ["device", "workers"] as const) embedder.addEventListener(change, () => showDevice(embedder.info));
   showFact("simd", simdName(info.simd));
   showFact("kernels", `fastest here: ${info.kernels}`);
   showFact("dtype", info.dtype);
@@ -306,7 +308,6 @@ function showInfo({ info }: Embedder, loadMs: number): void {
   showFact("dimension", `${info.dimension} numbers per text`);
 }
 
-/** Again after every job: a bulk job may have found a faster device. */
 function showDevice(info: EmbedderInfo): void {
   showFact("device", deviceName(info.device) + (info.workers > 1 ? `, up to ${info.workers} workers` : ""));
   showFact("reason", info.deviceReason);
