@@ -80,7 +80,7 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
     const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : MODULES[simd];
     cache = receiveCache(request.cache);
-    [store] = await Promise.all([ModelStore.open(cache), startWasm(module)]);
+    [store] = await Promise.all([ModelStore.open(cache, abort.signal), startWasm(module)]);
     loadRequest = request;
     const { name, revision, base, pointers, headers, dtype, localFilesOnly } = request;
     const { model, cached } = await loadModel(store, () => wasmSink(dtype), {
