@@ -41,7 +41,7 @@ export function settled<T>(what: string, start: () => T | PromiseLike<T>, { ms, 
     };
     const giveUp = () => fail(new TimeoutError(`${what} has not answered in ${ms! / 1000} s`));
     // A thread that was busy, or a device that slept, finds the timer due together with the answer, whose turn comes first.
-    let timer = ms === undefined ? undefined : setTimeout(() => (timer = setTimeout(giveUp)), ms);
+    let timer = ms === undefined ? undefined : setTimeout(() => (timer = setTimeout(giveUp, 0)), ms);
     if (signal?.aborted) return abort();
     signal?.addEventListener("abort", abort);
     try {

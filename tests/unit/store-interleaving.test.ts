@@ -4,7 +4,6 @@
 // EMBERVEC_FUZZ_PATH it happens again.
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 
 import fc from "fast-check";
@@ -27,6 +26,7 @@ import { loadModel } from "../../pkg/src/model/load.ts";
 import { writeManifest } from "../../pkg/src/model/manifest.ts";
 import { modelKey } from "../../pkg/src/model/source.ts";
 import type { Dtype } from "../../pkg/src/types.ts";
+import { digestAtOnce, sha256 } from "../support/digests.ts";
 import { encode } from "../support/fuzz.ts";
 import { LockServer, type TabLocks } from "../support/locks.ts";
 import { MemoryCache } from "../support/memory-cache.ts";
@@ -47,20 +47,16 @@ const pack = (bytes: Uint8Array) => bytes.subarray(0, Math.ceil(bytes.byteLength
 /** Of a folder's two forms one has 7 kB with its record, the other 3. */
 const ROOMS = [Infinity, 15_000, 10_000, 1000];
 
-const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
-
 const { fetch } = globalThis;
-const { subtle } = globalThis.crypto;
 const { over } = ModelStore;
+let restoreDigests = () => {};
 const unhandled: unknown[] = [];
 process.on("unhandledRejection", (reason) => unhandled.push(reason));
 /** What {@link importModel} takes, by folder and form. */
 const archives = new Map<string, Blob>();
 
 before(async () => {
-  // Not in threads of its own, whose turn nobody decides here.
-  const digest = async (_: string, bytes: Uint8Array) => createHash("sha256").update(bytes).digest();
-  Object.defineProperty(globalThis.crypto, "subtle", { value: { digest }, configurable: true });
+  restoreDigests = digestAtOnce();
   const manifest = await manifestOf(0);
   globalThis.fetch = async (url, { signal } = {}) => {
     await turn();
@@ -85,7 +81,7 @@ before(async () => {
 });
 after(() => {
   globalThis.fetch = fetch;
-  Object.defineProperty(globalThis.crypto, "subtle", { value: subtle, configurable: true });
+  restoreDigests();
 });
 
 async function manifestOf(folder: number): Promise<Uint8Array<ArrayBuffer>> {

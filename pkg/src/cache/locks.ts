@@ -22,6 +22,16 @@ export class Locks {
     return (await this.#request(name, { mode, ...(signal && { signal }) }, { signal })) ?? NOTHING;
   }
 
+  /** Runs an action that nobody else with the same lock runs at the same time. */
+  async hold<T>(name: string, action: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const release = await this.take(name, "exclusive", signal);
+    try {
+      return await action();
+    } finally {
+      release();
+    }
+  }
+
   /** A lock that is free; `undefined` where somebody has it. */
   async tryTake(name: string, mode: LockMode, signal?: AbortSignal): Promise<Release | undefined> {
     return this.#request(name, { mode, ifAvailable: true }, { ms: PLATFORM_MS, signal });

@@ -28,20 +28,20 @@ export class OwnCache implements Entries {
   }
 
   async room(): Promise<number> {
-    const room: unknown = await answered(() => this.cache.room());
-    // What is no number says nothing.
+    // Who fails to say how much there is may still have it, and what is no number says nothing.
+    const room: unknown = await answered(() => this.cache.room()).catch(() => undefined);
     return typeof room === "number" && !Number.isNaN(room) ? room : Infinity;
   }
 
   delete(prefixes: readonly string[], unless?: string): Promise<void> {
-    return this.#alone(async () => {
+    return this.locks.hold(CHANGES, async () => {
       if (unless !== undefined && (await this.keys(unless)).includes(unless)) return;
       for (const prefix of prefixes) await answered(() => this.cache.delete(prefix), WRITE_MS);
     });
   }
 
   putWhole(key: string, bytes: Uint8Array<ArrayBuffer>, parts: Parts, isOnly: boolean): Promise<boolean> {
-    return this.#alone(async () => {
+    return this.locks.hold(CHANGES, async () => {
       const keys = await this.keys(parts.prefix);
       if (!hasAll(keys, parts)) return false;
       await this.put(key, bytes);
@@ -53,15 +53,6 @@ export class OwnCache implements Entries {
   }
 
   close(): void {}
-
-  async #alone<T>(action: () => Promise<T>): Promise<T> {
-    const release = await this.locks.take(CHANGES, "exclusive");
-    try {
-      return await action();
-    } finally {
-      release();
-    }
-  }
 }
 
 function answered<T>(start: () => Promise<T>, ms = PLATFORM_MS): Promise<T> {

@@ -247,7 +247,13 @@ export class ModelStore {
     const room = (await this.#use((entries) => entries.room())) ?? Infinity;
     if (room >= bytes + optional) return;
     this.#isTight = true;
-    if (room < bytes && !(await this.#evict(bytes - room, model))) this.#full = NO_ROOM;
+    const evict = () => this.#evict(bytes - room, model);
+    if (room < bytes && !(await this.#makingRoom(evict))) this.#full = NO_ROOM;
+  }
+
+  /** One after another: each keeps others from what it may delete. */
+  #makingRoom<T>(action: () => Promise<T>): Promise<T> {
+    return this.locks.hold("embervec makes room", action, this.signal);
   }
 
   /**
@@ -312,7 +318,13 @@ export class ModelStore {
       }
     }
     // A browser may report more room than it gives (Chromium since version 133), so this is the first that is known of it.
-    if (result === "full" && (await this.#evict(Math.max(this.#missing, size), model))) result = await attempt();
+    if (result === "full") {
+      result = await this.#makingRoom(async () => {
+        const again = await attempt();
+        if (again !== "full" || !(await this.#evict(Math.max(this.#missing, size), model))) return again;
+        return attempt();
+      });
+    }
     if (result === "full") {
       this.#full = NO_ROOM;
       return undefined;
@@ -353,12 +365,7 @@ export class ModelStore {
   async exclusively<T>(model: string, action: () => Promise<T>): Promise<T> {
     // Without storage there is nothing to wait for.
     if (this.absent !== undefined) return action();
-    const release = await this.locks.take(`embervec loads ${folderOf(model)}`, "exclusive", this.signal);
-    try {
-      return await action();
-    } finally {
-      release();
-    }
+    return this.locks.hold(`embervec loads ${folderOf(model)}`, action, this.signal);
   }
 
   /** Every key that begins with `prefix`. */
