@@ -1,9 +1,9 @@
 // What a page can do with the models that are kept.
 
 import type { CacheChoice } from "./cache/cache.js";
-import { cacheOf } from "./cache/cache.js";
+import { managed } from "./cache/cache.js";
 import { ModelStore } from "./cache/store.js";
-import { EmbervecError } from "./errors.js";
+import { EmbervecError, codeOf } from "./errors.js";
 import { packModel, unpackModel } from "./model/archive.js";
 import { modelKey, pageUrl, resolveModel } from "./model/source.js";
 import { checkCachedOptions, checkModelOptions } from "./options.js";
@@ -36,22 +36,22 @@ export interface StoredModel {
 
 /** Every model in the cache, also those that have come only in part. */
 export async function listModels(options: Pick<ModelOptions, "cache"> = {}): Promise<StoredModel[]> {
-  const store = open("listModels", options);
-  const [records, sizes] = [await store.records(), await store.sizes()];
-  refuseUnusable(store);
-  return [...new Set([...records.keys(), ...sizes.keys()])].map((key) => {
-    const record = records.get(key);
-    const [url = "", form] = key.split("#");
-    return {
-      model: record?.name ?? url,
-      revision: record?.revision,
-      url,
-      weights: form === "q8" ? "q8" : "original",
-      size: sizes.get(key) ?? 0,
-      complete: record !== undefined,
-      storedAt: record && new Date(record.storedAt),
-      usedAt: record && new Date(record.usedAt),
-    };
+  return withStore("listModels", options, async (store) => {
+    const [records, sizes] = [await store.records(), await store.sizes()];
+    return [...new Set([...records.keys(), ...sizes.keys()])].map((key) => {
+      const record = records.get(key);
+      const [url = "", form] = key.split("#");
+      return {
+        model: record?.name ?? url,
+        revision: record?.revision,
+        url,
+        weights: form === "q8" ? "q8" : "original",
+        size: sizes.get(key) ?? 0,
+        complete: record !== undefined,
+        storedAt: record && new Date(record.storedAt),
+        usedAt: record && new Date(record.usedAt),
+      };
+    });
   });
 }
 
@@ -60,38 +60,32 @@ export async function isCached(
   model: string,
   options: ModelOptions & Pick<LoadOptions, "dtype"> = {},
 ): Promise<boolean> {
-  const store = open("isCached", options, checkCachedOptions);
-  const { dtype = "auto" } = options;
-  const { base } = resolveModel(model, options, pageUrl());
-  const original = await store.find(base);
-  const q8 = await store.find(modelKey(base, "q8"));
-  refuseUnusable(store);
-  return original !== undefined || (q8 !== undefined && (dtype === "auto" || dtype === "q8"));
+  const isStored = async (store: ModelStore) => {
+    const { dtype = "auto" } = options;
+    const { base } = resolveModel(model, options, pageUrl());
+    const original = await store.find(base);
+    const q8 = await store.find(modelKey(base, "q8"));
+    return original !== undefined || (q8 !== undefined && (dtype === "auto" || dtype === "q8"));
+  };
+  return withStore("isCached", options, isStored, checkCachedOptions);
 }
 
 /** Deletes a model in every form, also one that has come only in part. Embedders that are loaded go on. */
 export async function deleteModel(model: string, options: ModelOptions = {}): Promise<void> {
-  const store = open("deleteModel", options);
-  const { base } = resolveModel(model, options, pageUrl());
-  await store.delete(base);
-  await store.delete(modelKey(base, "q8"));
-  refuseUnusable(store);
+  await withStore("deleteModel", options, async (store) => {
+    const { base } = resolveModel(model, options, pageUrl());
+    await store.delete(base, modelKey(base, "q8"));
+  });
 }
 
-/** Deletes everything that embervec has stored. */
+/** Deletes everything that embervec has stored. A model that is just being downloaded is not kept either. */
 export async function clearCache(options: Pick<ModelOptions, "cache"> = {}): Promise<void> {
-  const store = open("clearCache", options);
-  // The records first, so that no model is half there.
-  await store.forget("model ");
-  await store.forget("");
-  refuseUnusable(store);
+  await withStore("clearCache", options, (store) => store.clear());
 }
 
 /** Bytes of all models in the cache. */
 export async function cacheSize(options: Pick<ModelOptions, "cache"> = {}): Promise<number> {
-  const store = open("cacheSize", options);
-  const sizes = await store.sizes();
-  refuseUnusable(store);
+  const sizes = await withStore("cacheSize", options, (store) => store.sizes());
   return [...sizes.values()].reduce((sum, size) => sum + size, 0);
 }
 
@@ -101,40 +95,64 @@ export async function cacheSize(options: Pick<ModelOptions, "cache"> = {}): Prom
  * @throws {EmbervecError} `model_not_found` where the model is not in the cache
  */
 export async function exportModel(model: string, options: ModelOptions = {}): Promise<Blob> {
-  const store = open("exportModel", options);
-  const { base } = resolveModel(model, options, pageUrl());
-  for (const key of [modelKey(base, "q8"), base]) {
-    const record = await store.find(key);
-    if (record) return packModel(store, key, record);
-  }
-  refuseUnusable(store);
-  throw new EmbervecError("model_not_found", `${base} is not in this browser's storage; load it once, and it can be exported`);
+  return withStore("exportModel", options, async (store) => {
+    const { base } = resolveModel(model, options, pageUrl());
+    await store.use(base);
+    let damage: unknown;
+    for (const key of [modelKey(base, "q8"), base]) {
+      const record = await store.find(key);
+      try {
+        if (record) return await packModel(store, key, record);
+      } catch (error) {
+        if (codeOf(error) !== "integrity") throw error;
+        damage ??= error;
+      }
+    }
+    refuseUnusable(store);
+    throw damage ?? new EmbervecError("model_not_found", `${base} is not in this browser's storage; load it once, and it can be exported`);
+  });
 }
 
 /**
  * Puts into the cache what {@link exportModel} has given, or a tar archive of a folder that `cargo xtask pack` has made; `load` with
- * the same `model` and options then needs no network.
+ * the same `model` and options then needs no network. Waits for a download of the same model.
  *
  * @throws {EmbervecError} `integrity` where a byte is not what the archive's manifest says, `quota` where there is no room
  */
 export async function importModel(model: string, archive: Blob, options: ModelOptions = {}): Promise<void> {
-  const store = open("importModel", options);
-  if (!(archive instanceof Blob)) throw new EmbervecError("invalid_input", "importModel takes the archive as a Blob or File");
-  const { base, revision } = resolveModel(model, options, pageUrl());
-  let key = base;
-  await store.reserve(base, archive.size, 0);
-  const files = await unpackModel(store, archive, (manifest) => {
-    const isPacked = [...manifest.keys()].some((path) => path.endsWith(".q8.safetensors"));
-    return (key = modelKey(base, isPacked ? "q8" : "fp32"));
+  await withStore("importModel", options, async (store) => {
+    if (!(archive instanceof Blob)) throw new EmbervecError("invalid_input", "importModel takes the archive as a Blob or File");
+    const { base, revision } = resolveModel(model, options, pageUrl());
+    await store.use(base);
+    await store.exclusively(base, async () => {
+      let key = base;
+      await store.reserve(base, archive.size, 0);
+      const files = await unpackModel(store, archive, (manifest) => {
+        const isPacked = [...manifest.keys()].some((path) => path.endsWith(".q8.safetensors"));
+        return (key = modelKey(base, isPacked ? "q8" : "fp32"));
+      });
+      const now = Date.now();
+      await store.commit(key, { name: model, revision, files, absent: "others", storedAt: now, usedAt: now });
+    });
   });
-  const now = Date.now();
-  await store.commit(key, { name: model, revision, files, absent: "others", storedAt: now, usedAt: now });
-  refuseUnusable(store);
 }
 
-function open(call: string, options: ModelOptions, check = checkModelOptions): ModelStore {
+/** Uses a cache, and leaves nothing of it open. */
+async function withStore<T>(
+  call: string,
+  options: ModelOptions,
+  action: (store: ModelStore) => Promise<T>,
+  check = checkModelOptions,
+): Promise<T> {
   check(call, options);
-  return ModelStore.over(cacheOf(options.cache));
+  const store = ModelStore.over(managed(options.cache));
+  try {
+    const result = await action(store);
+    refuseUnusable(store);
+    return result;
+  } finally {
+    store.close();
+  }
 }
 
 /** Nobody is served by a list of models that could not be read. */

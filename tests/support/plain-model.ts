@@ -16,13 +16,21 @@ const ADAPTER = "adapter_config.json";
 /** The files that a model took, by path. */
 export type Taken = Map<string, Uint8Array>;
 
-/** Takes `modules.json` where it is there, `config.json` and the weights, and makes nothing of them. */
-export function plainSink(): ModelSink<Taken> {
+/**
+ * Takes `modules.json` where it is there, `config.json` and the weights, and makes nothing of them.
+ *
+ * @param pack what weights become for "q8"
+ */
+export function plainSink(
+  pack: (bytes: Uint8Array) => Uint8Array = () => new Uint8Array(0),
+  weights = [WEIGHTS],
+): ModelSink<Taken> {
   const taken: Taken = new Map();
   const absent = new Set<string>();
   const found = new Set<string>();
   const file = (path: string, kind: FolderFile["kind"]): FolderFile =>
-    kind === "weights" ? { path, kind, packed: "model.q8.safetensors" } : { path, kind };
+    kind === "weights" ? { path, kind, packed: path.replace(".safetensors", ".q8.safetensors") } : { path, kind };
+  const weightFiles = weights.map((path) => file(path, "weights"));
   const isOpen = ({ path }: FolderFile) => !taken.has(path) && !absent.has(path) && !found.has(path);
   let pieces: Uint8Array[] = [];
   let path = "";
@@ -31,10 +39,10 @@ export function plainSink(): ModelSink<Taken> {
       wanted() {
         const first = [file("modules.json", "small")].filter(isOpen);
         if (first.length > 0) return first;
-        const next = [file("config.json", "small"), file(ADAPTER, "probe"), file(WEIGHTS, "weights")].filter(isOpen);
+        const next = [file("config.json", "small"), file(ADAPTER, "probe"), ...weightFiles].filter(isOpen);
         if (found.has(ADAPTER))
           throw Object.assign(new Error(`${ADAPTER} is not supported`), { code: "unsupported_model" });
-        for (const needed of ["config.json", WEIGHTS]) {
+        for (const needed of ["config.json", ...weights]) {
           if (absent.has(needed))
             throw Object.assign(new Error(`${needed} is missing from the model folder`), { code: "model_not_found" });
         }
@@ -43,14 +51,14 @@ export function plainSink(): ModelSink<Taken> {
       put: (path, bytes) => void taken.set(path, bytes),
       found: (path) => void found.add(path),
       absent: (path) => void absent.add(path),
-      weights: () => [file(WEIGHTS, "weights")],
+      weights: () => weightFiles,
     },
     begin: () => {
       // As what is read of a model before its weights.
       if (new TextDecoder().decode(taken.get("config.json")) === "refused") {
         throw Object.assign(new Error("config.json: this model is not supported"), { code: "unsupported_model" });
       }
-      return [file(WEIGHTS, "weights")];
+      return weightFiles;
     },
     beginWeights: (begun) => {
       path = begun;
@@ -63,7 +71,7 @@ export function plainSink(): ModelSink<Taken> {
       if (size > 4 * CHUNK_BYTES)
         throw Object.assign(new Error(`${path} has bytes behind its last tensor`), { code: "integrity" });
     },
-    takeConverted: () => new Uint8Array(0),
+    takeConverted: () => (weights.includes(path) ? new Uint8Array(pack(pieces.at(-1)!)) : new Uint8Array(0)),
     endWeights: () => void taken.set(path, Buffer.concat(pieces)),
     finish: () => taken,
   };
@@ -87,7 +95,7 @@ export async function loadPlain(cache: ModelCache, options: PlainLoad = {}): Pro
     progress = () => {},
   } = options;
   const host = { base: BASE, pointers, headers: {}, signal };
-  return loadModel(ModelStore.over(cache), plainSink, {
+  return loadModel(ModelStore.over(cache), () => plainSink(), {
     name: BASE,
     revision: undefined,
     host,

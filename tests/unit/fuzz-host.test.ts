@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import fc from "fast-check";
 
-import { MemoryCache } from "../../pkg/src/cache/cache.ts";
+import { MemoryCache } from "../support/memory-cache.ts";
 import { sha256Of } from "../../pkg/src/cache/sha256.ts";
 import { CHUNK_BYTES } from "../../pkg/src/limits.ts";
 import { listModels } from "../../pkg/src/manage.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, mock, test } from "node:test";
 
-import { MemoryCache } from "../../pkg/src/cache/cache.ts";
+import { MemoryCache } from "../support/memory-cache.ts";
 import { type ModelRecord, chunkKey, encodeRecord } from "../../pkg/src/cache/entries.ts";
 import { ModelStore } from "../../pkg/src/cache/store.ts";
 import { type EmbervecErrorCode, codeOf } from "../../pkg/src/errors.ts";

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MemoryCache } from "../../pkg/src/cache/cache.ts";
+import { MemoryCache } from "../support/memory-cache.ts";
 import { sha256Of } from "../../pkg/src/cache/sha256.ts";
 import { EmbervecError, type EmbervecErrorCode, codeOf, messageOf, shown } from "../../pkg/src/errors.ts";
 import { CHUNK_BYTES, MAX_FILE_BYTES } from "../../pkg/src/limits.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MemoryCache } from "../../pkg/src/cache/cache.ts";
+import { MemoryCache } from "../support/memory-cache.ts";
 import { chunkKey, encodeRecord, parseChunkKey, parseRecord } from "../../pkg/src/cache/entries.ts";
 import { sha256Of } from "../../pkg/src/cache/sha256.ts";
 import { ModelStore } from "../../pkg/src/cache/store.ts";

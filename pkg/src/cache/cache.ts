@@ -1,14 +1,13 @@
 // Where models are kept: bytes by key, and nothing else.
 
 import { EmbervecError } from "../errors.js";
-import { IndexedDbCache } from "./indexeddb.js";
 
 /**
  * A place for models. `"indexeddb"` and `"memory"` are built in; an object with these five methods is
  * one of the caller's own.
  *
  * Keys are text without control characters. Values are up to some hundred kB each; embervec verifies
- * what it reads, so a cache need not.
+ * what it reads, so a cache need not. One that does not answer within 3 s (`put`: 10 s) is done without.
  */
 export interface ModelCache {
   /** `undefined` where there is nothing. */
@@ -26,34 +25,42 @@ export interface ModelCache {
 /** What the option `cache` takes. */
 export type CacheChoice = "indexeddb" | "memory" | ModelCache;
 
-/** A cache that is gone with its worker. */
-export class MemoryCache implements ModelCache {
-  readonly #entries = new Map<string, Uint8Array<ArrayBuffer>>();
-
-  async get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    return this.#entries.get(key);
-  }
-
-  async put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    this.#entries.set(key, bytes);
-  }
-
-  async delete(prefix: string): Promise<void> {
-    for (const key of await this.keys(prefix)) this.#entries.delete(key);
-  }
-
-  async keys(prefix: string): Promise<string[]> {
-    return [...this.#entries.keys()].filter((key) => key.startsWith(prefix));
-  }
-
-  async room(): Promise<number> {
-    return Infinity;
-  }
+/** A cache as the store uses it. Every method settles, and changes all that it is to change or nothing. */
+export interface Entries extends Omit<ModelCache, "delete"> {
+  /** Deletes every key that begins with one of these; none where the key `unless` is there. */
+  delete(prefixes: readonly string[], unless?: string): Promise<void>;
+  /**
+   * Puts an entry where all of its parts are there.
+   *
+   * @param isOnly deletes what else begins with the parts' prefix
+   * @returns whether it has been put
+   */
+  putWhole(key: string, bytes: Uint8Array<ArrayBuffer>, parts: Parts, isOnly: boolean): Promise<boolean>;
+  /** Gives back what it holds of the browser, until it is used again. */
+  close(): void;
 }
 
-/** The cache that an option names; there is none to manage for `"memory"`. */
-export function cacheOf(choice: CacheChoice = "indexeddb"): ModelCache {
-  if (choice === "indexeddb") return new IndexedDbCache();
+/** Entries without which another one means nothing. */
+export interface Parts {
+  /** What all of their keys begin with. */
+  prefix: string;
+  keys: ReadonlySet<string>;
+}
+
+/**
+ * A write that has not ended after so many milliseconds is given up. Of 512 kB that is 51 kB/s, a hundredth of what the slowest
+ * memory card takes; and a disk that has to wake up, or to tidy up first, has answered by then.
+ */
+export const WRITE_MS = 10_000;
+
+/** The cache that is to be managed. */
+export function managed(choice: CacheChoice = "indexeddb"): Exclude<CacheChoice, "memory"> {
   if (choice !== "memory") return choice;
   throw new EmbervecError("invalid_input", "cache \"memory\" keeps no models; leave `cache` out");
+}
+
+/** @returns whether all of `parts` are among `keys` */
+export function hasAll(keys: readonly string[], parts: Parts): boolean {
+  const there = new Set(keys);
+  return [...parts.keys].every((key) => there.has(key));
 }

@@ -3,7 +3,8 @@
 import { bytesOf } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { CHUNK_BYTES } from "../limits.js";
-import { type CacheChoice, MemoryCache, type ModelCache, cacheOf } from "./cache.js";
+import { settled } from "../settle.js";
+import type { CacheChoice, Entries, ModelCache } from "./cache.js";
 import {
   ANY_VERSION,
   CHUNKS,
@@ -24,6 +25,9 @@ import {
   parseTimings,
   recordKey,
 } from "./entries.js";
+import { IndexedDbCache } from "./indexeddb.js";
+import { Locks, type Release } from "./locks.js";
+import { OwnCache } from "./own.js";
 import { sha256Of } from "./sha256.js";
 
 /**
@@ -32,51 +36,71 @@ import { sha256Of } from "./sha256.js";
  */
 const READ_AHEAD = 2;
 
+const NOT_WANTED = "as the option `cache` says";
 const NO_ROOM = "because this browser has no room left for it; free some, such as with deleteModel";
 
 /** The models of a cache. One that fails is done without from then on; into one that is full nothing more is put. */
 export class ModelStore {
   #full: string | undefined;
   #broken: string | undefined;
+  #lost: string | undefined;
   /** Whether there is no room for what is optional. */
   #isTight = false;
   /** Bytes of the model that is on its way which have not been put yet. */
   #missing = 0;
+  /** Of what is marked as in use. */
+  readonly #uses: Promise<Release>[] = [];
 
-  private constructor(
-    readonly cache: ModelCache,
-    /** Why there is only memory. */
+  /**
+   * @param entries absent where there is only memory
+   * @param absent why that is so
+   * @param signal ends every wait, with its reason
+   */
+  constructor(
+    private readonly entries: Entries | undefined,
+    private readonly locks: Locks,
+    private readonly signal?: AbortSignal,
     private readonly absent?: string,
   ) {}
 
-  static over(cache: ModelCache): ModelStore {
-    return new ModelStore(cache);
+  /** Whatever is wrong with the cache is found out as it is used. */
+  static over(choice: "indexeddb" | ModelCache, signal?: AbortSignal): ModelStore {
+    const locks = new Locks();
+    return new ModelStore(choice === "indexeddb" ? new IndexedDbCache() : new OwnCache(choice, locks), locks, signal);
   }
 
-  /** Opens a cache; in its place memory where the browser's storage is blocked. */
-  static async open(choice: CacheChoice): Promise<ModelStore> {
-    if (choice === "memory") return new ModelStore(new MemoryCache(), "as the option `cache` says");
-    const cache = cacheOf(choice);
-    try {
-      // Opening alone tells little: a private window may open a database that takes nothing.
-      await cache.keys("model ");
-      return new ModelStore(cache);
-    } catch (error) {
-      return new ModelStore(new MemoryCache(), `because ${messageOf(error)}`);
-    }
+  /** Opens a cache; does without where the browser's storage is blocked. */
+  static async open(choice: CacheChoice, signal?: AbortSignal): Promise<ModelStore> {
+    const without = (reason: string) => new ModelStore(undefined, new Locks(), signal, reason);
+    if (choice === "memory") return without(NOT_WANTED);
+    const store = ModelStore.over(choice, signal);
+    // Opening alone tells little: a private window may open a database that takes nothing.
+    await store.#keys(RECORDS);
+    return store.unusable === undefined ? store : without(store.unusable);
   }
 
   /** Why models are not kept, as the end of a sentence; `undefined` where they are. */
   get unusable(): string | undefined {
-    return this.absent ?? this.#broken ?? this.#full;
+    return this.absent ?? this.#broken ?? this.#full ?? this.#lost;
+  }
+
+  /** Whether it cannot even be read. */
+  get isBroken(): boolean {
+    return this.#broken !== undefined || (this.absent !== undefined && this.absent !== NOT_WANTED);
   }
 
   get isFull(): boolean {
     return this.#full !== undefined;
   }
 
+  /** Gives back what it holds of the browser. */
+  close(): void {
+    this.entries?.close();
+    for (const use of this.#uses.splice(0)) use.then((release) => release(), () => {});
+  }
+
   async find(model: string): Promise<ModelRecord | undefined> {
-    return parseRecord(await this.#read(() => this.cache.get(recordKey(model))));
+    return parseRecord(await this.#use((entries) => entries.get(recordKey(model))));
   }
 
   /** Every model that is whole. */
@@ -108,19 +132,22 @@ export class ModelStore {
   /** The chunks of a stored file in order, each verified. The first are read at once, the others while the caller is busy. */
   chunks(model: string, path: string, { size, version, chunks }: StoredFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const read = (digest: string, index: number) => {
-      const chunk = this.readChunk(chunkKey(model, path, version, index, digest), digest, chunkBytes(index, size));
+      const chunk = this.readChunk(model, chunkKey(model, path, version, index, digest), digest, chunkBytes(index, size));
       // Whoever awaits it sees the error, and nobody does after an earlier one.
       chunk.catch(() => {});
       return chunk;
     };
     const reading = chunks.slice(0, READ_AHEAD).map(read);
+    const missing = (index: number) => {
+      const piece = `piece ${index} of ${folderOf(model)}${path}`;
+      if (this.#broken !== undefined) return new EmbervecError("storage", `${piece} could not be read, ${this.#broken}`);
+      const problem = "is damaged in this browser's storage, or gone from it; load the model once with the network on";
+      return new EmbervecError("integrity", `${piece} ${problem}`);
+    };
     return (async function* () {
       for (let i = 0; i < chunks.length; i++) {
         const bytes = await reading.shift();
-        if (!bytes) {
-          const problem = "is damaged in this browser's storage, or gone from it; load the model once with the network on";
-          throw new EmbervecError("integrity", `piece ${i} of ${folderOf(model)}${path} ${problem}`);
-        }
+        if (!bytes) throw missing(i);
         const ahead = i + READ_AHEAD;
         if (ahead < chunks.length) reading.push(read(chunks[ahead]!, ahead));
         yield bytes;
@@ -149,44 +176,64 @@ export class ModelStore {
 
   /** Makes a model visible whose chunks have all been kept, and drops what is left of others. */
   async commit(model: string, record: ModelRecord): Promise<void> {
-    if (!(await this.keep(model, recordKey(model), encodeRecord(record)))) return;
-    const wanted = new Set<string>();
-    for (const [path, { version, chunks }] of record.files) {
-      chunks.forEach((digest, index) => wanted.add(chunkKey(model, path, version, index, digest)));
-    }
-    for (const key of await this.#keys(chunksKey(model))) {
-      if (!wanted.has(key)) await this.forget(key);
-    }
+    await this.#putRecord(model, record, true);
+    if (this.#lost !== undefined) await this.dropUnfinished(model);
   }
 
   /** Notes that a model is in use. */
   async touch(model: string, record: ModelRecord): Promise<void> {
-    await this.keep(model, recordKey(model), encodeRecord({ ...record, usedAt: Date.now() }));
+    await this.#putRecord(model, { ...record, usedAt: Date.now() }, false);
+  }
+
+  async #putRecord(model: string, record: ModelRecord, isOnly: boolean): Promise<void> {
+    const bytes = encodeRecord(record);
+    const keys = new Set<string>();
+    for (const [path, { version, chunks }] of record.files) {
+      chunks.forEach((digest, index) => keys.add(chunkKey(model, path, version, index, digest)));
+    }
+    const parts = { prefix: chunksKey(model), keys };
+    const isPut = await this.#keep(model, bytes.byteLength, (entries) => entries.putWhole(recordKey(model), bytes, parts, isOnly));
+    if (isPut === false) this.#lost = "because it was deleted while it was loading";
   }
 
   /** Makes a model invisible; its chunks stay, for a download that mends it. */
   async hide(model: string): Promise<void> {
-    await this.#read(() => this.cache.delete(recordKey(model)));
+    await this.#use((entries) => entries.delete([recordKey(model)]));
   }
 
-  /** The record first, so that a half-deleted model is never visible. */
-  async delete(model: string): Promise<void> {
-    await this.hide(model);
-    await this.#read(() => this.cache.delete(chunksKey(model)));
+  async delete(...models: string[]): Promise<void> {
+    // The records first, so that a cache that fails halfway shows no half model.
+    const keys = [...models.map(recordKey), ...models.map(chunksKey)];
+    await this.#use((entries) => entries.delete(keys));
+  }
+
+  /** Deletes everything. */
+  async clear(): Promise<void> {
+    await this.#use((entries) => entries.delete([RECORDS, ""]));
+  }
+
+  /** Deletes what there is of a model, unless it is whole. */
+  async dropUnfinished(model: string): Promise<void> {
+    await this.#use((entries) => entries.delete([chunksKey(model)], recordKey(model)));
   }
 
   /** Whether nobody has asked so before. */
   async isFirst(event: string): Promise<boolean> {
-    if (await this.#read(() => this.cache.get(event))) return false;
-    return this.keep("", event, encodeMark());
+    if (await this.#use((entries) => entries.get(event))) return false;
+    return this.#note(event, encodeMark());
   }
 
   async timings(key: string, since: number): Promise<Timing[] | undefined> {
-    return parseTimings(await this.#read(() => this.cache.get(`timings ${key}`)), since);
+    return parseTimings(await this.#use((entries) => entries.get(`timings ${key}`)), since);
   }
 
   async keepTimings(key: string, timings: Timing[]): Promise<void> {
-    await this.keep("", `timings ${key}`, encodeTimings(timings));
+    await this.#note(`timings ${key}`, encodeTimings(timings));
+  }
+
+  /** No model has to make room for it. */
+  #note(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<boolean> {
+    return this.keep("", key, bytes, true);
   }
 
   /**
@@ -197,31 +244,43 @@ export class ModelStore {
   async reserve(model: string, bytes: number, optional: number): Promise<void> {
     this.#missing = bytes;
     if (this.unusable !== undefined) return;
-    const known: unknown = await this.#read(() => this.cache.room());
-    // What is no number says nothing.
-    const room = typeof known === "number" && !Number.isNaN(known) ? known : Infinity;
+    const room = (await this.#use((entries) => entries.room())) ?? Infinity;
     if (room >= bytes + optional) return;
     this.#isTight = true;
-    if (room < bytes && !(await this.#evict(bytes - room, model))) this.#full = NO_ROOM;
+    const evict = () => this.#evict(bytes - room, model);
+    if (room < bytes && !(await this.#makingRoom(evict))) this.#full = NO_ROOM;
+  }
+
+  /** One after another: each keeps others from what it may delete. */
+  #makingRoom<T>(action: () => Promise<T>): Promise<T> {
+    return this.locks.hold("embervec makes room", action, this.signal);
   }
 
   /**
    * Deletes other models until there is room for so many bytes more, or none at all if that cannot be reached. What was not in use for the
-   * longest goes first; what any tab has loaded stays.
+   * longest goes first; what any tab has loaded, or is loading, stays.
    */
   async #evict(bytes: number, model: string): Promise<boolean> {
     const [records, sizes] = [await this.records(), await this.sizes()];
     const lastUse = (model: string) => records.get(model)?.usedAt ?? 0;
     const victims: string[] = [];
-    for (const other of [...sizes.keys()].sort((a, b) => lastUse(a) - lastUse(b))) {
-      if (bytes <= 0) break;
-      if (folderOf(other) === folderOf(model) || (await isInUse(other))) continue;
-      victims.push(other);
-      bytes -= sizes.get(other) ?? 0;
+    /** By folder: with it nobody can begin to use the folder. */
+    const held = new Map<string, Release | undefined>([[folderOf(model), undefined]]);
+    try {
+      for (const other of [...sizes.keys()].sort((a, b) => lastUse(a) - lastUse(b))) {
+        if (bytes <= 0) break;
+        const folder = folderOf(other);
+        if (!held.has(folder)) held.set(folder, await this.locks.tryTake(useLock(folder), "exclusive", this.signal));
+        if (!held.get(folder)) continue;
+        victims.push(other);
+        bytes -= sizes.get(other) ?? 0;
+      }
+      if (bytes > 0) return false;
+      await this.delete(...victims);
+      return true;
+    } finally {
+      for (const release of held.values()) release?.();
     }
-    if (bytes > 0) return false;
-    for (const victim of victims) await this.delete(victim);
-    return true;
   }
 
   /**
@@ -231,72 +290,106 @@ export class ModelStore {
    * @returns whether it has been put; once one has not that is not optional, nothing is any more
    */
   async keep(model: string, key: string, bytes: Uint8Array<ArrayBuffer>, isOptional = false): Promise<boolean> {
-    if (this.unusable !== undefined || (isOptional && this.#isTight)) return false;
-    try {
-      if (await this.#put(key, bytes)) {
-        if (!isOptional) this.#missing -= bytes.byteLength;
-        return true;
-      }
-      this.#isTight = true;
-      if (isOptional) return false;
-      // What a model in 8 bits is being made of can be fetched again.
-      const folder = folderOf(model);
-      if (folder !== model && !(await this.find(folder))) {
-        await this.delete(folder);
-        if (await this.#put(key, bytes)) return true;
-      }
-      // A browser may report more room than it gives (Chromium since version 133), so this is the first that is known of it.
-      if ((await this.#evict(Math.max(this.#missing, bytes.byteLength), model)) && (await this.#put(key, bytes))) return true;
-      this.#full = NO_ROOM;
-    } catch (error) {
-      this.#broken = `because ${messageOf(error)}`;
-    }
-    return false;
+    const put = async (entries: Entries) => {
+      await entries.put(key, bytes);
+      return true;
+    };
+    return (await this.#keep(model, bytes.byteLength, put, isOptional)) ?? false;
   }
 
-  /** @returns whether there was room */
-  async #put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<boolean> {
-    try {
-      await this.cache.put(key, bytes);
-      return true;
-    } catch (error) {
-      if (error instanceof Error && error.name === "QuotaExceededError") return false;
-      throw error;
+  /** @returns what `put` gives; `undefined` where there is no room, or no cache that works */
+  async #keep(
+    model: string,
+    size: number,
+    put: (entries: Entries) => Promise<boolean>,
+    isOptional = false,
+  ): Promise<boolean | undefined> {
+    if (this.unusable !== undefined || (isOptional && this.#isTight)) return undefined;
+    const attempt = () => this.#use((entries) => put(entries).catch(refuseUnlessFull));
+    let result = await attempt();
+    if (result === "full") {
+      this.#isTight = true;
+      if (isOptional) return undefined;
+      // What a model in 8 bits is being made of can be fetched again.
+      const folder = folderOf(model);
+      if (folder !== model) {
+        await this.dropUnfinished(folder);
+        result = await attempt();
+      }
     }
+    // A browser may report more room than it gives (Chromium since version 133), so this is the first that is known of it.
+    if (result === "full") {
+      result = await this.#makingRoom(async () => {
+        const again = await attempt();
+        if (again !== "full" || !(await this.#evict(Math.max(this.#missing, size), model))) return again;
+        return attempt();
+      });
+    }
+    if (result === "full") {
+      this.#full = NO_ROOM;
+      return undefined;
+    }
+    if (result && !isOptional) this.#missing -= size;
+    return result;
   }
 
   /** A chunk, unless it is damaged or not there. `length`: its bytes, where that is known. */
-  async readChunk(key: string, digest: string, length?: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    const value: unknown = await this.#read(() => this.cache.get(key));
+  async readChunk(model: string, key: string, digest: string, length?: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const value: unknown = await this.#use((entries) => entries.get(key));
     if (value === undefined || value === null) return undefined;
     const bytes = bytesOf(value, CHUNK_BYTES);
     const isWhole = bytes && (length === undefined || bytes.byteLength === length);
     if (isWhole && (await sha256Of(bytes)) === digest) return bytes;
-    await this.forget(key);
+    // A model without it is not whole.
+    await this.#use((entries) => entries.delete([recordKey(model), key]));
     return undefined;
   }
 
-  /** Deletes every entry whose key begins so. */
-  async forget(key: string): Promise<void> {
-    await this.#read(() => this.cache.delete(key));
+  /** Deletes every chunk of a version of a file. */
+  async forget(model: string, path: string, version: string): Promise<void> {
+    await this.#use((entries) => entries.delete([fileKey(model, path, version)]));
+  }
+
+  /**
+   * Marks a model as in use, in all tabs, until the store is closed or its worker ends. Without locks a model that is in use in another tab
+   * may be evicted, and is fetched again.
+   */
+  async use(model: string): Promise<void> {
+    if (this.absent !== undefined) return;
+    const use = this.locks.take(useLock(folderOf(model)), "shared", this.signal);
+    this.#uses.push(use);
+    await use;
+  }
+
+  /** Runs what only one tab at a time may do with a model. */
+  async exclusively<T>(model: string, action: () => Promise<T>): Promise<T> {
+    // Without storage there is nothing to wait for.
+    if (this.absent !== undefined) return action();
+    return this.locks.hold(`embervec loads ${folderOf(model)}`, action, this.signal);
   }
 
   /** Every key that begins with `prefix`. */
   async #keys(prefix: string): Promise<string[]> {
-    const keys: unknown = await this.#read(() => this.cache.keys(prefix));
-    return Array.isArray(keys) ? keys.filter((key) => typeof key === "string" && key.startsWith(prefix)) : [];
+    return (await this.#use((entries) => entries.keys(prefix))) ?? [];
   }
 
-  /** A cache that cannot be read is as one that holds nothing. */
-  async #read<T>(action: () => Promise<T>): Promise<T | undefined> {
-    if (this.#broken !== undefined) return undefined;
+  /** A cache that fails is as one that holds nothing. */
+  async #use<T>(action: (entries: Entries) => Promise<T>): Promise<T | undefined> {
+    const { entries, signal } = this;
+    if (!entries || this.#broken !== undefined) return undefined;
     try {
-      return await action();
+      return await settled("the cache", () => action(entries), { signal });
     } catch (error) {
+      signal?.throwIfAborted();
       this.#broken = `because ${messageOf(error)}`;
       return undefined;
     }
   }
+}
+
+function refuseUnlessFull(error: unknown): "full" {
+  if (error instanceof Error && error.name === "QuotaExceededError") return "full";
+  throw error;
 }
 
 export interface Chunk {
@@ -354,7 +447,7 @@ export class StoredChunks {
     if (digest === undefined || !digests.includes(digest)) return undefined;
     // Only the last one is shorter.
     const length = size === undefined ? (this.has(index + 1) ? CHUNK_BYTES : undefined) : chunkBytes(index, size);
-    const bytes = await this.store.readChunk(this.#key(index, digest), digest, length);
+    const bytes = await this.store.readChunk(this.model, this.#key(index, digest), digest, length);
     if (bytes) return { bytes, digest };
     this.#digests.delete(index);
     return undefined;
@@ -367,7 +460,7 @@ export class StoredChunks {
 
   async clear(): Promise<void> {
     this.#digests.clear();
-    await this.store.forget(fileKey(this.model, this.path, this.version));
+    await this.store.forget(this.model, this.path, this.version);
   }
 
   #key(index: number, digest: string): string {
@@ -424,29 +517,8 @@ export async function keepFile(store: ModelStore, model: string, path: string, b
   return writer.end();
 }
 
-/**
- * Marks a model as in use, in all tabs, for as long as this worker lives. Without locks, which a browser has in secure
- * contexts only and a user can block, a model that is in use in another tab may be evicted, and is fetched again.
- */
-export function markInUse(model: string): Promise<void> {
-  return new Promise((resolve) => {
-    const hold = () => {
-      resolve();
-      return new Promise(() => {});
-    };
-    const held = globalThis.navigator?.locks?.request(useLock(model), { mode: "shared" }, hold);
-    if (held) held.catch(() => resolve());
-    else resolve();
-  });
-}
-
-async function isInUse(model: string): Promise<boolean> {
-  const locks = await globalThis.navigator?.locks?.query().catch(() => undefined);
-  return (locks?.held ?? []).some(({ name }) => name === useLock(model));
-}
-
-function useLock(model: string): string {
-  return `embervec uses ${folderOf(model)}`;
+function useLock(folder: string): string {
+  return `embervec uses ${folder}`;
 }
 
 /** The address of a model's folder. */

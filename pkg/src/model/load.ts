@@ -2,7 +2,7 @@
 
 import { joined } from "../bytes.js";
 import type { AbsentFiles, ModelRecord, StoredFile, StoredFiles } from "../cache/entries.js";
-import { ChunkWriter, type ModelStore, folderOf, markInUse } from "../cache/store.js";
+import { ChunkWriter, type ModelStore, folderOf } from "../cache/store.js";
 import { EmbervecError, type EmbervecErrorCode, codeOf } from "../errors.js";
 import { MAX_SMALL_FILE_BYTES } from "../limits.js";
 import { type Folder, type FolderFile, type FolderOptions, type FolderPlan, openFolder } from "./folder.js";
@@ -37,8 +37,8 @@ export interface LoadedModel<Model> {
   cached: boolean;
 }
 
-/** A stored model that fails so is damaged, or an earlier version of this package has stored less than is needed. */
-const REFETCHED: readonly (EmbervecErrorCode | undefined)[] = ["integrity", "model_not_found", "unsupported_model"];
+/** A stored model that fails so is damaged, or an earlier version of this package has stored less than is needed; or the cache is broken. */
+const REFETCHED: readonly (EmbervecErrorCode | undefined)[] = ["integrity", "model_not_found", "unsupported_model", "storage"];
 
 /** What 8 bits take of 32, scales included. */
 const PACKED_SHARE = 0.26;
@@ -54,52 +54,50 @@ export async function loadModel<Model>(
   options: LoadModelOptions,
 ): Promise<LoadedModel<Model>> {
   const { dtype, localFilesOnly } = options;
-  const { base, signal } = options.host;
-  await markInUse(base);
+  const { base } = options.host;
   const key = modelKey(base, dtype);
-  const fromStore = async (): Promise<LoadedModel<Model> | undefined> => {
-    for (const from of new Set([key, base])) {
-      const record = await store.find(from);
-      if (!record) continue;
+  let failure: { from: string; storedAt: number; error: unknown } | undefined;
+  /** @param isAlone whether nobody else writes what is stored of the model, so that it may be hidden */
+  const loadForm = async (from: string, isAlone: boolean): Promise<LoadedModel<Model> | undefined> => {
+    const record = await store.find(from);
+    if (!record) return undefined;
+    let error = failure?.from === from && failure.storedAt === record.storedAt ? failure.error : undefined;
+    if (!error) {
       try {
-        const model = await loadStored(store, from, record, newSink(), options);
-        return { model, cached: true };
-      } catch (error) {
-        if (localFilesOnly || !REFETCHED.includes(codeOf(error))) throw error;
-        await store.hide(from);
+        return { model: await loadStored(store, from, record, newSink(), options), cached: true };
+      } catch (thrown) {
+        if (!REFETCHED.includes(codeOf(thrown))) throw thrown;
+        error = thrown;
+        failure ??= { from, storedAt: record.storedAt, error };
       }
     }
+    // Without the network another version of this package may still make something of what is whole.
+    if (isAlone && (!localFilesOnly || codeOf(error) === "integrity")) await store.hide(from);
     return undefined;
   };
 
-  const stored = await fromStore();
+  // Before anything is read, so that nothing of it makes room for others.
+  await store.use(base);
+  const stored = await loadForm(key, false);
   if (stored) return stored;
-  if (localFilesOnly) {
+  const refuseToFetch = (): never => {
+    if (failure) throw failure.error;
+    if (store.isBroken) throw new EmbervecError("storage", `${base} could not be read from the cache, ${store.unusable}`);
     throw new EmbervecError(
       "model_not_found",
-      `${base} is not in this browser's storage, and localFilesOnly forbids the network; load it once without, or bring it with importModel`,
+      `${base} is not whole in this browser's storage, and localFilesOnly forbids the network; load it once without, or bring it with importModel`,
     );
-  }
-  // Another tab may have been faster.
-  return exclusively(base, signal, async () => (await fromStore()) ?? { model: await loadRemote(store, key, newSink(), options), cached: false });
-}
-
-async function exclusively<T>(name: string, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
-  // Absent outside secure contexts; then two tabs may both download.
-  const { locks } = globalThis.navigator ?? {};
-  if (!locks) return action();
-  let isStarted = false;
-  const start = () => {
-    isStarted = true;
-    return action();
   };
-  try {
-    return (await locks.request(`embervec loads ${name}`, { signal }, start)) as T;
-  } catch (error) {
-    if (isStarted || signal.aborted) throw error;
-    // A user who blocks a site's data blocks its locks, too.
-    return action();
-  }
+  if (localFilesOnly && !failure && (key === base || !(await store.find(base)))) return refuseToFetch();
+  return store.exclusively(base, async () => {
+    // Another tab may have been faster. What the weights in 8 bits have been made of is as good, and they are made of it again.
+    for (const from of new Set([key, base])) {
+      const stored = await loadForm(from, true);
+      if (stored) return stored;
+    }
+    if (localFilesOnly) return refuseToFetch();
+    return { model: await loadRemote(store, key, newSink(), options), cached: false };
+  });
 }
 
 async function loadStored<Model>(
@@ -224,7 +222,7 @@ async function loadFolder<Model>(
   host.signal.throwIfAborted();
   await store.commit(key, newRecord(options, stored, absent));
   // Of what it has been made of nothing is needed any more.
-  if (key !== host.base && !(await store.find(host.base))) await store.delete(host.base);
+  if (key !== host.base) await store.dropUnfinished(host.base);
   return model;
 }
 

@@ -86,7 +86,7 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
     const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : MODULES[simd];
     cache = receiveCache(request.cache);
-    const [opened, memory] = await Promise.all([ModelStore.open(cache), startWasm(module, abort.signal)]);
+    const [opened, memory] = await Promise.all([ModelStore.open(cache, abort.signal), startWasm(module, abort.signal)]);
     store = opened;
     loadRequest = request;
     const { name, revision, base, pointers, headers, dtype, localFilesOnly } = request;
