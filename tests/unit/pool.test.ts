@@ -146,6 +146,23 @@ test("an abort of a load that nobody answers: its reason within a second, and th
   assert.equal(started[0]?.isTerminated, true);
 });
 
+test("a browser that refuses to start another worker: the job goes on with those that are there", async () => {
+  const { pool, limits } = await open(working, { workers: 4 });
+  const { Worker } = globalThis;
+  let asked = 0;
+  const refuse = function () {
+    asked += 1;
+    throw new DOMException("no more", "SecurityError");
+  };
+  Object.assign(globalThis, { Worker: refuse });
+  pool.grow();
+  await new Promise((resolve) => setTimeout(resolve));
+  pool.grow();
+  Object.assign(globalThis, { Worker });
+  assert.deepEqual([asked, pool.limit, limits.at(-1)], [3, 1, 1]);
+  assert.deepEqual(await encode(pool, ["abc"]), [3]);
+});
+
 test("the number of workers follows the model's size, and what cannot start is told", async () => {
   const withMemory = (memoryBytes: number): Behaviour => (message, worker) =>
     message.type === "load" ? { type: "result", result: { ...LOADED, memoryBytes } } : working(message, worker);

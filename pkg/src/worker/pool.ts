@@ -116,7 +116,9 @@ export class WorkerPool {
 
   /** Starts the workers that are still missing; they take part as soon as they have loaded. */
   grow(): void {
-    while (!this.signal.aborted && this.#alive().length < this.#limit) {
+    if (this.signal.aborted) return;
+    // Not until they are there: a browser may refuse to start even one.
+    for (let missing = this.#limit - this.#alive().length; missing > 0; missing--) {
       // The first worker has put the model there.
       this.#add({ ...this.options.request, localFilesOnly: true }, {}).catch((error: unknown) => {
         if (this.signal.aborted) return;
