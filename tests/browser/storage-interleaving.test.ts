@@ -1,5 +1,5 @@
-// Loads, deletions, imports and evictions at the same time, in the browser's own IndexedDB: no record without all of its
-// bytes, and no connection that stays open. tests/unit/store-interleaving.test.ts has many more of them.
+// Loads, deletions, imports and evictions at the same time, in the browser's own IndexedDB: no record without all of
+// its bytes, and no connection that stays open. tests/unit/store-interleaving.test.ts has many more of them.
 //
 // EMBERVEC_INTERLEAVINGS: how many. EMBERVEC_FUZZ_SEED: where the random numbers begin.
 
