@@ -318,6 +318,7 @@ test("whatever is done at the same time, a record has all of its bytes", async (
       includeErrorInReport: true,
       seed: Number(seed ?? 15),
       ...(path !== undefined && { path }),
+      endOnFailure: true,
     });
   } finally {
     ModelStore.over = over;
