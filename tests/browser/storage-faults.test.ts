@@ -271,6 +271,53 @@ test("a worker closes its connection while it has nothing to store", async () =>
   });
 });
 
+test("a cache may be an instance of a class with private members, for the GPU's worker, too", async () => {
+  const opened = await openPage({ connectTo: server.origin, gpu: true });
+  try {
+    await loadKept(opened.page);
+    const { devices, stored, calls } = await opened.page.evaluate(async (model) => {
+      class Own {
+        #entries = new Map<string, Uint8Array<ArrayBuffer>>();
+        #calls = 0;
+        get calls() {
+          return this.#calls;
+        }
+        async get(key: string) {
+          this.#calls += 1;
+          return this.#entries.get(key);
+        }
+        async put(key: string, bytes: Uint8Array<ArrayBuffer>) {
+          this.#entries.set(key, bytes);
+        }
+        async delete(prefix: string) {
+          for (const key of await this.keys(prefix)) this.#entries.delete(key);
+        }
+        async keys(prefix: string) {
+          return [...this.#entries.keys()].filter((key) => key.startsWith(prefix));
+        }
+        async room() {
+          return Infinity;
+        }
+      }
+      const cache = new Own();
+      const devices = [];
+      let embedder;
+      for (const device of ["cpu", "webgpu"] as const) {
+        embedder = await embervec.Embedder.load(model, { dtype: "fp32", device, cache });
+        await embedder.encode("a quick brown fox");
+        devices.push(embedder.info.device);
+        await embedder.dispose();
+      }
+      return { devices, stored: embedder!.info.stored, calls: cache.calls };
+    }, model);
+    assert.deepEqual(devices, ["cpu", "webgpu"]);
+    assert.equal(stored, true);
+    assert.ok(calls > 10, `${calls} calls`);
+  } finally {
+    await opened.close();
+  }
+});
+
 test("what is deleted during its download is not half there", async () => {
   for (const call of ["clearCache", "deleteModel"] as const) {
     server.answers.set("/tiny-cls/model.safetensors", hosts({ speed: 8 << 10 }));
