@@ -1,6 +1,6 @@
 import { EmbervecError, messageOf } from "./errors.js";
-import { dtypeOf, folderUrl, pageUrl, resolveModel } from "./model/source.js";
-import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts } from "./options.js";
+import { dtypeOf, folderUrl, pageUrl, resolveModel, scriptUrl } from "./model/source.js";
+import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts, pinsOf } from "./options.js";
 import type {
   EmbedderInfo,
   EncodeOptions,
@@ -78,9 +78,13 @@ export class Embedder {
       base,
       pointers,
       headers: options.headers ?? {},
+      credentials: options.credentials,
+      integrity: pinsOf(options.integrity),
       dtype: dtypeOf(options),
       localFilesOnly: options.localFilesOnly ?? false,
       wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),
+      workerUrl: options.workerUrl === undefined ? undefined : scriptUrl(options.workerUrl, page),
+      persist: options.persist ?? true,
     };
     options.signal?.throwIfAborted();
     const workers = workerCount(options);

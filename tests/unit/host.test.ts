@@ -117,9 +117,16 @@ const cases: [what: string, answers: Record<string, Answer>, code: EmbervecError
   ["weights that are refused", { "model.safetensors": new Response(null, { status: 403 }) }, "model_not_found", "403"],
   [
     "everything is refused",
-    { "manifest.json": new Response(null, { status: 403 }), "modules.json": new Response(null, { status: 403 }) },
-    "model_not_found",
+    Object.fromEntries(
+      ["manifest.json", "modules.json", "config.json", "adapter_config.json", "model.safetensors"].map((path) => [
+        path,
+        new Response(null, { status: 403 }),
+      ]),
+    ),
+    "unauthorized",
+    `${BASE}config.json`,
     "403",
+    "headers",
   ],
 ];
 for (const [what, answers, code, ...words] of cases) {

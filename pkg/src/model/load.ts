@@ -2,12 +2,16 @@
 
 import { joined } from "../bytes.js";
 import type { AbsentFiles, ModelRecord, StoredFile, StoredFiles } from "../cache/entries.js";
+import { Sha256 } from "../cache/sha256.js";
 import { ChunkWriter, type ModelStore, folderOf, markInUse } from "../cache/store.js";
 import { EmbervecError, type EmbervecErrorCode, codeOf } from "../errors.js";
 import { MAX_SMALL_FILE_BYTES } from "../limits.js";
 import { type Folder, type FolderFile, type FolderOptions, type FolderPlan, openFolder } from "./folder.js";
+import { StaleError } from "./host.js";
 import { Progress } from "./progress.js";
-import { modelKey } from "./source.js";
+import { pinError } from "./remote-file.js";
+import type { ProgressCallback } from "../types.js";
+import { fileUrl, modelKey } from "./source.js";
 
 /** What takes the files: the wasm module's `Folder` and `Loader`. */
 export interface ModelSink<Model> {
@@ -81,7 +85,24 @@ export async function loadModel<Model>(
     );
   }
   // Another tab may have been faster.
-  return exclusively(base, signal, async () => (await fromStore()) ?? { model: await loadRemote(store, key, newSink(), options), cached: false });
+  return exclusively(base, signal, async () => (await fromStore()) ?? { model: await fromHost(store, key, newSink, options), cached: false });
+}
+
+/** Begins anew where the first attempt has met what does not fit together, but no more than once. */
+async function fromHost<Model>(store: ModelStore, key: string, newSink: () => ModelSink<Model>, options: LoadModelOptions): Promise<Model> {
+  // What has been reported stays so.
+  let most = { loaded: 0, total: 0 };
+  const progress: ProgressCallback = (event) => {
+    most = { loaded: Math.max(most.loaded, event.loaded), total: Math.max(most.total, event.total) };
+    options.progress({ ...event, ...most });
+  };
+  try {
+    return await loadRemote(store, key, newSink(), { ...options, progress });
+  } catch (error) {
+    options.host.signal.throwIfAborted();
+    if (!(error instanceof StaleError)) throw error;
+    return loadRemote(store, key, newSink(), { ...options, progress, host: { ...options.host, isSecond: true } });
+  }
 }
 
 async function exclusively<T>(name: string, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
@@ -111,6 +132,7 @@ async function loadStored<Model>(
 ): Promise<Model> {
   const { dtype, host } = options;
   const key = modelKey(host.base, dtype);
+  await checkPins(store, from, record, options);
   const progress = new Progress("load", options.progress);
   for (const { size } of record.files.values()) progress.expect(size);
   const kept = new Map<string, StoredFile>();
@@ -159,6 +181,18 @@ async function loadStored<Model>(
   if (from === key) await store.touch(key, record);
   else await store.commit(key, newRecord(options, kept, record.absent));
   return model;
+}
+
+/** A stored model is used only where every file that the caller has pinned is, or was when it came, what the pin says. */
+async function checkPins(store: ModelStore, from: string, { files, integrity }: ModelRecord, { host }: LoadModelOptions): Promise<void> {
+  for (const [path, sha256] of host.integrity ?? []) {
+    if (integrity?.get(path) === sha256) continue;
+    const file = files.get(path);
+    const hash = new Sha256();
+    if (file) for await (const chunk of store.chunks(from, path, file)) hash.update(chunk);
+    host.signal.throwIfAborted();
+    if (!file || hash.digest() !== sha256) throw pinError(fileUrl(host.base, path));
+  }
 }
 
 /** Nothing is taken for absent that may only not have been looked for when the model was stored. */
@@ -260,7 +294,7 @@ async function fill<Model>(
   }
 }
 
-function newRecord({ name, revision }: LoadModelOptions, files: StoredFiles, absent: AbsentFiles): ModelRecord {
+function newRecord({ name, revision, host }: LoadModelOptions, files: StoredFiles, absent: AbsentFiles): ModelRecord {
   const now = Date.now();
-  return { name, revision, files, absent, storedAt: now, usedAt: now };
+  return { name, revision, files, absent, integrity: host.integrity, storedAt: now, usedAt: now };
 }

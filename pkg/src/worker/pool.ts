@@ -3,6 +3,7 @@
 import type { CacheChoice } from "../cache/cache.js";
 import { sendCache, transferOf } from "../cache/port.js";
 import { EmbervecError, messageOf } from "../errors.js";
+import { FetchServer } from "../model/fetch.js";
 import type { LoadOptions, ProgressCallback } from "../types.js";
 import { WorkerClient } from "./client.js";
 import type { Calls, DeviceChoice, LoadRequest, LoadResult } from "./protocol.js";
@@ -30,21 +31,22 @@ export class WorkerPool {
   #gpuWorker: WorkerClient<Calls> | undefined;
 
   private constructor(
-    private readonly loadRequest: Omit<LoadRequest, "cache">,
+    private readonly loadRequest: Omit<LoadRequest, "cache" | "fetch">,
     private readonly cache: CacheChoice,
+    private readonly fetch: LoadOptions["fetch"],
     private limit: number,
     private readonly onDevice: (choice: DeviceChoice) => void,
   ) {}
 
   /** Starts one worker and loads the model in it. */
   static async start(
-    request: Omit<LoadRequest, "cache">,
+    request: Omit<LoadRequest, "cache" | "fetch">,
     cache: CacheChoice,
     limit: number,
     options: LoadOptions,
     onDevice: (choice: DeviceChoice) => void,
   ): Promise<{ pool: WorkerPool; result: LoadResult }> {
-    const pool = new WorkerPool(request, cache, limit, onDevice);
+    const pool = new WorkerPool(request, cache, options.fetch, limit, onDevice);
     const result = await pool.#add(request, options);
     // The others would have nothing to load.
     if (!result.stored) pool.limit = 1;
@@ -108,18 +110,23 @@ export class WorkerPool {
     this.#members = [];
   }
 
-  async #add(request: Omit<LoadRequest, "cache">, { signal, progress }: LoadOptions): Promise<LoadResult> {
+  async #add(request: Omit<LoadRequest, "cache" | "fetch">, { signal, progress }: LoadOptions): Promise<LoadResult> {
     const start = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" });
     const worker = new WorkerClient<Calls>(start, "worker.js", this.onDevice);
+    const served = this.fetch && new FetchServer(this.fetch);
     try {
       const cache = sendCache(this.cache);
-      const result = await worker.request("load", { ...request, cache }, { signal, progress, transfer: transferOf(cache) });
+      const transfer = [...transferOf(cache), ...(served ? [served.port] : [])];
+      const result = await worker.request("load", { ...request, cache, fetch: served?.port }, { signal, progress, transfer });
       if (this.#ended) throw this.#ended;
       this.#members.push({ worker, load: 0 });
       return result;
     } catch (error) {
       worker.terminate(new EmbervecError("disposed", "the model did not load"));
       throw error;
+    } finally {
+      // Only a load asks the host.
+      served?.close();
     }
   }
 
