@@ -47,6 +47,7 @@ before(async () => {
   for (const name of ["m", "listed"]) {
     await mkdir(join(folder, name));
     await writeFile(join(folder, name, "config.json"), config);
+    await writeFile(join(folder, name, "modules.json"), "[]");
     await writeFile(join(folder, name, WEIGHTS), weights);
   }
   const entry = async (bytes: Buffer) => ({ size: bytes.length, sha256: sha256(bytes), chunks: await digestsOf(new Uint8Array(bytes)) });
@@ -120,25 +121,14 @@ describe("what a host answers for one file", { concurrency: true }, () => {
       const base = path.includes("/raw/") ? HUB : path.replace(/[^/]*$/, "");
       test(`${what}: ${path}`, () =>
         run(base, { [path]: answer }, async ({ server, cache, load }) => {
-          const started = performance.now();
           const error = await load();
           assert.equal(error ? codeOf(error) : "loads", outcomes[i], error?.message);
           if (error) assert.ok(error.message.includes(server.origin + path), error.message);
-          // What a load can do without does not hold it up: not for the 4 s of all attempts.
-          if (i >= 3) assert.ok(performance.now() - started < 3000, "it takes too long");
+          // What a load can do without is not asked for again and again.
+          if (i >= 3) assert.equal(server.requests.filter((request) => request.path === path).length, 1);
           assert.equal((await listModels({ cache })).filter(({ complete }) => complete).length, error ? 0 : 1);
         }));
     });
-  }
-
-  for (const path of ["/listed/manifest.json", `/owner/name/raw/main/${WEIGHTS}`]) {
-    test(`no answer: ${path}`, () =>
-      run(path.includes("/raw/") ? HUB : "/listed/", { [path]: never }, async ({ load }) => {
-        const started = performance.now();
-        assert.equal(await load(), undefined);
-        const seconds = (performance.now() - started) / 1000;
-        assert.ok(seconds > 1.9 && seconds < 3, `${seconds} s`);
-      }));
   }
 
   test("a host that refuses all of a folder", () =>
@@ -170,6 +160,18 @@ describe("what a host answers for one file", { concurrency: true }, () => {
       server.answers.set(`/listed/${WEIGHTS}`, inTurn(status(404), sends()));
       assert.equal(await load(), undefined);
     }));
+});
+
+describe("what only verifies never holds a load up for more than two seconds", () => {
+  for (const path of ["/listed/manifest.json", `/owner/name/raw/main/${WEIGHTS}`]) {
+    test(path, () =>
+      run(path.includes("/raw/") ? HUB : "/listed/", { [path]: never }, async ({ load }) => {
+        const started = performance.now();
+        assert.equal(await load(), undefined);
+        const seconds = (performance.now() - started) / 1000;
+        assert.ok(seconds > 1.9 && seconds < 4, `${seconds} s`);
+      }));
+  }
 });
 
 /** Stores the first chunks of the weights as a download does that was interrupted. */
@@ -332,7 +334,7 @@ describe("pins", { concurrency: true }, () => {
     }
     test(`a file that is not there: ${base}`, () =>
       run(base, {}, async ({ load }) => {
-        for (const path of ["modules.json", "no.such"]) {
+        for (const path of ["adapter_config.json", "no.such"]) {
           const error = await load({ integrity: new Map([[path, "0".repeat(64)]]) });
           assert.equal(error && codeOf(error), "integrity");
           assert.ok(error!.message.includes(path) && error!.message.includes("does not have it"), error!.message);
@@ -391,7 +393,7 @@ describe("a caller's fetch", { concurrency: true }, () => {
     run("/plain/", {}, async ({ server, load }) => {
       const own = async (url: unknown) => {
         if (String(url).endsWith(WEIGHTS)) return new Response(new Uint8Array(weights));
-        return String(url).endsWith("config.json") ? new Response("{}") : new Response(null, { status: 404 });
+        return String(url).endsWith("/config.json") ? new Response("{}") : new Response(null, { status: 404 });
       };
       await through(own as typeof globalThis.fetch, async (fetch) => assert.equal(await load({ fetch }), undefined));
       assert.deepEqual(server.requests, []);
