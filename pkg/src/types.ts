@@ -44,21 +44,24 @@ export interface LoadOptions {
   /** Never touch the network: what is not in the cache is `model_not_found`. Default `false`. */
   localFilesOnly?: boolean;
   /**
-   * Sent with every request to the model host, such as `{ Authorization: "Bearer …" }`. Where the host redirects to another
-   * origin, browsers drop `Authorization` and send all other headers there, too: a token in a header of another name reaches
-   * whoever the host redirects to.
+   * Sent with every request to the model host, such as `{ Authorization: "Bearer …" }`. When the host redirects to another
+   * origin, browsers drop `Authorization` but keep all other headers: a token in a header of another name reaches whoever
+   * the host redirects to.
    */
   headers?: Record<string, string>;
   /**
-   * Called in place of the platform's `fetch` for the model's files, on the page: for a host that wants requests signed, a proxy, or
-   * files of your own. It must give a `Response` whose body is of bytes, and should heed `init.signal`.
+   * Called instead of the platform's `fetch` for the model's files, on the page: to sign requests, to go through a proxy, or
+   * to return files of your own. It must return a `Response`, and should obey `init.signal`.
    */
   fetch?: typeof globalThis.fetch;
-  /** Whether cookies go to the model host, as in `fetch`. A host of another origin must then name this page's (CORS). Default `"same-origin"`. */
+  /**
+   * Whether cookies go to the model host, as in `fetch`. With `"include"`, a host of another origin must name the page's
+   * origin in its CORS headers. Default `"same-origin"`.
+   */
   credentials?: RequestCredentials;
   /**
-   * The SHA-256 of whole files by their path in the folder, as `"sha256-<base64>"` or in hexadecimal digits. Each must be in the folder
-   * and match, or the load fails with `integrity`; also one that is stored. With `manifest.json` pinned, all files are.
+   * The SHA-256 of whole files by their path in the folder, as `"sha256-<base64>"` or in hexadecimal digits. Each must be in
+   * the folder and match, downloaded or cached, or the load fails with `integrity`. To pin all files, pin `manifest.json`.
    */
   integrity?: Record<string, string>;
   /**
@@ -75,7 +78,10 @@ export interface LoadOptions {
   workers?: "auto" | number;
   /** Whether to ask the browser for storage that it does not clear by itself; some then ask the user. Default `true`. */
   persist?: boolean;
-  /** Address of the package's `worker.js`, beside its `gpu.js`, on the page's own origin. Default: that of the package's own files. */
+  /**
+   * Address of the package's `worker.js`, which must lie beside `gpu.js` on the page's own origin. Default: that of the
+   * package's own files.
+   */
   workerUrl?: string | URL;
   /** Address of the folder with the package's `.wasm` files. Default: that of the package's own files. */
   wasmUrl?: string | URL;

@@ -1,4 +1,4 @@
-// Hosts as a page sees them: CORS, cookies, a `fetch` of the caller's. What they answer besides is in tests/unit/hosts.test.ts.
+// Hosts as a page sees them: CORS, cookies, a caller's `fetch`. What else they answer is in tests/unit/hosts.test.ts.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
@@ -55,7 +55,7 @@ async function assertLoads(model: string, options: object = {}): Promise<void> {
 }
 
 const refused = status(403);
-const withoutRanges: Answer = (response, body, request) => {
+const hidesHeaders: Answer = (response, body, request) => {
   // As a host whose CORS rules name no header of a response.
   const { writeHead } = response;
   response.writeHead = ((code: number, headers: Record<string, string>) => {
@@ -96,6 +96,19 @@ test("a private bucket: 403 for all that is not there", async () => {
   assert.deepEqual(server.requests, []);
 });
 
+test("files of a model's modules that are refused, or web pages", async () => {
+  for (const [answer, code, word] of [
+    [refused, "model_not_found", "403"],
+    [status(401), "unauthorized", "401"],
+    [sends("<!doctype html>", "text/html"), "integrity", "web page"],
+  ] as const) {
+    server.answers.set("/plain/1_Pooling/config.json", answer);
+    const { error } = await load(browser.page, `${server.origin}/plain/`);
+    assert.equal(error?.code, code, error?.message);
+    assert.ok(error.message.includes(`${server.origin}/plain/1_Pooling/config.json`) && error.message.includes(word), error.message);
+  }
+});
+
 test("a host that refuses all of a model wants to know who asks", async () => {
   for (const path of FILES) server.answers.set(HUB + path, status(401));
   const { error } = await load(browser.page, "owner/name", { hub: server.origin, headers: { Authorization: "Bearer s3cret" } });
@@ -108,7 +121,7 @@ test("a host that refuses all of a model wants to know who asks", async () => {
 test("a host that shows the page no header, and loses the connection", async () => {
   let turn = 0;
   server.answers.set(`/plain/${WEIGHTS}`, (response, body, request) => {
-    if (turn++ > 0) return withoutRanges(response, body, request);
+    if (turn++ > 0) return hidesHeaders(response, body, request);
     hosts({ dropsAfter: body.length / 2 })(response, body, request);
   });
   const { error } = await load(browser.page, `${server.origin}/plain/`);

@@ -94,7 +94,7 @@ const partly: Answer = (response, body) => {
   response.writeHead(206, { "content-range": `bytes 0-0/${body.length + 2}` }).end(Buffer.from("x"));
 };
 
-/** What a load comes to where a host answers so for one file: an optional one, config.json, weights, the manifest, a hub's pointer. */
+/** How a load ends if a host answers so for one file: an optional one, config.json, weights, manifest, hub's pointer. */
 const TABLE: [what: string, answer: Answer, optional: string, required: string, weights: string, manifest: string, raw: string][] = [
   ["404", status(404), "loads", "model_not_found", "model_not_found", "loads", "loads"],
   ["410", status(410), "loads", "model_not_found", "model_not_found", "loads", "loads"],
@@ -147,6 +147,18 @@ describe("what a host answers for one file", { concurrency: true }, () => {
     run("/listed/", {}, async ({ server, load }) => {
       for (const path of ["modules.json", "adapter_config.json", "manifest.json"]) server.answers.set(`/listed/${path}`, status(403));
       assert.equal(await load(), undefined);
+    }));
+
+  test("a manifest that is none, in plain words", () =>
+    run("/plain/", { "/plain/manifest.json": sends("404: Not Found", "text/plain") }, async ({ load }) => {
+      assert.equal(await load(), undefined);
+    }));
+
+  test("a manifest that never answers, in a folder whose weights only it names", () =>
+    run("/listed/", { [`/listed/${WEIGHTS}`]: status(404), "/listed/manifest.json": never }, async ({ load }) => {
+      const error = await load();
+      assert.equal(error && codeOf(error), "network");
+      for (const word of [WEIGHTS, "manifest.json", "not answered in time"]) assert.ok(error!.message.includes(word), error!.message);
     }));
 
   test("a manifest that stays away, in a folder whose weights only it names", () =>

@@ -32,7 +32,7 @@ export interface ModelRecord {
   files: StoredFiles;
   /** A later version of this package may ask for files of which nobody knows whether they are there. */
   absent: AbsentFiles;
-  /** The SHA-256 of whole files, also of such as are stored in another form, as the option `integrity` had them when they came. */
+  /** What the option `integrity` was when the files came and matched it; of some another form is stored. */
   integrity?: ReadonlyMap<string, string> | undefined;
   /** Milliseconds since 1970. */
   storedAt: number;

@@ -21,7 +21,7 @@ export const platformFetch: HostFetch = async (url, init) => {
   return { status, headers, redirected, read: async () => (await reader?.read())?.value };
 };
 
-/** A piece of a body on its way to the worker: what a browser's own `fetch` gives at most at a time is half of it or less. */
+/** Bytes of a body that are sent to the worker at a time. Of the network's a browser gives 64 kB or so. */
 const PIECE_BYTES = 256 << 10;
 
 interface Call {

@@ -80,6 +80,8 @@ export interface Folder {
   /** Rejects with what is wrong with the first of them. */
   weights: Promise<WeightFile[]>;
   progress: Progress;
+  /** Of a file that is missing: why it is, as far as the host has said. */
+  explain: (error: unknown) => Promise<unknown>;
   /** Ends what still comes of the weights. */
   cancel: () => void;
 }
@@ -170,24 +172,29 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     }
   };
 
+  const explain = async (error: unknown): Promise<unknown> => {
+    if (codeOf(error) !== "model_not_found") return error;
+    const message = messageOf(error);
+    const isOf = (path: string) => message.startsWith(`${path} `);
+    goOn();
+    const known = await manifest;
+    const { problem } = askingManifest;
+    if ([...weights.keys()].some(isOf) && problem?.code === "network") {
+      const why = `the folder's manifest.json, which may name others, could not be fetched (${problem.message})`;
+      return new StaleError("network", `${host.base}${message}, and ${why}`, { cause: problem });
+    }
+    const [, doubt] = [...doubts].find(([path]) => isOf(path)) ?? [];
+    if (doubt) return isAnswered && doubt instanceof RefusedError ? doubt.amongAnswers() : doubt;
+    const hint = known ? "its manifest.json does not list it: pack the folder anew" : "check the model's name, or what the folder holds";
+    return new EmbervecError("model_not_found", `${host.base}${message}; ${hint}`, { cause: error });
+  };
+
   const wanted = async () => {
     let files: FolderFile[];
     try {
       files = plan.wanted();
     } catch (error) {
-      goOn();
-      if (codeOf(error) !== "model_not_found") throw error;
-      const message = messageOf(error);
-      const known = await manifest;
-      const { problem } = askingManifest;
-      if (stored.size > 0 && problem?.code === "network") {
-        const why = `the folder's manifest.json, which may name others, could not be had (${problem.message})`;
-        throw new StaleError("network", `${host.base}${message}, and ${why}`, { cause: problem });
-      }
-      const [, doubt] = [...doubts].find(([path]) => message.startsWith(`${path} `)) ?? [];
-      if (doubt) throw isAnswered && doubt instanceof RefusedError ? doubt.amongAnswers() : doubt;
-      const hint = known ? "its manifest.json does not list it: pack the folder anew" : "check the model's name, or what the folder holds";
-      throw new EmbervecError("model_not_found", `${host.base}${message}; ${hint}`, { cause: error });
+      throw await explain(error);
     }
     for (const { path } of files) {
       if (asked.has(path)) throw new EmbervecError("internal", `${host.base}${path} is asked for twice`);
@@ -234,7 +241,7 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
       if (known ? isListed : isUsed || (await unlessRefused(path, probe(host, path)))) continue;
       throw new EmbervecError("integrity", `${fileUrl(host.base, path)} is named by the option \`integrity\`, but the folder does not have it`);
     }
-    return { stored, absent, weights: openedWeights(plan.weights(), weights), progress, cancel };
+    return { stored, absent, weights: openedWeights(plan.weights(), weights), progress, explain, cancel };
   } catch (error) {
     cancel();
     throw error;
@@ -265,6 +272,8 @@ async function fetchManifest(host: Host): Promise<Manifest | undefined> {
   // Not an error: many a host of single-page apps has models without a manifest, and its start page in place of one.
   if (!body || isHtml(body.response)) return void body?.cancel();
   const bytes = await body.bytes(MAX_LIST_BYTES);
+  // Some hosts say so in plain words, with status 200.
+  if (!new TextDecoder().decode(bytes.subarray(0, 99)).trimStart().startsWith("{")) return undefined;
   if (!(await isAsPinned(host, MANIFEST_JSON, bytes))) throw pinError(url);
   return parseManifest(bytes, url);
 }

@@ -20,7 +20,7 @@ export interface Host {
   fetch?: HostFetch | undefined;
   /** The SHA-256 that files must have, by path. */
   integrity?: ReadonlyMap<string, string>;
-  /** Whether the load has begun anew: whole files only, so that no two answers have to fit each other. */
+  /** Whether the load has started over: whole files only, so that no two responses have to fit each other. */
   isSecond?: boolean;
 }
 
@@ -36,7 +36,7 @@ export class TransientError extends EmbervecError {
   }
 }
 
-/** What has come does not fit together: something has changed meanwhile, or a host's machines disagree. A load begins anew once. */
+/** What has come does not fit together: a file has changed, or a host's machines disagree. A load then starts over, once. */
 export class StaleError extends EmbervecError {}
 
 /** The host wants to know who asks; or, on many hosts, there is no such file. */
@@ -47,12 +47,12 @@ export class RefusedError extends EmbervecError {
   ) {
     super(
       "unauthorized",
-      `${url} was refused (HTTP ${status}). Either it does not exist: check the model's name. Or you must log in: accept the ` +
-        "model's terms on its host, and pass a token in the option `headers`, as { Authorization: \"Bearer …\" }",
+      `${url} was refused (HTTP ${status}). Either it does not exist: check the model's name. Or you must log in: accept ` +
+        "the model's terms on its host, and pass a token in the option `headers`, as { Authorization: \"Bearer …\" }",
     );
   }
 
-  /** What it is where the host has answered for other files of the folder. */
+  /** What it means once the host has answered for other files of the folder. */
   amongAnswers(): EmbervecError {
     return this.status === 403 ? new EmbervecError("model_not_found", this.message, { cause: this }) : this;
   }
@@ -107,7 +107,7 @@ const TRANSIENT: readonly number[] = [304, 408, 425, 429];
 /**
  * Asks for a file of the host.
  *
- * @returns `undefined` for one that is not there. A response's status is that of success, or 416 for a range behind the end.
+ * @returns `undefined` for one that is not there. A response's status is one of success, or 416 for a range behind the end.
  * @throws {EmbervecError} which is a {@link TransientError} where another attempt may help
  */
 export async function request(host: Host, url: string, range?: Range): Promise<Body | undefined> {
@@ -142,8 +142,8 @@ export async function request(host: Host, url: string, range?: Range): Promise<B
 const PATIENCE_MS = 2000;
 
 /**
- * A request whose result may fail to come, and is not waited for long: of what a load can do without. What comes and is damaged
- * is an error all the same.
+ * A request for what a load can do without: it may fail, and is not waited for long. What comes and is damaged is an error
+ * all the same.
  */
 export class Aside<T> {
   /** Why there is no result. */
@@ -165,8 +165,8 @@ export class Aside<T> {
   }
 
   /**
-   * The result. `undefined` where it has failed, or has not come so many milliseconds after all else that the load waits for,
-   * or within as much time again as that has taken.
+   * The result. `undefined` where it has failed, or has not come so many milliseconds after `others`, or as long again as
+   * these have taken.
    */
   async beside(others: Promise<unknown>, ms = PATIENCE_MS): Promise<T | undefined> {
     const started = performance.now();

@@ -88,7 +88,7 @@ export async function loadModel<Model>(
   return exclusively(base, signal, async () => (await fromStore()) ?? { model: await fromHost(store, key, newSink, options), cached: false });
 }
 
-/** Begins anew where the first attempt has met what does not fit together, but no more than once. */
+/** Starts over if the first attempt met what does not fit together, but no more than once. */
 async function fromHost<Model>(store: ModelStore, key: string, newSink: () => ModelSink<Model>, options: LoadModelOptions): Promise<Model> {
   // What has been reported stays so.
   let most = { loaded: 0, total: 0 };
@@ -183,7 +183,7 @@ async function loadStored<Model>(
   return model;
 }
 
-/** A stored model is used only where every file that the caller has pinned is, or was when it came, what the pin says. */
+/** A stored model is used only if every file that the caller has pinned matches, or has matched when it came. */
 async function checkPins(store: ModelStore, from: string, { files, integrity }: ModelRecord, { host }: LoadModelOptions): Promise<void> {
   for (const [path, sha256] of host.integrity ?? []) {
     if (integrity?.get(path) === sha256) continue;
@@ -228,11 +228,15 @@ async function loadFolder<Model>(
   store: ModelStore,
   key: string,
   sink: ModelSink<Model>,
-  { stored, absent, weights: opening, progress }: Folder,
+  { stored, absent, weights: opening, progress, explain }: Folder,
   options: LoadModelOptions,
 ): Promise<Model> {
   const { host } = options;
-  sink.begin();
+  try {
+    sink.begin();
+  } catch (error) {
+    throw await explain(error);
+  }
   const weights = await opening;
   const bytes = (files: typeof weights) => files.reduce((sum, { remote }) => sum + remote.missing, 0);
   const sources = bytes(weights.filter(({ packed }) => packed !== undefined));
