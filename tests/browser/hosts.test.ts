@@ -147,6 +147,17 @@ test("what cannot be sent is refused at once", async () => {
   assert.deepEqual(server.requests, []);
 });
 
+test("a page that was opened with a name and a password", async () => {
+  const tab = await browser.openTab();
+  await tab.goto(`${browser.origin.replace("://", "://user:s3cret@")}/blank.html`);
+  const { vector, error } = await load(tab, "/tests/fixtures/models/tiny-cls/");
+  assert.deepEqual(vector, goodVector, error?.message);
+  const missing = await load(tab, "../models/none");
+  assert.equal(missing.error?.code, "model_not_found", missing.error?.message);
+  assert.ok(!missing.error.message.includes("s3cret"), missing.error.message);
+  await tab.close();
+});
+
 test("credentials: cookies go where they are asked for", async () => {
   const cookies: Answer = (response, body, request) => {
     response.setHeader("access-control-allow-origin", browser.origin);
