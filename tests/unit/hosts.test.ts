@@ -232,6 +232,7 @@ const RANGES: [what: string, first: Answer, then: Answer][] = [
   ["a range", hosts({ ...V, dropsAfter: SIZE / 2 + 99 }), hosts(V)],
   ["200 for a range", hosts({ ...V, dropsAfter: SIZE / 2 + 99 }), hosts({ ...V, ranges: false })],
   ["another range", hosts({ ...V, dropsAfter: SIZE / 2 + 99 }), hosts({ ...V, part: elsewhere() })],
+  ["another range of hidden place", hosts({ ...V, dropsAfter: SIZE / 2 + 99 }), hosts({ ...V, part: elsewhere("content-range") })],
   ["a range of hidden place", hosts({ ...V, dropsAfter: SIZE / 2 + 99 }), hosts({ ...V, part: without("content-range") })],
   ["a compressed part", hosts({ ...V, dropsAfter: SIZE / 2 + 99 }), hosts({ ...V, part: compressed })],
   ["a part of what is compressed", hosts({ ...V, dropsAfter: SIZE / 2 + 99 }), hosts({ ...V, part: partOfCompressed })],
@@ -292,9 +293,10 @@ describe("the rest of a file", { concurrency: true }, () => {
 
 describe("a file of which all is stored, and nobody knows", { concurrency: true }, () => {
   const ends: [what: string, answer: Answer][] = [
-    ["416 with the size", hosts(V)],
-    ["416 without a word", hosts({ ...V, part: without("content-range") })],
-    ["416, and compressed", hosts({ ...V, whole: compressed })],
+    ["a range, or 416 with the size", hosts(V)],
+    ["a range, or 416 without a word", hosts({ ...V, part: without("content-range") })],
+    ["416 without a word for every range", hosts({ ...V, part: () => ({ status: 416, headers: {}, bytes: Buffer.alloc(0) }) })],
+    ["416, and compressed", hosts({ ...V, whole: compressed, part: () => ({ status: 416, headers: {}, bytes: Buffer.alloc(0) }) })],
     ["an empty part", hosts({ ...V, part: (sent) => ({ ...sent, status: 206, headers: { etag: '"v"' } }) })],
     ["200 for a range", hosts({ ...V, ranges: false })],
   ];

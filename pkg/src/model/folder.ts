@@ -445,7 +445,8 @@ async function openRemote(
     const range = { from: best.beginning * CHUNK_BYTES, version: best.version };
     const body = await requestFile(host, path, range).catch(() => undefined);
     host.signal.throwIfAborted();
-    const isPart = body !== undefined && isPartOf(body.response, range, undefined);
+    // Whether a part is of this place must be seen, or else RemoteFile sees it by what comes before it.
+    const isPart = body !== undefined && isPartOf(body.response, range, undefined) && body.response.headers.has("content-range");
     if (body && isOfVersion(body.response, best.version) && (isPart || body.response.status === 200)) {
       const opened = { body, position: isPart ? range.from : 0, ignoresRanges: !isPart };
       return new RemoteFile(host, path, { version: best.version, sha256 }, best, opened);

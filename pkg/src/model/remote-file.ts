@@ -28,6 +28,12 @@ const SEGMENT = 4;
 /** How often a chunk with a wrong digest is fetched before the host is given up. */
 const MAX_WRONG = 3;
 
+/**
+ * Of a file without digests a part begins so many bytes early, which have come before. That shows its place where CORS hides
+ * `Content-Range`: two places of a model's weights with 64 equal bytes are rare, and then most likely zeros.
+ */
+const OVERLAP = 64;
+
 /** How often in a row a part may fail before its first byte. */
 const MAX_FAILED_PARTS = 2;
 
@@ -67,6 +73,8 @@ export class RemoteFile {
   #total: number | undefined;
   /** Where the response began, and how many in a row have given nothing. */
   #openedAt: number;
+  /** The last bytes that were given. */
+  #before = new Uint8Array(0);
   #failedParts = 0;
   /** Requests for the end of the file, by the chunks that they fetch. */
   readonly #ahead = new Map<number, Promise<void>>();
@@ -120,6 +128,7 @@ export class RemoteFile {
         if (!chunk) break;
         hash?.update(chunk.bytes);
         this.digests.push(chunk.digest);
+        this.#before = chunk.bytes.slice(-OVERLAP);
         this.size += chunk.bytes.byteLength;
         yield chunk.bytes;
         if (size === undefined && chunk.bytes.byteLength < CHUNK_BYTES) break;
@@ -169,7 +178,8 @@ export class RemoteFile {
     let filled = 0;
     for (let wrong = 0; ; ) {
       try {
-        const body = await this.#bodyAt(start + filled);
+        const before = filled > 0 ? buffer.subarray(Math.max(0, filled - OVERLAP), filled) : this.#before;
+        const body = await this.#bodyAt(start + filled, this.isVerified ? NO_BYTES : before);
         this.#startAhead(body, progress);
         while (filled < buffer.byteLength) {
           const piece = await body.read(buffer.byteLength - filled);
@@ -220,12 +230,12 @@ export class RemoteFile {
     return this.isVerified || this.expected.version !== undefined;
   }
 
-  /** A response whose next byte is that of `position`. */
-  async #bodyAt(position: number): Promise<Body> {
+  /** A response whose next byte is that of `position`, and follows what is known to be before it. */
+  async #bodyAt(position: number, before: Uint8Array): Promise<Body> {
     const isUsable = this.#position === position || (this.#ignoresRanges && this.#position < position);
     if (!this.#body || !isUsable) {
       this.#body?.cancel();
-      this.#body = await this.#open(position);
+      this.#body = await this.#open(position, before);
     }
     while (this.#position < position) {
       const piece = await this.#body.read(position - this.#position);
@@ -235,7 +245,7 @@ export class RemoteFile {
     return this.#body;
   }
 
-  async #open(position: number): Promise<Body> {
+  async #open(position: number, before: Uint8Array): Promise<Body> {
     const { size = 0, version } = this.expected;
     const isThere = (chunk: number) => this.stored.has(chunk) || this.#ahead.has(chunk);
     const first = Math.floor(position / CHUNK_BYTES);
@@ -246,9 +256,12 @@ export class RemoteFile {
     const to = end * CHUNK_BYTES < size ? end * CHUNK_BYTES : undefined;
     // A whole file may come compressed, which a part never does.
     const isWhole = position === 0 && to === undefined;
-    const range = isWhole || this.#withoutRanges ? undefined : { from: position, to, version };
+    const range = isWhole || this.#withoutRanges ? undefined : { from: position - before.byteLength, to, version };
     let body = await requestFile(this.host, this.path, range);
-    const isPart = range !== undefined && isPartOf(body.response, range, this.expected.size);
+    // While it is read, too, it is the one that may fail.
+    this.#body = body;
+    this.#openedAt = this.#position = position;
+    const isPart = range !== undefined && isPartOf(body.response, range, this.expected.size) && (await begins(body, before));
     const isEnd = body.response.status === 416;
     if (isEnd || (body.response.status === 206 && !isPart)) {
       // Other bytes than were asked for, or none: what is the matter the whole file tells.
@@ -361,6 +374,18 @@ export function refuseHtml(path: string, url: string, body: Body): void {
   if (!isHtml(body.response)) return;
   body.cancel();
   throw new WebPageError(path, url);
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** Whether the next bytes are these. */
+async function begins(body: Body, bytes: Uint8Array): Promise<boolean> {
+  for (let at = 0; at < bytes.byteLength; ) {
+    const piece = await body.read(bytes.byteLength - at);
+    if (!piece?.every((byte, i) => byte === bytes[at + i])) return false;
+    at += piece.byteLength;
+  }
+  return true;
 }
 
 export function isHtml(response: HostResponse): boolean {
