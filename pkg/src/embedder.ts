@@ -1,7 +1,7 @@
 import { EmbervecError, messageOf } from "./errors.js";
-import { dtypeOf, folderUrl, pageUrl, resolveModel } from "./model/source.js";
+import { dtypeOf, folderUrl, pageUrl, resolveModel, scriptUrl } from "./model/source.js";
+import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts, pinsOf } from "./options.js";
 import { settled } from "./settle.js";
-import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts } from "./options.js";
 import type {
   EmbedderInfo,
   EncodeOptions,
@@ -112,10 +112,14 @@ export class Embedder extends EventTarget {
       base,
       pointers,
       headers: options.headers ?? {},
+      credentials: options.credentials,
+      integrity: pinsOf(options.integrity),
       dtype: dtypeOf(options),
       localFilesOnly: options.localFilesOnly ?? false,
       wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),
+      persist: options.persist ?? true,
     };
+    const workerUrl = options.workerUrl === undefined ? undefined : scriptUrl(options.workerUrl, page);
     const { device = "auto", workers = "auto", signal } = options;
     signal?.throwIfAborted();
     let embedder: Embedder | undefined;
@@ -124,7 +128,8 @@ export class Embedder extends EventTarget {
         request,
         cache: options.cache ?? "indexeddb",
         workers: device === "webgpu" ? 1 : workers,
-        workerUrl: undefined,
+        workerUrl,
+        fetch: options.fetch,
         // Nothing comes before a GPU is asked for, or a bulk job, and so before there is an embedder.
         onDevice: (choice) => void (embedder && embedder.#update("device", choice)),
         onWorkers: (workers) => void (embedder && embedder.#update("workers", { workers })),

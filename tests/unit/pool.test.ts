@@ -19,7 +19,10 @@ const request = {
   headers: {},
   dtype: "q8" as const,
   localFilesOnly: false,
+  credentials: undefined,
+  integrity: new Map(),
   wasmUrl: undefined,
+  persist: true,
 };
 
 /** A pool whose workers die of some texts; the others' vectors are their lengths. */
@@ -27,7 +30,7 @@ async function open(behaviour: Behaviour = working, { workers = 1, ...load }: Pi
   replaceWorker(behaviour);
   const limits: number[] = [];
   const { pool } = await WorkerPool.start(
-    { request, cache: "indexeddb", workers, workerUrl: undefined, onDevice: () => {}, onWorkers: (limit) => limits.push(limit) },
+    { request, cache: "indexeddb", workers, workerUrl: undefined, fetch: undefined, onDevice: () => {}, onWorkers: (limit) => limits.push(limit) },
     load,
   );
   return { pool, limits };
