@@ -233,7 +233,11 @@ export class Embedder extends EventTarget {
   }
 
   /** The matrix of {@link similarity}, by the function that the model was trained for (`info.similarity`). */
-  similarity(a: AnyVector | readonly AnyVector[], b: AnyVector | readonly AnyVector[], options?: CompareOptions): Float32Array[] {
+  similarity(
+    a: AnyVector | readonly AnyVector[],
+    b: AnyVector | readonly AnyVector[],
+    options?: CompareOptions,
+  ): Float32Array[] {
     return similarity(a, b, this.info.similarity, options);
   }
 

@@ -13,8 +13,8 @@ export type AnyVector = Vector | Int8Array | Uint8Array;
 /** Options of the functions that compare vectors. */
 export interface CompareOptions {
   /**
-   * What an `Int8Array` or a `Uint8Array` holds: `int8` or `binary`, `uint8` or `ubinary`. You only need it if both sides are
-   * such arrays: beside a vector of floats, the lengths tell.
+   * What an `Int8Array` or a `Uint8Array` holds: `int8` or `binary`, `uint8` or `ubinary`. You only need it if both
+   * sides are such arrays: beside a vector of floats, the lengths tell.
    */
   precision?: Precision | undefined;
 }
@@ -56,9 +56,9 @@ export function cosSim(a: AnyVector, b: AnyVector, options: CompareOptions = {})
 }
 
 /**
- * The similarity of every vector of `a` to every vector of `b`, as a matrix: row `i` belongs to the vector `i` of `a`, and has
- * a number for each vector of `b`. One vector counts as a list of one. Euclidean and Manhattan distances are negated, so that
- * larger is always more similar. Quantised vectors are compared as in {@link semanticSearch}.
+ * The similarity of every vector of `a` to every vector of `b`, as a matrix: row `i` belongs to the vector `i` of
+ * `a`, and has a number for each vector of `b`. One vector counts as a list of one. Euclidean and Manhattan distances
+ * are negated, so that larger is always more similar. Quantised vectors are compared as in {@link semanticSearch}.
  */
 export function similarity(
   a: AnyVector | readonly AnyVector[],
@@ -76,17 +76,18 @@ export function similarity(
 }
 
 /**
- * For each query the `topK` most similar vectors of the corpus, best first. Equal scores keep the corpus's order. One vector
- * counts as a list of one. A number that is not finite is an error, because it has no place in an order.
+ * For each query the `topK` most similar vectors of the corpus, best first. Equal scores keep the corpus's order. One
+ * vector counts as a list of one. A number that is not finite is an error, because it has no place in an order.
  *
  * Either side may come from {@link quantizeEmbeddings}, and be compared with floats:
  *
- * - `int8` and `uint8` are compared as the numbers they are, as in sentence-transformers' `EmbeddingSimilarityEvaluator`.
- *   With `similarity: "dot"`, they rank as in `semantic_search_faiss` and `semantic_search_usearch`: a query that was
- *   quantised with the corpus's ranges ({@link rangesOf}) as in their search, a query of floats as in their rescoring.
- *   Leave the query in floats: it finds more (by cosine 95 % of the 5 nearest of 117 texts, instead of 89 %).
- * - `binary` and `ubinary` stand for their signs, 1 and -1. So binary queries rank by Hamming distance, and queries of floats
- *   as in the rescoring of those two functions.
+ * - `int8` and `uint8` are compared as the numbers they are, as in sentence-transformers'
+ *   `EmbeddingSimilarityEvaluator`. With `similarity: "dot"`, they rank as in `semantic_search_faiss` and
+ *   `semantic_search_usearch`: a query that was quantised with the corpus's ranges ({@link rangesOf}) as in their
+ *   search, a query of floats as in their rescoring. Leave the query in floats: it finds more (by cosine 95 % of the
+ *   5 nearest of 117 texts, instead of 89 %).
+ * - `binary` and `ubinary` stand for their signs, 1 and -1. So binary queries rank by Hamming distance, and queries
+ *   of floats as in the rescoring of those two functions.
  *
  * @returns one list per query, also for a single one.
  */
@@ -139,8 +140,8 @@ type Numbers = Float32Array | Float64Array | Int8Array | Uint8Array;
 const LEAST_LENGTH = 1e-12;
 
 /**
- * The dot product in double precision, or with the length of `a` the cosine. It has four sums, because additions to a single
- * one wait for each other, which takes twice as long.
+ * The dot product in double precision, or with the length of `a` the cosine. It has four sums, because additions to a
+ * single one wait for each other, which takes twice as long.
  */
 export function product(a: Numbers, b: Numbers, lengthOfA?: number): number {
   let sum0 = 0;
