@@ -311,7 +311,8 @@ describe("no storage", () => {
 describe("a full storage", () => {
   /** A page whose origin may store so many bytes. It is a new one, because the browser remembers for a while how much room there was. */
   async function pageWithRoomFor(bytes: number): Promise<TestPage> {
-    const opened = await openPage({ connectTo: server.origin });
+    // Without a profile the browser (Chromium 148) gives nothing back that is deleted.
+    const opened = await openPage({ connectTo: server.origin, profile: await temporaryFolder() });
     // The limit lasts as long as the session.
     const cdp = await opened.context.newCDPSession(opened.page);
     await cdp.send("Storage.overrideQuotaForOrigin", { origin: opened.origin, quotaSize: bytes });
