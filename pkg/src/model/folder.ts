@@ -25,7 +25,7 @@ import {
 import { type FileDigests, MANIFEST_JSON, type Manifest, parseManifest } from "./manifest.js";
 import { POINTER_BYTES, type Pointer, parsePointer } from "./pointer.js";
 import { Progress } from "./progress.js";
-import { RemoteFile, WebPageError, isHtml, isPartOf, pinError, refuseHtml, requestFile } from "./remote-file.js";
+import { RemoteFile, WebPageError, isHtml, PinError, isPartOf, refuseHtml, requestFile } from "./remote-file.js";
 import { fileUrl } from "./source.js";
 
 /** What no folder is without: where it is a web page, all are. */
@@ -274,7 +274,7 @@ async function fetchManifest(host: Host): Promise<Manifest | undefined> {
   const bytes = await body.bytes(MAX_LIST_BYTES);
   // Some hosts say so in plain words, with status 200.
   if (!new TextDecoder().decode(bytes.subarray(0, 99)).trimStart().startsWith("{")) return undefined;
-  if (!(await isAsPinned(host, MANIFEST_JSON, bytes))) throw pinError(url);
+  if (!(await isAsPinned(host, MANIFEST_JSON, bytes))) throw new PinError(url);
   return parseManifest(bytes, url);
 }
 
@@ -426,7 +426,7 @@ async function openRemote(
     let pointer: Pointer | undefined;
     try {
       pointer = await asking.beside(opening ?? Promise.resolve());
-      if (pointer && sha256 !== undefined && sha256 !== pointer.sha256) throw pinError(fileUrl(host.base, path));
+      if (pointer && sha256 !== undefined && sha256 !== pointer.sha256) throw new PinError(fileUrl(host.base, path));
     } catch (error) {
       opening?.then((body) => body?.cancel(), () => {});
       throw error;

@@ -9,7 +9,7 @@ import { MAX_SMALL_FILE_BYTES } from "../limits.js";
 import { type Folder, type FolderFile, type FolderOptions, type FolderPlan, openFolder } from "./folder.js";
 import { StaleError } from "./host.js";
 import { Progress } from "./progress.js";
-import { pinError } from "./remote-file.js";
+import { PinError } from "./remote-file.js";
 import type { ProgressCallback } from "../types.js";
 import { fileUrl, modelKey } from "./source.js";
 
@@ -78,8 +78,9 @@ export async function loadModel<Model>(
         failure ??= { from, storedAt: record.storedAt, error };
       }
     }
-    // Without the network another version of this package may still make something of what is whole.
-    if (isAlone && (!localFilesOnly || codeOf(error) === "integrity")) await store.hide(from);
+    // Without the network another version of this package, or a caller with other pins, may still make something of what is whole.
+    const isDamaged = codeOf(error) === "integrity" && !(error instanceof PinError);
+    if (isAlone && (!localFilesOnly || isDamaged)) await store.hide(from);
     return undefined;
   };
 
@@ -192,7 +193,7 @@ async function checkPins(store: ModelStore, from: string, { files, integrity }: 
     const hash = new Sha256();
     if (file) for await (const chunk of store.chunks(from, path, file)) hash.update(chunk);
     host.signal.throwIfAborted();
-    if (!file || hash.digest() !== sha256) throw pinError(fileUrl(host.base, path));
+    if (!file || hash.digest() !== sha256) throw new PinError(fileUrl(host.base, path));
   }
 }
 

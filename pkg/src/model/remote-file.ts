@@ -138,7 +138,7 @@ export class RemoteFile {
     }
     if (hash && hash.digest() !== sha256) {
       await this.stored.clear();
-      if (this.host.integrity?.has(this.path)) throw pinError(this.#url);
+      if (this.host.integrity?.has(this.path)) throw new PinError(this.#url);
       throw new StaleError("integrity", `${this.#url} arrived with another SHA-256 than the hub gives for it (${sha256}); load it again`);
     }
   }
@@ -411,9 +411,9 @@ function totalOf({ headers }: HostResponse): number | undefined {
 }
 
 /** A file is not what the caller has pinned. */
-export function pinError(url: string): EmbervecError {
-  return new EmbervecError(
-    "integrity",
-    `${url} does not have the SHA-256 that the option \`integrity\` gives for it; the host has another version of the file, or it was altered`,
-  );
+export class PinError extends EmbervecError {
+  constructor(url: string) {
+    const problem = "does not have the SHA-256 that the option `integrity` gives for it";
+    super("integrity", `${url} ${problem}; the host has another version of the file, or it was altered`);
+  }
 }
