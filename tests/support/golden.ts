@@ -47,26 +47,36 @@ export interface EncodedAll {
   actual: Actual[];
 }
 
+interface Encoding {
+  model: string;
+  input: { text: string; prompt: string | undefined }[];
+  options: LoadOptions;
+}
+
+/** Loads a model and encodes each text in a call of its own; in the page. */
+export async function encodeInPage({ model, input, options }: Encoding): Promise<EncodedAll> {
+  const address = "/pkg/dist/index.js";
+  const { Embedder } = await import(address);
+  const embedder = await Embedder.load(model, options);
+  const actual = [];
+  for (const { text, prompt } of input) {
+    const { inputIds, truncated } = await embedder.tokenize(text);
+    const embedding = await embedder.encode(text, prompt === undefined ? {} : { promptName: prompt });
+    actual.push({ embedding: [...embedding], inputIds, truncated });
+  }
+  const { info } = embedder;
+  await embedder.dispose();
+  return { info, actual };
+}
+
+/** The argument of {@link encodeInPage}. */
+export function encodingOf(model: string, cases: Case[], options: LoadOptions): Encoding {
+  return { model, input: cases.map((each) => ({ text: textOf(each), prompt: each.prompt_name ?? undefined })), options };
+}
+
 /** Loads a model and encodes each text in a call of its own. */
 export function encodeAll(page: Page, model: string, cases: Case[], options: LoadOptions): Promise<EncodedAll> {
-  const input = cases.map((each) => ({ text: textOf(each), prompt: each.prompt_name ?? undefined }));
-  return page.evaluate(
-    async ({ model, input, options }) => {
-      const address = "/pkg/dist/index.js";
-      const { Embedder } = await import(address);
-      const embedder = await Embedder.load(model, options);
-      const actual = [];
-      for (const { text, prompt } of input) {
-        const { inputIds, truncated } = await embedder.tokenize(text);
-        const embedding = await embedder.encode(text, prompt === undefined ? {} : { promptName: prompt });
-        actual.push({ embedding: [...embedding], inputIds, truncated });
-      }
-      const { info } = embedder;
-      await embedder.dispose();
-      return { info, actual };
-    },
-    { model, input, options },
-  );
+  return page.evaluate(encodeInPage, encodingOf(model, cases, options));
 }
 
 export function expectedOf({ embedding }: Case): Float32Array {

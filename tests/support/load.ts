@@ -9,26 +9,26 @@ export interface Outcome {
   error?: { isEmbervecError: boolean; code: string; message: string };
 }
 
-/** Loads a model with JSON options, encodes a text with it and disposes of it. */
+/** Loads a model with JSON options, encodes a text with it and disposes of it; in the page. */
+export async function loadInPage({ model, options }: { model: string; options: object }): Promise<Outcome> {
+  const address = "/pkg/dist/index.js";
+  const { Embedder, EmbervecError } = await import(address);
+  try {
+    const embedder = await Embedder.load(model, { dtype: "fp32", ...options });
+    const vector: Float32Array = await embedder.encode("a quick brown fox");
+    await embedder.dispose();
+    // Two of them would be equal to each other.
+    if (vector.length === 0 || !vector.every(Number.isFinite)) throw new Error(`not a vector: ${vector}`);
+    return { vector: [...vector], cached: embedder.info.cached };
+  } catch (error) {
+    const { code, message } = error as { code: string; message: string };
+    return { error: { isEmbervecError: error instanceof EmbervecError, code, message } };
+  }
+}
+
+/** {@link loadInPage} in this page. */
 export function load(page: Page, model: string, options: object = {}): Promise<Outcome> {
-  return page.evaluate(
-    async ({ model, options }): Promise<Outcome> => {
-      const address = "/pkg/dist/index.js";
-      const { Embedder, EmbervecError } = await import(address);
-      try {
-        const embedder = await Embedder.load(model, { dtype: "fp32", ...options });
-        const vector: Float32Array = await embedder.encode("a quick brown fox");
-        await embedder.dispose();
-        // Two of them would be equal to each other.
-        if (vector.length === 0 || !vector.every(Number.isFinite)) throw new Error(`not a vector: ${vector}`);
-        return { vector: [...vector], cached: embedder.info.cached };
-      } catch (error) {
-        const { code, message } = error as { code: string; message: string };
-        return { error: { isEmbervecError: error instanceof EmbervecError, code, message } };
-      }
-    },
-    { model, options },
-  );
+  return page.evaluate(loadInPage, { model, options });
 }
 
 /** The models that are whole in the package's database, and the keys of all chunks. */

@@ -1,0 +1,34 @@
+// Firefox, by WebDriver BiDi.
+
+import puppeteer from "puppeteer-core";
+
+import { callText, type Engine, findProgram, resultOf } from "./engine.ts";
+
+/** Blocks all cookies, and with them IndexedDB and locks. */
+const BLOCKED = { "network.cookie.cookieBehavior": 2 };
+
+/** A page may take as long as the test may. */
+const NO_TIMEOUT = 0;
+
+const program = findProgram("FIREFOX", "firefox-esr", "firefox");
+
+export const FIREFOX: Engine = {
+  name: "Firefox",
+  program,
+  async start({ blocksStorage = false } = {}) {
+    const browser = await puppeteer.launch({
+      browser: "firefox",
+      executablePath: program!,
+      extraPrefsFirefox: blocksStorage ? BLOCKED : {},
+      protocolTimeout: NO_TIMEOUT,
+      // It would end the browser, but not the tests.
+      handleSIGTERM: false,
+    });
+    const page = await browser.newPage();
+    return {
+      open: async (url) => void (await page.goto(url)),
+      evaluate: async (action, argument) => resultOf(await page.evaluate(callText(action, argument))),
+      close: () => browser.close(),
+    };
+  },
+};
