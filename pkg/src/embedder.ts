@@ -2,6 +2,7 @@ import { EmbervecError, messageOf } from "./errors.js";
 import { dtypeOf, folderUrl, pageUrl, resolveModel } from "./model/source.js";
 import { settled } from "./settle.js";
 import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts } from "./options.js";
+import { checkRequirements } from "./requirements.js";
 import type {
   EmbedderInfo,
   EncodeOptions,
@@ -103,6 +104,7 @@ export class Embedder extends EventTarget {
    * @throws {EmbervecError} when the model cannot be had or is not supported
    */
   static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
+    checkRequirements();
     checkLoadOptions(options);
     const page = pageUrl();
     const { base, revision, pointers } = resolveModel(model, options, page);

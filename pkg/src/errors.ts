@@ -7,7 +7,7 @@
  * | `network` | the model host could not be reached, refused, or broke off |
  * | `integrity` | bytes arrived that are not what they should be |
  * | `unsupported_model` | the model's folder asks for what embervec does not compute, or says what sentence-transformers refuses, too; or its weights give a text no finite vector |
- * | `unsupported_device` | the device or dtype that was demanded cannot be had |
+ * | `unsupported_device` | the device or dtype that was demanded cannot be had, or this browser lacks what every model needs |
  * | `invalid_input` | an argument or option is wrong |
  * | `quota` | the browser has no room left for the model |
  * | `storage` | the browser's storage refuses to work |
