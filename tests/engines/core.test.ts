@@ -21,6 +21,9 @@ const TOLERANCE = 1e-5;
 /** An abort is answered within a second; the rest is for the browser to be asked and to answer. */
 const ABORT_SECONDS = 2;
 
+/** For all that an engine does; it takes some 30 s on two idle cores. */
+const TIMEOUT_MS = 180_000;
+
 /** A function with one `i8x16.relaxed_swizzle`. */
 const RELAXED = [
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2,
@@ -29,7 +32,7 @@ const RELAXED = [
 
 for (const engine of [CHROMIUM, FIREFOX, WEBKIT]) {
   const skip = engine.program === undefined && `there is no ${engine.name} here`;
-  describe(engine.name, { skip }, () => coreOf(engine));
+  describe(engine.name, { skip, timeout: TIMEOUT_MS }, () => coreOf(engine));
 }
 
 function coreOf(engine: Engine): void {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{build, chromium, model, npm, python, sh, wasm};
+use crate::{browsers, build, model, npm, python, sh, wasm};
 
 /// Builds everything, then runs the benchmark with these arguments.
 pub fn run(args: &[String]) -> Result<()> {
@@ -16,7 +16,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let dir = sh::root().join("tests").join("bench");
     npm::ensure_in(&dir)?;
     let onnx = export_onnx(&dir)?;
-    let chrome = chromium::ensure()?;
+    let chrome = browsers::chromium()?;
     sh::step("bench", "running tests/bench/run.ts");
     let mut bench = npm::node_ts();
     sh::run(bench.arg(dir.join("run.ts")).args(args).env("CHROME", chrome).env("BENCH_ONNX", onnx))

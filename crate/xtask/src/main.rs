@@ -4,8 +4,8 @@
 //! there is left alone, so a verb can be run at any time and in any order.
 
 mod bench;
+mod browsers;
 mod build;
-mod chromium;
 mod demo;
 mod fixtures;
 mod fuzz;
@@ -32,7 +32,7 @@ cargo xtask <verb>
   build                       wasm, npm package (pkg/dist) and demo page (www/dist)
   wasm | pkg                  only the first step | the first two steps of `build`
   demo [--port N]             build, then serve the demo page
-  test [rust|fuzz|unit|browser]
+  test [rust|fuzz|unit|browser|engines]
                               build, then every test, or one kind
   fuzz [--seconds N] [target…]
                               hostile model folders, chosen by libFuzzer: so many seconds (60) for each target of
@@ -46,7 +46,10 @@ cargo xtask <verb>
   help                        this text
 
 environment
-  CHROME            the browser for `test` and `bench`
+  CHROME            Chromium or Chrome, for `test` and `bench`
+  FIREFOX           Firefox, for `test`
+  WEBKIT_DRIVER     WebKitGTK's WebKitWebDriver, for `test`
+  CI                set: a browser that cannot be had fails the tests; else they go on without it
   EMBERVEC_CACHE    where downloads are kept (default: ~/.cache/embervec)
 ";
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, chromium, model, npm, sh, size, wasm};
+use crate::{browsers, build, model, npm, sh, size, wasm};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -17,6 +17,7 @@ const FUZZ: Step = ("fuzz", fuzz);
 const TYPES: Step = ("types", types);
 const UNIT: Step = ("unit", unit);
 const BROWSER: Step = ("browser", browser);
+const ENGINES: Step = ("engines", engines);
 const SIZE: Step = ("size", size::check);
 
 /// For all targets together.
@@ -25,17 +26,22 @@ const FUZZ_SECONDS: &str = "120";
 /// Runs all tests or those of one kind. A failure does not keep the others from running.
 pub fn run(args: &[String]) -> Result<()> {
     let steps: &[Step] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, SIZE],
+        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, ENGINES, SIZE],
         ["rust"] => &[RUST],
         ["fuzz"] => &[FUZZ],
         ["unit"] => &[TYPES, UNIT],
         ["browser"] => &[BROWSER],
-        _ => bail!("`test` takes one of `rust`, `fuzz`, `unit` and `browser`, or nothing"),
+        ["engines"] => &[ENGINES],
+        _ => {
+            bail!("`test` takes one of `rust`, `fuzz`, `unit`, `browser` and `engines`, or nothing")
+        }
     };
     let started = Instant::now();
     model::ensure()?;
-    // Native tests need nothing of what is built for the browser.
-    if steps != [RUST] && steps != [FUZZ] {
+    // Native tests need nothing of what is built for the browser, and those of the engines only the package.
+    if steps == [ENGINES] {
+        build::package()?;
+    } else if steps != [RUST] && steps != [FUZZ] {
         build::www()?;
         wasm::build_kernel_tests()?;
     }
@@ -95,13 +101,21 @@ fn unit() -> Result<()> {
 }
 
 fn browser() -> Result<()> {
-    let chrome = chromium::ensure()?;
+    let chrome = browsers::chromium()?;
     // Two browsers at a time: what they measure is memory, and time only against bounds of seconds.
     let mut node = npm::node_ts();
     // A page that waits for ever ends its own file, not the whole run.
     node.args(["--test", "--test-concurrency=2", "--test-timeout=300000"])
         .args(test_files("tests/browser")?);
     sh::run(node.env("CHROME", chrome))
+}
+
+/// The core of the browser tests, in every engine that this system has.
+fn engines() -> Result<()> {
+    let mut node = npm::node_ts();
+    // For all of them together; what hangs in one has a limit of its own.
+    node.args(["--test", "--test-timeout=600000"]).args(test_files("tests/engines")?);
+    sh::run(node.envs(browsers::engines()?))
 }
 
 /// The test files of a folder by name; Node 20 does not expand patterns itself.
