@@ -27,7 +27,7 @@ export function checkRequirements(): void {
   throw new EmbervecError("unsupported_device", `embervec needs ${missing.join(" and ")}, which this browser does not have. ${versions}.`);
 }
 
-/** A browser that knows module workers asks for a worker's type, and gets no further; another one starts an empty worker. */
+/** A browser that has them asks for a worker's type, and gets no further. Another one starts an empty worker. */
 function hasModuleWorkers(): boolean {
   const options: WorkerOptions = {
     get type(): never {

@@ -25,7 +25,10 @@ export interface Engine {
   start(options?: EngineOptions): Promise<EnginePage>;
 }
 
-/** The program that a variable of the environment names, none where it is empty; else one of these that is on the PATH. */
+/**
+ * The program that a variable of the environment names, none where it is empty; without the variable, the first of these
+ * that is on the PATH.
+ */
 export function findProgram(variable: string, ...names: string[]): string | undefined {
   const set = process.env[variable];
   if (set !== undefined) return set || undefined;
@@ -45,5 +48,6 @@ export function resultOf<Result>(json: unknown): Result {
   return (typeof json === "string" ? JSON.parse(json) : undefined) as Result;
 }
 
-// Whoever stops the tests asks with this. Without a listener nothing would be told when they exit, and the browsers would stay.
+// Whoever stops the tests asks with this. Without a listener node would end without its `exit` event, at which the
+// browsers are ended.
 process.once("SIGTERM", () => process.exit(143));

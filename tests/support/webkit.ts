@@ -10,8 +10,8 @@ import { callText, type Engine, findProgram, resultOf } from "./engine.ts";
 const program = findProgram("WEBKIT_DRIVER", "WebKitWebDriver");
 
 /**
- * Starts the program with a display of its own, both in one group of processes. The group ends with the shell's input, and so
- * with this process, whatever ends that.
+ * Starts the program with a display of its own, both in one group of processes. The group ends with the shell's input,
+ * and so with this process, whatever ends that.
  */
 const START = `
   Xvfb -displayfd 1 -nolisten tcp | { read -r display; DISPLAY=":$display" exec "$@"; } &
