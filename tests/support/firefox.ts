@@ -3,6 +3,7 @@
 import puppeteer from "puppeteer-core";
 
 import { callText, type Engine, findProgram, resultOf } from "./engine.ts";
+import { temporaryFolder } from "./temporary.ts";
 
 /** Blocks all cookies, and with them IndexedDB and locks. */
 const BLOCKED = { "network.cookie.cookieBehavior": 2 };
@@ -17,15 +18,26 @@ const NO_TIMEOUT = 0;
  */
 const ENVIRONMENT = { GLIBC_TUNABLES: "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW" };
 
+/** Starts the program, and ends it with all its processes when the input closes: with this process, whatever ends it. */
+const START = `
+  exec 3<&0
+  { read -r _ <&3; kill -KILL 0; } &
+  exec "$0" "$@" 3<&-
+`;
+
 const program = findProgram("FIREFOX", "firefox-esr", "firefox");
 
 export const FIREFOX: Engine = {
   name: "Firefox",
   program,
   async start({ blocksStorage = false } = {}) {
+    const args = ["--headless", "--profile", await temporaryFolder()];
+    const hasShell = process.platform !== "win32";
     const browser = await puppeteer.launch({
       browser: "firefox",
-      executablePath: program!,
+      executablePath: hasShell ? "/bin/sh" : program!,
+      args: hasShell ? ["-c", START, program!, ...args] : args,
+      ignoreDefaultArgs: true,
       env: { ...process.env, ...ENVIRONMENT },
       extraPrefsFirefox: blocksStorage ? BLOCKED : {},
       protocolTimeout: NO_TIMEOUT,

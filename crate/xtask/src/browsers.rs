@@ -80,7 +80,7 @@ pub fn engines() -> Result<Vec<(&'static str, PathBuf)>> {
         .iter()
         .map(|browser| match ensure(browser) {
             Ok(program) => Ok((browser.variable, program)),
-            Err(error) if is_ci => Err(error),
+            Err(error) if is_ci || named(browser).is_some() => Err(error),
             Err(error) => {
                 sh::step("test", &format!("{error:#}; going on without"));
                 Ok((browser.variable, PathBuf::new()))
@@ -91,8 +91,7 @@ pub fn engines() -> Result<Vec<(&'static str, PathBuf)>> {
 
 fn ensure(browser: &Browser) -> Result<PathBuf> {
     let Browser { variable, packages, .. } = browser;
-    if let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) {
-        let path = PathBuf::from(path);
+    if let Some(path) = named(browser) {
         if !path.is_file() {
             bail!("{variable} is {}, which is not a file", path.display());
         }
@@ -109,6 +108,11 @@ fn ensure(browser: &Browser) -> Result<PathBuf> {
     installed(browser).with_context(|| {
         format!("{} was installed, but is not on the PATH: {advice}", packages.what)
     })
+}
+
+/// The program that the environment names.
+fn named(browser: &Browser) -> Option<PathBuf> {
+    env::var_os(browser.variable).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 fn installed(browser: &Browser) -> Option<PathBuf> {
