@@ -49,9 +49,8 @@ export class FakeWorker {
   onerror: (event: object) => void = () => {};
   isTerminated = false;
 
-  constructor(_address: unknown, options: WorkerOptions = {}) {
-    // A browser with module workers asks.
-    void options.type;
+  constructor(_url: URL | string, { type }: WorkerOptions) {
+    if (type !== "module") throw new Error("the package's workers are modules");
     started.push(this);
     queueMicrotask(() => this.say({ type: "started" }));
   }
