@@ -1,0 +1,278 @@
+// Every call settles, whatever a call of the platform does: each row of tests/support/platform-calls.ts never settles, rejects and throws, in
+// each phase of a life cycle that makes the call, with and without abort.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import type { Embedder } from "../../pkg/src/index.ts";
+import type { LoadOptions } from "../../pkg/src/types.ts";
+import { openPage, type TestPage, withPrelude } from "../support/browser.ts";
+import { faultyPrelude, PLATFORM_CALLS, type PlatformCall } from "../support/platform-calls.ts";
+
+const MODEL = "/tests/fixtures/models/tiny-cls/";
+
+/** `again`: with a model that is stored; `grow`: a bulk job, whose further workers fail; `manage`: the functions for stored models. */
+const PHASES = ["load", "again", "encode", "grow", "dispose", "manage"] as const;
+const KINDS = ["hangs", "rejects", "throws"] as const;
+
+interface Cell {
+  id: string;
+  by: PlatformCall["by"];
+  phase: (typeof PHASES)[number];
+  kind: (typeof KINDS)[number];
+  aborts: boolean;
+}
+
+/** What has become of a promise; `undefined`: nothing in time. */
+type Outcome = { value: unknown; ms: number } | { error: { isReason: boolean; code?: string; text: string }; ms: number } | undefined;
+
+interface Result {
+  /** Whether the platform's call was made. */
+  isHit: boolean;
+  /** Of the package's call. */
+  outcome: Outcome;
+  /** After its embedder was disposed of. */
+  disposal: Outcome;
+  /** Largest difference to the right vectors. */
+  difference: number | undefined;
+}
+
+/**
+ * Milliseconds. All time-outs in a row of what the package waits for are over by then: those of a second or more are 20 times shorter here,
+ * and the longest is that of a dead connection, 30 s, five times.
+ */
+const BOUND = 12_000;
+
+/** What the README promises of an abort, and what is done at once. */
+const AT_ONCE = 1_000;
+
+/** In the page; see platform-prelude.js. */
+interface Page {
+  setFault(fault: { id: string; kind: string; isOn: boolean; isFast: boolean } | null, everywhere?: boolean): void;
+  onHit(id: string): void;
+  TestCache: new () => LoadOptions["cache"];
+  TestTexts: new () => AsyncIterable<string>;
+  realSetTimeout(action: () => void, ms: number): void;
+}
+
+/** Runs in the page. */
+async function lifeCycle({ id, by, phase, kind, aborts, model, bound, atOnce }: Cell & { model: string; bound: number; atOnce: number }): Promise<Result> {
+  const { setFault, TestCache, TestTexts, realSetTimeout } = globalThis as unknown as Page;
+  const embervec = (await import("/pkg/dist/index.js" as string)) as typeof import("../../pkg/src/index.ts");
+  const sleep = (ms: number) => new Promise<undefined>((resolve) => realSetTimeout(() => resolve(undefined), ms));
+  const settled = async (call: Promise<unknown>, ms: number): Promise<Outcome> => {
+    const start = performance.now();
+    const elapsed = () => Math.round(performance.now() - start);
+    const failed = (error: unknown) => {
+      const { code, name, message } = Object(error) as { code?: unknown; name?: string; message?: string };
+      const isOurs = error instanceof embervec.EmbervecError;
+      return { error: { isReason: error === reason, text: `${name}: ${message}`, ...(isOurs ? { code: String(code) } : {}) }, ms: elapsed() };
+    };
+    return Promise.race([call.then((value) => ({ value, ms: elapsed() }), failed), sleep(ms)]);
+  };
+
+  let isHit = false;
+  let noteHit = () => {};
+  const hit = new Promise<void>((resolve) => (noteHit = resolve));
+  const channel = new BroadcastChannel("hits");
+  (globalThis as unknown as Page).onHit = (name) => {
+    if (name !== id) return;
+    isHit = true;
+    noteHit();
+  };
+  channel.onmessage = ({ data }) => (globalThis as unknown as Page).onHit(data as string);
+  const begin = (everywhere = true) => setFault({ id, kind, isOn: true, isFast: kind === "hangs" && !aborts }, everywhere);
+
+  const reason = new Error("enough");
+  const controller = new AbortController();
+  const { signal } = controller;
+  const cache = by === "cache" ? new TestCache() : "indexeddb";
+  const options: LoadOptions = { dtype: "fp32", device: "cpu", workers: 1, cache: cache! };
+  if (by === "gpu") Object.assign(options, phase === "grow" || phase === "dispose" ? { device: "auto" } : { device: "webgpu" });
+  const TEXT = "a quick brown fox";
+  // Slices enough for several workers, and for a trial of a GPU.
+  const BULK = Array.from({ length: 120 }, (_, i) => `${i} ${"the quick brown fox ".repeat(20)}`);
+  const load = (more: LoadOptions = {}) => embervec.Embedder.load(model, { ...options, ...more });
+  const stored = { cache: cache! };
+
+  let embedder: Embedder | undefined;
+  /** A job that is under way while its embedder is disposed of. */
+  let job: Promise<unknown> | undefined;
+  const phases: Record<Cell["phase"], () => Promise<unknown>> = {
+    load: async () => {
+      embedder = await load({ signal });
+      return [await embedder.encode(TEXT, { signal })];
+    },
+    again: () => phases.load(),
+    encode: async () => {
+      if (by !== "texts") return [await embedder!.encode(TEXT, { signal })];
+      const vectors = [];
+      for await (const { embedding } of embedder!.encodeStream(new TestTexts(), { signal })) vectors.push(embedding);
+      return vectors;
+    },
+    grow: async () => {
+      const vectors = await embedder!.encode(BULK, { signal });
+      // The further workers may have come too late for that job.
+      await Promise.race([hit, sleep(by === "gpu" ? 6_000 : 1_500)]);
+      await embedder!.encode(BULK, { signal });
+      return vectors;
+    },
+    dispose: async () => {
+      job = embedder!.encode(BULK);
+      job.catch(() => {});
+      await Promise.race([hit, sleep(by === "gpu" ? 6_000 : 500)]);
+      await embedder!.dispose();
+      return undefined;
+    },
+    manage: async () => {
+      const archive = await embervec.exportModel(model, stored);
+      begin();
+      const calls = [
+        () => embervec.listModels(stored),
+        () => embervec.isCached(model, stored),
+        () => embervec.cacheSize(stored),
+        () => embervec.exportModel(model, stored),
+        () => embervec.importModel(model, archive, stored),
+        () => embervec.deleteModel(model, stored),
+        () => embervec.clearCache(stored),
+      ];
+      let failure: unknown;
+      for (const call of calls) await call().catch((error: unknown) => (failure = error));
+      if (failure) throw failure;
+      return undefined;
+    },
+  };
+
+  // What comes before the fault.
+  await Promise.all((await indexedDB.databases()).map(({ name }) => new Promise((resolve) => (indexedDB.deleteDatabase(name!).onsuccess = resolve))));
+  if (phase === "again" || phase === "manage") await (await load()).dispose();
+  else if (phase !== "load") embedder = await load(phase === "grow" || phase === "dispose" ? { workers: 2 } : {});
+  if (phase !== "manage") begin(phase !== "grow");
+  let call = settled(phases[phase](), bound);
+  if (aborts) {
+    await Promise.race([hit.then(() => sleep(50)), call]);
+    controller.abort(reason);
+    call = Promise.race([call, sleep(atOnce)]);
+  }
+  const outcome = await call;
+  // A worker's news of it may be on its way.
+  await Promise.race([hit, sleep(100)]);
+  const disposal = embedder ? await settled(Promise.all([embedder.dispose(), job?.catch(() => {})]), atOnce) : { value: undefined, ms: 0 };
+  setFault(null);
+  channel.close();
+
+  let difference: number | undefined;
+  if (outcome && "value" in outcome && Array.isArray(outcome.value)) {
+    const expected = (globalThis as unknown as { expected: Record<"one" | "many", Float32Array[]> }).expected;
+    const right = phase === "grow" ? expected.many : expected.one;
+    const vectors = outcome.value as Float32Array[];
+    // NaN, as of a component that is missing, stays NaN.
+    difference = vectors.length === right.length ? 0 : NaN;
+    right.forEach((row, i) => row.forEach((x, j) => (difference = Math.max(difference!, Math.abs(x - vectors[i]![j]!)))));
+    outcome.value = undefined;
+  }
+  return { isHit, outcome, disposal, difference };
+}
+
+/** What is wrong with what has become of a call. */
+function problemsOf({ id, by, phase, kind, aborts }: Cell, { outcome, disposal, difference }: Result): string[] {
+  const { costs = [] } = PLATFORM_CALLS[id]!;
+  const problems: string[] = [];
+  if (!outcome) {
+    // A caller's source may be idle for as long as it likes.
+    if (by !== "texts" || kind !== "hangs" || aborts) problems.push(aborts ? "the abort is not answered" : "never settles");
+  } else if ("error" in outcome) {
+    const { isReason, code, text } = outcome.error;
+    // A GPU that was not demanded costs nothing.
+    const mayFail = by === "gpu" && (phase === "grow" || phase === "dispose") ? [] : phase === "manage" ? [...costs, "storage", "quota", "model_not_found"] : costs;
+    const isPassedOn = by === "texts" && text.includes("injected");
+    if (!isPassedOn && !(aborts && isReason) && !(code !== undefined && (mayFail as string[]).includes(code))) {
+      problems.push(`fails with ${code ?? "no code"}: ${text}`);
+    }
+  } else if (difference !== undefined && !(difference <= (by === "gpu" ? 1e-4 : 0))) {
+    problems.push(`other vectors: ${difference}`);
+  }
+  if (!disposal) problems.push("dispose never settles, or leaves a job open");
+  return problems;
+}
+
+describe("a call of the platform fails", { concurrency: 2 }, () => {
+  const idle: TestPage[] = [];
+  let overlay: string;
+  before(async () => {
+    overlay = await withPrelude({ "worker.js": await faultyPrelude("worker.js"), "gpu.js": await faultyPrelude("gpu.js") });
+  });
+  after(() => Promise.all(idle.map((browser) => browser.close())));
+
+  /** As if it were a new one, with the right vectors. */
+  async function reset({ page }: TestPage): Promise<void> {
+    await page.reload();
+    await page.evaluate(async (model) => {
+      const { Embedder } = await import("/pkg/dist/index.js" as string);
+      const embedder = await Embedder.load(model, { dtype: "fp32", device: "cpu", cache: "memory" });
+      const bulk = Array.from({ length: 120 }, (_, i) => `${i} ${"the quick brown fox ".repeat(20)}`);
+      const expected = { one: [await embedder.encode("a quick brown fox")], many: await embedder.encode(bulk) };
+      Object.assign(globalThis, { expected });
+      await embedder.dispose();
+    }, MODEL);
+  }
+
+  async function open(gpu: boolean): Promise<TestPage> {
+    const browser = await openPage({ overlay, gpu });
+    await browser.context.addInitScript({ content: await faultyPrelude("page") });
+    await reset(browser);
+    return browser;
+  }
+
+  /** Its problems; `undefined` where this phase does not make the call. */
+  async function run(browser: TestPage, cell: Cell): Promise<string[] | undefined> {
+    const { page } = browser;
+    const evaluated = page.evaluate(lifeCycle, { ...cell, model: MODEL, bound: BOUND, atOnce: AT_ONCE });
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error("what comes before the fault never settles")), 4 * BOUND);
+    });
+    try {
+      const result = await Promise.race([evaluated, late]);
+      const problems = problemsOf(cell, result);
+      for (const end = Date.now() + AT_ONCE; page.workers().length > 0 && Date.now() < end; ) await new Promise((resolve) => setTimeout(resolve, 20));
+      if (page.workers().length > 0) problems.push(`${page.workers().length} worker(s) are left`);
+      return result.isHit ? problems : problems.length > 0 ? [...problems, "(although the call was not made)"] : undefined;
+    } catch (error) {
+      return [String(error)];
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  for (const [id, { by }] of Object.entries(PLATFORM_CALLS)) {
+    test(id, async () => {
+      const browser = (by === "gpu" ? undefined : idle.pop()) ?? (await open(by === "gpu"));
+      const failures: string[] = [];
+      let phases = 0;
+      const check = async (cell: Cell) => {
+        const problems = await run(browser, cell);
+        const { phase, kind, aborts } = cell;
+        failures.push(...(problems ?? []).map((problem) => `${phase}: ${kind}${aborts ? ", aborted" : ""}: ${problem}`));
+        // What a failure leaves behind is not the next cell's.
+        if (problems?.length) await reset(browser);
+        return problems !== undefined;
+      };
+      try {
+        for (const phase of PHASES) {
+          if (!(await check({ id, by, phase, kind: "hangs", aborts: false }))) continue;
+          phases += 1;
+          for (const kind of KINDS) {
+            if (kind !== "hangs") await check({ id, by, phase, kind, aborts: false });
+            if (phase !== "dispose" && phase !== "manage") await check({ id, by, phase, kind, aborts: true });
+          }
+        }
+      } finally {
+        if (by === "gpu") await browser.close();
+        else idle.push(browser);
+      }
+      assert.notEqual(phases, 0, "no phase makes this call: its stub in tests/support/platform-calls.ts replaces nothing");
+      assert.deepEqual(failures, []);
+    });
+  }
+});
