@@ -15,8 +15,8 @@ export interface PlatformCall {
   stub: string;
   /** What a life cycle may fail with. Without them its vectors must be right all the same. */
   costs?: readonly EmbervecErrorCode[];
-  /** A cache of the caller's, or texts that come by themselves, or a GPU. */
-  by?: "cache" | "texts" | "gpu";
+  /** What makes the call: a cache or texts of the caller's, a GPU, or another model that may have to go. */
+  by?: "cache" | "texts" | "gpu" | "eviction";
 }
 
 const EVERYWHERE = ["page", "worker.js", "gpu.js"] as const;
@@ -59,7 +59,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   digest: { at: ["cache/sha256.ts SubtleCrypto.digest"], in: EVERYWHERE, stub: `promise(globalThis.SubtleCrypto?.prototype, "digest")` },
   archive: { at: ["model/archive.ts Blob.arrayBuffer"], in: ["page"], stub: `promise(Blob.prototype, "arrayBuffer")`, costs: ["integrity"] },
   // Asked for only where there is no room.
-  query: { at: ["cache/store.ts LockManager.query"], in: EVERYWHERE, stub: `noRoom(); promise(globalThis.LockManager?.prototype, "query")` },
+  query: { at: ["cache/store.ts LockManager.query"], in: EVERYWHERE, stub: `noRoom(); promise(globalThis.LockManager?.prototype, "query")`, by: "eviction" },
 
   // What is the caller's.
   get: cacheMethod("get"),
@@ -74,6 +74,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   device: { at: ["gpu/host.ts requestDevice.call", "gpu/host.ts openGpu"], in: ["gpu.js"], stub: `promise(globalThis.GPUAdapter?.prototype, "requestDevice")`, by: "gpu", costs: ["unsupported_device"] },
   map: { at: ["gpu/host.ts Encoder.encode"], in: ["gpu.js"], stub: `promise(globalThis.GPUBuffer?.prototype, "mapAsync")`, by: "gpu", costs: ["unsupported_device", "device_lost"] },
   scope: { at: ["gpu/host.ts Encoder.encode"], in: ["gpu.js"], stub: `promise(globalThis.GPUDevice?.prototype, "popErrorScope")`, by: "gpu", costs: ["unsupported_device", "device_lost"] },
+  done: { at: ["gpu/host.ts Encoder.encode"], in: ["gpu.js"], stub: `promise(globalThis.GPUQueue?.prototype, "onSubmittedWorkDone")`, by: "gpu", costs: ["unsupported_device", "device_lost"] },
   gpuWasm: { at: ["gpu/host.ts init"], in: ["gpu.js"], stub: `promise(globalThis, "fetch")`, by: "gpu", costs: ["unsupported_device"] },
   gpuWorker: { at: ["gpu/accelerator.ts new Worker"], in: ["worker.js"], stub: "worker()", by: "gpu", costs: ["unsupported_device"] },
   gpuAnswer: { at: ["gpu/host.ts DedicatedWorkerGlobalScope.postMessage"], in: ["gpu.js"], stub: "post(globalThis)", by: "gpu", costs: ["unsupported_device", "device_lost"] },
