@@ -7,20 +7,19 @@ import { after, before, describe, test } from "node:test";
 import type { Embedder } from "../../pkg/src/index.ts";
 import type { LoadOptions } from "../../pkg/src/types.ts";
 import { openPage, type TestPage, withPrelude } from "../support/browser.ts";
-import { faultyPrelude, PLATFORM_CALLS, type PlatformCall } from "../support/platform-calls.ts";
+import { faultyPrelude, type Kind, KINDS, PLATFORM_CALLS, type PlatformCall } from "../support/platform-calls.ts";
 
 const MODEL = "/tests/fixtures/models/tiny-cls/";
 const OTHER_MODEL = "/tests/fixtures/models/tiny-max/";
 
 /** `again`: with a model that is stored; `grow`: a bulk job, whose further workers fail; `manage`: the functions for stored models. */
 const PHASES = ["load", "again", "encode", "grow", "dispose", "manage"] as const;
-const KINDS = ["hangs", "rejects", "throws"] as const;
 
 interface Cell {
   id: string;
   by: PlatformCall["by"];
   phase: (typeof PHASES)[number];
-  kind: (typeof KINDS)[number];
+  kind: Kind;
   aborts: boolean;
 }
 
@@ -28,8 +27,8 @@ interface Cell {
 type Outcome = { value: unknown; ms: number } | { error: { isReason: boolean; code?: string; text: string }; ms: number } | undefined;
 
 interface Result {
-  /** Whether the platform's call was made. */
-  isHit: boolean;
+  /** Which of the platform's calls were made. */
+  hits: string[];
   /** Of the package's call. */
   outcome: Outcome;
   /** After its embedder was disposed of. */
@@ -49,7 +48,7 @@ const AT_ONCE = 1_000;
 
 /** In the page; see platform-prelude.js. */
 interface Page {
-  setFault(fault: { id: string; kind: string; isOn: boolean; isFast: boolean } | null, everywhere?: boolean): void;
+  setFault(fault: { id: string; kind: string; isOn: boolean; isFast: boolean; isFull: boolean } | null, everywhere?: boolean): void;
   onHit(id: string): void;
   TestCache: new () => LoadOptions["cache"];
   TestTexts: new () => AsyncIterable<string>;
@@ -80,17 +79,16 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
     return Promise.race([call.then((value) => ({ value, ms: elapsed() }), failed), sleep(ms)]);
   };
 
-  let isHit = false;
+  const hits = new Set<string>();
   let noteHit = () => {};
   const hit = new Promise<void>((resolve) => (noteHit = resolve));
   const channel = new BroadcastChannel("hits");
   (globalThis as unknown as Page).onHit = (name) => {
-    if (name !== id) return;
-    isHit = true;
-    noteHit();
+    hits.add(name);
+    if (name === id) noteHit();
   };
   channel.onmessage = ({ data }) => (globalThis as unknown as Page).onHit(data as string);
-  const begin = (everywhere = true) => setFault({ id, kind, isOn: true, isFast: !aborts }, everywhere);
+  const begin = (everywhere = true) => setFault({ id, kind, isOn: true, isFast: !aborts, isFull: by === "eviction" }, everywhere);
 
   const reason = new Error("enough");
   const controller = new AbortController();
@@ -182,12 +180,12 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
     right.forEach((row, i) => row.forEach((x, j) => (difference = Math.max(difference!, Math.abs(x - vectors[i]![j]!)))));
     outcome.value = undefined;
   }
-  return { isHit, outcome, disposal, difference };
+  return { hits: [...hits], outcome, disposal, difference };
 }
 
 /** What is wrong with what has become of a call. */
 function problemsOf({ id, by, phase, kind, aborts }: Cell, { outcome, disposal, difference }: Result): string[] {
-  const { costs = [] } = PLATFORM_CALLS[id]!;
+  const { costs = [] } = PLATFORM_CALLS[id] ?? {};
   const problems: string[] = [];
   if (!outcome) {
     // A caller's source may be idle for as long as it likes.
@@ -235,8 +233,7 @@ describe("a call of the platform fails", { concurrency: 2 }, () => {
     return browser;
   }
 
-  /** Its problems; `undefined` where this phase does not make the call. */
-  async function run({ page }: TestPage, cell: Cell): Promise<string[] | undefined> {
+  async function run({ page }: TestPage, cell: Cell): Promise<{ problems: string[]; hits: string[] }> {
     const problems: string[] = [];
     const note = (error: Error) => problems.push(`an error that nobody handles: ${error.message}`);
     page.on("pageerror", note);
@@ -249,43 +246,55 @@ describe("a call of the platform fails", { concurrency: 2 }, () => {
       problems.push(...problemsOf(cell, result));
       for (const end = Date.now() + AT_ONCE; page.workers().length > 0 && Date.now() < end; ) await new Promise((resolve) => setTimeout(resolve, 20));
       if (page.workers().length > 0) problems.push("a worker is left");
-      if (!result.isHit && problems.length === 0) return undefined;
-      return result.isHit ? problems : problems.map((problem) => `${problem} (although the call was not made)`);
+      const { hits } = result;
+      return { hits, problems };
     } catch (error) {
-      return [String(error)];
+      return { hits: [], problems: [String(error)] };
     } finally {
       clearTimeout(timer);
       page.off("pageerror", note);
     }
   }
 
-  for (const [id, { by }] of Object.entries(PLATFORM_CALLS)) {
+  /** In which phases the calls of a kind of row are made. */
+  async function census(by: PlatformCall["by"]): Promise<Map<string, Cell["phase"][]>> {
+    const made = new Map<string, Cell["phase"][]>();
+    const browser = await take(by);
+    const phases = { cache: PHASES, texts: ["encode"], eviction: ["load"], gpu: ["load", "encode", "grow", "dispose"], none: PHASES } as const;
+    for (const phase of phases[by ?? "none"]) {
+      const { problems, hits } = await run(browser, { id: "*", by, phase, kind: "hangs", aborts: false });
+      assert.deepEqual(problems, [], `${phase}, without any fault`);
+      for (const id of hits) made.set(id, [...(made.get(id) ?? []), phase]);
+    }
+    give(browser, by);
+    return made;
+  }
+
+  const poolOf = (by: PlatformCall["by"]) => idle[by === "gpu" ? "gpu" : "cpu"];
+  const take = async (by: PlatformCall["by"]) => poolOf(by).pop() ?? (await open(by === "gpu"));
+  const give = (browser: TestPage, by: PlatformCall["by"]) => poolOf(by).push(browser);
+  const censuses = new Map<PlatformCall["by"], Promise<Map<string, Cell["phase"][]>>>();
+
+  for (const [id, { by, kinds = KINDS }] of Object.entries(PLATFORM_CALLS)) {
     test(id, async () => {
-      const pool = idle[by === "gpu" ? "gpu" : "cpu"];
-      const browser = pool.pop() ?? (await open(by === "gpu"));
+      let counted = censuses.get(by);
+      if (!counted) censuses.set(by, (counted = census(by)));
+      const phases = (await counted).get(id);
+      assert.ok(phases, "no phase makes this call: its stub in tests/support/platform-calls.ts replaces nothing");
+      const browser = await take(by);
       /** By problem, where it was seen. */
       const failures: Record<string, string[]> = {};
-      const check = async (cell: Cell) => {
-        const problems = await run(browser, cell);
-        const { phase, kind, aborts } = cell;
-        for (const problem of problems ?? []) (failures[problem] ??= []).push(`${phase} ${kind}${aborts ? ", aborted" : ""}`);
-        // What a failure leaves behind is not the next cell's.
-        if (problems?.length) await reset(browser);
-        return problems !== undefined;
-      };
-      let phases = 0;
-      for (const phase of PHASES) {
-        // A GPU comes after the model.
-        if (by === "gpu" && (phase === "again" || phase === "manage")) continue;
-        if (!(await check({ id, by, phase, kind: "hangs", aborts: false }))) continue;
-        phases += 1;
-        for (const kind of KINDS) {
-          if (kind !== "hangs") await check({ id, by, phase, kind, aborts: false });
-          if (phase !== "dispose" && phase !== "manage") await check({ id, by, phase, kind, aborts: true });
+      for (const phase of phases) {
+        for (const kind of kinds) {
+          for (const aborts of phase === "dispose" || phase === "manage" ? [false] : [false, true]) {
+            const { problems } = await run(browser, { id, by, phase, kind, aborts });
+            for (const problem of problems) (failures[problem] ??= []).push(`${phase} ${kind}${aborts ? ", aborted" : ""}`);
+            // What a failure leaves behind is not the next cell's.
+            if (problems.length > 0) await reset(browser);
+          }
         }
       }
-      pool.push(browser);
-      assert.notEqual(phases, 0, "no phase makes this call: its stub in tests/support/platform-calls.ts replaces nothing");
+      give(browser, by);
       assert.deepEqual(failures, {});
     });
   }

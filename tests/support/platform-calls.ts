@@ -8,11 +8,16 @@ import type { EmbervecErrorCode } from "../../pkg/src/errors.ts";
 
 export type Script = "page" | "worker.js" | "gpu.js";
 
+export const KINDS = ["hangs", "rejects", "throws"] as const;
+export type Kind = (typeof KINDS)[number];
+
 export interface PlatformCall {
   /** Where the source makes it: as `platformCalls` finds it. */
   at: readonly string[];
   in: readonly Script[];
   stub: string;
+  /** How it can fail; in every way where this is left out. */
+  kinds?: readonly Kind[];
   /** What a life cycle may fail with. Without them its vectors must be right all the same. */
   costs?: readonly EmbervecErrorCode[];
   /** What makes the call: a cache or texts of the caller's, a GPU, or another model that may have to go. */
@@ -21,6 +26,9 @@ export interface PlatformCall {
 
 const EVERYWHERE = ["page", "worker.js", "gpu.js"] as const;
 const WORKERS = ["worker.js", "gpu.js"] as const;
+
+/** Of a message that nobody is there to answer. */
+const SENT = ["hangs", "throws"] as const;
 
 /** What `idb` calls when it is asked for an entry, and for all keys. */
 const IDB = ["get", "put", "delete", "getAllKeys"].map((name) => `cache/indexeddb.ts IDBPDatabase.${name}`);
@@ -40,13 +48,13 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   body: { at: ["model/host.ts ReadableStreamDefaultReader.read"], in: ["worker.js"], stub: `promise(ReadableStreamDefaultReader.prototype, "read")`, costs: ["network"] },
 
   // The package's own files.
-  worker: { at: ["worker/pool.ts new Worker"], in: ["page"], stub: "worker()", costs: ["internal", "unsupported_device"] },
+  worker: { at: ["worker/pool.ts new Worker"], in: ["page"], stub: "worker()", costs: ["internal", "network", "unsupported_device"] },
   wasm: { at: ["worker/host.ts init"], in: ["worker.js"], stub: `promise(globalThis, "fetch", (url) => /wasm$/.test(url))`, costs: ["network"] },
   compile: { at: ["worker/host.ts init"], in: ["worker.js"], stub: `promise(WebAssembly, "instantiateStreaming")`, costs: ["network"] },
 
   // Between the page and its workers.
   question: { at: ["worker/client.ts Worker.postMessage", "worker/client.ts new Promise"], in: ["page"], stub: "post(Worker.prototype)", costs: ["internal"] },
-  answer: { at: ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"], in: ["worker.js"], stub: "post(globalThis)", costs: ["internal"] },
+  answer: { at: ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"], in: ["worker.js"], stub: "post(globalThis)", kinds: SENT, costs: ["internal"] },
   port: { at: ["port.ts MessagePort.postMessage", "port.ts new Promise"], in: ["page", "worker.js"], stub: "post(MessagePort.prototype)", by: "cache" },
 
   // What keeps models.
@@ -59,7 +67,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   digest: { at: ["cache/sha256.ts SubtleCrypto.digest"], in: EVERYWHERE, stub: `promise(globalThis.SubtleCrypto?.prototype, "digest")` },
   archive: { at: ["model/archive.ts Blob.arrayBuffer"], in: ["page"], stub: `promise(Blob.prototype, "arrayBuffer")`, costs: ["integrity"] },
   // Asked for only where there is no room.
-  query: { at: ["cache/store.ts LockManager.query"], in: EVERYWHERE, stub: `noRoom(); promise(globalThis.LockManager?.prototype, "query")`, by: "eviction" },
+  query: { at: ["cache/store.ts LockManager.query"], in: EVERYWHERE, stub: `promise(globalThis.LockManager?.prototype, "query")`, by: "eviction" },
 
   // What is the caller's.
   get: cacheMethod("get"),
@@ -77,7 +85,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   done: { at: ["gpu/host.ts Encoder.encode"], in: ["gpu.js"], stub: `promise(globalThis.GPUQueue?.prototype, "onSubmittedWorkDone")`, by: "gpu", costs: ["unsupported_device", "device_lost"] },
   gpuWasm: { at: ["gpu/host.ts init"], in: ["gpu.js"], stub: `promise(globalThis, "fetch")`, by: "gpu", costs: ["unsupported_device"] },
   gpuWorker: { at: ["gpu/accelerator.ts new Worker"], in: ["worker.js"], stub: "worker()", by: "gpu", costs: ["unsupported_device"] },
-  gpuAnswer: { at: ["gpu/host.ts DedicatedWorkerGlobalScope.postMessage"], in: ["gpu.js"], stub: "post(globalThis)", by: "gpu", costs: ["unsupported_device", "device_lost"] },
+  gpuAnswer: { at: ["gpu/host.ts DedicatedWorkerGlobalScope.postMessage"], in: ["gpu.js"], stub: "post(globalThis)", kinds: SENT, by: "gpu", costs: ["unsupported_device", "device_lost"] },
 };
 
 /** What ends by itself: timers, and what only passes on the promises of others; and what is made at once. */

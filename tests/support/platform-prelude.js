@@ -1,17 +1,18 @@
 // Runs first in the page and in each worker, and makes one call of the platform fail: `STUBS` (see platform-calls.ts) says how, and a
-// fault `{ id, kind, isOn, isFast }` which, in which way, and from when on. A worker has it in its address, and is told when it begins.
+// fault `{ id, kind, isOn, isFast, isFull }` which, in which way, and from when on. A worker has it in its address, and is told when it begins.
 
 let fault = JSON.parse(new URLSearchParams(location.search).get("fault") ?? "null");
 
-/** Tells the page that the call has been made. */
 const hits = new BroadcastChannel("hits");
-const hit = () => {
-  hits.postMessage(fault.id);
-  // A channel does not hear itself.
-  globalThis.onHit?.(fault.id);
-};
 
-const isNow = (id) => fault?.isOn === true && fault.id === id;
+/** Whether this call is to fail now. The page hears of it, and where the fault is called `*` of every call. */
+function failsNow(name) {
+  if (!fault?.isOn || (fault.id !== name && fault.id !== "*")) return false;
+  hits.postMessage(name);
+  // A channel does not hear itself.
+  globalThis.onHit?.(name);
+  return fault.id === name;
+}
 
 /** How the stub that is being installed is called. */
 let id;
@@ -24,8 +25,7 @@ function promise(object, method, applies = () => true) {
   const name = id;
   if (real === undefined) return;
   object[method] = function (...args) {
-    if (!isNow(name) || !applies(...args)) return real.apply(this, args);
-    hit();
+    if (!applies(...args) || !failsNow(name)) return real.apply(this, args);
     if (fault.kind === "throws") throw new TypeError("injected");
     return fault.kind === "hangs" ? new Promise(() => {}) : Promise.reject(injected());
   };
@@ -36,8 +36,7 @@ function request(prototype, object, method) {
   const real = object[method];
   const name = id;
   object[method] = function (...args) {
-    if (!isNow(name)) return real.apply(this, args);
-    hit();
+    if (!failsNow(name)) return real.apply(this, args);
     if (fault.kind === "throws") throw injected();
     const events = new EventTarget();
     const listen = (...args) => events.addEventListener(...args);
@@ -61,8 +60,7 @@ function transaction() {
   const real = IDBDatabase.prototype.transaction;
   const name = id;
   IDBDatabase.prototype.transaction = function (...args) {
-    if (!isNow(name)) return real.apply(this, args);
-    hit();
+    if (!failsNow(name)) return real.apply(this, args);
     if (fault.kind === "throws") throw injected();
     const result = real.apply(this, args);
     if (fault.kind === "rejects") realSetTimeout(() => result.abort());
@@ -75,24 +73,14 @@ function transaction() {
   };
 }
 
-/** A disk that has no room, as long as this fault lasts. */
-function noRoom() {
-  const real = globalThis.StorageManager?.prototype.estimate;
-  const name = id;
-  if (real === undefined) return;
-  StorageManager.prototype.estimate = function () {
-    return isNow(name) ? Promise.resolve({ quota: 1, usage: 0 }) : real.call(this);
-  };
-}
-
-/** Messages that never arrive, or cannot be sent. */
+/** Messages that never arrive, are answered by what cannot be read, or cannot be sent. */
 function post(object, applies = () => true) {
   const real = object.postMessage;
   const name = id;
   object.postMessage = function (...args) {
-    if (!isNow(name) || !applies(...args)) return real.apply(this, args);
-    hit();
+    if (!applies(...args) || !failsNow(name)) return real.apply(this, args);
     if (fault.kind === "throws") throw new DOMException("injected", "DataCloneError");
+    if (fault.kind === "rejects") realSetTimeout(() => this.dispatchEvent(new MessageEvent("messageerror")));
   };
 }
 
@@ -110,8 +98,7 @@ const children = new Set();
 const RealWorker = globalThis.Worker;
 globalThis.Worker = class Worker extends RealWorker {
   constructor(address, options) {
-    if (isNow(workerStub)) {
-      hit();
+    if (failsNow(workerStub)) {
       if (fault.kind === "throws") throw new DOMException("injected", "SecurityError");
       const inert = { postMessage() {}, terminate() {}, addEventListener() {}, removeEventListener() {}, onerror: null };
       if (fault.kind === "rejects") realSetTimeout(() => inert.onerror?.(new Event("error", { cancelable: true })));
@@ -170,6 +157,14 @@ class TestTexts {
     const value = this.#left.pop();
     return { value, done: value === undefined };
   }
+}
+
+/** A disk without room, for as long as the fault says so. */
+if (globalThis.StorageManager) {
+  const { estimate } = StorageManager.prototype;
+  StorageManager.prototype.estimate = async function () {
+    return fault?.isOn && fault.isFull ? { quota: 1, usage: 0 } : estimate.call(this);
+  };
 }
 
 for (const [name, install] of Object.entries(STUBS)) {
