@@ -156,7 +156,7 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
   if (by === "eviction") await (await embervec.Embedder.load(other, options)).dispose();
   if (phase === "again" || phase === "manage") await (await load()).dispose();
   else if (phase !== "load") embedder = await load(phase === "grow" || phase === "dispose" ? { workers: 2 } : {});
-  if (phase !== "manage") begin(phase !== "grow");
+  if (phase !== "manage") begin(phase !== "grow" || by === "gpu");
   let call = settled(phases[phase](), bound);
   if (aborts) {
     await Promise.race([hit.then(() => sleep(50)), call]);

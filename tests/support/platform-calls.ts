@@ -26,66 +26,82 @@ export interface PlatformCall {
 
 const EVERYWHERE = ["page", "worker.js", "gpu.js"] as const;
 const WORKERS = ["worker.js", "gpu.js"] as const;
+const WORKER = ["worker.js"] as const;
+const PAGE = ["page"] as const;
+const GPU = ["gpu.js"] as const;
 
 /** Of a message that nobody is there to answer. */
 const SENT = ["hangs", "throws"] as const;
 
-/** What `idb` calls when it is asked for an entry, and for all keys. */
-const IDB = ["get", "put", "delete", "getAllKeys"].map((name) => `cache/indexeddb.ts IDBPDatabase.${name}`);
+/** A method whose promise is waited for; an interface that the script does not have is left alone. */
+const method = (owner: string, name: string) => `promise(globalThis.${owner}?.prototype, "${name}");`;
 
-const ENTRIES = ["get", "put", "delete", "getAllKeys"].map((name) => `request(IDBRequest.prototype, IDBObjectStore.prototype, "${name}");`).join(" ");
+/** What `idb` calls for these. */
+const IDB_CALLS = ["get", "put", "delete", "getAllKeys"];
+const IDB = IDB_CALLS.map((name) => `cache/indexeddb.ts IDBPDatabase.${name}`);
+const ENTRIES = IDB_CALLS.map((name) => `request(IDBRequest.prototype, IDBObjectStore.prototype, "${name}");`).join(" ");
 
-const cacheMethod = (name: string): PlatformCall => ({
+/** A method of a caller's own cache. */
+const cache = (name: string): PlatformCall => ({
   at: [`cache/store.ts ModelCache.${name}`],
-  in: ["page"],
-  stub: `promise(TestCache.prototype, "${name}")`,
+  in: PAGE,
+  stub: method("TestCache", name),
   by: "cache",
+});
+
+/** Whatever a GPU does, the CPU finishes; where it was demanded, the call may also say that it cannot be had. */
+const gpu = (at: readonly string[], scripts: readonly Script[], stub: string, kinds: readonly Kind[] = KINDS): PlatformCall => ({
+  at,
+  in: scripts,
+  stub,
+  kinds,
+  by: "gpu",
+  costs: ["unsupported_device", "device_lost"],
 });
 
 export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   // The model host.
-  fetch: { at: ["model/host.ts fetch"], in: ["worker.js"], stub: `promise(globalThis, "fetch", (url) => !/wasm$/.test(url))`, costs: ["network"] },
-  body: { at: ["model/host.ts ReadableStreamDefaultReader.read"], in: ["worker.js"], stub: `promise(ReadableStreamDefaultReader.prototype, "read")`, costs: ["network"] },
+  fetch: { at: ["model/host.ts fetch"], in: WORKER, stub: "fetching((url) => !/wasm$/.test(url))", costs: ["network"] },
+  body: { at: ["model/host.ts ReadableStreamDefaultReader.read"], in: WORKER, stub: method("ReadableStreamDefaultReader", "read"), costs: ["network"] },
 
   // The package's own files.
-  worker: { at: ["worker/pool.ts new Worker"], in: ["page"], stub: "worker()", costs: ["internal", "network", "unsupported_device"] },
-  wasm: { at: ["worker/host.ts init"], in: ["worker.js"], stub: `promise(globalThis, "fetch", (url) => /wasm$/.test(url))`, costs: ["network"] },
-  compile: { at: ["worker/host.ts init"], in: ["worker.js"], stub: `promise(WebAssembly, "instantiateStreaming")`, costs: ["network"] },
+  worker: { at: ["worker/pool.ts new Worker"], in: PAGE, stub: "worker()", costs: ["network", "unsupported_device", "internal"] },
+  wasm: { at: ["worker/host.ts init"], in: WORKER, stub: "fetching((url) => /wasm$/.test(url))", costs: ["network"] },
+  compile: { at: ["worker/host.ts init"], in: WORKER, stub: `promise(WebAssembly, "instantiateStreaming")`, costs: ["network"] },
 
   // Between the page and its workers.
-  question: { at: ["worker/client.ts Worker.postMessage", "worker/client.ts new Promise"], in: ["page"], stub: "post(Worker.prototype)", costs: ["internal"] },
-  answer: { at: ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"], in: ["worker.js"], stub: "post(globalThis)", kinds: SENT, costs: ["internal"] },
-  port: { at: ["port.ts MessagePort.postMessage", "port.ts new Promise"], in: ["page", "worker.js"], stub: "post(MessagePort.prototype)", by: "cache" },
+  question: { at: ["worker/client.ts Worker.postMessage", "worker/client.ts new Promise"], in: PAGE, stub: "post(Worker.prototype)", costs: ["internal"] },
+  answer: { at: ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"], in: WORKER, stub: "post(globalThis)", kinds: SENT, costs: ["internal"] },
+  port: { at: ["port.ts MessagePort.postMessage", "port.ts new Promise"], in: EVERYWHERE, stub: "post(MessagePort.prototype)", by: "cache" },
 
   // What keeps models.
   open: { at: ["cache/indexeddb.ts openDB"], in: EVERYWHERE, stub: `request(IDBOpenDBRequest.prototype, IDBFactory.prototype, "open")` },
   entries: { at: IDB, in: EVERYWHERE, stub: ENTRIES },
   transaction: { at: IDB, in: EVERYWHERE, stub: "transaction()" },
-  estimate: { at: ["cache/indexeddb.ts StorageManager.estimate"], in: EVERYWHERE, stub: `promise(globalThis.StorageManager?.prototype, "estimate")` },
-  persist: { at: ["embedder.ts StorageManager.persist"], in: ["page"], stub: `promise(globalThis.StorageManager?.prototype, "persist")` },
-  locks: { at: ["cache/store.ts LockManager.request", "model/load.ts LockManager.request"], in: EVERYWHERE, stub: `promise(globalThis.LockManager?.prototype, "request")` },
-  digest: { at: ["cache/sha256.ts SubtleCrypto.digest"], in: EVERYWHERE, stub: `promise(globalThis.SubtleCrypto?.prototype, "digest")` },
-  archive: { at: ["model/archive.ts Blob.arrayBuffer"], in: ["page"], stub: `promise(Blob.prototype, "arrayBuffer")`, costs: ["integrity"] },
-  // Asked for only where there is no room.
-  query: { at: ["cache/store.ts LockManager.query"], in: EVERYWHERE, stub: `promise(globalThis.LockManager?.prototype, "query")`, by: "eviction" },
+  estimate: { at: ["cache/indexeddb.ts StorageManager.estimate"], in: EVERYWHERE, stub: method("StorageManager", "estimate") },
+  persist: { at: ["embedder.ts StorageManager.persist"], in: PAGE, stub: method("StorageManager", "persist") },
+  locks: { at: ["cache/store.ts LockManager.request", "model/load.ts LockManager.request"], in: EVERYWHERE, stub: method("LockManager", "request") },
+  // Asked only where there is no room.
+  query: { at: ["cache/store.ts LockManager.query"], in: EVERYWHERE, stub: method("LockManager", "query"), by: "eviction" },
+  digest: { at: ["cache/sha256.ts SubtleCrypto.digest"], in: EVERYWHERE, stub: method("SubtleCrypto", "digest") },
+  archive: { at: ["model/archive.ts Blob.arrayBuffer"], in: PAGE, stub: method("Blob", "arrayBuffer"), costs: ["integrity", "storage"] },
 
   // What is the caller's.
-  get: cacheMethod("get"),
-  put: cacheMethod("put"),
-  delete: cacheMethod("delete"),
-  keys: cacheMethod("keys"),
-  room: cacheMethod("room"),
-  texts: { at: ["embedder.ts for await texts"], in: ["page"], stub: `promise(TestTexts.prototype, "next")`, by: "texts" },
+  get: cache("get"),
+  put: cache("put"),
+  delete: cache("delete"),
+  keys: cache("keys"),
+  room: cache("room"),
+  texts: { at: ["embedder.ts for await texts"], in: PAGE, stub: method("TestTexts", "next"), by: "texts" },
 
-  // The GPU. Whatever it does, the CPU finishes; where it was demanded, the call may say that it cannot be had.
-  adapter: { at: ["gpu/adapter.ts GPU.requestAdapter", "gpu/host.ts openGpu"], in: WORKERS, stub: `promise(globalThis.GPU?.prototype, "requestAdapter")`, by: "gpu", costs: ["unsupported_device"] },
-  device: { at: ["gpu/host.ts requestDevice.call", "gpu/host.ts openGpu"], in: ["gpu.js"], stub: `promise(globalThis.GPUAdapter?.prototype, "requestDevice")`, by: "gpu", costs: ["unsupported_device"] },
-  map: { at: ["gpu/host.ts Encoder.encode"], in: ["gpu.js"], stub: `promise(globalThis.GPUBuffer?.prototype, "mapAsync")`, by: "gpu", costs: ["unsupported_device", "device_lost"] },
-  scope: { at: ["gpu/host.ts Encoder.encode"], in: ["gpu.js"], stub: `promise(globalThis.GPUDevice?.prototype, "popErrorScope")`, by: "gpu", costs: ["unsupported_device", "device_lost"] },
-  done: { at: ["gpu/host.ts Encoder.encode"], in: ["gpu.js"], stub: `promise(globalThis.GPUQueue?.prototype, "onSubmittedWorkDone")`, by: "gpu", costs: ["unsupported_device", "device_lost"] },
-  gpuWasm: { at: ["gpu/host.ts init"], in: ["gpu.js"], stub: `promise(globalThis, "fetch")`, by: "gpu", costs: ["unsupported_device"] },
-  gpuWorker: { at: ["gpu/accelerator.ts new Worker"], in: ["worker.js"], stub: "worker()", by: "gpu", costs: ["unsupported_device"] },
-  gpuAnswer: { at: ["gpu/host.ts DedicatedWorkerGlobalScope.postMessage"], in: ["gpu.js"], stub: "post(globalThis)", kinds: SENT, by: "gpu", costs: ["unsupported_device", "device_lost"] },
+  adapter: gpu(["gpu/adapter.ts GPU.requestAdapter", "gpu/host.ts openGpu"], WORKERS, method("GPU", "requestAdapter")),
+  device: gpu(["gpu/host.ts requestDevice.call", "gpu/host.ts openGpu"], GPU, method("GPUAdapter", "requestDevice")),
+  map: gpu(["gpu/host.ts Encoder.encode"], GPU, method("GPUBuffer", "mapAsync")),
+  scope: gpu(["gpu/host.ts Encoder.encode"], GPU, method("GPUDevice", "popErrorScope")),
+  done: gpu(["gpu/host.ts Encoder.encode"], GPU, method("GPUQueue", "onSubmittedWorkDone")),
+  gpuWasm: gpu(["gpu/host.ts init"], GPU, "fetching(() => true)"),
+  gpuWorker: gpu(["gpu/accelerator.ts new Worker"], WORKER, "worker()"),
+  gpuAnswer: gpu(["gpu/host.ts DedicatedWorkerGlobalScope.postMessage"], GPU, "post(globalThis)", SENT),
 };
 
 /** What ends by itself: timers, and what only passes on the promises of others; and what is made at once. */

@@ -31,6 +31,10 @@ function promise(object, method, applies = () => true) {
   };
 }
 
+function fetching(applies) {
+  promise(globalThis, "fetch", applies);
+}
+
 /** A method whose IndexedDB request never fires an event, or an error. */
 function request(prototype, object, method) {
   const real = object[method];
@@ -167,8 +171,8 @@ if (globalThis.StorageManager) {
   };
 }
 
+if (isPage) Object.assign(globalThis, { setFault, TestCache, TestTexts, realSetTimeout });
 for (const [name, install] of Object.entries(STUBS)) {
   id = name;
   install();
 }
-if (isPage) Object.assign(globalThis, { setFault, TestCache, TestTexts, realSetTimeout });
