@@ -18,6 +18,8 @@ export interface PlatformCall {
   stub: string;
   /** How it can fail; in every way where this is left out. */
   kinds?: readonly Kind[];
+  /** No phase makes the call. */
+  isUnused?: boolean;
   /** What a life cycle may fail with. Without them its vectors must be right all the same. */
   costs?: readonly EmbervecErrorCode[];
   /** What makes the call: a cache or texts of the caller's, a GPU, or another model that may have to go. */
@@ -98,7 +100,8 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   device: gpu(["gpu/host.ts requestDevice.call", "gpu/host.ts openGpu"], GPU, method("GPUAdapter", "requestDevice")),
   map: gpu(["gpu/host.ts Encoder.encode"], GPU, method("GPUBuffer", "mapAsync")),
   scope: gpu(["gpu/host.ts Encoder.encode"], GPU, method("GPUDevice", "popErrorScope")),
-  done: gpu(["gpu/host.ts Encoder.encode"], GPU, method("GPUQueue", "onSubmittedWorkDone")),
+  // The wasm module could, and does not.
+  done: { ...gpu(["gpu/host.ts Encoder.encode"], GPU, method("GPUQueue", "onSubmittedWorkDone")), isUnused: true },
   gpuWasm: gpu(["gpu/host.ts init"], GPU, "fetching(() => true)"),
   gpuWorker: gpu(["gpu/accelerator.ts new Worker"], WORKER, "worker()"),
   gpuAnswer: gpu(["gpu/host.ts DedicatedWorkerGlobalScope.postMessage"], GPU, "post(globalThis)", SENT),
