@@ -38,14 +38,13 @@ const SENT = ["hangs", "throws"] as const;
 /** A method whose promise is waited for; an interface that the script does not have is left alone. */
 const method = (owner: string, name: string) => `promise(globalThis.${owner}?.prototype, "${name}");`;
 
-/** What `idb` calls for these. */
-const IDB_CALLS = ["get", "put", "delete", "getAllKeys"];
-const IDB = IDB_CALLS.map((name) => `cache/indexeddb.ts IDBPDatabase.${name}`);
-const ENTRIES = IDB_CALLS.map((name) => `request(IDBRequest.prototype, IDBObjectStore.prototype, "${name}");`).join(" ");
+/** What IndexedDB is asked, whoever asks it. */
+const IDB = ["IDBPDatabase.get", "IDBPDatabase.getAllKeys", "put", "delete", "IDBPObjectStore.getKey", "IDBPObjectStore.getAllKeys"];
+const ENTRIES = ["get", "put", "delete", "getKey", "getAllKeys"].map((name) => `request(IDBRequest.prototype, IDBObjectStore.prototype, "${name}");`).join(" ");
 
 /** A method of a caller's own cache. */
 const cache = (name: string): PlatformCall => ({
-  at: [`cache/store.ts ModelCache.${name}`],
+  at: [`cache/own.ts ModelCache.${name}`, `cache/port.ts ModelCache.${name}`],
   in: PAGE,
   stub: method("TestCache", name),
   by: "cache",
@@ -67,7 +66,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   body: { at: ["model/host.ts ReadableStreamDefaultReader.read"], in: WORKER, stub: method("ReadableStreamDefaultReader", "read"), costs: ["network"] },
 
   // The package's own files.
-  worker: { at: ["worker/pool.ts new Worker"], in: PAGE, stub: "worker()", costs: ["network", "unsupported_device", "internal"] },
+  worker: { at: ["worker/pool.ts new Worker"], in: PAGE, stub: "worker()", costs: ["network"] },
   wasm: { at: ["worker/host.ts init"], in: WORKER, stub: "fetching((url) => /wasm$/.test(url))", costs: ["network"] },
   compile: { at: ["worker/host.ts init"], in: WORKER, stub: `promise(WebAssembly, "instantiateStreaming")`, costs: ["network"] },
 
@@ -78,13 +77,13 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
 
   // What keeps models.
   open: { at: ["cache/indexeddb.ts openDB"], in: EVERYWHERE, stub: `request(IDBOpenDBRequest.prototype, IDBFactory.prototype, "open")` },
-  entries: { at: IDB, in: EVERYWHERE, stub: ENTRIES },
-  transaction: { at: IDB, in: EVERYWHERE, stub: "transaction()" },
+  entries: { at: IDB.map((call) => `cache/indexeddb.ts ${call}`), in: EVERYWHERE, stub: ENTRIES },
+  transaction: { at: ["cache/indexeddb.ts IDBPTransaction.done"], in: EVERYWHERE, stub: "transaction()" },
   estimate: { at: ["cache/indexeddb.ts StorageManager.estimate"], in: EVERYWHERE, stub: method("StorageManager", "estimate") },
   persist: { at: ["embedder.ts StorageManager.persist"], in: PAGE, stub: method("StorageManager", "persist") },
-  locks: { at: ["cache/store.ts LockManager.request", "model/load.ts LockManager.request"], in: EVERYWHERE, stub: method("LockManager", "request") },
-  // Asked only where there is no room.
-  query: { at: ["cache/store.ts LockManager.query"], in: EVERYWHERE, stub: method("LockManager", "query"), by: "eviction" },
+  locks: { at: ["cache/locks.ts LockManager.request", "cache/locks.ts new Promise"], in: EVERYWHERE, stub: method("LockManager", "request") },
+  // Those of other models, which have to make room.
+  evict: { at: ["cache/locks.ts LockManager.request"], in: EVERYWHERE, stub: method("LockManager", "request"), by: "eviction" },
   digest: { at: ["cache/sha256.ts SubtleCrypto.digest"], in: EVERYWHERE, stub: method("SubtleCrypto", "digest") },
   archive: { at: ["model/archive.ts Blob.arrayBuffer"], in: PAGE, stub: method("Blob", "arrayBuffer"), costs: ["integrity", "storage"] },
 
@@ -94,7 +93,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   delete: cache("delete"),
   keys: cache("keys"),
   room: cache("room"),
-  texts: { at: ["embedder.ts for await texts"], in: PAGE, stub: method("TestTexts", "next"), by: "texts" },
+  texts: { at: ["embedder.ts AsyncIterator.next"], in: PAGE, stub: method("TestTexts", "next"), by: "texts" },
 
   adapter: gpu(["gpu/adapter.ts GPU.requestAdapter", "gpu/host.ts openGpu"], WORKERS, method("GPU", "requestAdapter")),
   device: gpu(["gpu/host.ts requestDevice.call", "gpu/host.ts openGpu"], GPU, method("GPUAdapter", "requestDevice")),
@@ -107,15 +106,18 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   gpuAnswer: gpu(["gpu/host.ts DedicatedWorkerGlobalScope.postMessage"], GPU, "post(globalThis)", SENT),
 };
 
-/** What ends by itself: timers, and what only passes on the promises of others; and what is made at once. */
+/** What only passes on the promises of others, what ends by itself, and what is made at once. */
 export const NOT_THE_PLATFORM = [
-  "port.ts new MessageChannel",
   "cache/port.ts new MessageChannel",
-  "settle.ts new Promise",
-  "model/host.ts new Promise",
+  // Of `Entries`, which are ours.
+  ...["ModelCache.get", "ModelCache.put", "ModelCache.keys", "ModelCache.room", "Entries.delete", "Entries.putWhole"].map((name) => `cache/store.ts ${name}`),
   "embedder.ts new Promise",
-  "cache/store.ts new Promise",
+  // The CPU's next work.
+  "gpu/work.ts new Promise",
+  "model/host.ts new Promise",
   "model/load.ts for await chunks",
+  "port.ts new MessageChannel",
+  "settle.ts new Promise",
 ];
 
 /** What a script runs first, so that its calls of the table fail. */

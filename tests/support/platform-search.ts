@@ -73,10 +73,11 @@ function nameOf(call: CallExpression | NewExpression, file: SourceFile, program:
   const isPassedIn = declaration.kind === SyntaxKind.FunctionType && !isCallersFunction;
   if (isOurs(declaration) && (declaration.body || isPassedIn)) return undefined;
   if (call.kind === SyntaxKind.NewExpression) return callee === "Map" ? undefined : `new ${callee}`;
+  if (callee === "next") return "AsyncIterator.next";
   // The language is not the platform.
   const declared = declaration.getSourceFile();
   if (program.isSourceFileDefaultLibrary(declared) && /lib\.es[^/]*$/.test(declared.fileName)) {
-    return callee === "call" || callee === "apply" ? call.expression.getText(file) : undefined;
+    return callee === "call" ? call.expression.getText(file) : undefined;
   }
   const owner = ownerOf(declaration);
   return owner === undefined ? callee : `${owner}.${callee}`;
@@ -88,8 +89,9 @@ function isWaitedFor(call: CallExpression | NewExpression, checker: Checker): bo
 
 function isPromise(node: Node, checker: Checker): boolean {
   const type = checker.getTypeAtLocation(node);
-  const present = type && checker.getNonNullableType(type);
-  return present !== undefined && checker.getPropertyOfType(present, "then") !== undefined;
+  // One of several types may be a promise.
+  const types = type?.isUnionType() ? type.getTypes() : [type];
+  return types.some((type) => type && checker.getPropertyOfType(type, "then") !== undefined);
 }
 
 function typeOf(node: Node, checker: Checker): string | undefined {
