@@ -54,7 +54,8 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
     aborts.get(data.id)?.abort();
     return;
   }
-  void answer(data);
+  // The page would wait for what cannot be posted; so it hears of an error of the worker.
+  answer(data).catch(reportError);
 };
 
 async function answer(message: Exclude<ToWorker, { type: "abort" }>): Promise<void> {
