@@ -20,6 +20,11 @@ export interface PlatformCall {
   kinds?: readonly Kind[];
   /** No phase makes the call. */
   isUnused?: boolean;
+  /**
+   * Nobody can tell that it will not settle: a caller's source may be idle, and a text may take a minute. Then only an abort and `dispose` end
+   * the call.
+   */
+  mayLast?: boolean;
   /** What a life cycle may fail with. Without them its vectors must be right all the same. */
   costs?: readonly EmbervecErrorCode[];
   /** What makes the call: a cache or texts of the caller's, a GPU, or another model that may have to go. */
@@ -39,7 +44,7 @@ const SENT = ["hangs", "throws"] as const;
 const method = (owner: string, name: string) => `promise(globalThis.${owner}?.prototype, "${name}");`;
 
 /** What IndexedDB is asked, whoever asks it. */
-const IDB = ["IDBPDatabase.get", "IDBPDatabase.getAllKeys", "put", "delete", "IDBPObjectStore.getKey", "IDBPObjectStore.getAllKeys"];
+const IDB = ["IDBPObjectStore.get", "put", "delete", "IDBPObjectStore.getKey", "IDBPObjectStore.getAllKeys"];
 const ENTRIES = ["get", "put", "delete", "getKey", "getAllKeys"].map((name) => `request(IDBRequest.prototype, IDBObjectStore.prototype, "${name}");`).join(" ");
 
 /** A method of a caller's own cache. */
@@ -71,8 +76,8 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   compile: { at: ["worker/host.ts init"], in: WORKER, stub: `promise(WebAssembly, "instantiateStreaming")`, costs: ["network"] },
 
   // Between the page and its workers.
-  question: { at: ["worker/client.ts Worker.postMessage", "worker/client.ts new Promise"], in: PAGE, stub: "post(Worker.prototype)", costs: ["internal"] },
-  answer: { at: ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"], in: WORKER, stub: "post(globalThis)", kinds: SENT, costs: ["internal"] },
+  question: { at: ["worker/client.ts Worker.postMessage", "worker/client.ts new Promise"], in: PAGE, stub: "post(Worker.prototype)", costs: ["internal"], mayLast: true },
+  answer: { at: ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"], in: WORKER, stub: "post(globalThis)", kinds: SENT, costs: ["internal", "network"], mayLast: true },
   port: { at: ["port.ts MessagePort.postMessage", "port.ts new Promise"], in: EVERYWHERE, stub: "post(MessagePort.prototype)", by: "cache" },
 
   // What keeps models.
@@ -93,7 +98,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   delete: cache("delete"),
   keys: cache("keys"),
   room: cache("room"),
-  texts: { at: ["embedder.ts AsyncIterator.next"], in: PAGE, stub: method("TestTexts", "next"), by: "texts" },
+  texts: { at: ["embedder.ts AsyncIterator.next"], in: PAGE, stub: method("TestTexts", "next"), by: "texts", mayLast: true },
 
   adapter: gpu(["gpu/adapter.ts GPU.requestAdapter", "gpu/host.ts openGpu"], WORKERS, method("GPU", "requestAdapter")),
   device: gpu(["gpu/host.ts requestDevice.call", "gpu/host.ts openGpu"], GPU, method("GPUAdapter", "requestDevice")),
