@@ -186,6 +186,17 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
   return { hits: [...hits], outcome, disposal, difference };
 }
 
+/** Runs in the page; a worker that was ended while its own worker started may stay in Playwright's list. */
+async function callRoll(): Promise<string[]> {
+  const problems: string[] = [];
+  const roll = new BroadcastChannel("roll");
+  roll.onmessage = ({ data }) => problems.push(`${data} is left`);
+  roll.postMessage("who is there?");
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  roll.close();
+  return problems;
+}
+
 /** What is wrong with what has become of a call. */
 function problemsOf({ id, by, phase, kind, aborts }: Cell, { outcome, disposal, difference }: Result): string[] {
   const { costs = [], mayLast = false } = PLATFORM_CALLS[id] ?? {};
@@ -258,7 +269,7 @@ describe("a call of the platform fails", { concurrency: 2 }, () => {
         return { hits, problems };
       }
       for (const end = Date.now() + ENDED; page.workers().length > 0 && Date.now() < end; ) await new Promise((resolve) => setTimeout(resolve, 20));
-      for (const worker of page.workers()) problems.push(`${new URL(worker.url()).pathname} is left`);
+      if (page.workers().length > 0) problems.push(...(await page.evaluate(callRoll)));
       return { hits, problems };
     } catch (error) {
       return { hits: [], problems: [String(error)] };

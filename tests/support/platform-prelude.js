@@ -124,6 +124,8 @@ function setFault(next, everywhere = true) {
 
 const isPage = typeof document !== "undefined";
 if (!isPage) {
+  const roll = new BroadcastChannel("roll");
+  roll.onmessage = ({ data }) => data === "who is there?" && roll.postMessage(location.pathname);
   addEventListener("message", (event) => {
     if (event.data?.fault === undefined) return;
     event.stopImmediatePropagation();
