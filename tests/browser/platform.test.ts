@@ -269,7 +269,10 @@ describe("a call of the platform fails", { concurrency: 2 }, () => {
         return { hits, problems };
       }
       for (const end = Date.now() + ENDED; page.workers().length > 0 && Date.now() < end; ) await new Promise((resolve) => setTimeout(resolve, 20));
-      if (page.workers().length > 0) problems.push(...(await page.evaluate(callRoll)));
+      if (page.workers().length > 0) {
+        problems.push(...(await page.evaluate(callRoll)));
+        await reset(browser);
+      }
       return { hits, problems };
     } catch (error) {
       return { hits: [], problems: [String(error)] };
