@@ -54,6 +54,7 @@ interface Page {
   setFault(fault: { id: string; kind: string; isOn: boolean; isFast: boolean; isFull: boolean } | null, everywhere?: boolean): void;
   onHit(id: string): void;
   TestCache: new () => LoadOptions["cache"];
+  TestFetch: new () => { fetch: typeof fetch };
   TestTexts: new () => AsyncIterable<string>;
   realSetTimeout(action: () => void, ms: number): void;
 }
@@ -68,7 +69,7 @@ interface Given {
 
 /** Runs in the page. */
 async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atOnce }: Cell & Given): Promise<Result> {
-  const { setFault, TestCache, TestTexts, realSetTimeout } = globalThis as unknown as Page;
+  const { setFault, TestCache, TestFetch, TestTexts, realSetTimeout } = globalThis as unknown as Page;
   const embervec = (await import("/pkg/dist/index.js" as string)) as typeof import("../../pkg/src/index.ts");
   const sleep = (ms: number) => new Promise<undefined>((resolve) => realSetTimeout(() => resolve(undefined), ms));
   const settled = async (call: Promise<unknown>, ms: number): Promise<Outcome> => {
@@ -98,6 +99,7 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
   const { signal } = controller;
   const cache = by === "cache" ? new TestCache() : "indexeddb";
   const options: LoadOptions = { dtype: "fp32", device: "cpu", workers: 1, cache: cache! };
+  if (by === "fetch") options.fetch = (...args) => new TestFetch().fetch(...args);
   if (by === "gpu") Object.assign(options, phase === "grow" || phase === "dispose" ? { device: "auto" } : { device: "webgpu" });
   const TEXT = "a quick brown fox";
   // Slices enough for several workers, and for a trial of a GPU.
@@ -286,7 +288,7 @@ describe("a call of the platform fails", { concurrency: 2 }, () => {
   async function census(by: PlatformCall["by"]): Promise<Map<string, Cell["phase"][]>> {
     const made = new Map<string, Cell["phase"][]>();
     const browser = await take(by);
-    const phases = { cache: PHASES, texts: ["encode"], eviction: ["load"], gpu: ["load", "encode", "grow", "dispose"], none: PHASES } as const;
+    const phases = { cache: PHASES, fetch: ["load"], texts: ["encode"], eviction: ["load"], gpu: ["load", "encode", "grow", "dispose"], none: PHASES } as const;
     for (const phase of phases[by ?? "none"]) {
       const { problems, hits } = await run(browser, { id: "*", by, phase, kind: "hangs", aborts: false });
       assert.deepEqual(problems, [], `${phase}, without any fault`);

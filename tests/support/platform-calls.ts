@@ -27,8 +27,8 @@ export interface PlatformCall {
   mayLast?: boolean;
   /** What a life cycle may fail with. Without them its vectors must be right all the same. */
   costs?: readonly EmbervecErrorCode[];
-  /** What makes the call: a cache or texts of the caller's, a GPU, or another model that may have to go. */
-  by?: "cache" | "texts" | "gpu" | "eviction";
+  /** What makes the call: a cache, a `fetch` or texts of the caller's, a GPU, or another model that may have to go. */
+  by?: "cache" | "fetch" | "texts" | "gpu" | "eviction";
 }
 
 const EVERYWHERE = ["page", "worker.js", "gpu.js"] as const;
@@ -42,6 +42,9 @@ const SENT = ["hangs", "throws"] as const;
 
 /** A method whose promise is waited for; an interface that the script does not have is left alone. */
 const method = (owner: string, name: string) => `promise(globalThis.${owner}?.prototype, "${name}");`;
+
+/** A response's body. */
+const BODY = ["model/fetch.ts ReadableStreamDefaultReader.read", "model/fetch.ts ReadableStreamGenericReader.cancel", "model/host.ts HostResponse.read"];
 
 /** What IndexedDB is asked, whoever asks it. */
 const IDB = ["IDBPObjectStore.get", "put", "delete", "IDBPObjectStore.getKey", "IDBPObjectStore.getAllKeys"];
@@ -67,8 +70,8 @@ const gpu = (at: readonly string[], scripts: readonly Script[], stub: string, ki
 
 export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   // The model host.
-  fetch: { at: ["model/host.ts fetch"], in: WORKER, stub: "fetching((url) => !/wasm$/.test(url))", costs: ["network"] },
-  body: { at: ["model/host.ts ReadableStreamDefaultReader.read"], in: WORKER, stub: method("ReadableStreamDefaultReader", "read"), costs: ["network"] },
+  fetch: { at: ["model/fetch.ts fetch"], in: WORKER, stub: "fetching((url) => !/wasm$/.test(url))", costs: ["network"] },
+  body: { at: BODY, in: WORKER, stub: method("ReadableStreamDefaultReader", "read"), costs: ["network"] },
 
   // The package's own files.
   worker: { at: ["worker/pool.ts new Worker"], in: PAGE, stub: "worker()", costs: ["network"] },
@@ -93,6 +96,8 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   archive: { at: ["model/archive.ts Blob.arrayBuffer"], in: PAGE, stub: method("Blob", "arrayBuffer"), costs: ["integrity", "storage"] },
 
   // What is the caller's.
+  ownFetch: { at: ["model/fetch.ts fetch"], in: PAGE, stub: method("TestFetch", "fetch"), by: "fetch", costs: ["network"] },
+  ownBody: { at: BODY, in: PAGE, stub: method("ReadableStreamDefaultReader", "read"), by: "fetch", costs: ["network"] },
   get: cache("get"),
   put: cache("put"),
   delete: cache("delete"),
@@ -119,6 +124,8 @@ export const NOT_THE_PLATFORM = [
   "embedder.ts new Promise",
   // The CPU's next work.
   "gpu/work.ts new Promise",
+  "model/fetch.ts new MessageChannel",
+  "model/folder.ts new Promise",
   "model/host.ts new Promise",
   "model/load.ts for await chunks",
   "port.ts new MessageChannel",

@@ -153,6 +153,13 @@ class TestCache {
   }
 }
 
+/** A caller's own way to the network. */
+class TestFetch {
+  fetch(...args) {
+    return fetch(...args);
+  }
+}
+
 /** A caller's own source of texts. */
 class TestTexts {
   #left = ["a quick brown fox"];
@@ -173,7 +180,7 @@ if (globalThis.StorageManager) {
   };
 }
 
-if (isPage) Object.assign(globalThis, { setFault, TestCache, TestTexts, realSetTimeout });
+if (isPage) Object.assign(globalThis, { setFault, TestCache, TestFetch, TestTexts, realSetTimeout });
 for (const [name, install] of Object.entries(STUBS)) {
   id = name;
   install();
