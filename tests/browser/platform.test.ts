@@ -208,10 +208,11 @@ function problemsOf({ id, by, phase, kind, aborts }: Cell, { outcome, disposal, 
     else if (!mayLast || kind !== "hangs") problems.push("never settles");
   } else if ("error" in outcome) {
     const { isReason, code, text } = outcome.error;
-    // A GPU that was not demanded costs nothing.
-    const mayFail = by === "gpu" && (phase === "grow" || phase === "dispose") ? [] : phase === "manage" ? [...costs, "storage", "quota", "model_not_found"] : costs;
+    // A GPU that was not demanded costs nothing; a list of models that cannot be read serves nobody.
+    const isOptional = by === "gpu" && (phase === "grow" || phase === "dispose");
+    const mayFail: string[] = isOptional ? [] : [...costs, ...(phase === "manage" ? ["storage", "quota", "model_not_found"] : [])];
     const isPassedOn = by === "texts" && text.includes("injected");
-    if (!isPassedOn && !(aborts && isReason) && !(code !== undefined && (mayFail as string[]).includes(code))) {
+    if (!isPassedOn && !(aborts && isReason) && !(code !== undefined && mayFail.includes(code))) {
       problems.push(`fails with ${code ?? "no code"}: ${text}`);
     }
   } else if (difference !== undefined && !(difference <= (by === "gpu" ? 1e-4 : 0))) {

@@ -43,6 +43,10 @@ const SENT = ["hangs", "throws"] as const;
 /** A method whose promise is waited for; an interface that the script does not have is left alone. */
 const method = (owner: string, name: string) => `promise(globalThis.${owner}?.prototype, "${name}");`;
 
+/** A request to a worker, and its answer. */
+const ASKED = ["worker/client.ts Worker.postMessage", "worker/client.ts new Promise"];
+const ANSWERED = ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"];
+
 /** A response's body. */
 const BODY = ["model/fetch.ts ReadableStreamDefaultReader.read", "model/fetch.ts ReadableStreamGenericReader.cancel", "model/host.ts HostResponse.read"];
 
@@ -79,8 +83,8 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   compile: { at: ["worker/host.ts init"], in: WORKER, stub: `promise(WebAssembly, "instantiateStreaming")`, costs: ["network"] },
 
   // Between the page and its workers.
-  question: { at: ["worker/client.ts Worker.postMessage", "worker/client.ts new Promise"], in: PAGE, stub: "post(Worker.prototype)", costs: ["internal"], mayLast: true },
-  answer: { at: ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"], in: WORKER, stub: "post(globalThis)", kinds: SENT, costs: ["internal", "network"], mayLast: true },
+  question: { at: ASKED, in: PAGE, stub: "post(Worker.prototype)", costs: ["internal"], mayLast: true },
+  answer: { at: ANSWERED, in: WORKER, stub: "post(globalThis)", kinds: SENT, costs: ["internal", "network"], mayLast: true },
   port: { at: ["port.ts MessagePort.postMessage", "port.ts new Promise"], in: EVERYWHERE, stub: "post(MessagePort.prototype)", by: "cache" },
 
   // What keeps models.

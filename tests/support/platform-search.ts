@@ -22,7 +22,7 @@ const EVENT_TYPES = /^(IDB\w*Request|IDBTransaction|Worker|SharedWorker|MessageC
 
 /**
  * Every call in `pkg/src` that gives a promise, or something that fires events, and whose code is not in `pkg/src`: as
- * `model/host.ts fetch`, each once. So too promises that are there without a call (`GPUDevice.lost`), and what is iterated over as it comes
+ * `model/fetch.ts fetch`, each once. So too promises that are there without a call (`GPUDevice.lost`), and what is iterated over as it comes
  * (`for await texts`).
  */
 export function platformCalls(): Set<string> {

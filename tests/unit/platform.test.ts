@@ -9,7 +9,7 @@ import { gpuCalls, platformCalls } from "../support/platform-search.ts";
 test("every call of the platform that is waited for has a row, and every row a call", async () => {
   const found = [...platformCalls()];
   const known = new Set([...Object.values(PLATFORM_CALLS).flatMap(({ at }) => at), ...NOT_THE_PLATFORM]);
-  assert.ok(found.includes("model/host.ts fetch"), found.join());
+  assert.ok(found.includes("model/fetch.ts fetch"), found.join());
   assert.deepEqual(
     found.filter((call) => !known.has(call)),
     [],
