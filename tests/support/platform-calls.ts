@@ -133,6 +133,7 @@ export const NOT_THE_PLATFORM = [
   "model/host.ts new Promise",
   "model/load.ts for await chunks",
   "port.ts new MessageChannel",
+  "requirements.ts new Worker",
   "settle.ts new Promise",
 ];
 
