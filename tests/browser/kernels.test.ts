@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { openPage, type TestPage } from "../support/browser.ts";
+import type { LoadOptions } from "../../pkg/src/types.ts";
+import { openPage, type TestPage, withPrelude } from "../support/browser.ts";
 
 let browser: TestPage;
 before(async () => {
@@ -35,3 +36,58 @@ for (const simd of ["simd128", "relaxed"]) {
     assert.ok(passed.includes("linear_q8") && passed.includes("attention"), passed.join());
   });
 }
+
+/** Tells how often a worker has read the clock when its model is loaded. */
+const COUNTS_READINGS = `{
+  const now = performance.now.bind(performance);
+  let readings = 0;
+  performance.now = () => {
+    readings += 1;
+    return now();
+  };
+  const post = self.postMessage;
+  self.postMessage = (message, transfer) => {
+    if (message.result?.kernels) new BroadcastChannel("readings").postMessage(readings);
+    post.call(self, message, transfer);
+  };
+}`;
+
+test("which kernels are the fastest is measured at the first load only", async () => {
+  const browser = await openPage({ overlay: await withPrelude({ "worker.js": COUNTS_READINGS }) });
+  try {
+    const load = (options: LoadOptions) =>
+      browser.page.evaluate(async (options) => {
+        const counted = new Promise<number>((resolve) => {
+          new BroadcastChannel("readings").onmessage = ({ data }) => resolve(data);
+        });
+        const address = "/pkg/dist/index.js";
+        const { Embedder } = await import(address);
+        const embedder = await Embedder.load("/tests/fixtures/models/tiny-cls/", options);
+        const kernels: string = embedder.info.kernels;
+        await embedder.dispose();
+        return { kernels, readings: await counted };
+      }, options);
+    const first = await load({});
+    const second = await load({});
+    const unkept = await load({ cache: "memory" });
+    // A clock that ticks every 0.1 ms is read 2,000 times in a tick; warming up reads it 80 times.
+    assert.ok(first.readings > 1_000, `${first.readings}`);
+    assert.ok(second.readings < 200, `${second.readings}`);
+    assert.ok(unkept.readings > 1_000, `${unkept.readings}`);
+    assert.equal(second.kernels, first.kernels);
+
+    const keys = await browser.page.evaluate(async () => {
+      const request = indexedDB.open("embervec");
+      await new Promise((resolve) => (request.onsuccess = resolve));
+      const keys = request.result.transaction("entries").objectStore("entries").getAllKeys();
+      await new Promise((resolve) => (keys.onsuccess = resolve));
+      request.result.close();
+      return keys.result.map(String).filter((key) => key.startsWith("kernels "));
+    });
+    const agent = await browser.page.evaluate(() => navigator.userAgent);
+    assert.equal(keys.length, 1);
+    assert.ok(keys[0]!.includes(agent), keys[0]);
+  } finally {
+    await browser.close();
+  }
+});

@@ -43,13 +43,13 @@ export function replaceWorker(next: Behaviour): void {
   Object.assign(globalThis, { Worker: FakeWorker });
 }
 
-export class FakeWorker {
+export class FakeWorker extends EventTarget {
   onmessage: (event: { data: unknown }) => void = () => {};
-  onmessageerror: () => void = () => {};
   onerror: (event: object) => void = () => {};
   isTerminated = false;
 
   constructor(_url: URL | string, { type }: WorkerOptions) {
+    super();
     if (type !== "module") throw new Error("the package's workers are modules");
     started.push(this);
     queueMicrotask(() => this.say({ type: "started" }));

@@ -7,9 +7,8 @@ import { EmbervecError } from "../../pkg/src/errors.ts";
 import { WorkerClient } from "../../pkg/src/worker/client.ts";
 import type { Calls } from "../../pkg/src/worker/protocol.ts";
 
-class FakeWorker {
+class FakeWorker extends EventTarget {
   onmessage: (event: { data: unknown }) => void = () => {};
-  onmessageerror: () => void = () => {};
   onerror: (event: object) => void = () => {};
   sent: { id: number; type: string }[] = [];
   isTerminated = false;
@@ -61,7 +60,7 @@ test("messages of nobody, which tools for developers and extensions send, change
 test("an answer that cannot be read ends the worker, and every call with it", async () => {
   const { worker, client } = start();
   const answers = [client.request("tokenize", { text: "a" }), client.request("tokenize", { text: "b" })];
-  worker.onmessageerror();
+  worker.dispatchEvent(new Event("messageerror"));
   for (const answer of answers)
     await assert.rejects(answer, (error) => error instanceof EmbervecError && error.code === "internal");
   assert.equal(worker.isTerminated, true);

@@ -56,6 +56,20 @@ test("timings have an age", async () => {
   assert.equal(await store.timings("key", Date.now() + 1), undefined);
 });
 
+test("kernels are known by the key under which they were measured, and those of other keys are forgotten", async () => {
+  const cache = new MemoryCache();
+  const store = ModelStore.over(cache);
+  await store.keepKernels("browser 1", "f32 5x8");
+  assert.equal(await store.kernels("browser 1"), "f32 5x8");
+  assert.equal(await store.kernels("browser 2"), undefined);
+  await store.keepKernels("browser 2", "f32 5x16");
+  assert.deepEqual(await cache.keys(""), ["kernels browser 2"]);
+  for (const damaged of ["", "{", "null", "{}", '{"names":1}', '"f32 5x8"']) {
+    await cache.put("kernels browser 2", encode(damaged));
+    assert.equal(await store.kernels("browser 2"), undefined, damaged);
+  }
+});
+
 const RECORD = { name: "m", files: { "config.json": FILE }, absent: ["modules.json"], storedAt: 1, usedAt: 1 };
 
 test("a record is read as it was written", async () => {

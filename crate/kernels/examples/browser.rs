@@ -34,7 +34,7 @@ extern "C" fn check(index: usize) -> u32 {
 /// To be called some 50 ms before [`select`].
 #[unsafe(no_mangle)]
 extern "C" fn warm_up() {
-    Selection::warm_up();
+    Selection::warm_up(|| now());
 }
 
 /// Measures and installs the fastest variants; [`message`] names them.

@@ -1,5 +1,6 @@
 //! Which variant of a kernel runs: measured, because an engine does not say what it compiles to.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -95,16 +96,35 @@ impl Selection {
         }
     }
 
+    /// The one of this name, if the engine computes with it: names may have been kept for another engine.
+    pub fn parse(name: &str) -> Option<Self> {
+        let is_candidate = |selection: &Self| q8_candidates().any(|tile| tile == selection.q8_tile);
+        Self::all().filter(is_candidate).find(|selection| selection.to_string() == name)
+    }
+
     /// Runs the variants that [`Selection::measure`] compares until the engine sees that they are worth
-    /// compiling well: about 5 ms, which the first encoding would take otherwise.
-    pub fn warm_up() {
+    /// compiling well: about 5 ms, which the first encoding would take otherwise. `now` is a clock in milliseconds.
+    pub fn warm_up(now: impl Fn() -> f64) {
+        Self::warm_up_tiles(F32_TILES, &q8_candidates().collect::<Vec<_>>(), now);
+    }
+
+    /// As [`Selection::warm_up`], where it is known already which variants will be used.
+    pub fn warm_up_only(self, now: impl Fn() -> f64) {
+        Self::warm_up_tiles(&[self.f32_tile], &[self.q8_tile], now);
+    }
+
+    fn warm_up_tiles(f32_tiles: &[F32Tile], q8_tiles: &[Q8Tile], now: impl Fn() -> f64) {
         let work = Probe::new();
-        for _ in 0..WARM_UP_ROUNDS {
-            F32_TILES.iter().for_each(|&tile| work.f32(tile));
-            q8_candidates().for_each(|tile| work.q8(tile));
-        }
-        for _ in 0..WARM_UP_ATTENTIONS {
-            work.attention();
+        let clock = Clock::new(now);
+        for round in 0..WARM_UP_ROUNDS {
+            f32_tiles.iter().for_each(|&tile| work.f32(tile));
+            q8_tiles.iter().for_each(|&tile| work.q8(tile));
+            if round % WARM_UP_PER_ATTENTION == 0 {
+                work.attention();
+            }
+            if clock.read().is_none() {
+                break;
+            }
         }
     }
 
@@ -112,14 +132,15 @@ impl Selection {
     /// in milliseconds; one that ticks too slowly to tell the variants apart gives the first ones. Some time
     /// must have passed since [`Selection::warm_up`], for engines compile in the background.
     pub fn measure(now: impl Fn() -> f64) -> Self {
-        if !is_fine(&now) {
+        let clock = Clock::new(now);
+        if !clock.is_fine() {
             return Self { f32_tile: F32_TILES[0], q8_tile: first_q8_tile() };
         }
         let work = Probe::new();
         let q8_candidates: Vec<_> = q8_candidates().collect();
         Self {
-            f32_tile: fastest(F32_TILES, &now, |tile| work.f32(tile)),
-            q8_tile: fastest(&q8_candidates, &now, |tile| work.q8(tile)),
+            f32_tile: fastest(F32_TILES, &clock, |tile| work.f32(tile)),
+            q8_tile: fastest(&q8_candidates, &clock, |tile| work.q8(tile)),
         }
     }
 }
@@ -129,8 +150,8 @@ impl Selection {
 const WARM_UP_ROUNDS: usize = 80;
 
 /// Attention has loops of its own, which take the tile that was chosen, and that is nearly always the
-/// first.
-const WARM_UP_ATTENTIONS: usize = 5;
+/// first. It runs 5 times.
+const WARM_UP_PER_ATTENTION: usize = 16;
 
 /// Those of one way to sum, which follows from what the engine computes.
 fn q8_candidates() -> impl Iterator<Item = Q8Tile> {
@@ -152,21 +173,67 @@ fn first_q8_tile() -> Q8Tile {
 const FINE_MS: f64 = 0.25;
 
 /// Readings of a clock before it counts as standing still. One takes 50 ns (Chromium, AMD EPYC), so these take 1 ms.
-const MAX_READINGS: usize = 20_000;
+const MAX_READINGS: u32 = 20_000;
 
-/// Rounds of a variant before the clock counts as standing still: 40 times those of 0.25 ms.
-const MAX_ROUNDS: u32 = 1_000;
+/// Of a whole measurement, 10 ms: in 34 waits for a tick of 0.1 ms there are 68,000.
+const ALL_READINGS: u32 = 10 * MAX_READINGS;
 
-/// Whether the clock ticks often enough.
-fn is_fine(now: &impl Fn() -> f64) -> bool {
-    let ticks = next_tick(now).and_then(|first| Some((first, next_tick(now)?)));
-    ticks.is_some_and(|(first, second)| second - first <= FINE_MS)
+/// Rounds of a whole measurement, 40 ms: on a clock that ticks every 0.25 ms, 32 rates take 50 each at most.
+const ALL_ROUNDS: u32 = 4_000;
+
+/// Longer than a measurement takes, by its own clock, on a machine of a fifth of the speed.
+const MAX_MS: f64 = 50.0;
+
+/// A clock in milliseconds that is believed as long as it goes on, and for so long.
+struct Clock<Now> {
+    now: Now,
+    start: f64,
+    last: Cell<f64>,
+    readings: Cell<u32>,
+    rounds: Cell<u32>,
 }
 
-/// The time at the clock's next tick.
-fn next_tick(now: &impl Fn() -> f64) -> Option<f64> {
-    let before = now();
-    (0..MAX_READINGS).map(|_| now()).find(|&time| time > before)
+impl<Now: Fn() -> f64> Clock<Now> {
+    fn new(now: Now) -> Self {
+        let start = now();
+        let (readings, rounds) = (Cell::new(ALL_READINGS), Cell::new(ALL_ROUNDS));
+        Self { now, start, last: Cell::new(start), readings, rounds }
+    }
+
+    /// The time, until the clock is NaN, goes back, or has been used for too long.
+    fn read(&self) -> Option<f64> {
+        self.readings.set(self.readings.get().checked_sub(1)?);
+        let time = (self.now)();
+        let last = self.last.replace(time);
+        (time >= last && time - self.start <= MAX_MS).then_some(time)
+    }
+
+    /// The time at the next tick.
+    fn next_tick(&self) -> Option<f64> {
+        let before = self.read()?;
+        (0..MAX_READINGS).map_while(|_| self.read()).find(|&time| time > before)
+    }
+
+    /// Whether it ticks often enough.
+    fn is_fine(&self) -> bool {
+        let ticks = self.next_tick().and_then(|first| Some((first, self.next_tick()?)));
+        ticks.is_some_and(|(first, second)| second - first <= FINE_MS)
+    }
+
+    /// Rounds of `run` in a millisecond.
+    fn rate(&self, run: impl Fn()) -> Option<f64> {
+        let start = self.next_tick()?;
+        let mut rounds = 0;
+        loop {
+            self.rounds.set(self.rounds.get().checked_sub(1)?);
+            run();
+            rounds += 1;
+            let elapsed = self.read()? - start;
+            if elapsed > FINE_MS {
+                return Some(f64::from(rounds) / elapsed);
+            }
+        }
+    }
 }
 
 /// A variant must beat the ones before it by this factor, or noise could decide. Where V8 revectorises,
@@ -175,39 +242,29 @@ const CLEARLY: f64 = 1.2;
 
 /// The variant that is the fastest. Any but the first must be so twice: on a busy machine what disturbs may
 /// last as long as one race (seen beside a compiler), and a wide tile that is not the fastest costs 40 %.
-fn fastest<T: Copy>(tiles: &[T], now: &impl Fn() -> f64, run: impl Fn(T)) -> T {
-    let winner = race(tiles, now, &run);
-    let is_fastest = winner == 0 || race(tiles, now, &run) == winner;
+fn fastest<T: Copy>(tiles: &[T], clock: &Clock<impl Fn() -> f64>, run: impl Fn(T)) -> T {
+    let winner = race(tiles, clock, &run);
+    let is_fastest = winner == 0 || race(tiles, clock, &run) == winner;
     tiles[if is_fastest { winner } else { 0 }]
 }
 
 /// The index of the variant that does most rounds in its time. A browser's clock may tick as slowly as every
 /// 0.1 ms, so rounds are counted from one tick to another; four times for each, of which the best
 /// counts, because whatever disturbs makes it slower.
-fn race<T: Copy>(tiles: &[T], now: &impl Fn() -> f64, run: &impl Fn(T)) -> usize {
+fn race<T: Copy>(tiles: &[T], clock: &Clock<impl Fn() -> f64>, run: &impl Fn(T)) -> usize {
     if tiles.len() == 1 {
         return 0;
     }
     let mut rates = vec![0.0_f64; tiles.len()];
     for _ in 0..4 {
         for (&tile, best) in tiles.iter().zip(&mut rates) {
-            // The clock stopped.
-            let Some(rate) = rate(now, || run(tile)) else { return 0 };
+            // The clock is not to be believed any more.
+            let Some(rate) = clock.rate(|| run(tile)) else { return 0 };
             *best = best.max(rate);
         }
     }
     let faster = |best: usize, i: usize| if rates[i] > CLEARLY * rates[best] { i } else { best };
     (1..tiles.len()).fold(0, faster)
-}
-
-/// Rounds in a millisecond.
-fn rate(now: &impl Fn() -> f64, run: impl Fn()) -> Option<f64> {
-    let start = next_tick(now)?;
-    (1..=MAX_ROUNDS).find_map(|rounds| {
-        run();
-        let elapsed = now() - start;
-        (elapsed > FINE_MS).then(|| f64::from(rounds) / elapsed)
-    })
 }
 
 /// A panel of MiniLM's width, in the first-level cache.
@@ -266,15 +323,15 @@ impl Probe {
 mod tests {
     use std::cell::Cell;
 
-    use super::{fastest, is_fine};
+    use super::{Clock, Selection, fastest};
 
-    /// A clock that goes on by a nanosecond at every reading, and by what is added to it.
+    /// What a clock shows, and the time that has passed: 50 ns at every reading, and what is added to it.
     #[derive(Default)]
-    struct Clock(Cell<f64>);
+    struct Time(Cell<f64>);
 
-    impl Clock {
-        fn now(&self) -> f64 {
-            self.add(1e-6);
+    impl Time {
+        fn read(&self) -> f64 {
+            self.add(50e-6);
             self.0.get()
         }
 
@@ -286,10 +343,10 @@ mod tests {
     /// Of `[0, 1]`, where a round of the first takes 0.01 ms and of the second `wide` ms, and whatever is computed before
     /// `disturbed_until` ms takes the first eight times as long.
     fn choice(wide: f64, disturbed_until: f64) -> usize {
-        let clock = Clock::default();
-        fastest(&[0, 1], &|| clock.now(), |tile| {
-            let disturbance = if clock.0.get() < disturbed_until { 8.0 } else { 1.0 };
-            clock.add(if tile == 0 { 0.01 * disturbance } else { wide });
+        let time = Time::default();
+        fastest(&[0, 1], &Clock::new(|| time.read()), |tile| {
+            let disturbance = if time.0.get() < disturbed_until { 8.0 } else { 1.0 };
+            time.add(if tile == 0 { 0.01 * disturbance } else { wide });
         })
     }
 
@@ -303,31 +360,70 @@ mod tests {
         assert_eq!(choice(0.014, 100.0), 1, "nothing else can be seen");
     }
 
-    #[test]
-    fn a_clock_that_ticks_slowly_or_never_is_soon_given_up() {
-        for (tick, fine) in
-            [(0.005, true), (0.1, true), (1.0, false), (16.7, false), (100.0, false)]
-        {
-            let clock = Clock::default();
-            let begin = clock.0.get();
-            // A reading takes 50 ns.
-            let now = || {
-                clock.add(49e-6);
-                (clock.now() / tick).floor() * tick
-            };
-            assert_eq!(is_fine(&now), fine, "{tick}");
-            assert!(clock.0.get() - begin < 2.1, "{tick}");
-        }
-        assert!(!is_fine(&|| 7.0));
+    /// What a clock shows at a time, and whether variants can be told apart by it.
+    type Odd = (&'static str, fn(f64) -> f64, bool);
 
-        // It stops within a race.
+    fn ticking(time: f64, tick: f64) -> f64 {
+        (time / tick).floor() * tick
+    }
+
+    const CLOCKS: &[Odd] = &[
+        ("exact", |time| time, true),
+        ("every 5 us", |time| ticking(time, 0.005), true),
+        ("every 100 us", |time| ticking(time, 0.1), true),
+        ("every ms", |time| ticking(time, 1.0), false),
+        ("every 16.7 ms", |time| ticking(time, 16.7), false),
+        ("every 100 ms", |time| ticking(time, 100.0), false),
+        ("stands still", |_| 7.0, false),
+        ("stops after 0.5 ms", |time| time.min(0.5), false),
+        ("stops in the second race", |time| time.min(3.0), false),
+        (
+            "slows down to a tick of 100 ms",
+            |time| if time < 1.0 { time } else { ticking(time, 100.0) },
+            false,
+        ),
+        ("a fortieth of the time", |time| time / 40.0, false),
+        ("goes back all the time", |time| -time, false),
+        ("goes back after 1 ms", |time| if time < 1.0 { time } else { time - 1000.0 }, false),
+        ("jumps ahead after 1 ms", |time| if time < 1.0 { time } else { time + 1e6 }, false),
+        ("NaN", |_| f64::NAN, false),
+        ("NaN after 1 ms", |time| if time < 1.0 { time } else { f64::NAN }, false),
+        ("infinite", |_| f64::INFINITY, false),
+        ("infinite after 1 ms", |time| if time < 1.0 { time } else { f64::INFINITY }, false),
+    ];
+
+    #[test]
+    fn whatever_a_clock_shows_the_choice_ends_soon() {
+        for &(name, shown, tells) in CLOCKS {
+            let time = Time::default();
+            let clock = Clock::new(|| shown(time.read()));
+            // The second is three times as fast.
+            let run = |tile| time.add(if tile == 0 { 0.009 } else { 0.003 });
+            let choices =
+                [0, 1].map(|_| if clock.is_fine() { fastest(&[0, 1], &clock, run) } else { 0 });
+            assert_eq!(choices[0] == 1, tells, "{name}");
+            assert!(time.0.get() < 60.0, "{name}: {} ms", time.0.get());
+        }
+    }
+
+    #[test]
+    fn warming_up_ends_soon_where_computing_is_slow() {
         let readings = Cell::new(0);
         let now = || {
             readings.set(readings.get() + 1);
-            f64::from(readings.get().min(50)) * 0.01
+            f64::from(readings.get()) * 20.0
         };
-        let rounds = Cell::new(0);
-        assert_eq!(fastest(&[0, 1], &now, |_| rounds.set(rounds.get() + 1)), 0);
-        assert!(rounds.get() <= 1_100, "{}", rounds.get());
+        Selection::warm_up(now);
+        assert!(readings.get() <= 5, "{}", readings.get());
+    }
+
+    #[test]
+    fn a_selection_is_known_by_its_name() {
+        for selection in Selection::all() {
+            assert_eq!(Selection::parse(&selection.to_string()), Some(selection));
+        }
+        for name in ["", "f32 5x8", "f32 4x8, q8 dot 4x8", "f32 5x8, q8 dot 5x16 "] {
+            assert_eq!(Selection::parse(name), None, "{name}");
+        }
     }
 }

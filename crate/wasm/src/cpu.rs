@@ -89,48 +89,58 @@ pub fn panic_for_test(message: &str) {
 
 /// Takes a model folder's files; see `embervec_embed::Loader`.
 #[wasm_bindgen]
-pub struct Loader(embed::Loader);
+pub struct Loader {
+    loader: embed::Loader,
+    /// Those that were measured at an earlier visit.
+    kernels: Option<Selection>,
+}
 
 #[wasm_bindgen]
 impl Loader {
-    /// `dtype` is `"fp32"`, `"fp16"` or `"q8"`.
+    /// `dtype` is `"fp32"`, `"fp16"` or `"q8"`; `kernels` what `info` said of them at an earlier visit to this browser on
+    /// this machine.
     #[wasm_bindgen(constructor)]
-    pub fn new(folder: &Folder, dtype: &str) -> Result<Loader> {
+    pub fn new(folder: &Folder, dtype: &str, kernels: Option<String>) -> Result<Loader> {
         let dtype = parse_dtype(dtype)?;
+        let kernels = kernels.as_deref().and_then(Selection::parse);
         // The engine compiles them well while the weights arrive.
-        Selection::warm_up();
-        embed::Loader::new(&folder.0, dtype, &Device::flex()).map(Self).map_err(to_js)
+        match kernels {
+            Some(selection) => selection.warm_up_only(now),
+            None => Selection::warm_up(now),
+        }
+        let loader = embed::Loader::new(&folder.0, dtype, &Device::flex()).map_err(to_js)?;
+        Ok(Self { loader, kernels })
     }
 
     /// Begins a weight file, the one or the `packed` one; `length` are its bytes, where that is known.
     #[wasm_bindgen(js_name = beginWeights)]
     pub fn begin_weights(&mut self, path: &str, length: Option<f64>) -> Result<()> {
-        self.0.begin_weights(path, length.map(|length| length as u64)).map_err(to_js)
+        self.loader.begin_weights(path, length.map(|length| length as u64)).map_err(to_js)
     }
 
     /// The file's next bytes.
     #[wasm_bindgen(js_name = pushWeights)]
     pub fn push_weights(&mut self, bytes: &[u8]) -> Result<()> {
-        self.0.push_weights(bytes).map_err(to_js)
+        self.loader.push_weights(bytes).map_err(to_js)
     }
 
     /// What is new of the file to keep in place of the one under way; empty where that is to be kept
     /// itself.
     #[wasm_bindgen(js_name = takeConverted)]
     pub fn take_converted(&mut self) -> Vec<u8> {
-        self.0.take_converted()
+        self.loader.take_converted()
     }
 
     /// Ends the file.
     #[wasm_bindgen(js_name = endWeights)]
     pub fn end_weights(&mut self) -> Result<()> {
-        self.0.end_weights().map_err(to_js)
+        self.loader.end_weights().map_err(to_js)
     }
 
     /// The embedder; the loader is used up.
     pub fn finish(self) -> Result<Embedder> {
-        Selection::measure(now).install();
-        self.0.finish().map(Embedder).map_err(to_js)
+        self.kernels.unwrap_or_else(|| Selection::measure(now)).install();
+        self.loader.finish().map(Embedder).map_err(to_js)
     }
 }
 

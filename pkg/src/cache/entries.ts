@@ -6,6 +6,7 @@
 // | `model <model> ` | a {@link ModelRecord} as JSON, written last: what has none does not exist |
 // | `chunk <model> <path> <version> <index> <SHA-256>` | a chunk of a file; without a record of a download under way |
 // | `timings <…>` | how fast a GPU was |
+// | `kernels <…>` | the names of the CPU's kernels that were the fastest |
 //
 // A model is a folder's address; with `#q8` it is that folder in 8 bits.
 
@@ -157,6 +158,15 @@ export function parseTimings(value: unknown, since: number): Timing[] | undefine
     return isMs(tokens) && tokens > 0 && isMs(cpu) && isMs(gpu) ? { tokens, cpu, gpu } : undefined;
   });
   return sound.every((timing) => timing !== undefined) ? sound : undefined;
+}
+
+export function encodeKernels(names: string): Uint8Array<ArrayBuffer> {
+  return encode({ names });
+}
+
+export function parseKernels(value: unknown): string | undefined {
+  const { names } = Object(parse(value)) as { names?: unknown };
+  return typeof names === "string" ? names : undefined;
 }
 
 /** An entry of which only its being there matters. */

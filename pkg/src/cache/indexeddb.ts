@@ -32,7 +32,7 @@ export class IndexedDbCache implements Entries {
   #idle: ReturnType<typeof setTimeout> | undefined;
 
   get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    return this.#read((database) => database.get("entries", key));
+    return this.#read((store) => store.get(key));
   }
 
   put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
@@ -40,7 +40,7 @@ export class IndexedDbCache implements Entries {
   }
 
   keys(prefix: string): Promise<string[]> {
-    return this.#read((database) => database.getAllKeys("entries", startingWith(prefix)));
+    return this.#read((store) => store.getAllKeys(startingWith(prefix)));
   }
 
   delete(prefixes: readonly string[], unless?: string): Promise<void> {
@@ -72,8 +72,13 @@ export class IndexedDbCache implements Entries {
     this.#connection?.then((database) => this.#forget(database), () => {});
   }
 
-  #read<T>(action: (database: IDBPDatabase<Schema>) => Promise<T>): Promise<T> {
-    return this.#use("read", PLATFORM_MS, action);
+  #read<T>(action: (store: IDBPObjectStore<Schema, ["entries"]>) => Promise<T>): Promise<T> {
+    return this.#use("read", PLATFORM_MS, (database) => {
+      const { store, done } = database.transaction("entries");
+      // Where it is aborted the request says so, too.
+      done.catch(() => {});
+      return action(store);
+    });
   }
 
   #write<T>(action: (store: Store) => Promise<T>): Promise<T> {

@@ -15,11 +15,13 @@ import {
   chunkBytes,
   chunkKey,
   chunksKey,
+  encodeKernels,
   encodeMark,
   encodeRecord,
   encodeTimings,
   fileKey,
   parseChunkKey,
+  parseKernels,
   parseRecord,
   parseRecordKey,
   parseTimings,
@@ -229,6 +231,17 @@ export class ModelStore {
 
   async keepTimings(key: string, timings: Timing[]): Promise<void> {
     await this.#note(`timings ${key}`, encodeTimings(timings));
+  }
+
+  /** The kernels that were measured under this key. */
+  async kernels(key: string): Promise<string | undefined> {
+    return parseKernels(await this.#use((entries) => entries.get(`kernels ${key}`)));
+  }
+
+  /** In place of those of other keys, which are of the browser's or the package's earlier versions. */
+  async keepKernels(key: string, names: string): Promise<void> {
+    await this.#use((entries) => entries.delete(["kernels "]));
+    await this.#note(`kernels ${key}`, encodeKernels(names));
   }
 
   /** No model has to make room for it. */

@@ -17,7 +17,10 @@ const MODULE = new URL("./embervec-webgpu.wasm", import.meta.url);
 
 let encoder: Encoder | undefined;
 
-self.onmessage = async ({ data }: MessageEvent<ToWorker<GpuCalls>>) => {
+// What cannot be posted is an error of the worker.
+self.onmessage = ({ data }: MessageEvent<ToWorker<GpuCalls>>) => void answer(data).catch(reportError);
+
+async function answer(data: ToWorker<GpuCalls>): Promise<void> {
   if (data.type === "abort") return;
   const { id } = data;
   try {
@@ -37,7 +40,7 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker<GpuCalls>>) => {
   } catch (error) {
     reply({ type: "error", id, code: codeOf(error) ?? "internal", message: messageOf(error), fatal: true });
   }
-};
+}
 
 async function open({ cache, model, dtype, config, weights, wasmUrl }: OpenRequest, progress: ProgressCallback): Promise<void> {
   const module = wasmUrl === undefined ? withoutCredentials(MODULE) : new URL("embervec-webgpu.wasm", wasmUrl);

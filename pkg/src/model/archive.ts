@@ -9,6 +9,7 @@ import { ANY_VERSION, type ModelRecord, type StoredFile } from "../cache/entries
 import type { ModelStore } from "../cache/store.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { CHUNK_BYTES, MAX_LIST_BYTES } from "../limits.js";
+import { settled } from "../settle.js";
 import { type FileDigests, MANIFEST_JSON, type Manifest, parseManifest, writeManifest } from "./manifest.js";
 
 const BLOCK = 512;
@@ -113,11 +114,14 @@ async function list(archive: Blob): Promise<Map<string, Blob>> {
   return entries;
 }
 
+/** Milliseconds for 512 kB at most of a file, which may lie on another machine or on a disk that sleeps. */
+const READ_MS = 30_000;
+
 async function bytesOfPart(part: Blob): Promise<Uint8Array<ArrayBuffer>> {
   try {
-    return new Uint8Array(await part.arrayBuffer());
+    return new Uint8Array(await settled("the file", () => part.arrayBuffer(), { ms: READ_MS }));
   } catch (cause) {
-    // It is a file that was moved, deleted or changed after it was chosen.
+    // It may be a file that was moved, deleted or changed after it was chosen.
     const problem = `the archive cannot be read: ${messageOf(cause)}; choose the file again`;
     throw new EmbervecError("integrity", problem, { cause });
   }

@@ -75,8 +75,8 @@ export class WorkerClient<Map extends CallMap> {
       const { message } = event;
       this.#fail(message ? new EmbervecError("internal", `the worker stopped: ${message}`) : failure("did not load"));
     };
-    // Nobody knows whose answer it was.
-    this.#worker.onmessageerror = () => this.#fail(new EmbervecError("internal", "an answer of the worker could not be read"));
+    // Nobody knows whose answer it was. Chromium's workers have no `onmessageerror`, only the event.
+    this.#worker.addEventListener("messageerror", () => this.#fail(new EmbervecError("internal", "an answer of the worker could not be read")));
   }
 
   /** Whether requests still have a chance. */

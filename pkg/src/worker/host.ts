@@ -15,6 +15,7 @@ import type { Batch } from "../gpu/protocol.js";
 import { CpuWork } from "../gpu/work.js";
 import { settled } from "../settle.js";
 import type { Dtype } from "../types.js";
+import { MeasuredKernels } from "./kernels.js";
 import type {
   Calls,
   DeviceChoice,
@@ -53,7 +54,8 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
     aborts.get(data.id)?.abort();
     return;
   }
-  void answer(data);
+  // The page would wait for what cannot be posted; so it hears of an error of the worker.
+  answer(data).catch(reportError);
 };
 
 async function answer(message: Exclude<ToWorker, { type: "abort" }>): Promise<void> {
@@ -90,10 +92,11 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     cache = receiveCache(request.cache);
     const [opened, memory] = await Promise.all([ModelStore.open(cache, abort.signal), startWasm(module, abort.signal)]);
     store = opened;
+    const kernels = await MeasuredKernels.find(store, simd);
     loadRequest = request;
     const { name, revision, base, pointers, headers, credentials, integrity, dtype, localFilesOnly } = request;
     const fetch = request.fetch && portFetch(request.fetch);
-    const { model, cached } = await loadModel(store, () => wasmSink(dtype), {
+    const { model, cached } = await loadModel(store, () => wasmSink(dtype, kernels.names), {
       name,
       revision,
       host: { base, pointers, headers, credentials, fetch, integrity, signal: abort.signal },
@@ -102,6 +105,8 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
       progress: (event) => reply({ type: "progress", id, event }),
     });
     embedder = model;
+    const info = modelInfo(model);
+    await kernels.keep(info.kernels);
     const { unusable } = store;
     return {
       cached,
@@ -110,7 +115,7 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
       asksForPersistence: request.persist && cache === "indexeddb" && unusable === undefined && (await store.isFirst("asked for persistence")),
       simd,
       memoryBytes: memory.buffer.byteLength,
-      ...modelInfo(model),
+      ...info,
     };
   } catch (error) {
     throw withAddress(error, request.base);
@@ -194,7 +199,7 @@ async function startWasm(module: URL, signal: AbortSignal): Promise<WebAssembly.
 /** What an attempt to load has made so far. When it fails, its weights would stay beside those of the next one. */
 let unfinished: Folder | Loader | undefined;
 
-function wasmSink(dtype: Dtype): ModelSink<Embedder> {
+function wasmSink(dtype: Dtype, kernels: string | undefined): ModelSink<Embedder> {
   unfinished?.free();
   const folder = new Folder();
   unfinished = folder;
@@ -207,7 +212,7 @@ function wasmSink(dtype: Dtype): ModelSink<Embedder> {
     plan: folder as FolderPlan,
     begin: () => {
       const weights = folder.weights() as FolderFile[];
-      loader = new Loader(folder, dtype);
+      loader = new Loader(folder, dtype, kernels);
       folder.free();
       unfinished = loader;
       return weights;
