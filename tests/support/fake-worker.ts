@@ -49,7 +49,8 @@ export class FakeWorker {
   onerror: (event: object) => void = () => {};
   isTerminated = false;
 
-  constructor() {
+  constructor(_url: URL | string, { type }: WorkerOptions) {
+    if (type !== "module") throw new Error("the package's workers are modules");
     started.push(this);
     queueMicrotask(() => this.say({ type: "started" }));
   }
