@@ -114,7 +114,7 @@ fn browser() -> Result<()> {
 fn engines() -> Result<()> {
     let mut node = npm::node_ts();
     // For all of them together; what hangs in one has a limit of its own.
-    node.args(["--test", "--test-timeout=600000"]).args(test_files("tests/engines")?);
+    node.args(["--test", "--test-timeout=900000"]).args(test_files("tests/engines")?);
     sh::run(node.envs(browsers::engines()?))
 }
 
