@@ -82,7 +82,7 @@ pub fn engines() -> Result<Vec<(&'static str, PathBuf)>> {
             Ok(program) => Ok((browser.variable, program)),
             Err(error) if is_ci || named(browser).is_some() => Err(error),
             Err(error) => {
-                sh::step("test", &format!("{error:#}; going on without"));
+                sh::step("test", &format!("going on without {}: {error:#}", browser.packages.what));
                 Ok((browser.variable, PathBuf::new()))
             }
         })
