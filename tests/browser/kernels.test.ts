@@ -37,14 +37,10 @@ for (const simd of ["simd128", "relaxed"]) {
   });
 }
 
-/** Tells how often a worker has read the clock when its model is loaded. */
+/** Tells how often a worker has read the clock when its model is loaded. The clock does not depend on how busy the machine is. */
 const COUNTS_READINGS = `{
-  const now = performance.now.bind(performance);
   let readings = 0;
-  performance.now = () => {
-    readings += 1;
-    return now();
-  };
+  performance.now = () => 0.01 * ++readings;
   const post = self.postMessage;
   self.postMessage = (message, transfer) => {
     if (message.result?.kernels) new BroadcastChannel("readings").postMessage(readings);
@@ -70,10 +66,10 @@ test("which kernels are the fastest is measured at the first load only", async (
     const first = await load({});
     const second = await load({});
     const unkept = await load({ cache: "memory" });
-    // A clock that ticks every 0.1 ms is read 2,000 times in a tick; warming up reads it 80 times.
-    assert.ok(first.readings > 1_000, `${first.readings}`);
+    // Warming up reads it 80 times; measuring 25 times for each of 16 rates, and more where a wide tile wins.
+    assert.ok(first.readings > 400, `${first.readings}`);
     assert.ok(second.readings < 200, `${second.readings}`);
-    assert.ok(unkept.readings > 1_000, `${unkept.readings}`);
+    assert.ok(unkept.readings > 400, `${unkept.readings}`);
     assert.equal(second.kernels, first.kernels);
 
     const keys = await browser.page.evaluate(async () => {
