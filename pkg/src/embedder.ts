@@ -1,7 +1,7 @@
 import { EmbervecError, messageOf } from "./errors.js";
-import { dtypeOf, folderUrl, pageUrl, resolveModel } from "./model/source.js";
+import { dtypeOf, folderUrl, pageUrl, resolveModel, scriptUrl } from "./model/source.js";
 import { settled } from "./settle.js";
-import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts } from "./options.js";
+import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts, pinsOf } from "./options.js";
 import type {
   EmbedderInfo,
   EncodeOptions,
@@ -112,9 +112,13 @@ export class Embedder extends EventTarget {
       base,
       pointers,
       headers: options.headers ?? {},
+      credentials: options.credentials,
+      integrity: pinsOf(options.integrity),
       dtype: dtypeOf(options),
       localFilesOnly: options.localFilesOnly ?? false,
       wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),
+      workerUrl: options.workerUrl === undefined ? undefined : scriptUrl(options.workerUrl, page),
+      persist: options.persist ?? true,
     };
     const { device = "auto", workers = "auto", signal } = options;
     signal?.throwIfAborted();
@@ -123,8 +127,9 @@ export class Embedder extends EventTarget {
       {
         request,
         cache: options.cache ?? "indexeddb",
+        fetch: options.fetch,
         workers: device === "webgpu" ? 1 : workers,
-        workerUrl: undefined,
+        workerUrl: request.workerUrl,
         // Nothing comes before a GPU is asked for, or a bulk job, and so before there is an embedder.
         onDevice: (choice) => void (embedder && embedder.#update("device", choice)),
         onWorkers: (workers) => void (embedder && embedder.#update("workers", { workers })),

@@ -4,6 +4,7 @@
  * | code | meaning |
  * |---|---|
  * | `model_not_found` | the model, or a file that it must have, is not where it was looked for |
+ * | `unauthorized` | the model host wants a login; many hosts, such as Hugging Face's hub, say so of models that do not exist, too |
  * | `network` | the model host could not be reached, refused, or broke off |
  * | `integrity` | bytes arrived that are not what they should be |
  * | `unsupported_model` | the model's folder asks for what embervec does not compute, or says what sentence-transformers refuses, too; or its weights give a text no finite vector |
@@ -17,6 +18,7 @@
  */
 export type EmbervecErrorCode =
   | "model_not_found"
+  | "unauthorized"
   | "network"
   | "integrity"
   | "unsupported_model"
@@ -49,6 +51,7 @@ export function messageOf(cause: unknown): string {
 
 const CODES: Record<EmbervecErrorCode, true> = {
   model_not_found: true,
+  unauthorized: true,
   network: true,
   integrity: true,
   unsupported_model: true,

@@ -1,7 +1,8 @@
 // What callers pass, checked before anything is done with it.
 
-import { EmbervecError } from "./errors.js";
+import { EmbervecError, shown } from "./errors.js";
 import type { ModelOptions } from "./manage.js";
+import { isPlainPath } from "./model/manifest.js";
 import type { EncodeOptions, LoadOptions, Precision, StreamOptions } from "./types.js";
 import type { EncodeRequestOptions } from "./worker/protocol.js";
 
@@ -10,6 +11,8 @@ type Check = (value: unknown) => boolean;
 const isString: Check = (value) => typeof value === "string";
 const isBoolean: Check = (value) => typeof value === "boolean";
 const isFunction: Check = (value) => typeof value === "function";
+const isAddress: Check = (value) => isString(value) || value instanceof URL;
+const isPlainObject = (value: unknown): value is object => Object.prototype.toString.call(value) === "[object Object]";
 const isSignal: Check = (value) => value instanceof AbortSignal;
 const oneOf = (...values: string[]): [Check, string] => [
   (value) => values.includes(value as string),
@@ -29,13 +32,46 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, [Check, string]> = {
   localFilesOnly: [isBoolean, "true or false"],
   headers: [
     // Not a `Headers`, which could not be sent to the worker.
-    (value) => Object.prototype.toString.call(value) === "[object Object]" && Object.values(value as object).every(isString),
+    (value) => isPlainObject(value) && Object.values(value).every(isString),
     "a plain object of strings",
   ],
   cache: [(value) => value === "indexeddb" || value === "memory" || isCache(value), "\"indexeddb\", \"memory\", or an object with the methods get, put, delete, keys and room"],
   workers: [(value) => value === "auto" || (Number.isInteger(value) && (value as number) > 0), "\"auto\" or a positive integer"],
-  wasmUrl: [(value) => isString(value) || value instanceof URL, "an address"],
+  fetch: [isFunction, "a function as the platform's fetch"],
+  credentials: oneOf("omit", "same-origin", "include"),
+  integrity: [
+    (value) => isPlainObject(value) && Object.entries(value).every(([path, pin]) => isPlainPath(path) && parsePin(pin) !== undefined),
+    "a plain object of a file's path and its SHA-256, as \"sha256-<base64>\" or 64 hexadecimal digits",
+  ],
+  persist: [isBoolean, "true or false"],
+  workerUrl: [isAddress, "an address"],
+  wasmUrl: [isAddress, "an address"],
 };
+
+/** The SHA-256 in hexadecimal digits, or as Subresource Integrity has it. */
+function parsePin(value: unknown): string | undefined {
+  if (typeof value !== "string") return undefined;
+  if (/^[0-9a-f]{64}$/i.test(value)) return value.toLowerCase();
+  const [, base64] = /^sha256-([A-Za-z0-9+/]{43}=)$/.exec(value) ?? [];
+  return base64 && Array.from(atob(base64), (byte) => byte.charCodeAt(0).toString(16).padStart(2, "0")).join("");
+}
+
+/** The SHA-256 that files must have, by path. */
+export function pinsOf(integrity: LoadOptions["integrity"] = {}): ReadonlyMap<string, string> {
+  return new Map(Object.entries(integrity).map(([path, value]) => [path, parsePin(value)!]));
+}
+
+/** Refuses what `fetch` would, and never shows a value: it may be a token. */
+function checkHeaders(headers: Record<string, string>): void {
+  for (const [name, value] of Object.entries(headers)) {
+    const problem = !/^[\w!#$%&'*+\-.^`|~]+$/.test(name)
+      ? "the name has characters that no header's may have"
+      : /[^\x01-\xff]|[\r\n]/.test(value.replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, ""))
+        ? "the value has a line break or characters outside of Latin-1"
+        : undefined;
+    if (problem) throw new EmbervecError("invalid_input", `load: option "headers": ${shown(name)} cannot be sent: ${problem}`);
+  }
+}
 
 const ENCODE_OPTIONS: Record<keyof EncodeOptions, [Check, string]> = {
   promptName: [isString, "a string"],
@@ -77,6 +113,7 @@ function check(call: string, options: unknown, checks: Record<string, [Check, st
 
 export function checkLoadOptions(options: LoadOptions): void {
   check("load", options, LOAD_OPTIONS);
+  checkHeaders(options.headers ?? {});
   if (options.device === "webgpu" && options.cache === "memory") {
     throw new EmbervecError("invalid_input", "device \"webgpu\" needs a cache that keeps the model, from which the GPU's worker loads it; leave `device` or `cache` out");
   }

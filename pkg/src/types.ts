@@ -43,8 +43,27 @@ export interface LoadOptions {
   revision?: string;
   /** Never touch the network: what is not in the cache is `model_not_found`. Default `false`. */
   localFilesOnly?: boolean;
-  /** Sent with every request to the model host, such as `{ Authorization: "Bearer …" }`. */
+  /**
+   * Sent with every request to the model host, such as `{ Authorization: "Bearer …" }`. When the host redirects to another
+   * origin, browsers drop `Authorization` but keep all other headers: a token in a header of another name reaches whoever
+   * the host redirects to.
+   */
   headers?: Record<string, string>;
+  /**
+   * Called instead of the platform's `fetch` for the model's files, on the page: to sign requests, to go through a proxy, or
+   * to return files of your own. It must return a `Response`, and should obey `init.signal`.
+   */
+  fetch?: typeof globalThis.fetch;
+  /**
+   * Whether cookies go to the model host, as in `fetch`. With `"include"`, a host of another origin must name the page's
+   * origin in its CORS headers. Default `"same-origin"`.
+   */
+  credentials?: RequestCredentials;
+  /**
+   * The SHA-256 of whole files by their path in the folder, as `"sha256-<base64>"` or in hexadecimal digits. Each must be in
+   * the folder and match, downloaded or cached, or the load fails with `integrity`. To pin all files, pin `manifest.json`.
+   */
+  integrity?: Record<string, string>;
   /**
    * Where a downloaded model is kept. `"memory"`: nowhere. Or an object of your own with the methods of {@link ModelCache}. A cache
    * that fails or is full is done without; `info.stored` tells. Default `"indexeddb"`.
@@ -58,6 +77,13 @@ export interface LoadOptions {
    * number.
    */
   workers?: "auto" | number;
+  /** Whether to ask the browser for storage that it does not clear by itself; some then ask the user. Default `true`. */
+  persist?: boolean;
+  /**
+   * Address of the package's `worker.js`, which must lie beside `gpu.js` on the page's own origin. Default: that of the
+   * package's own files.
+   */
+  workerUrl?: string | URL;
   /** Address of the folder with the package's `.wasm` files. Default: that of the package's own files. */
   wasmUrl?: string | URL;
 }

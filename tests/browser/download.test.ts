@@ -238,11 +238,17 @@ describe("bytes that were altered", () => {
     await assertLoads("/plain/");
   });
 
-  test("a file that changes while it is downloaded", async () => {
-    answerWeights("/plain/", inTurn(hosts({ dropsAfter: size >> 1, etag: '"old"' }), hosts({ etag: '"new"' })));
+  test("a file that changes while it is downloaded comes anew, once", async () => {
+    const old = hosts({ dropsAfter: size >> 1, etag: '"old"', alters: (bytes) => bytes.fill(1, bytes.length >> 2) });
+    answerWeights("/plain/", inTurn(old, hosts({ etag: '"new"' })));
+    await assertLoads("/plain/");
+    await deleteStored(browser.page);
+    let version = 0;
+    answerWeights("/plain/", hosts({ dropsAfter: size >> 1, etag: () => `"${(version += 1)}"` }));
     const { error } = await loadFrom(browser.page, "/plain/");
     assert.equal(error?.code, "network");
     assert.ok(error.message.includes("changed"), error.message);
+    answerWeights("/plain/", hosts());
     await assertLoads("/plain/");
   });
 });

@@ -86,8 +86,9 @@ async function assertLoads(): Promise<void> {
 describe("the host", () => {
   fails("404 for config.json", "config.json", status(404), "model_not_found", "URL", "is missing");
   fails("404 for the weights", WEIGHTS, status(404), "model_not_found", "URL", "is missing");
-  fails("401", "config.json", status(401), "model_not_found", "URL", "401", "headers");
-  fails("403 for an optional file", "modules.json", status(403), "model_not_found", "URL", "403");
+  fails("401", "config.json", status(401), "unauthorized", "URL", "401", "headers");
+  fails("403 for config.json", "config.json", status(403), "model_not_found", "URL", "403", "headers");
+  fails("403 for the weights", WEIGHTS, status(403), "model_not_found", "URL", "403");
   fails("429", WEIGHTS, status(429), "network", "URL", "429");
   fails("500", "config.json", status(500), "network", "URL", "500");
   fails("500 for an optional file", "modules.json", status(500), "network", "URL", "500");

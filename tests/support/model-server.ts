@@ -106,9 +106,19 @@ export function sends(content?: Buffer | string | ((body: Buffer) => Buffer), ty
   };
 }
 
+/** What a host is about to answer. */
+export interface Sent {
+  status: number;
+  headers: Record<string, string | number>;
+  bytes: Buffer;
+}
+
 export interface HostOptions {
-  /** What tells the page which version of the file it is. */
-  etag?: string;
+  /** What tells the page which version of the file it is; a machine of a host may have another than its neighbour. */
+  etag?: string | (() => string);
+  /** What becomes of the answer to a range, and of that to a request without one. */
+  part?: (sent: Sent, body: Buffer) => Sent;
+  whole?: (sent: Sent, body: Buffer) => Sent;
   /** Whether it gives parts of files. */
   ranges?: boolean;
   /** The connection is dropped after so many bytes of a body. */
@@ -120,15 +130,27 @@ export interface HostOptions {
 }
 
 /** As most static hosts and CDNs: with parts of files, and headers that other origins may see. */
-export function hosts({ etag, ranges = true, dropsAfter = Infinity, speed = Infinity, alters = (bytes) => bytes }: HostOptions = {}): Answer {
+export function hosts({
+  etag,
+  ranges = true,
+  dropsAfter = Infinity,
+  speed = Infinity,
+  alters = (bytes) => bytes,
+  part = (sent) => sent,
+  whole = (sent) => sent,
+}: HostOptions = {}): Answer {
   return (response, body, request) => {
-    const tag = etag ?? `"${createHash("md5").update(body).digest("hex")}"`;
+    const tag = typeof etag === "function" ? etag() : (etag ?? `"${createHash("md5").update(body).digest("hex")}"`);
     const condition = request.headers["if-range"];
     const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "") ?? [];
     const isPart = ranges && from !== undefined && (condition === undefined || condition === tag);
     const start = isPart ? Number(from) : 0;
     const end = isPart && to ? Number(to) + 1 : body.length;
-    if (start >= body.length && isPart) return void response.writeHead(416).end();
+    if (start >= body.length && isPart) {
+      const none = { status: 416, headers: { "content-range": `bytes */${body.length}` }, bytes: Buffer.alloc(0) };
+      const { status, headers, bytes } = part(none, body);
+      return void response.writeHead(status, headers).end(bytes);
+    }
     const headers = {
       etag: tag,
       "content-length": end - start,
@@ -136,8 +158,10 @@ export function hosts({ etag, ranges = true, dropsAfter = Infinity, speed = Infi
       ...(ranges ? { "accept-ranges": "bytes" } : {}),
       ...(isPart ? { "content-range": `bytes ${start}-${end - 1}/${body.length}` } : {}),
     };
-    response.writeHead(isPart ? 206 : 200, headers);
-    void sendSlowly(response, alters(Buffer.from(body.subarray(start, end)), start), Math.min(dropsAfter, end - start), speed);
+    const bytes = alters(Buffer.from(body.subarray(start, end)), start);
+    const sent = isPart ? part({ status: 206, headers, bytes }, body) : whole({ status: 200, headers, bytes }, body);
+    response.writeHead(sent.status, sent.headers);
+    void sendSlowly(response, sent.bytes, Math.min(dropsAfter, sent.bytes.length), speed);
   };
 }
 

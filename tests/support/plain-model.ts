@@ -5,6 +5,7 @@ import { sha256Of } from "../../pkg/src/cache/sha256.ts";
 import type { ModelCache } from "../../pkg/src/cache/cache.ts";
 import { ModelStore } from "../../pkg/src/cache/store.ts";
 import type { FolderFile } from "../../pkg/src/model/folder.ts";
+import type { Host } from "../../pkg/src/model/host.ts";
 import { type LoadedModel, type ModelSink, loadModel } from "../../pkg/src/model/load.ts";
 import { CHUNK_BYTES } from "../../pkg/src/limits.ts";
 import type { Dtype, ProgressEvent } from "../../pkg/src/types.ts";
@@ -77,7 +78,10 @@ export function plainSink(
   };
 }
 
-export interface PlainLoad {
+export interface PlainLoad extends Pick<Host, "credentials" | "fetch" | "integrity"> {
+  /** The folder's address. */
+  base?: string;
+  headers?: Record<string, string>;
   dtype?: Dtype;
   localFilesOnly?: boolean;
   signal?: AbortSignal;
@@ -93,10 +97,13 @@ export async function loadPlain(cache: ModelCache, options: PlainLoad = {}): Pro
     signal = new AbortController().signal,
     pointers,
     progress = () => {},
+    base = BASE,
+    headers = {},
+    ...others
   } = options;
-  const host = { base: BASE, pointers, headers: {}, signal };
+  const host = { base, pointers, headers, signal, ...others };
   return loadModel(ModelStore.over(cache), () => plainSink(), {
-    name: BASE,
+    name: base,
     revision: undefined,
     host,
     dtype,

@@ -10,6 +10,7 @@ import { type EmbervecErrorCode, codeOf } from "../../pkg/src/errors.ts";
 import { CHUNK_BYTES } from "../../pkg/src/limits.ts";
 import { isCached, listModels } from "../../pkg/src/manage.ts";
 import { type FolderFile, openFolder } from "../../pkg/src/model/folder.ts";
+import type { HostResponse } from "../../pkg/src/model/fetch.ts";
 import { Body } from "../../pkg/src/model/host.ts";
 import { writeManifest } from "../../pkg/src/model/manifest.ts";
 import type { ProgressEvent } from "../../pkg/src/types.ts";
@@ -117,9 +118,16 @@ const cases: [what: string, answers: Record<string, Answer>, code: EmbervecError
   ["weights that are refused", { "model.safetensors": new Response(null, { status: 403 }) }, "model_not_found", "403"],
   [
     "everything is refused",
-    { "manifest.json": new Response(null, { status: 403 }), "modules.json": new Response(null, { status: 403 }) },
-    "model_not_found",
+    Object.fromEntries(
+      ["manifest.json", "modules.json", "config.json", "adapter_config.json", "model.safetensors"].map((path) => [
+        path,
+        new Response(null, { status: 403 }),
+      ]),
+    ),
+    "unauthorized",
+    `${BASE}config.json`,
     "403",
+    "headers",
   ],
 ];
 for (const [what, answers, code, ...words] of cases) {
@@ -223,6 +231,27 @@ test("a connection over which almost nothing comes is given up", async () => {
   assert.match(await read(300), /fewer than 1024 bytes/);
   assert.equal(await read(600), "it goes on");
   now.mock.restore();
+});
+
+test("a host, or a caller's fetch, that never answers or never goes on fails in bounded time", async () => {
+  const silent = (): HostResponse => ({ status: 200, headers: new Headers(), redirected: false, read: () => new Promise(() => {}) });
+  for (const fetch of [() => new Promise<HostResponse>(() => {}), async () => silent()]) {
+    let clock = 0;
+    const now = mock.method(performance, "now", () => clock);
+    mock.timers.enable({ apis: ["setTimeout"] });
+    let end: unknown;
+    loadPlain(new MemoryCache(), { fetch }).catch((error: unknown) => (end = error));
+    while (end === undefined && clock < 1_000_000) {
+      clock += 1000;
+      mock.timers.tick(1000);
+      for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.ok(fails("network", "modules.json", "1024 bytes came in 30 s")(end));
+    // Five attempts of 30 s, and four seconds between them.
+    assert.ok(clock >= 150_000 && clock < 170_000, `${clock} ms`);
+    now.mock.restore();
+    mock.timers.reset();
+  }
 });
 
 /** A model of which the cache says what it likes. */

@@ -10,6 +10,7 @@ import {
   checkPrecision,
   checkStreamOptions,
   checkTexts,
+  pinsOf,
 } from "../../pkg/src/options.ts";
 
 function refusal(call: () => unknown): EmbervecError {
@@ -42,8 +43,13 @@ test("options of load", () => {
     revision: "main",
     localFilesOnly: true,
     headers: { authorization: "Bearer x" },
+    fetch,
+    credentials: "include",
+    integrity: { "config.json": "0".repeat(64), "1_Pooling/config.json": `sha256-${btoa("x".repeat(32))}` },
+    persist: false,
     cache: "memory",
     wasmUrl: new URL("https://page.test/wasm/"),
+    workerUrl: "/embervec/worker.js?v=2",
   });
   assertRefused(checkLoadOptions, [
     ["device", "gpu"],
@@ -57,8 +63,17 @@ test("options of load", () => {
     ["headers", new Headers({ a: "b" })],
     ["headers", ["a"]],
     ["headers", null],
+    ["fetch", "https://proxy.test/"],
+    ["credentials", "yes"],
+    ["integrity", { "config.json": "sha256-abc" }],
+    ["integrity", { "config.json": `sha384-${btoa("x".repeat(48))}` }],
+    ["integrity", { "../config.json": "0".repeat(64) }],
+    ["integrity", { "config.json": 1 }],
+    ["integrity", new Map()],
+    ["persist", "no"],
     ["cache", "disk"],
     ["wasmUrl", 7],
+    ["workerUrl", null],
     ["workers", 0],
     ["workers", 1.5],
     ["workers", "many"],
@@ -66,6 +81,28 @@ test("options of load", () => {
     ["toString", 1],
     ["__proto__x", 1],
   ]);
+});
+
+test("a header that cannot be sent is refused by its name, and its value is never shown", () => {
+  const headers = { "x-a": "b", Authorization: "Bearer x\n", "x-latin": "é", "x-empty": "" };
+  checkLoadOptions({ headers });
+  const bad: Record<string, string> = { "x-token": "s3cret…", "x-line": "s3cret\r\nx: y", "x-nul": "s3cret\0", "x y": "s3cret", "": "s3cret", "x:y": "s3cret", "é": "s3cret" };
+  for (const [name, value] of Object.entries(bad)) {
+    const { code, message } = refusal(() => checkLoadOptions({ headers: { "x-good": "s3cret", [name]: value } }));
+    assert.equal(code, "invalid_input");
+    assert.ok(message.includes(`"headers": ${JSON.stringify(name)}`) && !message.includes("s3cret"), message);
+    // What is refused here is what the platform refuses.
+    assert.throws(() => new Headers({ [name]: value }));
+  }
+  for (const [name, value] of Object.entries(headers)) assert.doesNotThrow(() => new Headers({ [name]: value }));
+});
+
+test("pins are read in both of their forms", () => {
+  const bytes = Uint8Array.from({ length: 32 }, (_, i) => i * 8);
+  const hex = Buffer.from(bytes).toString("hex");
+  const base64 = Buffer.from(bytes).toString("base64");
+  assert.deepEqual([...pinsOf({ a: hex.toUpperCase(), b: `sha256-${base64}` })], [["a", hex], ["b", hex]]);
+  assert.equal(pinsOf(undefined).size, 0);
 });
 
 test("a GPU's worker loads the model from IndexedDB", () => {

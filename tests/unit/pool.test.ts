@@ -17,9 +17,13 @@ const request = {
   base: "https://host.example/m/",
   pointers: undefined,
   headers: {},
+  credentials: undefined,
+  integrity: new Map<string, string>(),
   dtype: "q8" as const,
   localFilesOnly: false,
   wasmUrl: undefined,
+  workerUrl: undefined,
+  persist: true,
 };
 
 /** A pool whose workers die of some texts; the others' vectors are their lengths. */
@@ -27,7 +31,7 @@ async function open(behaviour: Behaviour = working, { workers = 1, ...load }: Pi
   replaceWorker(behaviour);
   const limits: number[] = [];
   const { pool } = await WorkerPool.start(
-    { request, cache: "indexeddb", workers, workerUrl: undefined, onDevice: () => {}, onWorkers: (limit) => limits.push(limit) },
+    { request, cache: "indexeddb", fetch: undefined, workers, workerUrl: undefined, onDevice: () => {}, onWorkers: (limit) => limits.push(limit) },
     load,
   );
   return { pool, limits };

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { EmbervecError } from "../../pkg/src/index.ts";
-import { fileUrl, resolveModel } from "../../pkg/src/model/source.ts";
+import { fileUrl, folderUrl, resolveModel, scriptUrl, withoutCredentials } from "../../pkg/src/model/source.ts";
 
 const PAGE = "https://page.test/app/index.html?x=1#top";
 
@@ -68,4 +68,33 @@ test("a file's path cannot leave the folder by its characters", () => {
   assert.equal(fileUrl(base, "1_Pooling/config.json"), "https://page.test/m/1_Pooling/config.json");
   assert.equal(fileUrl(base, "a b/c#d?e%f/ü.json"), "https://page.test/m/a%20b/c%23d%3Fe%25f/%C3%BC.json");
   assert.equal(new URL(fileUrl(base, "x:y\\z")).href, "https://page.test/m/x%3Ay%5Cz");
+});
+
+test("no message shows a password or a token, and no address holds one", () => {
+  const secret = "s3cret";
+  const refused: [model: string, options?: object][] = [
+    [`https://user:${secret}@host.test/m`],
+    [`https://${secret}@host.test/m`],
+    [`//user:${secret}@host.test/m`],
+    [`user:${secret}@host.test/m`],
+    [` https://user:${secret}@host.test/m`],
+    [`https://user:${secret}@[bad/m`],
+    [`https://user:${secret}@host.test/m?x`],
+    [`https://host.test/m?token=${secret}`],
+    [`./m#${secret}`],
+    ["o/n", { hub: `https://user:${secret}@host.test` }],
+    ["o/n", { hub: `https://host.test/?token=${secret}` }],
+  ];
+  for (const [model, options = {}] of refused) {
+    const isSafe = (error: Error) =>
+      error instanceof EmbervecError && error.code === "invalid_input" && !`${error.message} ${error.cause}`.includes(secret);
+    assert.throws(() => resolve(model, options), isSafe, model);
+    if (model.includes("host.test")) assert.throws(() => folderUrl(model, PAGE), isSafe, model);
+  }
+  assert.throws(() => scriptUrl(`https://user:${secret}@host.test/worker.js`, PAGE), EmbervecError);
+  assert.equal(scriptUrl("../worker.js?v=2", PAGE), new URL("../worker.js?v=2", PAGE).href);
+  assert.equal(withoutCredentials("https://user:pass@page.test/a?b").href, "https://page.test/a?b");
+  // An "@" that is none of a password's.
+  assert.equal(resolve("/@scope/m").base, new URL("/@scope/m/", PAGE).href);
+  assert.equal(resolve("https://host.test/a@b").base, "https://host.test/a@b/");
 });

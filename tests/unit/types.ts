@@ -75,6 +75,12 @@ export async function stream(): Promise<void> {
 
 export async function load(): Promise<void> {
   is<Embedder>()(await Embedder.load("owner/name", { device: "auto", dtype: "fp32", wasmUrl: new URL("https://a.test") }), true);
+  await Embedder.load("/m/", { fetch: async (url, init) => fetch(url, init), credentials: "omit", persist: false, workerUrl: "/worker.js" });
+  await Embedder.load("/m/", { integrity: { "config.json": "sha256-…" } });
+  // @ts-expect-error not a Response
+  await Embedder.load("/m/", { fetch: async () => new Uint8Array() });
+  // @ts-expect-error no such credentials
+  await Embedder.load("/m/", { credentials: "always" });
   // @ts-expect-error load is the only way to an embedder
   new Embedder();
   // @ts-expect-error no such device
@@ -97,6 +103,7 @@ export function vectors(a: Float32Array[]): void {
 export function errors(error: unknown): void {
   if (!(error instanceof EmbervecError)) return;
   is<EmbervecErrorCode>()(error.code, true);
+  if (error.code === "unauthorized") return;
   // @ts-expect-error no such code
   if (error.code === "oops") return;
 }

@@ -8,6 +8,10 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
     title: "The model is not there",
     advice: "Check its name or address. The folder must hold config.json, tokenizer.json and model.safetensors.",
   },
+  unauthorized: {
+    title: "The model's host wants a login",
+    advice: "The model is private or needs its terms to be accepted, or there is none of this name. Choose a public model, or check the name.",
+  },
   network: {
     title: "The model could not be fetched",
     advice: "Check the connection and try again. Once it has been stored, the model loads without a network.",

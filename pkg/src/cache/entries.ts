@@ -32,6 +32,8 @@ export interface ModelRecord {
   files: StoredFiles;
   /** A later version of this package may ask for files of which nobody knows whether they are there. */
   absent: AbsentFiles;
+  /** What the option `integrity` was when the files came and matched it; of some another form is stored. */
+  integrity?: ReadonlyMap<string, string> | undefined;
   /** Milliseconds since 1970. */
   storedAt: number;
   usedAt: number;
@@ -106,12 +108,13 @@ export function chunkBytes(index: number, size: number): number {
   return Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES);
 }
 
-export function encodeRecord({ files, absent, ...record }: ModelRecord): Uint8Array<ArrayBuffer> {
-  return encode({ ...record, files: Object.fromEntries(files), absent: absent === "others" ? absent : [...absent] });
+export function encodeRecord({ files, absent, integrity, ...record }: ModelRecord): Uint8Array<ArrayBuffer> {
+  const pins = integrity && { integrity: [...integrity] };
+  return encode({ ...record, ...pins, files: Object.fromEntries(files), absent: absent === "others" ? absent : [...absent] });
 }
 
 export function parseRecord(value: unknown): ModelRecord | undefined {
-  const { name, revision, files, absent, storedAt, usedAt } = Object(parse(value)) as Record<string, unknown>;
+  const { name, revision, files, absent, integrity, storedAt, usedAt } = Object(parse(value)) as Record<string, unknown>;
   const isSound =
     typeof name === "string" &&
     (revision === undefined || typeof revision === "string") &&
@@ -133,6 +136,7 @@ export function parseRecord(value: unknown): ModelRecord | undefined {
     revision,
     files: stored,
     absent: absent === "others" ? absent : new Set(absent as string[]),
+    ...(Array.isArray(integrity) && integrity.every(Array.isArray) && { integrity: new Map(integrity as [string, string][]) }),
     storedAt,
     usedAt,
   };

@@ -6,6 +6,7 @@ import init, { Encoder, openGpu } from "../../wasm/webgpu/embervec.js";
 import { receiveCache } from "../cache/port.js";
 import { ModelStore } from "../cache/store.js";
 import { EmbervecError, codeOf, messageOf } from "../errors.js";
+import { withoutCredentials } from "../model/source.js";
 import type { ProgressCallback } from "../types.js";
 import type { FromWorker, ToWorker } from "../worker/protocol.js";
 import type { Batch, GpuCalls, OpenRequest } from "./protocol.js";
@@ -39,7 +40,7 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker<GpuCalls>>) => {
 };
 
 async function open({ cache, model, dtype, config, weights, wasmUrl }: OpenRequest, progress: ProgressCallback): Promise<void> {
-  const module = wasmUrl === undefined ? MODULE : new URL("embervec-webgpu.wasm", wasmUrl);
+  const module = wasmUrl === undefined ? withoutCredentials(MODULE) : new URL("embervec-webgpu.wasm", wasmUrl);
   const [store] = await Promise.all([ModelStore.open(receiveCache(cache)), init({ module_or_path: module })]);
   const record = await store.find(model);
   const files = weights.map((path) => {

@@ -7,15 +7,32 @@ import { gitBlobOf, sha256Of } from "../cache/sha256.js";
 import { EmbervecError, codeOf, messageOf } from "../errors.js";
 import { CHUNK_BYTES, MAX_FILES, MAX_LIST_BYTES, MAX_SMALL_FILE_BYTES } from "../limits.js";
 import type { Dtype, ProgressCallback } from "../types.js";
-import { type Body, type Host, TransientError, lengthOf, request, versionOf, withRetries } from "./host.js";
+import type { HostResponse } from "./fetch.js";
+import {
+  Aside,
+  type Body,
+  type Host,
+  RefusedError,
+  StaleError,
+  TransientError,
+  isOfVersion,
+  lengthOf,
+  request,
+  tagOf,
+  versionOf,
+  withRetries,
+} from "./host.js";
 import { type FileDigests, MANIFEST_JSON, type Manifest, parseManifest } from "./manifest.js";
 import { POINTER_BYTES, type Pointer, parsePointer } from "./pointer.js";
 import { Progress } from "./progress.js";
-import { RemoteFile, isHtml, refuseHtml, requestFile, startsAt } from "./remote-file.js";
+import { RemoteFile, WebPageError, isHtml, isPartOf, PinError, refuseHtml, requestFile } from "./remote-file.js";
 import { fileUrl } from "./source.js";
 
 /** What no folder is without: where it is a web page, all are. */
 const CONFIG_JSON = /(^|\/)config\.json$/;
+
+/** How long the manifest is waited for where, without it, there is no model. */
+const MANIFEST_MS = 10_000;
 
 /** How often a small file with a wrong digest is fetched before the host is given up. */
 const MAX_WRONG = 3;
@@ -63,6 +80,8 @@ export interface Folder {
   /** Rejects with what is wrong with the first of them. */
   weights: Promise<WeightFile[]>;
   progress: Progress;
+  /** Of a file that is missing: why it is, as far as the host has said. */
+  explain: (error: unknown) => Promise<unknown>;
   /** Ends what still comes of the weights. */
   cancel: () => void;
 }
@@ -82,9 +101,16 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
   /** Every request for a small file. */
   const requests: Promise<SmallFile | undefined>[] = [];
   const asked = new Set<string>();
-  const manifest = fetchManifest(host);
+  const askingManifest = new Aside(host, (host) => (host.isSecond ? withRetries(host.signal, () => fetchManifest(host)) : fetchManifest(host)));
+  let goOn = () => {};
+  const others = new Promise<void>((resolve) => (goOn = resolve));
+  const manifest = askingManifest.beside(others, host.isSecond ? MANIFEST_MS : undefined);
   // It is awaited together with the first files.
   manifest.catch(() => {});
+  /** Why a file was taken for absent, where the host has not said so. */
+  const doubts = new Map<string, RefusedError | WebPageError>();
+  /** Whether the host has answered for a file of the folder. */
+  let isAnswered = false;
   /** What has come before the weights' sizes are known, and so before progress can be told. */
   let untold: [path: string, announced: number, size: number][] = [];
 
@@ -93,8 +119,19 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     absent.add(path);
   };
 
+  /** What a host refuses, or has a web page for, is perhaps not there: what else it answers decides. */
+  const unlessRefused = async <T>(path: string, opening: Promise<T | undefined>): Promise<T | undefined> => {
+    try {
+      return await opening;
+    } catch (error) {
+      if (!(error instanceof RefusedError || error instanceof WebPageError)) throw error;
+      doubts.set(path, error);
+      return undefined;
+    }
+  };
+
   const requestSmall = (path: string) => {
-    const opening = openSmall(host, path);
+    const opening = unlessRefused(path, openSmall(host, path));
     requests.push(opening);
     // Whoever awaits it sees the error, and nobody does after an earlier one.
     opening.catch(() => {});
@@ -111,7 +148,8 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     const known = await manifest;
     const digests = known?.get(path);
     if (known && !digests) return undefined;
-    const bytes = digests && (await readStored(store, model, path, digests));
+    const kept = digests && (await readStored(store, model, path, digests));
+    const bytes = kept && (await isAsPinned(host, path, kept)) ? kept : undefined;
     return bytes ? { announced: bytes.byteLength, bytes: async () => bytes, cancel() {} } : (early ?? requestSmall(path));
   };
 
@@ -120,17 +158,35 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
       small.set(path, await findSmall(path));
     } else if (kind === "probe") {
       const known = await manifest;
-      if (known ? known.has(path) : await probe(host, path)) plan.found(path);
+      if (known ? known.has(path) : await unlessRefused(path, probe(host, path))) plan.found(path);
       else isNotThere(path);
     } else {
-      const opening = openWeights(store, model, host, dtype, path, packed, await manifest);
+      const opening = unlessRefused(path, openWeights(store, model, host, dtype, path, packed, await manifest));
       // What is wrong with small files is reported before what is wrong with weights.
       weights.set(path, opening);
       const weight = await opening.catch(() => "refused" as const);
       if (weight === undefined) isNotThere(path);
       else plan.found(path);
+      isAnswered ||= weight !== undefined;
       if (weight && weight !== "refused") progress.expect(weight.remote.announced);
     }
+  };
+
+  const explain = async (error: unknown): Promise<unknown> => {
+    if (codeOf(error) !== "model_not_found") return error;
+    const message = messageOf(error);
+    const isOf = (path: string) => message.startsWith(`${path} `);
+    goOn();
+    const known = await manifest;
+    const { problem } = askingManifest;
+    if ([...weights.keys()].some(isOf) && problem?.code === "network") {
+      const why = `the folder's manifest.json, which may name others, could not be fetched (${problem.message})`;
+      return new StaleError("network", `${host.base}${message}, and ${why}`, { cause: problem });
+    }
+    const [, doubt] = [...doubts].find(([path]) => isOf(path)) ?? [];
+    if (doubt) return isAnswered && doubt instanceof RefusedError ? doubt.amongAnswers() : doubt;
+    const hint = known ? "its manifest.json does not list it: pack the folder anew" : "check the model's name, or what the folder holds";
+    return new EmbervecError("model_not_found", `${host.base}${message}; ${hint}`, { cause: error });
   };
 
   const wanted = async () => {
@@ -138,9 +194,7 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     try {
       files = plan.wanted();
     } catch (error) {
-      if (codeOf(error) !== "model_not_found") throw error;
-      const hint = (await manifest) ? "its manifest.json does not list it: pack the folder anew" : "check the model's name, or what the folder holds";
-      throw new EmbervecError("model_not_found", `${host.base}${messageOf(error)}; ${hint}`, { cause: error });
+      throw await explain(error);
     }
     for (const { path } of files) {
       if (asked.has(path)) throw new EmbervecError("internal", `${host.base}${path} is asked for twice`);
@@ -156,6 +210,8 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     for (let files = await wanted(); files.length > 0; files = await wanted()) {
       const finding = files.map(find);
       for (const each of finding) each.catch(() => {});
+      // Together with the first of them the manifest was asked for.
+      void Promise.allSettled(requests).then(goOn);
       // All sizes are known before the first byte is counted.
       for (const each of finding) await each;
       for (const { path, kind } of files) {
@@ -166,6 +222,7 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
           continue;
         }
         plan.put(path, bytes);
+        isAnswered = true;
         stored.set(path, await keepFile(store, model, path, bytes));
         untold.push([path, small.get(path)?.announced ?? 0, bytes.byteLength]);
       }
@@ -177,11 +234,19 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
       }
       untold = [];
     }
-    return { stored, absent, weights: openedWeights(plan.weights(), weights), progress, cancel };
+    for (const path of host.integrity?.keys() ?? []) {
+      const known = await manifest;
+      const isUsed = !absent.has(path) && (stored.has(path) || weights.has(path));
+      const isListed = known && (path === MANIFEST_JSON || known.has(path));
+      if (known ? isListed : isUsed || (await unlessRefused(path, probe(host, path)))) continue;
+      throw new EmbervecError("integrity", `${fileUrl(host.base, path)} is named by the option \`integrity\`, but the folder does not have it`);
+    }
+    return { stored, absent, weights: openedWeights(plan.weights(), weights), progress, explain, cancel };
   } catch (error) {
     cancel();
     throw error;
   } finally {
+    goOn();
     // What nobody has read is not wanted any more.
     for (const opening of requests) opening.then((file) => file?.cancel(), () => {});
   }
@@ -203,12 +268,20 @@ async function probe(host: Host, path: string): Promise<boolean> {
 
 async function fetchManifest(host: Host): Promise<Manifest | undefined> {
   const url = fileUrl(host.base, MANIFEST_JSON);
-  return withRetries(host.signal, async () => {
-    const body = await request(host, url);
-    // Not an error: many a host of single-page apps has models without a manifest, and its start page in place of one.
-    if (!body || isHtml(body.response)) return void body?.cancel();
-    return parseManifest(await body.bytes(MAX_LIST_BYTES), url);
-  });
+  const body = await request(host, url);
+  // Not an error: many a host of single-page apps has models without a manifest, and its start page in place of one.
+  if (!body || isHtml(body.response)) return void body?.cancel();
+  const bytes = await body.bytes(MAX_LIST_BYTES);
+  // Some hosts say so in plain words, with status 200.
+  if (!new TextDecoder().decode(bytes.subarray(0, 99)).trimStart().startsWith("{")) return undefined;
+  if (!(await isAsPinned(host, MANIFEST_JSON, bytes))) throw new PinError(url);
+  return parseManifest(bytes, url);
+}
+
+/** Whether a file's bytes are what the caller says. */
+async function isAsPinned({ integrity }: Host, path: string, bytes: Uint8Array<ArrayBuffer>): Promise<boolean> {
+  const pin = integrity?.get(path);
+  return pin === undefined || (await sha256Of(bytes)) === pin;
 }
 
 interface SmallFile {
@@ -227,16 +300,18 @@ async function openSmall(host: Host, path: string): Promise<SmallFile | undefine
   if (CONFIG_JSON.test(path)) refuseHtml(path, url, first);
   // Servers of single-page apps give their start page in place of what they do not have.
   if (isHtml(first.response)) return void first.cancel();
+  const pointer = first.response.redirected ? new Aside(host, (host) => fetchPointer(host, path)) : undefined;
   let next: Body | undefined = first;
   let wrong = 0;
   const bytes = async (digests?: FileDigests) => {
     const body = next ?? (await requestFile(host, path));
     next = undefined;
     const bytes = await body.bytes(MAX_SMALL_FILE_BYTES);
-    const problem = digests ? await compare(bytes, digests) : await compareWithHub(host, path, body.response, bytes);
+    let problem = digests ? await compare(bytes, digests) : await compareWithHub(host, body.response, pointer, bytes);
+    if (!(await isAsPinned(host, path, bytes))) problem ??= "does not have the SHA-256 that the option `integrity` gives for it";
     if (problem === undefined) return bytes;
     const message = `${url} ${problem}`;
-    if (++wrong === MAX_WRONG) throw new EmbervecError("integrity", `${message}; the server, or something on the way, alters the file`);
+    if (++wrong === MAX_WRONG) throw new StaleError("integrity", `${message}; the server, or something on the way, alters the file`);
     throw new TransientError(message);
   };
   return {
@@ -256,13 +331,18 @@ async function compare(bytes: Uint8Array<ArrayBuffer>, { size, chunks }: FileDig
 }
 
 /** A hub's ETag is the file's name in git; of a file that it keeps elsewhere it gives a pointer. */
-async function compareWithHub(host: Host, path: string, response: Response, bytes: Uint8Array<ArrayBuffer>): Promise<string | undefined> {
+async function compareWithHub(
+  host: Host,
+  response: HostResponse,
+  asking: Aside<Pointer> | undefined,
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<string | undefined> {
   if (host.pointers === undefined) return undefined;
   if (response.redirected) {
-    const pointer = await fetchPointer(host, path);
+    const pointer = await asking?.beside(Promise.resolve());
     return pointer && (await sha256Of(bytes)) !== pointer.sha256 ? "does not have the SHA-256 that the hub gives for it" : undefined;
   }
-  const [, blob] = /^(?:W\/)?"([0-9a-f]{40})"$/.exec(response.headers.get("etag") ?? "") ?? [];
+  const [, blob] = /^"([0-9a-f]{40})"$/.exec(tagOf(response.headers) ?? "") ?? [];
   return blob !== undefined && gitBlobOf(bytes) !== blob ? "does not have the hash that the hub gives for it" : undefined;
 }
 
@@ -270,12 +350,15 @@ async function compareWithHub(host: Host, path: string, response: Response, byte
 async function fetchPointer(host: Host, path: string): Promise<Pointer | undefined> {
   if (host.pointers === undefined) return undefined;
   const url = fileUrl(host.pointers, path);
-  const text = await withRetries(host.signal, async () => {
-    const body = await request(host, url);
-    const beginning = await body?.read(POINTER_BYTES);
-    body?.cancel();
-    return new TextDecoder().decode(beginning);
-  });
+  const body = await request(host, url);
+  let text = "";
+  const decoder = new TextDecoder();
+  while (body && text.length < POINTER_BYTES) {
+    const piece = await body.read(POINTER_BYTES);
+    if (!piece) break;
+    text += decoder.decode(piece, { stream: true });
+  }
+  body?.cancel();
   return parsePointer(text, url);
 }
 
@@ -330,28 +413,50 @@ async function openRemote(
 ): Promise<RemoteFile | undefined> {
   const stored = await store.versions(model, path, isSource);
   const storedAs = (version: string) => stored.get(version) ?? store.file(model, path, version, isSource);
+  const sha256 = host.integrity?.get(path);
   const digests = manifest?.get(path);
-  if (digests) return new RemoteFile(host, path, digests, storedAs(ANY_VERSION));
-  const pointer = await fetchPointer(host, path);
-  if (pointer) return new RemoteFile(host, path, pointer, storedAs(pointer.sha256));
+  if (digests) return new RemoteFile(host, path, { ...digests, sha256 }, storedAs(ANY_VERSION));
+
+  const open = () => withRetries(host.signal, () => request(host, fileUrl(host.base, path)));
+  let opening: Promise<Body | undefined> | undefined;
+  if (host.pointers !== undefined) {
+    const asking = new Aside(host, (host) => fetchPointer(host, path));
+    // What is stored of it need not come again, and the pointer says whether it is right.
+    if (stored.size === 0) opening = open();
+    let pointer: Pointer | undefined;
+    try {
+      pointer = await asking.beside(opening ?? Promise.resolve());
+      if (pointer && sha256 !== undefined && sha256 !== pointer.sha256) throw new PinError(fileUrl(host.base, path));
+    } catch (error) {
+      opening?.then((body) => body?.cancel(), () => {});
+      throw error;
+    }
+    if (pointer) {
+      const body = await opening;
+      if (opening && !body) return undefined;
+      if (body) refuseHtml(path, body.url, body);
+      return new RemoteFile(host, path, pointer, storedAs(pointer.sha256), body && { body, position: 0, ignoresRanges: false });
+    }
+  }
 
   // Nothing is known of the file but what a response says: whether it is the one of which a part is stored, too.
   const [best] = [...stored.values()].filter(({ version }) => version !== ANY_VERSION).sort((a, b) => b.beginning - a.beginning);
-  if (best && best.beginning > 0) {
-    const from = best.beginning * CHUNK_BYTES;
-    const body = await requestFile(host, path, { from, version: best.version }).catch(() => undefined);
-    const isPart = body?.response.status === 206;
-    if (body && versionOf(body.response) === best.version && (!isPart || startsAt(body.response, from))) {
-      const opened = { body, position: isPart ? from : 0, ignoresRanges: !isPart };
-      return new RemoteFile(host, path, { version: best.version }, best, opened);
+  if (best && best.beginning > 0 && !host.isSecond) {
+    const range = { from: best.beginning * CHUNK_BYTES, version: best.version };
+    const body = await requestFile(host, path, range).catch(() => undefined);
+    host.signal.throwIfAborted();
+    // Whether a part is of this place must be seen, or else RemoteFile sees it by what comes before it.
+    const isPart = body !== undefined && isPartOf(body.response, range, undefined) && body.response.headers.has("content-range");
+    if (body && isOfVersion(body.response, best.version) && (isPart || body.response.status === 200)) {
+      const opened = { body, position: isPart ? range.from : 0, ignoresRanges: !isPart };
+      return new RemoteFile(host, path, { version: best.version, sha256 }, best, opened);
     }
     body?.cancel();
-    host.signal.throwIfAborted();
   }
-  const url = fileUrl(host.base, path);
-  const body = await withRetries(host.signal, () => request(host, url));
+  const body = await (opening ?? open());
   if (!body) return undefined;
-  refuseHtml(path, url, body);
+  refuseHtml(path, body.url, body);
   const version = versionOf(body.response);
-  return new RemoteFile(host, path, { version }, storedAs(version ?? `unknown ${Date.now()}`), { body, position: 0, ignoresRanges: false });
+  const chunks = storedAs(version ?? `unknown ${Date.now()}`);
+  return new RemoteFile(host, path, { version, sha256 }, chunks, { body, position: 0, ignoresRanges: false });
 }

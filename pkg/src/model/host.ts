@@ -3,6 +3,8 @@
 import { joined } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { MAX_FILE_BYTES } from "../limits.js";
+import { TimeoutError, settled } from "../settle.js";
+import { type HostFetch, type HostResponse, platformFetch } from "./fetch.js";
 
 /** Where a model comes from, and for how long it is wanted. */
 export interface Host {
@@ -12,6 +14,14 @@ export interface Host {
   pointers: string | undefined;
   headers: Record<string, string>;
   signal: AbortSignal;
+  /** As the option of `load`. */
+  credentials?: RequestCredentials | undefined;
+  /** The caller's, in place of the platform's. */
+  fetch?: HostFetch | undefined;
+  /** The SHA-256 that files must have, by path. */
+  integrity?: ReadonlyMap<string, string>;
+  /** Whether the load has started over: whole files only, so that no two responses have to fit each other. */
+  isSecond?: boolean;
 }
 
 /** A failure that may not be one the next time. */
@@ -23,6 +33,28 @@ export class TransientError extends EmbervecError {
     readonly retryAfter = 0,
   ) {
     super("network", message, options);
+  }
+}
+
+/** What has come does not fit together: a file has changed, or a host's machines disagree. A load then starts over, once. */
+export class StaleError extends EmbervecError {}
+
+/** The host wants to know who asks; or, on many hosts, there is no such file. */
+export class RefusedError extends EmbervecError {
+  constructor(
+    url: string,
+    private readonly status: number,
+  ) {
+    super(
+      "unauthorized",
+      `${url} was refused (HTTP ${status}). Either it does not exist: check the model's name. Or you must log in: accept ` +
+        "the model's terms on its host, and pass a token in the option `headers`, as { Authorization: \"Bearer …\" }",
+    );
+  }
+
+  /** What it means once the host has answered for other files of the folder. */
+  amongAnswers(): EmbervecError {
+    return this.status === 403 ? new EmbervecError("model_not_found", this.message, { cause: this }) : this;
   }
 }
 
@@ -69,10 +101,13 @@ export interface Range {
   version?: string | undefined;
 }
 
+/** With which another attempt may help; 304 is a proxy's mistake, for nothing is asked conditionally. */
+const TRANSIENT: readonly number[] = [304, 408, 425, 429];
+
 /**
  * Asks for a file of the host.
  *
- * @returns `undefined` for one that is not there
+ * @returns `undefined` for one that is not there. A response's status is one of success, or 416 for a range behind the end.
  * @throws {EmbervecError} which is a {@link TransientError} where another attempt may help
  */
 export async function request(host: Host, url: string, range?: Range): Promise<Body | undefined> {
@@ -84,35 +119,90 @@ export async function request(host: Host, url: string, range?: Range): Promise<B
   // To another origin it would need the host's consent (CORS), which few give; there the response's validators are compared.
   const isOwn = origin === globalThis.location?.origin;
   if (range?.version !== undefined && isHttp && isOwn) headers["If-Range"] = range.version;
-  const body = new Body(url, host.signal);
-  const opening = body.open(headers);
-  const response = await (isHttp ? opening : opening.catch(() => host.signal.throwIfAborted()));
+  const body = new Body(url, host.signal, host.fetch);
+  const opening = body.open(headers, host.credentials);
+  const response = await (isHttp || host.fetch ? opening : opening.catch(() => host.signal.throwIfAborted()));
   if (!response) return undefined;
   const { status } = response;
-  if (response.ok) return body;
+  const isPart = status === 206;
+  const isEmpty = status === 204 || status === 205;
+  if (status >= 200 && status < 300 && !isEmpty && (range || !isPart)) return body;
   body.cancel();
-  if (status === 404 || status === 410) return undefined;
-  if (status === 401 || status === 403) {
-    throw new EmbervecError(
-      "model_not_found",
-      `${url} is refused (HTTP ${status}): the model does not exist, or is private; a token goes into the option \`headers\``,
-    );
-  }
+  if (isPart) throw new TransientError(`${url} came in part, though all of it was asked for`);
+  if (status === 416 && range) return body;
+  if (isEmpty || status === 404 || status === 410) return undefined;
+  const pause = response.headers.get("retry-after");
+  if (status === 401 || (status === 403 && pause === null)) throw new RefusedError(url, status);
   const message = `${url} failed with HTTP ${status}; try again later`;
-  if (status === 408 || status === 425 || status === 429 || status >= 500) {
-    throw new TransientError(message, {}, retryAfter(response.headers.get("retry-after")));
-  }
+  if (status >= 500 || status === 403 || TRANSIENT.includes(status)) throw new TransientError(message, {}, retryAfter(pause));
   throw new EmbervecError("network", message);
+}
+
+/** Longer than this nothing waits for what it can do without. */
+const PATIENCE_MS = 2000;
+
+/**
+ * A request for what a load can do without: it may fail, and is not waited for long. What comes and is damaged is an error
+ * all the same.
+ */
+export class Aside<T> {
+  /** Why there is no result. */
+  problem: EmbervecError | undefined;
+  readonly #abort = new AbortController();
+  readonly #result: Promise<T | undefined>;
+
+  constructor(host: Host, ask: (host: Host) => Promise<T | undefined>) {
+    follow(host.signal, this.#abort);
+    this.#result = ask({ ...host, signal: this.#abort.signal }).catch((error: unknown) => {
+      host.signal.throwIfAborted();
+      const isOptional = error instanceof EmbervecError && (error.code === "network" || error instanceof RefusedError);
+      if (!isOptional && !this.#abort.signal.aborted) throw error;
+      this.problem ??= error as EmbervecError;
+      return undefined;
+    });
+    // Whoever awaits it sees the error.
+    this.#result.catch(() => {});
+  }
+
+  /**
+   * The result. `undefined` where it has failed, or has not come so many milliseconds after `others`, or as long again as
+   * these have taken.
+   */
+  async beside(others: Promise<unknown>, ms = PATIENCE_MS): Promise<T | undefined> {
+    const started = performance.now();
+    const patience = new AbortController();
+    const giveUp = async () => {
+      await others.catch(() => {});
+      await sleep(Math.max(ms, performance.now() - started), patience.signal);
+      this.problem ??= new TransientError("it has not answered in time");
+      this.#abort.abort(this.problem);
+    };
+    giveUp().catch(() => {});
+    try {
+      return await this.#result;
+    } finally {
+      patience.abort();
+    }
+  }
+}
+
+/** `AbortSignal.any` is missing before Safari 17.4. */
+function follow(signal: AbortSignal, controller: AbortController): void {
+  const abort = () => controller.abort(signal.reason);
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort, { once: true, signal: controller.signal });
 }
 
 /** A response's body, which comes in pieces. */
 export class Body {
-  response!: Response;
-  #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  response!: HostResponse;
   /** Of the piece that came last, what nobody has taken. */
   #rest = new Uint8Array(0);
   /** Bytes that have been taken. */
   #taken = 0;
+  #isOver = false;
+  /** What no message may show. */
+  #secrets: string[] = [];
   readonly #abort = new AbortController();
   /** How long bytes have been waited for since the last {@link STALL_BYTES}, and how many have come since. */
   #waited = 0;
@@ -121,38 +211,47 @@ export class Body {
   constructor(
     readonly url: string,
     private readonly signal: AbortSignal,
+    private readonly fetch: HostFetch = platformFetch,
   ) {}
 
-  async open(headers: Record<string, string>): Promise<Response> {
+  async open(headers: Record<string, string>, credentials?: RequestCredentials): Promise<HostResponse> {
+    const { signal } = this.#abort;
+    this.#secrets = Object.values(headers).filter((value) => value !== "");
+    follow(this.signal, this.#abort);
     try {
       // Not kept by the browser, too: once is enough, and what it keeps is not verified.
-      this.response = await this.#watched(() => fetch(this.url, { headers, cache: "no-store", signal: AbortSignal.any([this.signal, this.#abort.signal]) }));
+      const init: RequestInit = { headers, cache: "no-store", signal, ...(credentials && { credentials }) };
+      this.response = await this.#watched(() => this.fetch(this.url, init));
     } catch (cause) {
-      this.signal.throwIfAborted();
+      this.#refuse(cause);
+      if (cause instanceof TimeoutError) throw new TransientError(`${this.url} has not been answered (${messageOf(cause)})`, { cause });
+      if (this.fetch !== platformFetch) {
+        throw new TransientError(`${this.url} could not be fetched by the option \`fetch\`: ${this.#messageOf(cause)}`, { cause });
+      }
       throw new TransientError(
         `${this.url} could not be reached: there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)`,
         { cause },
       );
     }
     this.#waited = 0;
-    this.#reader = this.response.body?.getReader();
     return this.response;
   }
 
   /** The next bytes, at most `limit`; `undefined` at the end. */
   async read(limit: number): Promise<Uint8Array | undefined> {
     while (this.#rest.byteLength === 0) {
-      let piece: Uint8Array<ArrayBuffer> | undefined;
+      if (this.#isOver) return undefined;
+      let piece: Uint8Array | undefined;
       try {
-        ({ value: piece } = (await this.#watched(async () => this.#reader?.read())) as { value?: Uint8Array<ArrayBuffer> });
+        piece = await this.#watched(() => this.response.read());
       } catch (cause) {
-        this.signal.throwIfAborted();
+        this.#refuse(cause);
         const length = this.response.headers.get("content-length");
         const of = length === null ? "" : ` of ${length}`;
-        throw new TransientError(`${this.url} broke off after ${this.#taken}${of} bytes (${messageOf(cause)})`, { cause });
+        throw new TransientError(`${this.url} broke off after ${this.#taken}${of} bytes (${this.#messageOf(cause)})`, { cause });
       }
-      if (!piece) return undefined;
-      this.#rest = piece;
+      if (!piece) return void this.end();
+      this.#rest = piece as Uint8Array<ArrayBuffer>;
       this.#came += piece.byteLength;
       if (this.#came >= STALL_BYTES) this.#waited = this.#came = 0;
     }
@@ -184,21 +283,42 @@ export class Body {
     this.#abort.abort();
   }
 
-  async #watched<T>(action: () => Promise<T>): Promise<T> {
+  /** Nothing more of it is read: it ends here. */
+  end(): void {
+    this.#isOver = true;
+    this.#rest = new Uint8Array(0);
+    this.cancel();
+  }
+
+  /** Throws what is not a failure of the host's. */
+  #refuse(cause: unknown): void {
+    this.signal.throwIfAborted();
+    // A `fetch` that does not heed its signal would go on.
+    this.cancel();
+    if (cause instanceof EmbervecError) throw cause;
+  }
+
+  /** A platform may repeat a header that it does not like. */
+  #messageOf(cause: unknown): string {
+    return this.#secrets.reduce((message, secret) => message.replaceAll(secret, "…"), messageOf(cause));
+  }
+
+  /** Ends in time, and at once when the signal aborts, whatever the `fetch` does. */
+  async #watched<T>(start: () => Promise<T>): Promise<T> {
     const started = performance.now();
-    const stop = () => this.#abort.abort(new Error(`fewer than ${STALL_BYTES} bytes came in ${STALL_MS / 1000} s`));
-    const stalled = setTimeout(stop, STALL_MS - this.#waited);
     try {
-      return await action();
+      return await settled(this.url, start, { ms: Math.max(0, STALL_MS - this.#waited), signal: this.#abort.signal });
+    } catch (error) {
+      if (!(error instanceof TimeoutError)) throw error;
+      throw new TimeoutError(`fewer than ${STALL_BYTES} bytes came in ${STALL_MS / 1000} s`);
     } finally {
-      clearTimeout(stalled);
       this.#waited += performance.now() - started;
     }
   }
 }
 
 /** The bytes of a response's body as it is on its way, as far as the host says so, else 0. */
-export function lengthOf({ headers }: Response): number {
+export function lengthOf({ headers }: HostResponse): number {
   const length = Number(headers.get("content-length") ?? 0);
   return Number.isInteger(length) && length >= 0 && length <= MAX_FILE_BYTES ? length : 0;
 }
@@ -207,10 +327,20 @@ export function lengthOf({ headers }: Response): number {
  * What tells this version of a file from others: a strong ETag or a date, as far as the page may see them. `undefined` where nothing
  * does.
  */
-export function versionOf({ headers }: Response): string | undefined {
-  const etag = headers.get("etag");
-  if (etag?.startsWith('"')) return etag;
-  return headers.get("last-modified") || undefined;
+export function versionOf({ headers }: HostResponse): string | undefined {
+  const isWeak = headers.get("etag")?.startsWith("W/");
+  return (isWeak ? undefined : tagOf(headers)) || headers.get("last-modified") || undefined;
+}
+
+/** Whether a response is of this version: servers that compress a file weaken its ETag, or append to it. */
+export function isOfVersion({ headers }: HostResponse, version: string): boolean {
+  return tagOf(headers) === version || headers.get("last-modified") === version;
+}
+
+/** A file's ETag, as it is where nothing is compressed. */
+export function tagOf(headers: Headers): string | undefined {
+  const [, tag] = /^(?:W\/)?"([^"]+?)(?:--?(?:gzip|br|zstd|deflate))?"$/.exec(headers.get("etag") ?? "") ?? [];
+  return tag && `"${tag}"`;
 }
 
 /** In seconds, or as a date. */
@@ -222,6 +352,7 @@ function retryAfter(header: string | null): number {
 
 function sleep(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason);
     const abort = () => {
       clearTimeout(timer);
       reject(signal.reason);

@@ -2,12 +2,16 @@
 
 import { joined } from "../bytes.js";
 import type { AbsentFiles, ModelRecord, StoredFile, StoredFiles } from "../cache/entries.js";
+import { Sha256 } from "../cache/sha256.js";
 import { ChunkWriter, type ModelStore, folderOf } from "../cache/store.js";
 import { EmbervecError, type EmbervecErrorCode, codeOf } from "../errors.js";
 import { MAX_SMALL_FILE_BYTES } from "../limits.js";
 import { type Folder, type FolderFile, type FolderOptions, type FolderPlan, openFolder } from "./folder.js";
+import { StaleError } from "./host.js";
 import { Progress } from "./progress.js";
-import { modelKey } from "./source.js";
+import { PinError } from "./remote-file.js";
+import type { ProgressCallback } from "../types.js";
+import { fileUrl, modelKey } from "./source.js";
 
 /** What takes the files: the wasm module's `Folder` and `Loader`. */
 export interface ModelSink<Model> {
@@ -71,8 +75,9 @@ export async function loadModel<Model>(
         failure ??= { from, storedAt: record.storedAt, error };
       }
     }
-    // Without the network another version of this package may still make something of what is whole.
-    if (isAlone && (!localFilesOnly || codeOf(error) === "integrity")) await store.hide(from);
+    // Without the network another version of this package, or another pin, may still make something of what is whole.
+    const isDamaged = codeOf(error) === "integrity" && !(error instanceof PinError);
+    if (isAlone && (!localFilesOnly || isDamaged)) await store.hide(from);
     return undefined;
   };
 
@@ -96,8 +101,25 @@ export async function loadModel<Model>(
       if (stored) return stored;
     }
     if (localFilesOnly) return refuseToFetch();
-    return { model: await loadRemote(store, key, newSink(), options), cached: false };
+    return { model: await fromHost(store, key, newSink, options), cached: false };
   });
+}
+
+/** Starts over if the first attempt met what does not fit together, but no more than once. */
+async function fromHost<Model>(store: ModelStore, key: string, newSink: () => ModelSink<Model>, options: LoadModelOptions): Promise<Model> {
+  // What has been reported stays so.
+  let most = { loaded: 0, total: 0 };
+  const progress: ProgressCallback = (event) => {
+    most = { loaded: Math.max(most.loaded, event.loaded), total: Math.max(most.total, event.total) };
+    options.progress({ ...event, ...most });
+  };
+  try {
+    return await loadRemote(store, key, newSink(), { ...options, progress });
+  } catch (error) {
+    options.host.signal.throwIfAborted();
+    if (!(error instanceof StaleError)) throw error;
+    return loadRemote(store, key, newSink(), { ...options, progress, host: { ...options.host, isSecond: true } });
+  }
 }
 
 async function loadStored<Model>(
@@ -109,6 +131,7 @@ async function loadStored<Model>(
 ): Promise<Model> {
   const { dtype, host } = options;
   const key = modelKey(host.base, dtype);
+  await checkPins(store, from, record, options);
   const progress = new Progress("load", options.progress);
   for (const { size } of record.files.values()) progress.expect(size);
   const kept = new Map<string, StoredFile>();
@@ -159,6 +182,18 @@ async function loadStored<Model>(
   return model;
 }
 
+/** A stored model is used only if every file that the caller has pinned matches, or has matched when it came. */
+async function checkPins(store: ModelStore, from: string, { files, integrity }: ModelRecord, { host }: LoadModelOptions): Promise<void> {
+  for (const [path, sha256] of host.integrity ?? []) {
+    if (integrity?.get(path) === sha256) continue;
+    const file = files.get(path);
+    const hash = new Sha256();
+    if (file) for await (const chunk of store.chunks(from, path, file)) hash.update(chunk);
+    host.signal.throwIfAborted();
+    if (!file || hash.digest() !== sha256) throw new PinError(fileUrl(host.base, path));
+  }
+}
+
 /** Nothing is taken for absent that may only not have been looked for when the model was stored. */
 function refuseUnknown({ absent }: ModelRecord, model: string, path: string): void {
   if (absent === "others" || absent.has(path)) return;
@@ -192,11 +227,15 @@ async function loadFolder<Model>(
   store: ModelStore,
   key: string,
   sink: ModelSink<Model>,
-  { stored, absent, weights: opening, progress }: Folder,
+  { stored, absent, weights: opening, progress, explain }: Folder,
   options: LoadModelOptions,
 ): Promise<Model> {
   const { host } = options;
-  sink.begin();
+  try {
+    sink.begin();
+  } catch (error) {
+    throw await explain(error);
+  }
   const weights = await opening;
   const bytes = (files: typeof weights) => files.reduce((sum, { remote }) => sum + remote.missing, 0);
   const sources = bytes(weights.filter(({ packed }) => packed !== undefined));
@@ -258,7 +297,7 @@ async function fill<Model>(
   }
 }
 
-function newRecord({ name, revision }: LoadModelOptions, files: StoredFiles, absent: AbsentFiles): ModelRecord {
+function newRecord({ name, revision, host }: LoadModelOptions, files: StoredFiles, absent: AbsentFiles): ModelRecord {
   const now = Date.now();
-  return { name, revision, files, absent, storedAt: now, usedAt: now };
+  return { name, revision, files, absent, integrity: host.integrity, storedAt: now, usedAt: now };
 }

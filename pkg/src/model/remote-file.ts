@@ -4,7 +4,19 @@ import type { Chunk, StoredChunks } from "../cache/store.js";
 import { Sha256, sha256Of } from "../cache/sha256.js";
 import { EmbervecError } from "../errors.js";
 import { CHUNK_BYTES } from "../limits.js";
-import { type Body, type Host, type Range, Retries, TransientError, lengthOf, request, versionOf } from "./host.js";
+import {
+  type Body,
+  type Host,
+  type Range,
+  RefusedError,
+  Retries,
+  StaleError,
+  TransientError,
+  isOfVersion,
+  lengthOf,
+  request,
+} from "./host.js";
+import type { HostResponse } from "./fetch.js";
 import type { Progress } from "./progress.js";
 import { fileUrl } from "./source.js";
 
@@ -16,14 +28,23 @@ const SEGMENT = 4;
 /** How often a chunk with a wrong digest is fetched before the host is given up. */
 const MAX_WRONG = 3;
 
+/**
+ * Of a file without digests a part begins so many bytes early, which have come before. That shows its place where CORS hides
+ * `Content-Range`: two places of a model's weights with 64 equal bytes are rare, and then most likely zeros.
+ */
+const OVERLAP = 64;
+
+/** How often in a row a part may fail before its first byte. */
+const MAX_FAILED_PARTS = 2;
+
 /** What is known of a file before its bytes come. */
 export interface Expected {
   /** Exact; a `Content-Length` may be that of a compressed body. */
   size?: number;
   /** SHA-256 of each chunk. */
   chunks?: readonly string[];
-  /** SHA-256 of the whole. */
-  sha256?: string;
+  /** SHA-256 of the whole, as the caller gives it, or else the hub. */
+  sha256?: string | undefined;
   /** A validator of the host's response. */
   version?: string | undefined;
 }
@@ -46,6 +67,15 @@ export class RemoteFile {
   #body: Body | undefined;
   #position: number;
   #ignoresRanges: boolean;
+  /** Whether the host has answered a range with what it should not have: from then on whole files are asked for. */
+  #withoutRanges: boolean;
+  /** The file's size, where the response says it. */
+  #total: number | undefined;
+  /** Where the response began, and how many in a row have given nothing. */
+  #openedAt: number;
+  /** The last bytes that were given. */
+  #before = new Uint8Array(0);
+  #failedParts = 0;
   /** Requests for the end of the file, by the chunks that they fetch. */
   readonly #ahead = new Map<number, Promise<void>>();
   /** The first chunk of those. */
@@ -66,6 +96,9 @@ export class RemoteFile {
     this.#body = opened?.body;
     this.#position = opened?.position ?? 0;
     this.#ignoresRanges = opened?.ignoresRanges ?? false;
+    this.#withoutRanges = host.isSecond ?? false;
+    this.#total = opened && totalOf(opened.body.response);
+    this.#openedAt = this.#position;
   }
 
   /** The exact size, where it is known before the bytes come. */
@@ -95,6 +128,7 @@ export class RemoteFile {
         if (!chunk) break;
         hash?.update(chunk.bytes);
         this.digests.push(chunk.digest);
+        this.#before = chunk.bytes.slice(-OVERLAP);
         this.size += chunk.bytes.byteLength;
         yield chunk.bytes;
         if (size === undefined && chunk.bytes.byteLength < CHUNK_BYTES) break;
@@ -104,7 +138,8 @@ export class RemoteFile {
     }
     if (hash && hash.digest() !== sha256) {
       await this.stored.clear();
-      throw new EmbervecError("integrity", `${this.#url} arrived with another SHA-256 than the hub gives for it (${sha256}); load it again`);
+      if (this.host.integrity?.has(this.path)) throw new PinError(this.#url);
+      throw new StaleError("integrity", `${this.#url} arrived with another SHA-256 than the hub gives for it (${sha256}); load it again`);
     }
   }
 
@@ -143,13 +178,14 @@ export class RemoteFile {
     let filled = 0;
     for (let wrong = 0; ; ) {
       try {
-        const body = await this.#bodyAt(start + filled);
+        const before = filled > 0 ? buffer.subarray(Math.max(0, filled - OVERLAP), filled) : this.#before;
+        const body = await this.#bodyAt(start + filled, this.isVerified ? NO_BYTES : before);
         this.#startAhead(body, progress);
         while (filled < buffer.byteLength) {
           const piece = await body.read(buffer.byteLength - filled);
           if (!piece) {
-            if (size === undefined) break;
-            throw new TransientError(`${this.#url} broke off after ${start + filled} of ${size} bytes`);
+            if (size === undefined && (this.#total ?? 0) <= start + filled) break;
+            throw new TransientError(`${this.#url} broke off after ${start + filled} of ${size ?? this.#total} bytes`);
           }
           buffer.set(piece, filled);
           filled += piece.byteLength;
@@ -163,12 +199,18 @@ export class RemoteFile {
           progress.add(this.path, -filled);
           filled = 0;
           const message = `${this.#url}: bytes ${start} to ${start + bytes.byteLength} do not have the SHA-256 of the folder's manifest.json`;
-          if (++wrong === MAX_WRONG) throw new EmbervecError("integrity", `${message}; the server, or something on the way, alters the file, or it was changed without its manifest`);
+          if (++wrong === MAX_WRONG) throw new StaleError("integrity", `${message}; the server, or something on the way, alters the file, or it was changed without its manifest`);
+          // Perhaps a part of another place: not every page can see which it is.
+          this.#withoutRanges ||= body.response.status === 206 && !body.response.headers.has("content-range");
           throw new TransientError(message);
         }
         await this.stored.write(index, digest, bytes);
         return { bytes, digest };
       } catch (error) {
+        // A part of a compressed file cannot be read at all.
+        const isFailedPart = this.#body?.response.status === 206 && this.#position === this.#openedAt;
+        this.#failedParts = isFailedPart ? this.#failedParts + 1 : 0;
+        this.#withoutRanges ||= this.#failedParts === MAX_FAILED_PARTS;
         this.#body?.cancel();
         this.#body = undefined;
         // A part of one version and a part of another make no file.
@@ -188,12 +230,12 @@ export class RemoteFile {
     return this.isVerified || this.expected.version !== undefined;
   }
 
-  /** A response whose next byte is that of `position`. */
-  async #bodyAt(position: number): Promise<Body> {
+  /** A response whose next byte is that of `position`, and follows what is known to be before it. */
+  async #bodyAt(position: number, before: Uint8Array): Promise<Body> {
     const isUsable = this.#position === position || (this.#ignoresRanges && this.#position < position);
     if (!this.#body || !isUsable) {
       this.#body?.cancel();
-      this.#body = await this.#open(position);
+      this.#body = await this.#open(position, before);
     }
     while (this.#position < position) {
       const piece = await this.#body.read(position - this.#position);
@@ -203,7 +245,7 @@ export class RemoteFile {
     return this.#body;
   }
 
-  async #open(position: number): Promise<Body> {
+  async #open(position: number, before: Uint8Array): Promise<Body> {
     const { size = 0, version } = this.expected;
     const isThere = (chunk: number) => this.stored.has(chunk) || this.#ahead.has(chunk);
     const first = Math.floor(position / CHUNK_BYTES);
@@ -213,28 +255,38 @@ export class RemoteFile {
     while (end < last && end * CHUNK_BYTES < size && !isThere(end)) end += 1;
     const to = end * CHUNK_BYTES < size ? end * CHUNK_BYTES : undefined;
     // A whole file may come compressed, which a part never does.
-    const range = position === 0 && to === undefined ? undefined : { from: position, to, version };
-    const body = await requestFile(this.host, this.path, range);
-    const isPart = body.response.status === 206;
-    if (isPart && !startsAt(body.response, position)) {
-      throw new EmbervecError("network", `${this.#url} was answered with other bytes than those from ${position} on`);
+    const isWhole = position === 0 && to === undefined;
+    const range = isWhole || this.#withoutRanges ? undefined : { from: position - before.byteLength, to, version };
+    let body = await requestFile(this.host, this.path, range);
+    // While it is read, too, it is the one that may fail.
+    this.#body = body;
+    this.#openedAt = this.#position = position;
+    const isPart = range !== undefined && isPartOf(body.response, range, this.expected.size) && (await begins(body, before));
+    const isEnd = body.response.status === 416;
+    if (isEnd || (body.response.status === 206 && !isPart)) {
+      // Other bytes than were asked for, or none: what is the matter the whole file tells.
+      body.cancel();
+      this.#withoutRanges = true;
+      body = await requestFile(this.host, this.path);
     }
-    this.#checkVersion(body.response);
-    this.#ignoresRanges = range !== undefined && !isPart;
+    if (version !== undefined && !isOfVersion(body.response, version)) {
+      body.cancel();
+      throw new StaleError("network", `${this.#url} has changed while it was downloaded; load it again`);
+    }
+    this.#ignoresRanges = this.#withoutRanges || (!isWhole && !isPart);
     this.#position = isPart ? position : 0;
+    this.#total = totalOf(body.response);
+    if (isEnd && lengthOf(body.response) === position) {
+      // All of it is stored.
+      body.end();
+      this.#position = position;
+    }
+    this.#openedAt = this.#position;
     return body;
   }
 
-  #checkVersion(response: Response): void {
-    const { version } = this.expected;
-    if (this.isVerified || version === undefined) return;
-    if (versionOf(response) !== version) {
-      throw new EmbervecError("network", `${this.#url} has changed while it was downloaded; load it again`);
-    }
-  }
-
   get #mayFetchAhead(): boolean {
-    return this.expected.size !== undefined && this.isVerified && this.stored.isKept && !this.#ignoresRanges && !this.#isAheadOver;
+    return this.expected.size !== undefined && this.isVerified && this.stored.isKept && !this.#ignoresRanges && !this.#withoutRanges && !this.#isAheadOver;
   }
 
   /** Fetches the end of a large file at the same time, where that loses nothing. */
@@ -273,8 +325,9 @@ export class RemoteFile {
     try {
       const start = from * CHUNK_BYTES;
       const end = Math.min(to * CHUNK_BYTES, size);
-      body = await requestFile(this.host, this.path, { from: start, to: end });
-      if (body.response.status !== 206 || !startsAt(body.response, start)) throw new Error("the host does not know ranges");
+      const range = { from: start, to: end };
+      body = await requestFile(this.host, this.path, range);
+      if (!isPartOf(body.response, range, size)) throw new Error("the host does not know ranges");
       for (let index = from; index < to; index++) {
         const bytes = new Uint8Array(Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES));
         while (uncounted < bytes.byteLength) {
@@ -299,31 +352,68 @@ export class RemoteFile {
   }
 }
 
-/** As {@link request}, for a file that must be there. */
+/** As {@link request}, for a file that must be there, of a folder that has been answered. */
 export async function requestFile(host: Host, path: string, range?: Range): Promise<Body> {
   const url = fileUrl(host.base, path);
-  const body = await request(host, url, range);
+  const body = await request(host, url, range).catch((error: unknown) => {
+    throw error instanceof RefusedError ? error.amongAnswers() : error;
+  });
   if (!body) throw new EmbervecError("model_not_found", `${url} does not exist (HTTP 404); check the model's name, or what the folder holds`);
   refuseHtml(path, url, body);
   return body;
 }
 
-/** Servers of single-page apps answer every unknown path with their start page. */
+/** A web page in place of a file: servers of single-page apps answer every unknown path with their start page. */
+export class WebPageError extends EmbervecError {
+  constructor(path: string, url: string) {
+    super("integrity", `${url} is a web page, not the model's ${path}; the server must answer 404 for files that it does not have`);
+  }
+}
+
 export function refuseHtml(path: string, url: string, body: Body): void {
   if (!isHtml(body.response)) return;
   body.cancel();
-  throw new EmbervecError(
-    "integrity",
-    `${url} is a web page, not the model's ${path}; the server must answer 404 for files that it does not have`,
-  );
+  throw new WebPageError(path, url);
 }
 
-export function isHtml(response: Response): boolean {
+const NO_BYTES = new Uint8Array(0);
+
+/** Whether the next bytes are these. */
+async function begins(body: Body, bytes: Uint8Array): Promise<boolean> {
+  for (let at = 0; at < bytes.byteLength; ) {
+    const piece = await body.read(bytes.byteLength - at);
+    if (!piece?.every((byte, i) => byte === bytes[at + i])) return false;
+    at += piece.byteLength;
+  }
+  return true;
+}
+
+export function isHtml(response: HostResponse): boolean {
   return (response.headers.get("content-type") ?? "").startsWith("text/html");
 }
 
-/** Whether a part begins there, as far as the page may see it. */
-export function startsAt(response: Response, position: number): boolean {
-  const range = /^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "");
-  return range === null || Number(range[1]) === position;
+/** Whether a response is the part that was asked for, as far as the page may see it; it may be shorter. */
+export function isPartOf(response: HostResponse, { from, to }: Range, size: number | undefined): boolean {
+  const { status, headers } = response;
+  if (status !== 206 || headers.get("content-type")?.startsWith("multipart/")) return false;
+  const range = /^bytes (\d+)-/.exec(headers.get("content-range") ?? "");
+  if (range) return Number(range[1]) === from;
+  // To another origin's page it is visible only where the host says so.
+  const length = lengthOf(response);
+  const end = to ?? size;
+  return length === 0 || end === undefined || length === end - from;
+}
+
+/** The size of the whole of which a response is a part. */
+function totalOf({ headers }: HostResponse): number | undefined {
+  const [, total] = /^bytes .*\/(\d+)$/.exec(headers.get("content-range") ?? "") ?? [];
+  return total === undefined ? undefined : Number(total);
+}
+
+/** A file is not what the caller has pinned. */
+export class PinError extends EmbervecError {
+  constructor(url: string) {
+    const problem = "does not have the SHA-256 that the option `integrity` gives for it";
+    super("integrity", `${url} ${problem}; the host has another version of the file, or it was altered`);
+  }
 }

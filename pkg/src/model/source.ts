@@ -34,7 +34,7 @@ export function resolveModel(
   if (!/^[\w.-]+(\/[\w.-]+)?$/.test(model) || model.split("/").some((part) => /^\.+$/.test(part))) {
     throw new EmbervecError(
       "invalid_input",
-      `"${model}" is neither a hub id ("owner/name") nor a folder's address (which starts with "/", "./", "../" or a scheme)`,
+      `${shownAddress(model)} is neither a hub id ("owner/name") nor a folder's address (which starts with "/", "./", "../" or a scheme)`,
     );
   }
   // A URL has no way to name these: "." and ".." would be resolved, a lone surrogate replaced.
@@ -50,18 +50,45 @@ function withSlash(address: string): string {
 }
 
 function parse(address: string, page: string, given: string): string {
-  let url: URL;
-  try {
-    url = new URL(address, page);
-  } catch (cause) {
-    throw new EmbervecError("invalid_input", `"${given}" is not a valid address`, { cause });
-  }
+  const url = urlOf(address, page, given);
   // A file's path could not be appended to it.
   if (/[?#]/.test(url.href)) {
-    throw new EmbervecError("invalid_input", `"${given}" is not the address of a folder: it holds "?" or "#", in a name written %3F and %23`);
+    throw new EmbervecError("invalid_input", `${shownAddress(given)} is not the address of a folder: it holds "?" or "#", in a name written %3F and %23`);
   }
   // Only in an address without a host; in a key of the cache it would end the address.
   return url.href.replaceAll(" ", "%20");
+}
+
+/** An absolute address without a name and a password, which `fetch` refuses and a message would show. */
+function urlOf(address: string, page: string, given: string): URL {
+  let url: URL;
+  try {
+    url = new URL(address, page);
+  } catch {
+    throw new EmbervecError("invalid_input", `${shownAddress(given)} is not a valid address`);
+  }
+  if (url.username !== "" || url.password !== "" || /^[^/]*@/.test(url.href)) {
+    const instead = "a token in the option `headers`, or the option `credentials`";
+    throw new EmbervecError("invalid_input", `${shownAddress(given)} holds a user name or a password, which browsers refuse in addresses; use ${instead}`);
+  }
+  return url;
+}
+
+/** An address for a message: without what may be a password or a token. */
+function shownAddress(given: string): string {
+  return `"${given.replace(/^.*@/s, "…@").replace(/[?#].*/s, (query) => `${query[0]}…`)}"`;
+}
+
+/** As a page has it that was opened with a name and a password. */
+export function withoutCredentials(address: string | URL): URL {
+  const url = new URL(address);
+  url.username = url.password = "";
+  return url;
+}
+
+/** The absolute address of a script, given relative to the page. */
+export function scriptUrl(address: string | URL, page: string): string {
+  return urlOf(String(address), page, String(address)).href;
 }
 
 /** An absolute folder address, given relative to the page. */
@@ -71,7 +98,7 @@ export function folderUrl(address: string | URL, page: string): string {
 
 /** What addresses are relative to. */
 export function pageUrl(): string {
-  return globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url;
+  return withoutCredentials(globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url).href;
 }
 
 export function dtypeOf({ dtype = "auto" }: { dtype?: "auto" | Dtype }): Dtype {

@@ -8,7 +8,9 @@ import { ModelStore } from "../cache/store.js";
 import { EmbervecError, codeOf, messageOf } from "../errors.js";
 import { Accelerator } from "../gpu/accelerator.js";
 import type { FolderFile, FolderPlan } from "../model/folder.js";
+import { portFetch } from "../model/fetch.js";
 import { type ModelSink, loadModel } from "../model/load.js";
+import { withoutCredentials } from "../model/source.js";
 import type { Batch } from "../gpu/protocol.js";
 import { CpuWork } from "../gpu/work.js";
 import { settled } from "../settle.js";
@@ -84,16 +86,17 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
   aborts.set(id, abort);
   try {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
-    const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : MODULES[simd];
+    const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : withoutCredentials(MODULES[simd]);
     cache = receiveCache(request.cache);
     const [opened, memory] = await Promise.all([ModelStore.open(cache, abort.signal), startWasm(module, abort.signal)]);
     store = opened;
     loadRequest = request;
-    const { name, revision, base, pointers, headers, dtype, localFilesOnly } = request;
+    const { name, revision, base, pointers, headers, credentials, integrity, dtype, localFilesOnly } = request;
+    const fetch = request.fetch && portFetch(request.fetch);
     const { model, cached } = await loadModel(store, () => wasmSink(dtype), {
       name,
       revision,
-      host: { base, pointers, headers, signal: abort.signal },
+      host: { base, pointers, headers, credentials, fetch, integrity, signal: abort.signal },
       dtype,
       localFilesOnly,
       progress: (event) => reply({ type: "progress", id, event }),
@@ -104,7 +107,7 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
       cached,
       stored: unusable === undefined,
       storedReason: unusable === undefined ? "This browser keeps the model for the next visit." : `The model is not kept, ${unusable}.`,
-      asksForPersistence: cache === "indexeddb" && unusable === undefined && (await store.isFirst("asked for persistence")),
+      asksForPersistence: request.persist && cache === "indexeddb" && unusable === undefined && (await store.isFirst("asked for persistence")),
       simd,
       memoryBytes: memory.buffer.byteLength,
       ...modelInfo(model),

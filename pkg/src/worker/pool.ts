@@ -3,6 +3,7 @@
 import type { CacheChoice } from "../cache/cache.js";
 import { sendCache, transferOf } from "../cache/port.js";
 import { EmbervecError, codeOf, messageOf, shown } from "../errors.js";
+import { FetchServer } from "../model/fetch.js";
 import type { LoadOptions, ProgressCallback } from "../types.js";
 import { Culprit, Orphaned, WorkerClient } from "./client.js";
 import type { Calls, DeviceChoice, EncodeRequest, EncodeResult, LoadRequest, LoadResult } from "./protocol.js";
@@ -24,8 +25,10 @@ const ASSUMED_MEMORY = 4;
 
 /** What all workers of a pool are started with. */
 export interface PoolOptions {
-  request: Omit<LoadRequest, "cache">;
+  request: Omit<LoadRequest, "cache" | "fetch">;
   cache: CacheChoice;
+  /** The caller's, for the model's files. */
+  fetch: LoadOptions["fetch"];
   workers: number | "auto";
   workerUrl: string | undefined;
   onDevice: (choice: DeviceChoice) => void;
@@ -149,7 +152,7 @@ export class WorkerPool {
     this.#members.clear();
   }
 
-  async #add(request: Omit<LoadRequest, "cache">, load: LoadOptions): Promise<LoadResult> {
+  async #add(request: Omit<LoadRequest, "cache" | "fetch">, load: LoadOptions): Promise<LoadResult> {
     const { workerUrl, onDevice } = this.options;
     const start = () =>
       workerUrl === undefined
@@ -168,9 +171,17 @@ export class WorkerPool {
     return member.loading;
   }
 
-  async #load(worker: WorkerClient<Calls>, request: Omit<LoadRequest, "cache">, { signal, progress }: LoadOptions): Promise<LoadResult> {
+  async #load(worker: WorkerClient<Calls>, request: Omit<LoadRequest, "cache" | "fetch">, { signal, progress }: LoadOptions): Promise<LoadResult> {
     const cache = sendCache(this.options.cache);
-    const result = await worker.request("load", { ...request, cache }, { signal, progress, transfer: transferOf(cache) });
+    const served = this.options.fetch && new FetchServer(this.options.fetch);
+    const transfer = [...transferOf(cache), ...(served ? [served.port] : [])];
+    let result: LoadResult;
+    try {
+      result = await worker.request("load", { ...request, cache, fetch: served?.port }, { signal, progress, transfer });
+    } finally {
+      // Only a load asks the host.
+      served?.close();
+    }
     if (this.#demandsGpu) await this.#demandAgain(worker);
     return result;
   }

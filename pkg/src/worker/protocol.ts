@@ -13,11 +13,20 @@ export interface LoadRequest {
   /** See `ModelSource`. */
   pointers: string | undefined;
   headers: Record<string, string>;
+  credentials: RequestCredentials | undefined;
+  /** The caller's `fetch`: a port to a `FetchServer`. */
+  fetch: MessagePort | undefined;
+  /** The SHA-256 that files must have, by path. */
+  integrity: ReadonlyMap<string, string>;
   dtype: Dtype;
   localFilesOnly: boolean;
   cache: SentCache;
   /** The folder of the `.wasm` files. */
   wasmUrl: string | undefined;
+  /** The address of `worker.js`. */
+  workerUrl: string | undefined;
+  /** Whether the page may ask for storage that the browser does not clear by itself. */
+  persist: boolean;
 }
 
 export interface LoadResult {

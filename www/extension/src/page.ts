@@ -15,6 +15,7 @@ const WEAK_SCORE = 0.25;
 const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   network: { title: "The model could not be fetched", advice: "Check the connection and try again; it goes on where it stopped. Once it is here, nothing needs a network." },
   model_not_found: { title: "The model is not there", advice: "Put it into the extension's folder as its README says, or remove the folder models to have it fetched." },
+  unauthorized: { title: "The model's host wants a login", advice: "Put the model into the extension's folder as its README says." },
   integrity: { title: "The model arrived damaged", advice: "Nothing of it was used. Try again; if it happens twice, the copy itself is broken." },
   quota: { title: "There is no room left", advice: "Free some space on this device, or remove saved pages, then try again." },
   storage: { title: "The browser's storage refuses to work", advice: "Restart the browser, then try again." },
