@@ -11,7 +11,7 @@ import type {
   StreamOptions,
   Tokens,
 } from "./types.js";
-import { quantizeEmbeddings } from "./vectors.js";
+import { type AnyVector, type CompareOptions, quantizeEmbeddings, similarity } from "./vectors.js";
 import { WorkerPool } from "./worker/pool.js";
 import type { DeviceChoice, EncodeRequestOptions, EncodeResult } from "./worker/protocol.js";
 
@@ -230,6 +230,11 @@ export class Embedder extends EventTarget {
       }
       progress?.({ stage: "encode", loaded: index, total: Math.max(total, index) });
     }
+  }
+
+  /** The matrix of {@link similarity}, by the function that the model was trained for (`info.similarity`). */
+  similarity(a: AnyVector | readonly AnyVector[], b: AnyVector | readonly AnyVector[], options?: CompareOptions): Float32Array[] {
+    return similarity(a, b, this.info.similarity, options);
   }
 
   /** The tokens of a text, without any prompt. */

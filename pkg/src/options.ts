@@ -1,12 +1,11 @@
 // What callers pass, checked before anything is done with it.
 
+import { check, type Check, describe, oneOf } from "./check.js";
 import { EmbervecError, shown } from "./errors.js";
 import type { ModelOptions } from "./manage.js";
 import { isPlainPath } from "./model/manifest.js";
 import type { EncodeOptions, LoadOptions, Precision, StreamOptions } from "./types.js";
 import type { EncodeRequestOptions } from "./worker/protocol.js";
-
-type Check = (value: unknown) => boolean;
 
 const isString: Check = (value) => typeof value === "string";
 const isBoolean: Check = (value) => typeof value === "boolean";
@@ -14,10 +13,6 @@ const isFunction: Check = (value) => typeof value === "function";
 const isAddress: Check = (value) => isString(value) || value instanceof URL;
 const isPlainObject = (value: unknown): value is object => Object.prototype.toString.call(value) === "[object Object]";
 const isSignal: Check = (value) => value instanceof AbortSignal;
-const oneOf = (...values: string[]): [Check, string] => [
-  (value) => values.includes(value as string),
-  values.map((value) => `"${value}"`).join(", "),
-];
 
 const isCache: Check = (value) =>
   typeof value === "object" && value !== null && ["get", "put", "delete", "keys", "room"].every((name) => isFunction((value as Record<string, unknown>)[name]));
@@ -95,21 +90,6 @@ const { precision, output, onTruncated, ...STREAM_OPTIONS } = ENCODE_OPTIONS;
 
 const { hub, revision, cache } = LOAD_OPTIONS;
 const MODEL_OPTIONS = { hub, revision, cache };
-
-function check(call: string, options: unknown, checks: Record<string, [Check, string]>): void {
-  if (typeof options !== "object" || options === null) {
-    throw new EmbervecError("invalid_input", `${call}: options must be an object, not ${describe(options)}`);
-  }
-  for (const [name, value] of Object.entries(options)) {
-    const [isValid, expected] = Object.hasOwn(checks, name) ? checks[name]! : [];
-    if (!isValid) {
-      throw new EmbervecError("invalid_input", `${call} has no option "${name}"; there are: ${Object.keys(checks).join(", ")}`);
-    }
-    if (value !== undefined && !isValid(value)) {
-      throw new EmbervecError("invalid_input", `${call}: option "${name}" must be ${expected}, not ${describe(value)}`);
-    }
-  }
-}
 
 export function checkLoadOptions(options: LoadOptions): void {
   check("load", options, LOAD_OPTIONS);
@@ -190,16 +170,4 @@ export function checkTexts(texts: unknown): string[] {
     checkText(texts[i], `texts[${i}]`);
   }
   return [...texts];
-}
-
-function describe(value: unknown): string {
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "an array";
-  if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-  if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") return String(value);
-  if (typeof value === "object") {
-    const name: unknown = value?.constructor?.name;
-    return `an object (${typeof name === "string" ? name : "Object"})`;
-  }
-  return typeof value === "undefined" ? "undefined" : `a ${typeof value}`;
 }

@@ -1,6 +1,6 @@
 // Waits on the platform end, whatever a browser's promise does.
 
-/** A promise of the browser that has not settled after so many milliseconds is given up. IndexedDB opens in 10 to 50. */
+/** Milliseconds after which a promise of the browser is given up. IndexedDB opens in 10 to 50. */
 export const PLATFORM_MS = 3000;
 
 /** What was waited for has not come in time. */
@@ -40,7 +40,7 @@ export function settled<T>(what: string, start: () => T | PromiseLike<T>, { ms, 
       reject(error);
     };
     const giveUp = () => fail(new TimeoutError(`${what} has not answered in ${ms! / 1000} s`));
-    // A thread that was busy, or a device that slept, finds the timer due together with the answer, whose turn comes first.
+    // After a busy thread, or a device's sleep, the timer is due together with the answer, whose turn comes first.
     let timer = ms === undefined ? undefined : setTimeout(() => (timer = setTimeout(giveUp, 0)), ms);
     if (signal?.aborted) return abort();
     signal?.addEventListener("abort", abort);

@@ -66,7 +66,7 @@ export interface LoadOptions {
   integrity?: Record<string, string>;
   /**
    * Where a downloaded model is kept. `"memory"`: nowhere. Or an object of your own with the methods of {@link ModelCache}. A cache
-   * that fails or is full is done without; `info.stored` tells. Default `"indexeddb"`.
+   * that fails, does not answer or is full is done without; `info.stored` tells. Default `"indexeddb"`.
    */
   cache?: CacheChoice;
   /**

@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import type { EncodeOptions, Embedder, Pooling, StreamItem } from "embervec";
 import type { JSHandle } from "playwright-core";
 
-import { quantizeEmbeddings } from "../../pkg/src/index.ts";
+import { quantizeEmbeddings, similarity } from "../../pkg/src/index.ts";
 import { openPage, type TestPage } from "../support/browser.ts";
 import { wasmBytes } from "../support/memory.ts";
 import { difference } from "../support/vectors.ts";
@@ -226,6 +226,18 @@ test("precision: types, lengths and values", async () => {
   const alone = await embedder.evaluate(async (embedder, text) => [...(await embedder.encode(text, { precision: "ubinary" }))], texts[0]!);
   assert.deepEqual(alone, [...one!]);
   assert.match(await refusal(tiny("tiny-cls"), { precision: "int8" }), /^invalid_input: .*at least two/);
+});
+
+test("similarity by the model's own function", async () => {
+  for (const [name, own] of [["tiny-prompts", "dot"], ["tiny-max", "cosine"]] as const) {
+    const embedder = await embedderOf(tiny(name));
+    const { vectors, matrix } = await embedder.evaluate(async (embedder) => {
+      const vectors = await embedder.encode(["the fox", "a dog", "the quick fox"], { normalize: false });
+      return { vectors: vectors.map((row) => [...row]), matrix: embedder.similarity(vectors[0]!, vectors).map((row) => [...row]) };
+    });
+    assert.deepEqual(matrix, similarity(vectors[0]!, vectors, own).map((row) => [...row]));
+    assert.notDeepEqual(matrix, similarity(vectors[0]!, vectors, own === "dot" ? "cosine" : "dot").map((row) => [...row]));
+  }
 });
 
 test("prompts: by name, by text, and by task", async () => {

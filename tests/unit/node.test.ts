@@ -43,6 +43,7 @@ test("importing the package has no side effects", () => {
       "isCached",
       "listModels",
       "quantizeEmbeddings",
+      "rangesOf",
       "semanticSearch",
       "similarity",
     ],

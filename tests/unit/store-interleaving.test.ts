@@ -33,7 +33,7 @@ import { MemoryCache } from "../support/memory-cache.ts";
 import { digestsOf, plainSink } from "../support/plain-model.ts";
 
 const RUNS = Number(process.env["EMBERVEC_INTERLEAVINGS"] ?? 2000);
-/** Rounds of the event loop, of a microsecond or more, in which nobody waits for a turn: then something waits for what never comes. */
+/** After so many rounds of the event loop, in which nobody waits for a turn, something waits for what never comes. */
 const NEVER = 500_000;
 
 /** The first has a manifest, the second only an ETag. */
@@ -318,6 +318,7 @@ test("whatever is done at the same time, a record has all of its bytes", async (
       includeErrorInReport: true,
       seed: Number(seed ?? 15),
       ...(path !== undefined && { path }),
+      endOnFailure: true,
     });
   } finally {
     ModelStore.over = over;

@@ -1,12 +1,17 @@
 // Checked by `npm run check`, never run: which type each call has, as a user of the package sees it.
 
 import {
+  cosSim,
+  dot,
   Embedder,
   EmbervecError,
   type EmbervecErrorCode,
   type EncodeOptions,
   type Precision,
   quantizeEmbeddings,
+  type Ranges,
+  rangesOf,
+  type SearchHit,
   semanticSearch,
   similarity,
 } from "embervec";
@@ -96,8 +101,40 @@ export function vectors(a: Float32Array[]): void {
   is<AnyVector[]>()(quantizeEmbeddings(a, precision), true);
   is<Float32Array[]>()(similarity(a, [[1, 2]], "euclidean"), true);
   is<{ corpusId: number; score: number } | undefined>()(semanticSearch(a[0]!, a)[0]?.map(({ corpusId, score }) => ({ corpusId, score }))[0], true);
+  const hits = semanticSearch([0.1, 0.2], [a[0]!, [1, 2]], { topK: Infinity, similarity: "dot", precision: "float32" });
+  is<SearchHit[][]>()(hits, true);
+  is<Ranges>()(rangesOf(a), true);
+
+  // One vector wherever several are taken.
+  is<SearchHit[][]>()(semanticSearch(a[0]!, a[1]!), true);
+  is<Float32Array[]>()(similarity(a[0]!, [1, 2]), true);
+  is<Float32Array[]>()(embedder.similarity(a[0]!, a), true);
+  is<Int8Array[]>()(quantizeEmbeddings([1, 2], "int8", { ranges: rangesOf(a) }), true);
+
+  // Quantised ones wherever vectors are compared.
+  const bytes = quantizeEmbeddings(a, precision);
+  is<SearchHit[][]>()(semanticSearch(bytes, bytes, { precision }), true);
+  is<SearchHit[][]>()(semanticSearch(a[0]!, new Int8Array(2)), true);
+  is<Float32Array[]>()(similarity(a, new Uint8Array(2), "cosine", { precision: "uint8" }), true);
+  is<Float32Array[]>()(embedder.similarity(bytes, bytes, { precision: "binary" }), true);
+  is<number>()(cosSim(bytes[0]!, bytes[1]!, { precision: "ubinary" }) + dot(a[0]!, [1, 2]), true);
+
   // @ts-expect-error no such similarity
   similarity(a, a, "jaccard");
+  // @ts-expect-error no such option
+  semanticSearch(a, a, { top_k: 3 });
+  // @ts-expect-error no such precision
+  semanticSearch(a, a, { precision: "int4" });
+  // @ts-expect-error no vectors
+  semanticSearch("text", a);
+  // @ts-expect-error no class of vectors
+  similarity(new Int16Array(2), a);
+  // @ts-expect-error several, of which there is one number only for two
+  dot(a, a);
+  // @ts-expect-error quantised already
+  quantizeEmbeddings(new Int8Array(2), "binary");
+  // @ts-expect-error one vector has no ranges
+  rangesOf(a[0]!);
 }
 
 export function errors(error: unknown): void {

@@ -48,8 +48,8 @@ export interface Parts {
 }
 
 /**
- * A write that has not ended after so many milliseconds is given up. Of 512 kB that is 51 kB/s, a hundredth of what the slowest
- * memory card takes; and a disk that has to wake up, or to tidy up first, has answered by then.
+ * A write that has not ended after so many milliseconds is given up. Of 512 kB that is 51 kB/s, a hundredth of what the
+ * slowest memory card takes; and a disk that has to wake up, or to tidy up first, has answered by then.
  */
 export const WRITE_MS = 10_000;
 

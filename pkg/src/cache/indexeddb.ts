@@ -95,7 +95,8 @@ export class IndexedDbCache implements Entries {
         } catch (error) {
           if (isQuota(error)) throw error;
           this.#forget(database);
-          // The connection may have been closed: by a newer version of the package in another tab, or by somebody who cleared the storage.
+          // The connection may have been closed: by a newer version of the package in another tab, or by somebody who
+          // cleared the storage.
           if (isLast || error instanceof TimeoutError) throw error;
         }
       }

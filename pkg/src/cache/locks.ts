@@ -8,13 +8,13 @@ export type Release = () => void;
 const NOTHING: Release = () => {};
 
 /**
- * Locks that all tabs of an origin share. A browser has them in secure contexts only, and a user can block them: then everybody gets
- * what they ask for. A lock manager that has failed once is not asked again.
+ * Locks that all tabs of an origin share. A browser has them in secure contexts only, and a user can block them: then
+ * everybody gets what they ask for. A lock manager that has failed once is not asked again.
  */
 export class Locks {
   #manager: LockManager | undefined = globalThis.navigator?.locks;
 
-  /** Waits for a lock for as long as somebody else has it, but for a lock manager that does not answer only {@link PLATFORM_MS}. */
+  /** Waits for as long as somebody else has the lock; for a lock manager that says nothing, only {@link PLATFORM_MS}. */
   async take(name: string, mode: LockMode, signal?: AbortSignal): Promise<Release> {
     const release = await this.tryTake(name, mode, signal);
     if (release || !this.#manager) return release ?? NOTHING;

@@ -317,7 +317,7 @@ export class ModelStore {
         result = await attempt();
       }
     }
-    // A browser may report more room than it gives (Chromium since version 133), so this is the first that is known of it.
+    // A browser may report more room than it gives (Chromium since version 133): this is the first that is known of it.
     if (result === "full") {
       result = await this.#makingRoom(async () => {
         const again = await attempt();
@@ -351,8 +351,8 @@ export class ModelStore {
   }
 
   /**
-   * Marks a model as in use, in all tabs, until the store is closed or its worker ends. Without locks a model that is in use in another tab
-   * may be evicted, and is fetched again.
+   * Marks a model as in use, in all tabs, until the store is closed or its worker ends. Without locks a model that is in
+   * use in another tab may be evicted, and is fetched again.
    */
   async use(model: string): Promise<void> {
     if (this.absent !== undefined) return;

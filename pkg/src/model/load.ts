@@ -41,7 +41,10 @@ export interface LoadedModel<Model> {
   cached: boolean;
 }
 
-/** A stored model that fails so is damaged, or an earlier version of this package has stored less than is needed; or the cache is broken. */
+/**
+ * A stored model that fails so is damaged, or an earlier version of this package has stored less than is needed; or the
+ * cache is broken.
+ */
 const REFETCHED: readonly (EmbervecErrorCode | undefined)[] = ["integrity", "model_not_found", "unsupported_model", "storage"];
 
 /** What 8 bits take of 32, scales included. */
@@ -95,7 +98,7 @@ export async function loadModel<Model>(
   };
   if (localFilesOnly && !failure && (key === base || !(await store.find(base)))) return refuseToFetch();
   return store.exclusively(base, async () => {
-    // Another tab may have been faster. What the weights in 8 bits have been made of is as good, and they are made of it again.
+    // Another tab may have been faster. What the weights in 8 bits have been made of is as good: they are made of it again.
     for (const from of new Set([key, base])) {
       const stored = await loadForm(from, true);
       if (stored) return stored;
