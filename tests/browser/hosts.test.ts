@@ -158,6 +158,28 @@ test("a page that was opened with a name and a password", async () => {
   await tab.close();
 });
 
+test("workerUrl and persist", async () => {
+  const model = `${server.origin}/plain/`;
+  await assertLoads(model, { workerUrl: "../pkg/dist/worker.js?v=2", cache: "memory" });
+  assert.ok(browser.requests.includes("/pkg/dist/worker.js?v=2"));
+  const { error } = await load(browser.page, model, { workerUrl: "/none/worker.js" });
+  assert.ok(error?.isEmbervecError && error.message.includes("worker"), error?.message);
+  const asked = (options: object) =>
+    browser.page.evaluate(
+      async ({ model, options }) => {
+        let asked = 0;
+        navigator.storage.persist = async () => (asked += 1) > 0;
+        const address = "/pkg/dist/index.js";
+        const { Embedder } = await import(address);
+        await (await Embedder.load(model, options)).dispose();
+        return asked;
+      },
+      { model, options },
+    );
+  assert.equal(await asked({ persist: false }), 0);
+  assert.equal(await asked({}), 1);
+});
+
 test("credentials: cookies go where they are asked for", async () => {
   const cookies: Answer = (response, body, request) => {
     response.setHeader("access-control-allow-origin", browser.origin);

@@ -102,7 +102,7 @@ export async function loadPlain(cache: ModelCache, options: PlainLoad = {}): Pro
     ...others
   } = options;
   const host = { base, pointers, headers, signal, ...others };
-  return loadModel(ModelStore.over(cache), plainSink, {
+  return loadModel(ModelStore.over(cache), () => plainSink(), {
     name: base,
     revision: undefined,
     host,

@@ -17,10 +17,10 @@ const request = {
   base: "https://host.example/m/",
   pointers: undefined,
   headers: {},
+  credentials: undefined,
+  integrity: new Map<string, string>(),
   dtype: "q8" as const,
   localFilesOnly: false,
-  credentials: undefined,
-  integrity: new Map(),
   wasmUrl: undefined,
   persist: true,
 };
@@ -30,7 +30,7 @@ async function open(behaviour: Behaviour = working, { workers = 1, ...load }: Pi
   replaceWorker(behaviour);
   const limits: number[] = [];
   const { pool } = await WorkerPool.start(
-    { request, cache: "indexeddb", workers, workerUrl: undefined, fetch: undefined, onDevice: () => {}, onWorkers: (limit) => limits.push(limit) },
+    { request, cache: "indexeddb", fetch: undefined, workers, workerUrl: undefined, onDevice: () => {}, onWorkers: (limit) => limits.push(limit) },
     load,
   );
   return { pool, limits };

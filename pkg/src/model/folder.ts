@@ -25,7 +25,7 @@ import {
 import { type FileDigests, MANIFEST_JSON, type Manifest, parseManifest } from "./manifest.js";
 import { POINTER_BYTES, type Pointer, parsePointer } from "./pointer.js";
 import { Progress } from "./progress.js";
-import { RemoteFile, WebPageError, isHtml, PinError, isPartOf, refuseHtml, requestFile } from "./remote-file.js";
+import { RemoteFile, WebPageError, isHtml, isPartOf, PinError, refuseHtml, requestFile } from "./remote-file.js";
 import { fileUrl } from "./source.js";
 
 /** What no folder is without: where it is a web page, all are. */

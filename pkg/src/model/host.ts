@@ -226,11 +226,11 @@ export class Body {
       this.#refuse(cause);
       if (cause instanceof TimeoutError) throw new TransientError(`${this.url} has not been answered (${messageOf(cause)})`, { cause });
       if (this.fetch !== platformFetch) {
-        throw new TransientError(`${this.url} could not be fetched by the option \`fetch\`: ${this.#messageOf(cause)}`, { cause });
+        throw new TransientError(`${this.url} could not be fetched by the option \`fetch\`: ${this.#messageOf(cause)}`);
       }
       throw new TransientError(
         `${this.url} could not be reached: there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)`,
-        { cause },
+        { cause: new Error(this.#messageOf(cause)) },
       );
     }
     this.#waited = 0;
@@ -248,7 +248,7 @@ export class Body {
         this.#refuse(cause);
         const length = this.response.headers.get("content-length");
         const of = length === null ? "" : ` of ${length}`;
-        throw new TransientError(`${this.url} broke off after ${this.#taken}${of} bytes (${this.#messageOf(cause)})`, { cause });
+        throw new TransientError(`${this.url} broke off after ${this.#taken}${of} bytes (${this.#messageOf(cause)})`);
       }
       if (!piece) return void this.end();
       this.#rest = piece as Uint8Array<ArrayBuffer>;

@@ -27,9 +27,10 @@ const ASSUMED_MEMORY = 4;
 export interface PoolOptions {
   request: Omit<LoadRequest, "cache" | "fetch">;
   cache: CacheChoice;
+  /** The caller's, for the model's files. */
+  fetch: LoadOptions["fetch"];
   workers: number | "auto";
   workerUrl: string | undefined;
-  fetch: LoadOptions["fetch"];
   onDevice: (choice: DeviceChoice) => void;
   onWorkers: (workers: number) => void;
 }
@@ -173,15 +174,16 @@ export class WorkerPool {
   async #load(worker: WorkerClient<Calls>, request: Omit<LoadRequest, "cache" | "fetch">, { signal, progress }: LoadOptions): Promise<LoadResult> {
     const cache = sendCache(this.options.cache);
     const served = this.options.fetch && new FetchServer(this.options.fetch);
+    const transfer = [...transferOf(cache), ...(served ? [served.port] : [])];
+    let result: LoadResult;
     try {
-      const transfer = [...transferOf(cache), ...(served ? [served.port] : [])];
-      const result = await worker.request("load", { ...request, cache, fetch: served?.port }, { signal, progress, transfer });
-      if (this.#demandsGpu) await this.#demandAgain(worker);
-      return result;
+      result = await worker.request("load", { ...request, cache, fetch: served?.port }, { signal, progress, transfer });
     } finally {
       // Only a load asks the host.
       served?.close();
     }
+    if (this.#demandsGpu) await this.#demandAgain(worker);
+    return result;
   }
 
   /** In place of a worker that had the GPU. */
