@@ -35,6 +35,7 @@ before(async () => {
     outfile: join(overlay, "pkg/dist/worker.js"),
     bundle: true,
     format: "esm",
+    define: { EMBERVEC_VERSION: JSON.stringify("test") },
     // "sideEffects" of package.json is true of the page's half; a worker is nothing but side effects.
     ignoreAnnotations: true,
   });
