@@ -4,13 +4,16 @@ import { EmbervecError } from "./errors.js";
 
 export type Check = (value: unknown) => boolean;
 
+/** What a value must be; `secret` for one that no message shows. */
+export type Rule = [isValid: Check, expected: string, secret?: "secret"];
+
 export const oneOf = (...values: string[]): [Check, string] => [
   (value) => values.includes(value as string),
   values.map((value) => `"${value}"`).join(", "),
 ];
 
 /** An option that is `undefined` is one that was left out. */
-export function check(call: string, options: unknown, checks: Record<string, [Check, string]>): void {
+export function check(call: string, options: unknown, checks: Record<string, Rule>): void {
   if (typeof options !== "object" || options === null) {
     throw new EmbervecError("invalid_input", `${call}: options must be an object, not ${describe(options)}`);
   }
@@ -22,8 +25,9 @@ export function check(call: string, options: unknown, checks: Record<string, [Ch
   }
 }
 
-export function checkValue(what: string, value: unknown, [isValid, expected]: [Check, string]): void {
-  if (!isValid(value)) throw new EmbervecError("invalid_input", `${what} must be ${expected}, not ${describe(value)}`);
+export function checkValue(what: string, value: unknown, [isValid, expected, secret]: Rule): void {
+  if (isValid(value)) return;
+  throw new EmbervecError("invalid_input", `${what} must be ${expected}, not ${secret ? `a ${typeof value}` : describe(value)}`);
 }
 
 export function describe(value: unknown): string {

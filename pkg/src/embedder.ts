@@ -246,7 +246,7 @@ export class Embedder extends EventTarget {
   /** The tokens of a text, without any prompt. */
   async tokenize(text: string): Promise<Tokens> {
     checkText(text, "the text");
-    return this.#pool.request("tokenize", { text });
+    return this.#pool.tokenize(text);
   }
 
   /** Ends the workers: all memory comes back. Calls that are under way reject with `disposed`. */
@@ -311,8 +311,10 @@ export class Embedder extends EventTarget {
         if (!isOver && inFlight.length < this.#pool.capacity) reading ??= source.next();
         const [oldest] = inFlight;
         if (!reading && !oldest) return;
-        const waits = [reading?.then((slice) => ({ slice, result: undefined })), oldest?.then((result) => ({ slice: undefined, result }))];
-        const next = () => Promise.race(waits.filter((wait) => wait !== undefined));
+        const next = () => {
+          const waits = [reading?.then((slice) => ({ slice, result: undefined })), oldest?.then((result) => ({ slice: undefined, result }))];
+          return Promise.race(waits.filter((wait) => wait !== undefined));
+        };
         const { slice, result } = await settled("", () => settled("", next, { signal }), { signal: this.#pool.signal });
         if (result) {
           inFlight.shift();
@@ -396,7 +398,8 @@ class Slicer {
 
   /** Gives the source back. Not awaited: one that gives nothing more may not end, either. */
   close(): void {
-    Promise.resolve(this.#source.return?.()).catch(() => {});
+    const close = async () => this.#source.return?.();
+    close().catch(() => {});
   }
 }
 

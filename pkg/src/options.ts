@@ -1,6 +1,6 @@
 // What callers pass, checked before anything is done with it.
 
-import { check, type Check, describe, oneOf } from "./check.js";
+import { check, type Check, describe, oneOf, type Rule } from "./check.js";
 import { EmbervecError, shown } from "./errors.js";
 import type { ModelOptions } from "./manage.js";
 import { isPlainPath } from "./model/manifest.js";
@@ -17,7 +17,7 @@ const isSignal: Check = (value) => value instanceof AbortSignal;
 const isCache: Check = (value) =>
   typeof value === "object" && value !== null && ["get", "put", "delete", "keys", "room"].every((name) => isFunction((value as Record<string, unknown>)[name]));
 
-const LOAD_OPTIONS: Record<keyof LoadOptions, [Check, string]> = {
+const LOAD_OPTIONS: Record<keyof LoadOptions, Rule> = {
   device: oneOf("auto", "cpu", "webgpu"),
   dtype: oneOf("auto", "fp32", "fp16", "q8"),
   progress: [isFunction, "a function"],
@@ -29,6 +29,7 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, [Check, string]> = {
     // Not a `Headers`, which could not be sent to the worker.
     (value) => isPlainObject(value) && Object.values(value).every(isString),
     "a plain object of strings",
+    "secret",
   ],
   cache: [(value) => value === "indexeddb" || value === "memory" || isCache(value), "\"indexeddb\", \"memory\", or an object with the methods get, put, delete, keys and room"],
   workers: [(value) => value === "auto" || (Number.isInteger(value) && (value as number) > 0), "\"auto\" or a positive integer"],
@@ -68,7 +69,7 @@ function checkHeaders(headers: Record<string, string>): void {
   }
 }
 
-const ENCODE_OPTIONS: Record<keyof EncodeOptions, [Check, string]> = {
+const ENCODE_OPTIONS: Record<keyof EncodeOptions, Rule> = {
   promptName: [isString, "a string"],
   prompt: [isString, "a string"],
   normalize: [isBoolean, "true or false"],

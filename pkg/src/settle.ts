@@ -8,6 +8,16 @@ export class TimeoutError extends Error {
   override readonly name = "TimeoutError";
 }
 
+/**
+ * Runs `action` after so many milliseconds, unless the function that it gives is called before.
+ *
+ * After a busy thread, or a device's sleep, the timer is due together with the answer that it is for, whose turn comes first.
+ */
+export function after(ms: number, action: () => void): () => void {
+  let timer = setTimeout(() => (timer = setTimeout(action, 0)), ms);
+  return () => clearTimeout(timer);
+}
+
 export interface Wait<T> {
   /** Milliseconds; without them it may last as long as `signal` lets it. */
   ms?: number;
@@ -27,7 +37,7 @@ export function settled<T>(what: string, start: () => T | PromiseLike<T>, { ms, 
     let isOver = false;
     const end = () => {
       isOver = true;
-      clearTimeout(timer);
+      cancel?.();
       signal?.removeEventListener("abort", abort);
     };
     const abort = () => {
@@ -40,8 +50,7 @@ export function settled<T>(what: string, start: () => T | PromiseLike<T>, { ms, 
       reject(error);
     };
     const giveUp = () => fail(new TimeoutError(`${what} has not answered in ${ms! / 1000} s`));
-    // After a busy thread, or a device's sleep, the timer is due together with the answer, whose turn comes first.
-    let timer = ms === undefined ? undefined : setTimeout(() => (timer = setTimeout(giveUp, 0)), ms);
+    const cancel = ms === undefined ? undefined : after(ms, giveUp);
     if (signal?.aborted) return abort();
     signal?.addEventListener("abort", abort);
     try {

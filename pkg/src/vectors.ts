@@ -177,7 +177,8 @@ export function product(a: Numbers, b: Numbers, lengthOfA?: number): number {
   return lengthOfA === undefined ? sum : sum / (lengthOfA * lengthFrom(square0 + square1 + square2 + square3));
 }
 
-const lengthFrom = (squares: number): number => Math.max(Math.sqrt(squares), LEAST_LENGTH);
+/** Of one that is too long for a number there is no cosine: it would be 0 with every other. */
+const lengthFrom = (squares: number): number => (squares === Infinity ? NaN : Math.max(Math.sqrt(squares), LEAST_LENGTH));
 
 /** Not by {@link product}, which is faster if its second arguments are of one class. */
 export function lengthOf(vector: Numbers): number {

@@ -123,6 +123,44 @@ test("a source that throws, a consumer that breaks off, and a text that is none:
   await embedder.dispose();
 });
 
+test("what nobody waits for any more after an abort or dispose is no unhandled rejection, and a source's end hides no reason", async () => {
+  const unhandled: unknown[] = [];
+  const listen = (reason: unknown) => void unhandled.push(reason);
+  process.on("unhandledRejection", listen);
+  const texts = Array.from({ length: 300 }, () => "text");
+  const first = await load();
+  const disposed = async () => {
+    for await (const _ of first.encodeStream(texts)) await first.dispose();
+  };
+  await assert.rejects(disposed(), (error) => error instanceof EmbervecError && error.code === "disposed");
+  const second = await load();
+  const abort = new AbortController();
+  const progress = () => abort.abort("enough");
+  await assert.rejects(second.encode(texts, { signal: abort.signal, progress }), (error) => error === "enough");
+  await second.dispose();
+
+  const third = await load((message, worker) => (message.type === "encode" ? "nothing" : working(message, worker)));
+  const source: Iterable<string> = {
+    [Symbol.iterator]: () => ({
+      next: () => ({ value: "text", done: false }),
+      return: () => {
+        throw new Error("it does not end");
+      },
+    }),
+  };
+  const controller = new AbortController();
+  const { signal } = controller;
+  setTimeout(() => controller.abort("enough"), 50);
+  const read = async () => {
+    for await (const _ of third.encodeStream(source, { signal })) assert.fail();
+  };
+  await assert.rejects(read(), (error) => error === signal.reason);
+  await third.dispose();
+  await sleep(50);
+  process.off("unhandledRejection", listen);
+  assert.deepEqual(unhandled, []);
+});
+
 test("a consumer that is slow is waited for: the source is not read to its end meanwhile", async () => {
   const embedder = await load();
   let read = 0;

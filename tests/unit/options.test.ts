@@ -170,3 +170,8 @@ test("texts are taken as they are at the call", () => {
   texts.push("c");
   assert.deepEqual(taken, ["a", "b"]);
 });
+
+test("headers that are no object are refused, and not shown", () => {
+  const error = refusal(() => checkLoadOptions({ headers: "Bearer hf_secret" } as never));
+  assert.deepEqual([error.code, error.message.includes("secret")], ["invalid_input", false]);
+});

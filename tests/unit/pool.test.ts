@@ -100,17 +100,92 @@ for (const [name, end] of ENDS) {
   });
 }
 
-test("a replacement that does not load fails the call that has it started; the others have another one started", async () => {
-  let loads = 0;
-  const { pool } = await open((message, worker) => {
-    if (message.type === "load" && ++loads === 2) return { type: "error", code: "integrity", message: "gone", fatal: false };
-    if (message.type === "encode" && loads === 1) return "dies";
-    return working(message, worker);
+test("a replacement that does not load fails all calls that wait for it, and no text is blamed; the next call has another one started", async () => {
+  for (const fatal of [false, true]) {
+    let loads = 0;
+    const { pool } = await open((message, worker) => {
+      if (message.type === "load" && ++loads === 2) return { type: "error", code: "integrity", message: "gone", fatal };
+      if (message.type === "encode" && loads === 1) return "dies";
+      return working(message, worker);
+    });
+    const calls = [encode(pool, ["a", "b"]), encode(pool, ["c"]), encode(pool, ["d"]), pool.tokenize("e")];
+    const outcomes = await Promise.allSettled(calls);
+    for (const outcome of outcomes) {
+      assert.ok(outcome.status === "rejected" && outcome.reason instanceof EmbervecError);
+      assert.deepEqual([outcome.reason.code, outcome.reason.message], ["integrity", "gone"]);
+    }
+    assert.deepEqual(await encode(pool, ["abc"]), [3]);
+    assert.equal(loads, 3);
+  }
+});
+
+test("a listener that disposes of the embedder when its GPU's worker ends: no worker is started any more", async () => {
+  replaceWorker((message, worker) => {
+    if (message.type === "useGpu") return { type: "result", result: { device: "webgpu", deviceReason: "" } };
+    return message.type === "encode" ? "dies" : working(message, worker);
   });
-  const outcomes = await Promise.allSettled([encode(pool, ["a", "b"]), encode(pool, ["abc"])]);
-  const shown = outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value.join() : (outcome.reason as EmbervecError).code));
-  assert.ok(["1,1", "3"].some((values) => shown.includes(values)) && shown.includes("integrity"), shown.join(" and "));
-  assert.equal(loads, 3);
+  const reason = new EmbervecError("disposed", "over");
+  let pool: WorkerPool | undefined;
+  const onDevice = () => pool?.terminate(reason);
+  ({ pool } = await WorkerPool.start({ request, cache: "indexeddb", workers: 4, workerUrl: undefined, fetch: undefined, onDevice, onWorkers: () => {} }, {}));
+  await pool.useGpu(false);
+  await assert.rejects(encode(pool, ["a"]));
+  pool.grow();
+  await assert.rejects(encode(pool, ["a"]), (error) => error === reason);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.ok(started.every(({ isTerminated }) => isTerminated));
+});
+
+test("a GPU that was not taken is not said to have failed with its worker", async () => {
+  replaceWorker((message, worker) => {
+    if (message.type === "useGpu") return { type: "result", result: { device: "cpu", deviceReason: "it is slower" } };
+    return message.type === "encode" && message.request.texts.includes("dies") ? "dies" : working(message, worker);
+  });
+  const told: string[] = [];
+  const onDevice = ({ deviceReason }: { deviceReason: string }) => void told.push(deviceReason);
+  const { pool } = await WorkerPool.start({ request, cache: "indexeddb", workers: 1, workerUrl: undefined, fetch: undefined, onDevice, onWorkers: () => {} }, {});
+  await pool.useGpu(false);
+  await assert.rejects(encode(pool, ["dies"]));
+  assert.deepEqual(await encode(pool, ["abc"]), [3]);
+  assert.deepEqual(told, []);
+});
+
+test("a worker that ends without a word during a GPU's trial: the text is found, not the trial", async () => {
+  const { pool } = await open((message, worker) => {
+    if (message.type === "useGpu") return "nothing";
+    return message.type === "encode" && message.request.texts.includes("deadly") ? "dies" : working(message, worker);
+  });
+  const trial = pool.useGpu(false).catch(() => {});
+  await assert.rejects(encode(pool, ["deadly"]), isInternal(/"deadly"/));
+  await trial;
+  assert.equal(started.length, 1);
+});
+
+test("calls that are made at once are spread over the workers", async () => {
+  const asked = new Map<unknown, number>();
+  const { pool } = await open(
+    (message, worker) => {
+      if (message.type === "encode") asked.set(worker, 1 + (asked.get(worker) ?? 0));
+      return working(message, worker);
+    },
+    { workers: 4 },
+  );
+  pool.grow();
+  while (pool.capacity < 8) await new Promise((resolve) => setTimeout(resolve, 5));
+  await Promise.all(Array.from({ length: 40 }, () => encode(pool, ["a"])));
+  assert.deepEqual([...asked.values()], [10, 10, 10, 10]);
+});
+
+test("one of several workers that cannot start: the limit is what is left", async () => {
+  let loads = 0;
+  const { pool, limits } = await open(
+    (message, worker) =>
+      message.type === "load" && ++loads === 2 ? { type: "error", code: "internal", message: "no memory", fatal: true } : working(message, worker),
+    { workers: 4 },
+  );
+  pool.grow();
+  while (pool.capacity < 6) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual([pool.limit, limits], [3, [3]]);
 });
 
 test("workers that are still starting end with the pool", async () => {

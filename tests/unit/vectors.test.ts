@@ -524,3 +524,8 @@ test("a search takes well below half the time of scoring all by three dot produc
   }
   assert.ok(best.search < 0.7 * best.plain, `${best.search} ms, and ${best.plain} the plain way`);
 });
+
+test("of a vector that is too long for a number there is no cosine, and the error names it", () => {
+  assert.throws(() => semanticSearch([1, 0], [[1e200, 0], [0, 1]]), /corpus\[0\]/);
+  assert.throws(() => cosSim([1e200, 0], [1, 0]), (error) => error instanceof EmbervecError && error.code === "invalid_input");
+});

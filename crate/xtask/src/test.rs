@@ -105,7 +105,7 @@ fn browser() -> Result<()> {
     // Two browsers at a time: what they measure is memory, and time only against bounds of seconds.
     let mut node = npm::node_ts();
     // A page that waits for ever ends its own file, not the whole run.
-    node.args(["--test", "--test-concurrency=2", "--test-timeout=300000"])
+    node.args(["--test", "--test-concurrency=2", "--test-timeout=600000"])
         .args(test_files("tests/browser")?);
     sh::run(node.env("CHROME", chrome))
 }

@@ -6,7 +6,7 @@ import type { Timing } from "../cache/entries.js";
 import type { ModelStore } from "../cache/store.js";
 import { EmbervecError, messageOf, shown } from "../errors.js";
 import { modelKey } from "../model/source.js";
-import type { Dtype, ProgressCallback } from "../types.js";
+import type { ProgressCallback } from "../types.js";
 import { lengthOf, product } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
 import type { DeviceChoice, LoadRequest } from "../worker/protocol.js";
@@ -164,7 +164,7 @@ export class Accelerator {
     this.#starts += 1;
     try {
       const worker = await open(this.options);
-      await compare(this.options.embedder, worker, this.references, this.options.request.dtype);
+      await compare(this.options, worker, this.references);
       this.#startedAt = performance.now();
       this.#worker = worker;
       onChange({ ...this.choice, deviceReason: `${this.choice.deviceReason} It failed once and was started again.` });
@@ -184,7 +184,7 @@ async function demand(options: AcceleratorOptions): Promise<Found> {
   const references = [{ texts: KNOWN_TEXTS, options: encoding, vectors, dimension }];
   const worker = await open(options, progress);
   const started = performance.now();
-  await compare(embedder, worker, references, request.dtype);
+  await compare(options, worker, references);
   // The kernels were compiled meanwhile, so it takes less from now on.
   const timings = [{ tokens: tokenCounts.reduce((sum, count) => sum + count, 0), cpu: 0, gpu: performance.now() - started }];
   return Accelerator.of(options, worker, references, timings, `WebGPU (${adapter.name}), as demanded; its vectors agree with the CPU's.`);
@@ -196,21 +196,20 @@ async function tryOut(options: AcceleratorOptions): Promise<Found> {
   // A browser's next version has another GPU process.
   const key = [EMBERVEC_VERSION, adapter.key, request.base, request.dtype, navigator.userAgent].join(" ");
   const known = await store.timings(key, Date.now() - MAX_AGE_MS);
-  if (known && !isUseful(known)) {
-    return { choice: { device: "cpu", deviceReason: `${describe(adapter.name, known)} It was measured at an earlier visit.` } };
-  }
+  const onCpu = (deviceReason: string): Found => ({ choice: { device: "cpu", deviceReason } });
+  if (known && !isUseful(known)) return onCpu(`${describe(adapter.name, known)} It was measured at an earlier visit.`);
+  onChange({ device: "cpu", deviceReason: `The CPU, until WebGPU (${adapter.name}) has been compared with it by some texts.` });
+  // Who has no work for it is not to pay for a GPU, either.
+  const references = await work.references();
   const worker = await open(options, progress);
   try {
-    const gpu = known ?? (await measure(embedder, worker, work));
-    onChange({ device: "cpu", deviceReason: `The CPU, until WebGPU (${adapter.name}) has been compared with it by some texts.` });
-    const references = await work.references();
-    const timings = known ?? gpu.map((timing) => ({ ...timing, cpu: work.time(timing.tokens) }));
+    const timings = known ?? (await measure(embedder, worker, work));
+    if (!isUseful(timings)) worker.terminate(new EmbervecError("disposed", "the GPU is of no use here"));
+    // On a clock that stands still.
+    if (timings.every(({ cpu, gpu }) => cpu === 0 && gpu === 0)) return onCpu(`The CPU, because this browser's clock cannot time WebGPU (${adapter.name}).`);
     if (!known) await store.keepTimings(key, timings);
-    if (!isUseful(timings)) {
-      worker.terminate(new EmbervecError("disposed", "the GPU is of no use here"));
-      return { choice: { device: "cpu", deviceReason: describe(adapter.name, timings) } };
-    }
-    await compare(embedder, worker, references, request.dtype);
+    if (!isUseful(timings)) return onCpu(describe(adapter.name, timings));
+    await compare(options, worker, references);
     return Accelerator.of(options, worker, references, timings, describe(adapter.name, timings));
   } catch (error) {
     worker.terminate(new EmbervecError("disposed", "the GPU was not taken into use"));
@@ -240,26 +239,29 @@ async function open({ embedder, cache: choice, request }: AcceleratorOptions, pr
   }
 }
 
-/** Refuses a GPU whose vectors differ from the CPU's. */
-async function compare(embedder: CpuEncoder, worker: GpuWorker, references: readonly Reference[], dtype: Dtype): Promise<void> {
-  for (const { texts, options, vectors, dimension } of references) {
-    const job = embedder.begin(texts, options);
-    for (let batch = job.batch(); batch; batch = job.batch()) {
-      embedder.accept(job, await worker.request("encode", batch, { patience: OPEN_MS }));
-    }
-    const actual = job.finish();
-    texts.forEach((text, i) => {
-      const row = (vectors: Float32Array) => vectors.subarray(i * dimension, (i + 1) * dimension);
-      // Unchecked: what is not finite is the GPU's fault and not the caller's.
-      const cosine = product(row(actual.vectors), row(vectors), lengthOf(row(actual.vectors)));
-      // Not `<`, which NaN would pass.
-      if (!(cosine >= LEAST_COSINE[dtype])) {
+/** Refuses a GPU whose vectors differ from the CPU's, and ends it. */
+async function compare({ embedder, request: { dtype } }: AcceleratorOptions, worker: GpuWorker, references: readonly Reference[]): Promise<void> {
+  try {
+    for (const { texts, options, vectors, dimension } of references) {
+      const job = embedder.begin(texts, options);
+      for (let batch = job.batch(); batch; batch = job.batch()) {
+        embedder.accept(job, await worker.request("encode", batch, { patience: OPEN_MS }));
+      }
+      const actual = job.finish();
+      texts.forEach((text, i) => {
+        const row = (vectors: Float32Array) => vectors.subarray(i * dimension, (i + 1) * dimension);
+        const cosine = product(row(actual.vectors), row(vectors), lengthOf(row(actual.vectors)));
+        // Of a vector of zeros there is no direction to compare. Not `<`, which NaN would pass.
+        if (cosine >= LEAST_COSINE[dtype] || row(vectors).every((x) => x === 0)) return;
         throw new EmbervecError(
           "unsupported_device",
           `the GPU computes wrong vectors (of ${shown(text.slice(0, 20))} the cosine to the CPU's is ${cosine.toFixed(5)}, not ${LEAST_COSINE[dtype]} or more)`,
         );
-      }
-    });
+      });
+    }
+  } catch (error) {
+    worker.terminate(new EmbervecError("disposed", "the GPU was not taken into use"));
+    throw error;
   }
 }
 
@@ -271,8 +273,8 @@ async function measure(embedder: CpuEncoder, worker: GpuWorker, work: CpuWork): 
     const batch = embedder.begin(Array<string>(texts).fill("a ".repeat(tokens - 2)), {}).batch()!;
     const { length } = batch.inputIds;
     const gpu = await worker.request("time", batch, { patience: OPEN_MS });
-    timings.push({ tokens: length, cpu: 0, gpu });
     const cpu = work.time(length);
+    timings.push({ tokens: length, cpu, gpu });
     if (cpu > 0 && gpu > HOPELESS * cpu && timings.length > 1) break;
   }
   return timings;

@@ -32,8 +32,8 @@ export class CpuWork {
     }
     this.#tokens += tokens;
     this.#ms += ms;
-    // A vector for every token is much memory, and says no more.
-    if (options.tokens !== true) {
+    // A vector for every token is much memory, and says no more; the first dimensions alone may point anywhere after a rounding.
+    if (options.tokens !== true && options.truncateDim === undefined) {
       // The result's own buffer is moved to the page.
       this.#recent.push({ texts, options, vectors: vectors.slice(), dimension, tokens });
       while (this.#recentTokens() - this.#recent[0]!.tokens >= ENOUGH_TOKENS) this.#recent.shift();

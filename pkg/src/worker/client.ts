@@ -1,10 +1,13 @@
 // The page's side of a worker: requests as promises. A worker is starting until it says that it runs, and ends once, for one reason.
 
 import { EmbervecError, messageOf } from "../errors.js";
+import { after } from "../settle.js";
 import type { ProgressCallback } from "../types.js";
 import type { CallMap, DeviceChoice, FromWorker, ToWorker } from "./protocol.js";
 
 interface Pending {
+  /** What was asked. */
+  type: PropertyKey;
   resolve: (result: never) => void;
   reject: (error: unknown) => void;
   progress: ProgressCallback | undefined;
@@ -44,7 +47,8 @@ export class Culprit extends Orphaned {}
 export class WorkerClient<Map extends CallMap> {
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
-  readonly #starting: ReturnType<typeof setTimeout>;
+  /** Ends the wait for the script to run. */
+  readonly #runs: () => void;
   #nextId = 0;
   /** Why the worker is gone. */
   #ended: EmbervecError | undefined;
@@ -67,7 +71,7 @@ export class WorkerClient<Map extends CallMap> {
       throw failure(`cannot be started (${messageOf(cause)})`, cause);
     }
     const late = () => this.#fail(failure(`does not run after ${START_MS / 1000} s`));
-    this.#starting = setTimeout(late, START_MS);
+    this.#runs = after(START_MS, late);
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker<Map>>) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault?.();
@@ -96,22 +100,22 @@ export class WorkerClient<Map extends CallMap> {
     signal?.throwIfAborted();
     if (this.#ended) throw new Orphaned(this.#ended);
     const id = this.#nextId++;
-    let silence: ReturnType<typeof setTimeout> | undefined;
-    let grace: ReturnType<typeof setTimeout> | undefined;
+    let silence: (() => void) | undefined;
+    let grace: (() => void) | undefined;
     const heard = () => {
-      clearTimeout(silence);
+      silence?.();
       if (patience === undefined) return;
       const problem = `it has not answered for ${(patience / 1000).toFixed(1)} s`;
-      silence = setTimeout(() => this.#fail(new EmbervecError("internal", problem), id), patience);
+      silence = after(patience, () => this.#fail(new EmbervecError("internal", problem), id));
     };
     const abort = () => {
       this.#post({ type: "abort", id }, []);
-      grace = setTimeout(() => this.#take(id)?.reject(signal?.reason), ABORT_MS);
+      grace = after(ABORT_MS, () => this.#take(id)?.reject(signal?.reason));
     };
     signal?.addEventListener("abort", abort);
     try {
       return await new Promise<Map[Name]["result"]>((resolve, reject) => {
-        this.#pending.set(id, { resolve, reject, progress, heard });
+        this.#pending.set(id, { type, resolve, reject, progress, heard });
         heard();
         try {
           this.#post({ type, id, request } as ToWorker<Map>, transfer);
@@ -121,8 +125,8 @@ export class WorkerClient<Map extends CallMap> {
         }
       });
     } finally {
-      clearTimeout(silence);
-      clearTimeout(grace);
+      silence?.();
+      grace?.();
       signal?.removeEventListener("abort", abort);
       signal?.throwIfAborted();
     }
@@ -136,15 +140,15 @@ export class WorkerClient<Map extends CallMap> {
   /**
    * Ends a worker that has failed.
    *
-   * @param culprit the request that it was over; that which is under way where nobody knows
+   * @param culprit the request that it was over; where nobody knows, that which has been under way for the longest and computes
    */
-  #fail(reason: EmbervecError, culprit = this.#pending.keys().next().value): void {
+  #fail(reason: EmbervecError, culprit = [...this.#pending].find(([, { type }]) => type !== "useGpu")?.[0]): void {
     this.#end(reason, (id) => (id === culprit ? new Culprit(reason) : new Orphaned(reason)));
   }
 
   #end(reason: EmbervecError, errorOf: (id: number) => EmbervecError): void {
     this.#ended ??= reason;
-    clearTimeout(this.#starting);
+    this.#runs();
     this.#worker.terminate();
     const pending = [...this.#pending];
     this.#pending.clear();
@@ -166,7 +170,7 @@ export class WorkerClient<Map extends CallMap> {
     if (!message) return;
     switch (message.type) {
       case "started":
-        return clearTimeout(this.#starting);
+        return this.#runs();
       case "device": {
         const { device, deviceReason } = message;
         return this.onDevice({ device, deviceReason });

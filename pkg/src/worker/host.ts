@@ -1,6 +1,6 @@
 // The worker's side: everything heavy happens here. Built as `worker.js`.
 
-import init, { Embedder, Folder, Loader } from "../../wasm/simd128/embervec.js";
+import init, { Embedder, Folder, type Job, Loader } from "../../wasm/simd128/embervec.js";
 
 import type { CacheChoice } from "../cache/cache.js";
 import { receiveCache } from "../cache/port.js";
@@ -135,15 +135,25 @@ async function encode(texts: string[], options: EncodeRequestOptions): Promise<E
   const job = loaded().begin(texts, options);
   for (let batch = job.batch() as Batch | undefined; batch; batch = job.batch() as Batch | undefined) {
     const vectors = await gpu.encode(batch);
-    if (vectors?.every(Number.isFinite)) {
-      loaded().accept(job, vectors);
-      continue;
-    }
+    if (vectors && isTaken(job, vectors)) continue;
     // Of a text that has no finite vector the CPU says which it is; else the GPU is at fault.
     loaded().compute(job);
     if (vectors) gpu.fail(new EmbervecError("internal", "it gave a vector that is not finite"));
   }
   return job.finish() as EncodeResult;
+}
+
+/** Takes what a GPU has made of a job's next batch, unless a vector is not finite. */
+function isTaken(job: Job, vectors: Float32Array): boolean {
+  if (!vectors.every(Number.isFinite)) return false;
+  try {
+    loaded().accept(job, vectors);
+    return true;
+  } catch (error) {
+    // After what follows the encoder one is not.
+    if (codeOf(error) === "unsupported_model") return false;
+    throw error;
+  }
 }
 
 function encodeHere(texts: string[], options: EncodeRequestOptions): EncodeResult {

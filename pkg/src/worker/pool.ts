@@ -4,7 +4,7 @@ import type { CacheChoice } from "../cache/cache.js";
 import { sendCache, transferOf } from "../cache/port.js";
 import { EmbervecError, codeOf, messageOf, shown } from "../errors.js";
 import { FetchServer } from "../model/fetch.js";
-import type { LoadOptions, ProgressCallback } from "../types.js";
+import type { LoadOptions, ProgressCallback, Tokens } from "../types.js";
 import { Culprit, Orphaned, WorkerClient } from "./client.js";
 import type { Calls, DeviceChoice, EncodeRequest, EncodeResult, LoadRequest, LoadResult } from "./protocol.js";
 
@@ -41,6 +41,8 @@ interface Member {
   load: number;
   /** Whether it has the model. */
   isReady: boolean;
+  /** Whether it is not needed, but of use. */
+  isSpare: boolean;
   /** Ends when it has, and rejects where it will not. */
   loading: Promise<LoadResult>;
 }
@@ -84,11 +86,19 @@ export class WorkerPool {
     return REQUESTS_PER_WORKER * Math.max(1, this.#ready().length);
   }
 
+  /** The tokens of a text. */
+  async tokenize(text: string): Promise<Tokens> {
+    try {
+      return await this.#request("tokenize", { text });
+    } catch (error) {
+      throw error instanceof Culprit ? endedBy(text, error) : error;
+    }
+  }
+
   /** Asks the worker that has least to do; a new one where the last one has failed for good. */
-  async request<Name extends "encode" | "tokenize">(type: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
+  async #request<Name extends "encode" | "tokenize">(type: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
     for (let orphaned = 0; ; ) {
       const member = await this.#leastBusy();
-      member.load += 1;
       try {
         return await member.worker.request(type, request);
       } catch (error) {
@@ -104,13 +114,11 @@ export class WorkerPool {
   /** Encodes texts. Where that ends a worker, halves are tried until the text is found that does; the others are not its victims. */
   async encode(request: EncodeRequest): Promise<EncodeResult> {
     try {
-      return await this.request("encode", request);
+      return await this.#request("encode", request);
     } catch (error) {
       if (!(error instanceof Culprit)) throw error;
       const { texts, options } = request;
-      if (texts.length === 1) {
-        throw new EmbervecError(error.code, `the text ${shown(texts[0])} ends the worker that encodes it: ${error.message}`, { cause: error });
-      }
+      if (texts.length === 1) throw endedBy(texts[0]!, error);
       const half = texts.length >> 1;
       const first = await this.encode({ texts: texts.slice(0, half), options });
       return joined(first, await this.encode({ texts: texts.slice(half), options }));
@@ -123,10 +131,10 @@ export class WorkerPool {
     // Not until they are there: a browser may refuse to start even one.
     for (let missing = this.#limit - this.#alive().length; missing > 0; missing--) {
       // The first worker has put the model there.
-      this.#add({ ...this.options.request, localFilesOnly: true }, {}).catch((error: unknown) => {
+      this.#add({ ...this.options.request, localFilesOnly: true }, {}, true).catch((error: unknown) => {
         if (this.signal.aborted) return;
         // Slower, but not wrong: most likely there is no memory for another one.
-        this.#limit = Math.max(1, this.#ready().length);
+        this.#limit = Math.max(1, this.#alive().length);
         this.options.onWorkers(this.#limit);
         console.warn(`embervec goes on with ${this.#limit} worker(s), because another one could not start: ${messageOf(error)}`);
       });
@@ -134,14 +142,17 @@ export class WorkerPool {
   }
 
   /**
-   * Has the first worker use a GPU, from then on for whatever it is faster for. Only one: a second model on the same
+   * Has one of the workers use a GPU, from then on for whatever it is faster for. Only one: a second model on the same
    * GPU would only wait for the first.
    */
   async useGpu(demanded: boolean, { signal, progress }: { signal?: AbortSignal; progress?: ProgressCallback } = {}): Promise<DeviceChoice> {
-    const { worker } = await this.#leastBusy();
+    const member = await this.#leastBusy();
+    const { worker } = member;
+    // It goes on with texts meanwhile.
+    member.load -= 1;
     const choice = await worker.request("useGpu", { demanded }, { signal, progress });
     this.#demandsGpu = demanded;
-    this.#gpuWorker = worker;
+    if (choice.device === "webgpu") this.#gpuWorker = worker;
     return choice;
   }
 
@@ -152,20 +163,23 @@ export class WorkerPool {
     this.#members.clear();
   }
 
-  async #add(request: Omit<LoadRequest, "cache" | "fetch">, load: LoadOptions): Promise<LoadResult> {
+  async #add(request: Omit<LoadRequest, "cache" | "fetch">, load: LoadOptions, isSpare = false): Promise<LoadResult> {
+    // A listener to one of the pool's events may have ended it.
+    this.signal.throwIfAborted();
     const { workerUrl, onDevice } = this.options;
     const start = () =>
       workerUrl === undefined
         ? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" })
         : new Worker(workerUrl, { type: "module", name: "embervec" });
     const worker = new WorkerClient<Calls>(start, "worker.js", onDevice);
-    const member: Member = { worker, load: 0, isReady: false, loading: this.#load(worker, request, load) };
+    const member: Member = { worker, load: 0, isReady: false, isSpare, loading: this.#load(worker, request, load) };
     this.#members.add(member);
     const failed = (error: unknown) => {
       this.#members.delete(member);
       worker.terminate(new EmbervecError("disposed", "the model did not load"));
       this.signal.throwIfAborted();
-      throw error;
+      // No text is to blame for a worker that does not start.
+      throw error instanceof Orphaned ? error.cause : error;
     };
     member.loading = member.loading.then((result) => ((member.isReady = true), result), failed);
     return member.loading;
@@ -196,16 +210,20 @@ export class WorkerPool {
     }
   }
 
-  /** A new one where none is left. */
+  /** With one request more to do; a new one where none is left. */
   async #leastBusy(): Promise<Member> {
     for (;;) {
       this.signal.throwIfAborted();
       const ready = this.#ready();
-      if (ready.length > 0) return ready.reduce((least, each) => (each.load < least.load ? each : least));
+      if (ready.length > 0) {
+        const member = ready.reduce((least, each) => (each.load < least.load ? each : least));
+        member.load += 1;
+        return member;
+      }
       const [starting] = this.#alive();
-      // Whoever has started it hears why it failed.
-      if (starting) await starting.loading.catch(() => {});
-      else await this.#add(this.options.request, {});
+      // All that wait hear why the one that they need does not start; without one that is only of use another is started.
+      if (starting?.isSpare) await starting.loading.catch(() => {});
+      else await (starting?.loading ?? this.#add(this.options.request, {}));
     }
   }
 
@@ -231,6 +249,10 @@ function workersFor(bytes: number): number {
   const { hardwareConcurrency = 2, deviceMemory = ASSUMED_MEMORY } = (globalThis.navigator ?? {}) as { hardwareConcurrency?: number; deviceMemory?: number };
   const fitting = Math.floor((MEMORY_SHARE * deviceMemory * 2 ** 30) / bytes);
   return Math.max(1, Math.min(4, Math.floor(hardwareConcurrency / 2), fitting));
+}
+
+function endedBy(text: string, error: Culprit): EmbervecError {
+  return new EmbervecError(error.code, `the text ${shown(text)} ends the worker that has it: ${error.message}`, { cause: error.cause });
 }
 
 function joined(a: EncodeResult, b: EncodeResult): EncodeResult {
