@@ -84,7 +84,7 @@ test("auto: a bulk job has the GPU tried and timed once; the faster device compu
 // Firefox ticks every millisecond, and every 16.7 or 100 where it resists fingerprinting.
 for (const [name, tick] of [["ticks every millisecond", 1], ["ticks every 100 ms", 100], ["stands still", Infinity]] as const) {
   test(`a clock that ${name}: the model loads in time, and both devices are timed once`, () =>
-    withBrowser({ gpu: true }, { "worker.js": coarseClock(tick) }, async (browser) => {
+    withBrowser({ gpu: true }, { "worker.js": coarseClock(tick), "gpu.js": coarseClock(tick) }, async (browser) => {
       const first = await bulkJob(browser);
       assert.equal(first.device, "cpu");
       assert.equal(first.difference, 0);
