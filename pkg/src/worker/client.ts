@@ -28,7 +28,7 @@ interface RequestOptions {
 const START_MS = 30_000;
 
 /** Milliseconds that a worker has to tidy up after an abort, before the caller has its answer all the same. */
-const ABORT_MS = 500;
+const ABORT_MS = 250;
 
 const MUST_BE =
   "it must lie beside the package's other files, or where the option `workerUrl` says, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)";
@@ -89,8 +89,8 @@ export class WorkerClient<Map extends CallMap> {
   }
 
   /**
-   * Asks the worker. On abort the promise rejects with the signal's reason, as soon as the worker has cleaned up and half a second
-   * later at the latest.
+   * Asks the worker. On abort the promise rejects with the signal's reason, as soon as the worker has cleaned up and a quarter of a
+   * second later at the latest.
    */
   async request<Name extends keyof Map>(
     type: Name,
