@@ -553,8 +553,8 @@ describe("pins", { concurrency: true }, () => {
     }));
 
   test("a wrong one, while another tab reads the stored model", () =>
-    run("/plain/", {}, async ({ server, cache, load }) => {
-      const base = `${server.origin}/plain/`;
+    run("/listed/", {}, async ({ server, cache, load }) => {
+      const base = `${server.origin}/listed/`;
       assert.equal(await load(), undefined);
       let read = () => {};
       const reading = new Promise<void>((resolve) => (read = resolve));
@@ -571,10 +571,13 @@ describe("pins", { concurrency: true }, () => {
       };
       const other = loadPlain(slow, { base });
       await reading;
+      // The other one notes its use of the model when this one has begun to fetch it.
+      server.answers.set("/listed/manifest.json", (response, body) => {
+        goOn();
+        void other.then(() => response.end(body));
+      });
       const error = await load({ integrity: new Map([[WEIGHTS, "0".repeat(64)]]) });
       assert.equal(error && codeOf(error), "integrity");
-      goOn();
-      await other;
       assert.equal(await load({ localFilesOnly: true }), undefined);
     }));
 
