@@ -127,12 +127,12 @@ export async function importModel(model: string, archive: Blob, options: ModelOp
     await store.exclusively(base, async () => {
       let key = base;
       await store.reserve(base, archive.size, 0);
-      const files = await unpackModel(store, archive, (manifest) => {
+      const unpacked = await unpackModel(store, archive, (manifest) => {
         const isPacked = [...manifest.keys()].some((path) => path.endsWith(".q8.safetensors"));
         return (key = modelKey(base, isPacked ? "q8" : "fp32"));
       });
       const now = Date.now();
-      await store.commit(key, { name: model, revision, files, absent: "others", storedAt: now, usedAt: now });
+      await store.commit(key, { name: model, revision, ...unpacked, absent: "others", storedAt: now, usedAt: now });
     });
   });
 }

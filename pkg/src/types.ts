@@ -61,7 +61,9 @@ export interface LoadOptions {
   credentials?: RequestCredentials;
   /**
    * The SHA-256 of whole files by their path in the folder, as `"sha256-<base64>"` or in hexadecimal digits. Each must be in
-   * the folder and match, downloaded or cached, or the load fails with `integrity`. To pin all files, pin `manifest.json`.
+   * the folder and match, or the load fails with `integrity`; one that the load does not use is downloaded to be compared. To
+   * pin all files, pin `manifest.json`. Weights in 8 bits replace pinned ones only if they or the manifest are pinned, too. A
+   * cached file is compared once with a new pin. After that the cache is trusted: whoever can write into it can get past a pin.
    */
   integrity?: Record<string, string>;
   /**

@@ -35,11 +35,11 @@ export interface ModelServer {
 const MODELS = fileURLToPath(new URL("../fixtures/models", import.meta.url));
 
 /** The model `owner/name` of this hub, and the same model without its manifest. */
-const ALIAS = /^\/(?:owner\/name\/(resolve|raw)\/main|plain)\//;
+const ALIAS = /^\/(?:owner\/name\/(resolve|raw)\/main|api\/(resolve)-cache\/owner\/name|plain)\//;
 
 /**
  * Serves folders of models, those of `tests/fixtures/models` where no others are named. One of them is also `owner/name` of a hub, its
- * files with their git hashes as ETags and pointers in place of its weights, and `plain`; both without its manifest.
+ * files with their git hashes as ETags, behind a redirect, and pointers in place of its weights, and `plain`; both without its manifest.
  */
 export async function serveModels(folder = MODELS, alias = "tiny-cls"): Promise<ModelServer> {
   const requests: ModelServer["requests"] = [];
@@ -57,10 +57,13 @@ export async function serveModels(folder = MODELS, alias = "tiny-cls"): Promise<
     requests.push(entry);
     count(response, entry);
     waiting.get(path)?.();
-    const [isAlias, view] = ALIAS.exec(path) ?? [];
+    const [isAlias, hubView, cacheView] = ALIAS.exec(path) ?? [];
+    const view = hubView ?? cacheView;
     const isThere = !isAlias || !path.endsWith("/manifest.json");
     const body = isThere ? await readFile(join(folder, path.replace(ALIAS, `/${alias}/`))).catch(() => undefined) : undefined;
-    const good = view === undefined ? sends() : view === "resolve" ? hubSends : sendsPointer;
+    const isInGit = hubView === "resolve" && !path.endsWith(".safetensors");
+    const ofHub = isInGit ? redirects(path.replace(ALIAS, "/api/resolve-cache/owner/name/")) : hubSends;
+    const good = view === undefined ? sends() : view === "resolve" ? ofHub : sendsPointer;
     const answer = answers.get(path) ?? (body ? good : status(404));
     answer(response, body ?? Buffer.alloc(0), request);
   });

@@ -7,7 +7,7 @@ import { EmbervecError } from "../errors.js";
  * one of the caller's own.
  *
  * Keys are text without control characters. Values are up to some hundred kB each; embervec verifies
- * what it reads, so a cache need not. One that does not answer within 3 s (`put`: 10 s) is done without.
+ * what it reads, so a cache need not. One that does not answer within 3 s (`put` and `delete`: 10 s) is done without.
  */
 export interface ModelCache {
   /** `undefined` where there is nothing. */
@@ -25,7 +25,10 @@ export interface ModelCache {
 /** What the option `cache` takes. */
 export type CacheChoice = "indexeddb" | "memory" | ModelCache;
 
-/** A cache as the store uses it. Every method settles, and changes all that it is to change or nothing. */
+/**
+ * A cache as the store uses it. Every method settles, and changes all that it is to change or nothing; a caller's own cache only
+ * as far as none of its methods fails halfway, and as the browser has Web Locks.
+ */
 export interface Entries extends Omit<ModelCache, "delete"> {
   /** Deletes every key that begins with one of these; none where the key `unless` is there. */
   delete(prefixes: readonly string[], unless?: string): Promise<void>;

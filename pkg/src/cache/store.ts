@@ -358,9 +358,11 @@ export class ModelStore {
     return undefined;
   }
 
-  /** Deletes every chunk of a version of a file. */
+  /** Deletes every chunk of a version of a file. A model that has that one is not whole any more. */
   async forget(model: string, path: string, version: string): Promise<void> {
-    await this.#use((entries) => entries.delete([fileKey(model, path, version)]));
+    const record = await this.find(model);
+    const isOther = record && record.files.get(path)?.version !== version;
+    await this.#use((entries) => entries.delete([...(isOther ? [] : [recordKey(model)]), fileKey(model, path, version)]));
   }
 
   /**

@@ -38,20 +38,21 @@ export async function packModel(store: ModelStore, model: string, record: ModelR
 /**
  * Stores the files of an archive, each chunk verified against the archive's manifest.
  *
- * @returns what is stored, for a record
+ * @returns what is stored, and the manifest by which it has been verified as a pin, for a record
  */
 export async function unpackModel(
   store: ModelStore,
   archive: Blob,
   modelOf: (manifest: Manifest) => string,
-): Promise<Map<string, StoredFile>> {
+): Promise<Pick<ModelRecord, "files" | "integrity">> {
   const entries = await list(archive);
   // Tools that pack folders put "./" before each name, or the folder's own.
   const manifestPath = [...entries.keys()].find((path) => path === MANIFEST_JSON || path.endsWith(`/${MANIFEST_JSON}`));
   const entry = manifestPath === undefined ? undefined : entries.get(manifestPath);
   if (manifestPath === undefined || !entry || entry.size > MAX_LIST_BYTES) throw invalid("has no manifest.json");
   const folder = manifestPath.slice(0, -MANIFEST_JSON.length);
-  const manifest = parseManifest(await bytesOfPart(entry), `${MANIFEST_JSON} of the archive`);
+  const bytes = await bytesOfPart(entry);
+  const manifest = parseManifest(bytes, `${MANIFEST_JSON} of the archive`);
   if (!manifest) throw invalid("has a manifest.json that is not one of embervec's");
   if (manifest.size === 0) throw invalid("has a manifest.json that lists no files");
   const model = modelOf(manifest);
@@ -67,7 +68,7 @@ export async function unpackModel(
     }
     stored.set(path, { size, version: ANY_VERSION, chunks });
   }
-  return stored;
+  return { files: stored, integrity: new Map([[MANIFEST_JSON, await sha256Of(bytes)]]) };
 }
 
 function headerOf(path: string, size: number): Uint8Array<ArrayBuffer> {

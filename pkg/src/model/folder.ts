@@ -2,8 +2,8 @@
 
 import { joined } from "../bytes.js";
 import { ANY_VERSION, type StoredFile } from "../cache/entries.js";
-import { type ModelStore, keepFile } from "../cache/store.js";
-import { gitBlobOf, sha256Of } from "../cache/sha256.js";
+import { type ModelStore, type StoredChunks, keepFile } from "../cache/store.js";
+import { Sha256, gitBlobOf, sha256Of } from "../cache/sha256.js";
 import { EmbervecError, codeOf, messageOf } from "../errors.js";
 import { CHUNK_BYTES, MAX_FILES, MAX_LIST_BYTES, MAX_SMALL_FILE_BYTES } from "../limits.js";
 import type { Dtype, ProgressCallback } from "../types.js";
@@ -12,6 +12,7 @@ import {
   Aside,
   type Body,
   type Host,
+  PATIENCE_MS,
   RefusedError,
   StaleError,
   TransientError,
@@ -33,6 +34,9 @@ const CONFIG_JSON = /(^|\/)config\.json$/;
 
 /** How long the manifest is waited for where, without it, there is no model. */
 const MANIFEST_MS = 10_000;
+
+/** What the version begins with of a file whose host tells none. */
+const NO_VERSION = "unknown ";
 
 /** How often a small file with a wrong digest is fetched before the host is given up. */
 const MAX_WRONG = 3;
@@ -92,7 +96,8 @@ export interface Folder {
  * @param model as which the folder is stored
  */
 export async function openFolder(store: ModelStore, model: string, plan: FolderPlan, options: FolderOptions): Promise<Folder> {
-  const { host, dtype } = options;
+  const { dtype } = options;
+  const host = { ...options.host, patience: { ms: PATIENCE_MS } };
   const progress = new Progress("download", options.progress);
   const stored = new Map<string, StoredFile>();
   const absent = new Set<string>();
@@ -101,10 +106,12 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
   /** Every request for a small file. */
   const requests: Promise<SmallFile | undefined>[] = [];
   const asked = new Set<string>();
-  const askingManifest = new Aside(host, (host) => (host.isSecond ? withRetries(host.signal, () => fetchManifest(host)) : fetchManifest(host)));
+  const askManifest = (host: Host) => withRetries(host.signal, () => fetchManifest(host));
+  // What the caller has pinned is not done without.
+  const askingManifest = host.integrity?.has(MANIFEST_JSON) ? undefined : new Aside(host, askManifest);
   let goOn = () => {};
   const others = new Promise<void>((resolve) => (goOn = resolve));
-  const manifest = askingManifest.beside(others, host.isSecond ? MANIFEST_MS : undefined);
+  const manifest = askingManifest?.beside(others, host.isSecond ? { ms: MANIFEST_MS } : undefined) ?? askManifest(host);
   // It is awaited together with the first files.
   manifest.catch(() => {});
   /** Why a file was taken for absent, where the host has not said so. */
@@ -178,7 +185,7 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     const isOf = (path: string) => message.startsWith(`${path} `);
     goOn();
     const known = await manifest;
-    const { problem } = askingManifest;
+    const problem = askingManifest?.problem;
     if ([...weights.keys()].some(isOf) && problem?.code === "network") {
       const why = `the folder's manifest.json, which may name others, could not be fetched (${problem.message})`;
       return new StaleError("network", `${host.base}${message}, and ${why}`, { cause: problem });
@@ -216,8 +223,10 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
       for (const each of finding) await each;
       for (const { path, kind } of files) {
         if (kind !== "small") continue;
-        const bytes = await small.get(path)?.bytes((await manifest)?.get(path));
+        const digests = (await manifest)?.get(path);
+        const bytes = await small.get(path)?.bytes(digests);
         if (!bytes) {
+          if (digests) throw doubts.get(path) ?? new StaleError("model_not_found", `${fileUrl(host.base, path)} does not exist, but the folder's manifest.json lists it`);
           isNotThere(path);
           continue;
         }
@@ -234,14 +243,16 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
       }
       untold = [];
     }
-    for (const path of host.integrity?.keys() ?? []) {
-      const known = await manifest;
-      const isUsed = !absent.has(path) && (stored.has(path) || weights.has(path));
-      const isListed = known && (path === MANIFEST_JSON || known.has(path));
-      if (known ? isListed : isUsed || (await unlessRefused(path, probe(host, path)))) continue;
-      throw new EmbervecError("integrity", `${fileUrl(host.base, path)} is named by the option \`integrity\`, but the folder does not have it`);
+    const known = await manifest;
+    for (const doubt of known ? [] : doubts.values()) {
+      // Where others are given this is no word for a missing file, but a login that has run out.
+      if (doubt instanceof RefusedError && (doubt.status === 401 || host.pointers !== undefined)) throw doubt;
     }
-    return { stored, absent, weights: openedWeights(plan.weights(), weights), progress, explain, cancel };
+    const files = plan.weights();
+    const compared = new Set([MANIFEST_JSON, ...stored.keys()]);
+    for (const { path } of files) compared.add((await weights.get(path)?.catch(() => undefined))?.remote.path ?? path);
+    for (const path of host.integrity?.keys() ?? []) if (!compared.has(path)) await checkUnused(host, path);
+    return { stored, absent, weights: openedWeights(files, weights), progress, explain, cancel };
   } catch (error) {
     cancel();
     throw error;
@@ -270,12 +281,37 @@ async function fetchManifest(host: Host): Promise<Manifest | undefined> {
   const url = fileUrl(host.base, MANIFEST_JSON);
   const body = await request(host, url);
   // Not an error: many a host of single-page apps has models without a manifest, and its start page in place of one.
-  if (!body || isHtml(body.response)) return void body?.cancel();
+  if (!body || isHtml(body.response)) {
+    body?.cancel();
+    if (host.integrity?.has(MANIFEST_JSON)) throw new MissingPinError(url);
+    return undefined;
+  }
   const bytes = await body.bytes(MAX_LIST_BYTES);
-  // Some hosts say so in plain words, with status 200.
-  if (!new TextDecoder().decode(bytes.subarray(0, 99)).trimStart().startsWith("{")) return undefined;
   if (!(await isAsPinned(host, MANIFEST_JSON, bytes))) throw new PinError(url);
+  // Some hosts say in plain words, with status 200, that it is not there.
+  if (!new TextDecoder().decode(bytes.subarray(0, 99)).trimStart().startsWith("{")) return undefined;
   return parseManifest(bytes, url);
+}
+
+class MissingPinError extends EmbervecError {
+  constructor(url: string) {
+    super("integrity", `${url} is named by the option \`integrity\`, but the folder does not have it`);
+  }
+}
+
+/** Compares a pinned file that the load does not use: what a record notes as matched has been. */
+async function checkUnused(host: Host, path: string): Promise<void> {
+  const url = fileUrl(host.base, path);
+  await withRetries(host.signal, async () => {
+    const body = await request(host, url);
+    if (!body || isHtml(body.response)) {
+      body?.cancel();
+      throw new MissingPinError(url);
+    }
+    const hash = new Sha256();
+    for (let piece = await body.read(Infinity); piece; piece = await body.read(Infinity)) hash.update(piece);
+    if (hash.digest() !== host.integrity?.get(path)) throw new PinError(url);
+  });
 }
 
 /** Whether a file's bytes are what the caller says. */
@@ -300,17 +336,24 @@ async function openSmall(host: Host, path: string): Promise<SmallFile | undefine
   if (CONFIG_JSON.test(path)) refuseHtml(path, url, first);
   // Servers of single-page apps give their start page in place of what they do not have.
   if (isHtml(first.response)) return void first.cancel();
-  const pointer = first.response.redirected ? new Aside(host, (host) => fetchPointer(host, path)) : undefined;
+  const isElsewhere = first.response.redirected && blobOf(first.response) === undefined;
+  const pointer = isElsewhere ? new Aside(host, (host) => fetchPointer(host, path)) : undefined;
   let next: Body | undefined = first;
   let wrong = 0;
+  const pin = host.integrity?.get(path);
+  /** The SHA-256 of what came last and was not as it is pinned. */
+  let last: string | undefined;
   const bytes = async (digests?: FileDigests) => {
     const body = next ?? (await requestFile(host, path));
     next = undefined;
     const bytes = await body.bytes(MAX_SMALL_FILE_BYTES);
-    let problem = digests ? await compare(bytes, digests) : await compareWithHub(host, body.response, pointer, bytes);
-    if (!(await isAsPinned(host, path, bytes))) problem ??= "does not have the SHA-256 that the option `integrity` gives for it";
-    if (problem === undefined) return bytes;
-    const message = `${url} ${problem}`;
+    const problem = digests ? await compare(bytes, digests) : await compareWithHub(host, body.response, pointer, bytes);
+    const digest = pin && (await sha256Of(bytes));
+    if (problem === undefined && digest === pin) return bytes;
+    // What the manifest knows, or has come twice, is how the host has it.
+    if (problem === undefined && (digests || digest === last)) throw new PinError(url);
+    last = problem === undefined ? digest : undefined;
+    const message = problem === undefined ? new PinError(url).message : `${url} ${problem}`;
     if (++wrong === MAX_WRONG) throw new StaleError("integrity", `${message}; the server, or something on the way, alters the file`);
     throw new TransientError(message);
   };
@@ -330,7 +373,12 @@ async function compare(bytes: Uint8Array<ArrayBuffer>, { size, chunks }: FileDig
   return undefined;
 }
 
-/** A hub's ETag is the file's name in git; of a file that it keeps elsewhere it gives a pointer. */
+/** The file's name in git, which is a hub's ETag, also where it redirects to it. */
+function blobOf({ headers }: HostResponse): string | undefined {
+  return /^"([0-9a-f]{40})"$/.exec(tagOf(headers) ?? "")?.[1];
+}
+
+/** Of a file that a hub keeps outside of git it gives a pointer. */
 async function compareWithHub(
   host: Host,
   response: HostResponse,
@@ -338,12 +386,10 @@ async function compareWithHub(
   bytes: Uint8Array<ArrayBuffer>,
 ): Promise<string | undefined> {
   if (host.pointers === undefined) return undefined;
-  if (response.redirected) {
-    const pointer = await asking?.beside(Promise.resolve());
-    return pointer && (await sha256Of(bytes)) !== pointer.sha256 ? "does not have the SHA-256 that the hub gives for it" : undefined;
-  }
-  const [, blob] = /^"([0-9a-f]{40})"$/.exec(tagOf(response.headers) ?? "") ?? [];
-  return blob !== undefined && gitBlobOf(bytes) !== blob ? "does not have the hash that the hub gives for it" : undefined;
+  const blob = blobOf(response);
+  if (blob !== undefined) return gitBlobOf(bytes) === blob ? undefined : "does not have the hash that the hub gives for it";
+  const pointer = await asking?.beside(Promise.resolve(), host.patience);
+  return pointer && (await sha256Of(bytes)) !== pointer.sha256 ? "does not have the SHA-256 that the hub gives for it" : undefined;
 }
 
 /** What a hub knows of a file that it keeps outside of git. */
@@ -389,7 +435,10 @@ async function openWeights(
   packed: string | undefined,
   manifest: Manifest | undefined,
 ): Promise<WeightFile | undefined> {
-  if (dtype === "q8" && packed !== undefined && manifest?.has(packed)) {
+  const { integrity } = host;
+  // A pin of the original weights is for what is used: others are only if they are pinned, too.
+  const isPackedTrusted = !integrity?.has(path) || integrity.has(MANIFEST_JSON) || (packed !== undefined && integrity.has(packed));
+  if (dtype === "q8" && packed !== undefined && manifest?.has(packed) && (isPackedTrusted || !manifest.has(path))) {
     const remote = await openRemote(store, model, host, packed, manifest);
     return remote && { remote, packed: undefined };
   }
@@ -425,7 +474,7 @@ async function openRemote(
     if (stored.size === 0) opening = open();
     let pointer: Pointer | undefined;
     try {
-      pointer = await asking.beside(opening ?? Promise.resolve());
+      pointer = await asking.beside(opening ?? Promise.resolve(), host.patience);
       if (pointer && sha256 !== undefined && sha256 !== pointer.sha256) throw new PinError(fileUrl(host.base, path));
     } catch (error) {
       opening?.then((body) => body?.cancel(), () => {});
@@ -439,17 +488,22 @@ async function openRemote(
     }
   }
 
-  // Nothing is known of the file but what a response says: whether it is the one of which a part is stored, too.
-  const [best] = [...stored.values()].filter(({ version }) => version !== ANY_VERSION).sort((a, b) => b.beginning - a.beginning);
+  // Nothing is known of the file but what a response says: whether it is the one of which a part is stored, too. What is pinned
+  // is stored under its pin, apart from what others have stored.
+  const isLike = ({ version }: StoredChunks) => (sha256 === undefined ? version !== ANY_VERSION && !version.startsWith(NO_VERSION) : version === sha256);
+  const [best] = [...stored.values()].filter(isLike).sort((a, b) => b.beginning - a.beginning);
   if (best && best.beginning > 0 && !host.isSecond) {
-    const range = { from: best.beginning * CHUNK_BYTES, version: best.version };
+    // What a pointer told that does not come this time.
+    const isHash = /^[0-9a-f]{64}$/.test(best.version);
+    const range = { from: best.beginning * CHUNK_BYTES, version: isHash ? undefined : best.version };
     const body = await requestFile(host, path, range).catch(() => undefined);
     host.signal.throwIfAborted();
     // Whether a part is of this place must be seen, or else RemoteFile sees it by what comes before it.
     const isPart = body !== undefined && isPartOf(body.response, range, undefined) && body.response.headers.has("content-range");
-    if (body && isOfVersion(body.response, best.version) && (isPart || body.response.status === 200)) {
+    if (body && (isHash || isOfVersion(body.response, best.version)) && (isPart || body.response.status === 200)) {
       const opened = { body, position: isPart ? range.from : 0, ignoresRanges: !isPart };
-      return new RemoteFile(host, path, { version: best.version, sha256 }, best, opened);
+      const expected = isHash ? { version: versionOf(body.response), sha256: best.version } : { version: best.version };
+      return new RemoteFile(host, path, expected, best, opened);
     }
     body?.cancel();
   }
@@ -457,6 +511,6 @@ async function openRemote(
   if (!body) return undefined;
   refuseHtml(path, body.url, body);
   const version = versionOf(body.response);
-  const chunks = storedAs(version ?? `unknown ${Date.now()}`);
+  const chunks = storedAs(sha256 ?? version ?? `${NO_VERSION}${Date.now()}`);
   return new RemoteFile(host, path, { version, sha256 }, chunks, { body, position: 0, ignoresRanges: false });
 }

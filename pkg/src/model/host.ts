@@ -22,6 +22,14 @@ export interface Host {
   integrity?: ReadonlyMap<string, string>;
   /** Whether the load has started over: whole files only, so that no two responses have to fit each other. */
   isSecond?: boolean;
+  /** How long the hub's pointers are waited for; no more once one has not come. */
+  patience?: Patience;
+  /** Is told of every piece that comes. */
+  heard?: () => void;
+}
+
+interface Patience {
+  ms: number;
 }
 
 /** A failure that may not be one the next time. */
@@ -43,7 +51,7 @@ export class StaleError extends EmbervecError {}
 export class RefusedError extends EmbervecError {
   constructor(
     url: string,
-    private readonly status: number,
+    readonly status: number,
   ) {
     super(
       "unauthorized",
@@ -119,7 +127,7 @@ export async function request(host: Host, url: string, range?: Range): Promise<B
   // To another origin it would need the host's consent (CORS), which few give; there the response's validators are compared.
   const isOwn = origin === globalThis.location?.origin;
   if (range?.version !== undefined && isHttp && isOwn) headers["If-Range"] = range.version;
-  const body = new Body(url, host.signal, host.fetch);
+  const body = new Body(url, host.signal, host.fetch, host.heard);
   const opening = body.open(headers, host.credentials);
   const response = await (isHttp || host.fetch ? opening : opening.catch(() => host.signal.throwIfAborted()));
   if (!response) return undefined;
@@ -139,7 +147,7 @@ export async function request(host: Host, url: string, range?: Range): Promise<B
 }
 
 /** Longer than this nothing waits for what it can do without. */
-const PATIENCE_MS = 2000;
+export const PATIENCE_MS = 2000;
 
 /**
  * A request for what a load can do without: it may fail, and is not waited for long. What comes and is damaged is an error
@@ -150,10 +158,13 @@ export class Aside<T> {
   problem: EmbervecError | undefined;
   readonly #abort = new AbortController();
   readonly #result: Promise<T | undefined>;
+  /** When something of it came. */
+  #heardAt = 0;
 
   constructor(host: Host, ask: (host: Host) => Promise<T | undefined>) {
     follow(host.signal, this.#abort);
-    this.#result = ask({ ...host, signal: this.#abort.signal }).catch((error: unknown) => {
+    const heard = () => void (this.#heardAt = performance.now());
+    this.#result = ask({ ...host, signal: this.#abort.signal, heard }).catch((error: unknown) => {
       host.signal.throwIfAborted();
       const isOptional = error instanceof EmbervecError && (error.code === "network" || error instanceof RefusedError);
       if (!isOptional && !this.#abort.signal.aborted) throw error;
@@ -165,15 +176,18 @@ export class Aside<T> {
   }
 
   /**
-   * The result. `undefined` where it has failed, or has not come so many milliseconds after `others`, or as long again as
-   * these have taken.
+   * The result. `undefined` where it has failed, or nothing of it has come for so many milliseconds after `others`, or for as
+   * long again as these have taken.
    */
-  async beside(others: Promise<unknown>, ms = PATIENCE_MS): Promise<T | undefined> {
+  async beside(others: Promise<unknown>, patience: Patience = { ms: PATIENCE_MS }): Promise<T | undefined> {
     const started = performance.now();
-    const patience = new AbortController();
+    const end = new AbortController();
     const giveUp = async () => {
       await others.catch(() => {});
-      await sleep(Math.max(ms, performance.now() - started), patience.signal);
+      const now = performance.now();
+      const ms = patience.ms && Math.max(patience.ms, now - started);
+      for (let left = ms; left > 0; left = Math.max(now, this.#heardAt) + ms - performance.now()) await sleep(left, end.signal);
+      patience.ms = 0;
       this.problem ??= new TransientError("it has not answered in time");
       this.#abort.abort(this.problem);
     };
@@ -181,7 +195,7 @@ export class Aside<T> {
     try {
       return await this.#result;
     } finally {
-      patience.abort();
+      end.abort();
     }
   }
 }
@@ -212,6 +226,7 @@ export class Body {
     readonly url: string,
     private readonly signal: AbortSignal,
     private readonly fetch: HostFetch = platformFetch,
+    private readonly heard = () => {},
   ) {}
 
   async open(headers: Record<string, string>, credentials?: RequestCredentials): Promise<HostResponse> {
@@ -251,6 +266,7 @@ export class Body {
         throw new TransientError(`${this.url} broke off after ${this.#taken}${of} bytes (${this.#messageOf(cause)})`);
       }
       if (!piece) return void this.end();
+      this.heard();
       this.#rest = piece as Uint8Array<ArrayBuffer>;
       this.#came += piece.byteLength;
       if (this.#came >= STALL_BYTES) this.#waited = this.#came = 0;

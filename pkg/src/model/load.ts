@@ -9,7 +9,7 @@ import { MAX_SMALL_FILE_BYTES } from "../limits.js";
 import { type Folder, type FolderFile, type FolderOptions, type FolderPlan, openFolder } from "./folder.js";
 import { StaleError } from "./host.js";
 import { Progress } from "./progress.js";
-import { PinError } from "./remote-file.js";
+import { PinError, WebPageError } from "./remote-file.js";
 import type { ProgressCallback } from "../types.js";
 import { fileUrl, modelKey } from "./source.js";
 
@@ -80,7 +80,7 @@ export async function loadModel<Model>(
     }
     // Without the network another version of this package, or a caller with other pins, may still make something of what is whole.
     const isDamaged = codeOf(error) === "integrity" && !(error instanceof PinError);
-    if (isAlone && (!localFilesOnly || isDamaged)) await store.hide(from);
+    if (isAlone && isDamaged) await store.hide(from);
     return undefined;
   };
 
@@ -180,8 +180,10 @@ async function loadStored<Model>(
   }
   const model = sink.finish();
   host.signal.throwIfAborted();
-  if (from === key) await store.touch(key, record);
-  else await store.commit(key, newRecord(options, kept, record.absent));
+  // So that they need not be compared again.
+  const integrity = new Map([...(record.integrity ?? []), ...(host.integrity ?? [])]);
+  if (from === key) await store.touch(key, { ...record, integrity });
+  else await store.commit(key, { ...newRecord(options, kept, record.absent), integrity });
   return model;
 }
 
@@ -250,7 +252,7 @@ async function loadFolder<Model>(
       await fill(sink, remote.path, remote.expectedSize, remote.chunks(progress), host.signal, writer);
     } catch (error) {
       // What nothing but its own weirdness speaks against is fetched anew the next time.
-      if (!remote.isVerified && !isInterruption(error, host.signal)) await remote.stored.clear();
+      if (!remote.isVerified && isAgainstBytes(error)) await remote.stored.clear();
       throw error;
     }
     progress.end(remote.path, remote.size - announced);
@@ -268,9 +270,10 @@ async function loadFolder<Model>(
   return model;
 }
 
-/** Whether the bytes that have come are as good as before. */
-function isInterruption(error: unknown, signal: AbortSignal): boolean {
-  return signal.aborted || codeOf(error) === "network";
+/** Whether what has come is no model's, rather than that the rest does not come. */
+function isAgainstBytes(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === "unsupported_model" || (code === "integrity" && !(error instanceof WebPageError));
 }
 
 /** Gives the sink a weight file; what it makes of it goes to `writer`, or the file itself where that is to be copied. */

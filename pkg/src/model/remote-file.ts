@@ -68,7 +68,7 @@ export class RemoteFile {
   #position: number;
   #ignoresRanges: boolean;
   /** Whether the host has answered a range with what it should not have: from then on whole files are asked for. */
-  #withoutRanges: boolean;
+  #isWholeOnly: boolean;
   /** The file's size, where the response says it. */
   #total: number | undefined;
   /** Where the response began, and how many in a row have given nothing. */
@@ -96,7 +96,7 @@ export class RemoteFile {
     this.#body = opened?.body;
     this.#position = opened?.position ?? 0;
     this.#ignoresRanges = opened?.ignoresRanges ?? false;
-    this.#withoutRanges = host.isSecond ?? false;
+    this.#isWholeOnly = host.isSecond ?? false;
     this.#total = opened && totalOf(opened.body.response);
     this.#openedAt = this.#position;
   }
@@ -137,7 +137,8 @@ export class RemoteFile {
       this.cancel();
     }
     if (hash && hash.digest() !== sha256) {
-      await this.stored.clear();
+      // What the manifest's digests have verified is as good as it was.
+      if (!this.expected.chunks) await this.stored.clear();
       if (this.host.integrity?.has(this.path)) throw new PinError(this.#url);
       throw new StaleError("integrity", `${this.#url} arrived with another SHA-256 than the hub gives for it (${sha256}); load it again`);
     }
@@ -201,7 +202,7 @@ export class RemoteFile {
           const message = `${this.#url}: bytes ${start} to ${start + bytes.byteLength} do not have the SHA-256 of the folder's manifest.json`;
           if (++wrong === MAX_WRONG) throw new StaleError("integrity", `${message}; the server, or something on the way, alters the file, or it was changed without its manifest`);
           // Perhaps a part of another place: not every page can see which it is.
-          this.#withoutRanges ||= body.response.status === 206 && !body.response.headers.has("content-range");
+          this.#isWholeOnly ||= body.response.status === 206 && !body.response.headers.has("content-range");
           throw new TransientError(message);
         }
         await this.stored.write(index, digest, bytes);
@@ -210,7 +211,6 @@ export class RemoteFile {
         // A part of a compressed file cannot be read at all.
         const isFailedPart = this.#body?.response.status === 206 && this.#position === this.#openedAt;
         this.#failedParts = isFailedPart ? this.#failedParts + 1 : 0;
-        this.#withoutRanges ||= this.#failedParts === MAX_FAILED_PARTS;
         this.#body?.cancel();
         this.#body = undefined;
         // A part of one version and a part of another make no file.
@@ -228,6 +228,11 @@ export class RemoteFile {
   /** Whether parts of the file that come at different times are known to belong together. */
   get #canContinue(): boolean {
     return this.isVerified || this.expected.version !== undefined;
+  }
+
+  /** Parts that have failed in a row may be the line's fault: once a whole file has broken off, too, they are tried again. */
+  get #withoutRanges(): boolean {
+    return this.#isWholeOnly || this.#failedParts >= MAX_FAILED_PARTS;
   }
 
   /** A response whose next byte is that of `position`, and follows what is known to be before it. */
@@ -266,7 +271,7 @@ export class RemoteFile {
     if (isEnd || (body.response.status === 206 && !isPart)) {
       // Other bytes than were asked for, or none: what is the matter the whole file tells.
       body.cancel();
-      this.#withoutRanges = true;
+      this.#isWholeOnly = true;
       body = await requestFile(this.host, this.path);
     }
     if (version !== undefined && !isOfVersion(body.response, version)) {
