@@ -39,7 +39,8 @@ const ALIAS = /^\/(?:owner\/name\/(resolve|raw)\/main|api\/(resolve)-cache\/owne
 
 /**
  * Serves folders of models, those of `tests/fixtures/models` where no others are named. One of them is also `owner/name` of a hub, its
- * files with their git hashes as ETags, behind a redirect, and pointers in place of its weights, and `plain`; both without its manifest.
+ * files with their git hashes as ETags, behind a redirect, and pointers in place of its weights, and `plain`; both without its
+ * manifest.
  */
 export async function serveModels(folder = MODELS, alias = "tiny-cls"): Promise<ModelServer> {
   const requests: ModelServer["requests"] = [];

@@ -488,8 +488,8 @@ async function openRemote(
     }
   }
 
-  // Nothing is known of the file but what a response says: whether it is the one of which a part is stored, too. What is pinned
-  // is stored under its pin, apart from what others have stored.
+  // Nothing is known of the file but what a response says: whether it is the one of which a part is stored, too. What is
+  // pinned is stored under its pin, apart from what others have stored.
   const isLike = ({ version }: StoredChunks) => (sha256 === undefined ? version !== ANY_VERSION && !version.startsWith(NO_VERSION) : version === sha256);
   const [best] = [...stored.values()].filter(isLike).sort((a, b) => b.beginning - a.beginning);
   if (best && best.beginning > 0 && !host.isSecond) {
