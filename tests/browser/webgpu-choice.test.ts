@@ -357,3 +357,25 @@ for (const [name, fault] of FAULTS) {
       assert.ok(result.difference < TOLERANCE, `${result.difference}`);
     }));
 }
+
+for (const inEach of [false, true]) {
+  test(`a demanded GPU that gives what is no number ${inEach ? "each time it is started" : "once"}: ${inEach ? "it is lost" : "it is started again"}`, () => {
+    const { "worker.js": worker, "gpu.js": gpu } = faulty("", inEach);
+    // The second result is the first behind the self-check.
+    const nan = `${gpu.slice(0, gpu.indexOf("{") + 1)}
+      let results = 0;
+      const post = self.postMessage;
+      self.postMessage = (message, transfer) => {
+        if (message.result instanceof Float32Array && ++results === 2) message.result.fill(NaN);
+        post.call(self, message, transfer);
+      };
+    }`;
+    return withBrowser({ gpu: true }, { "worker.js": worker, "gpu.js": nan }, async (browser) => {
+      const { error, device, deviceReason, difference } = await bulk(browser, { device: "webgpu" }, 2);
+      assert.ok(difference < TOLERANCE, `${difference}`);
+      if (inEach) return assert.match(error ?? "", /^device_lost: /);
+      assert.deepEqual([error, device], [undefined, "webgpu"]);
+      assert.match(deviceReason, /started again\.$/);
+    });
+  });
+}

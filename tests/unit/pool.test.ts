@@ -161,6 +161,16 @@ test("a worker that ends without a word during a GPU's trial: the text is found,
   assert.equal(started.length, 1);
 });
 
+test("a text that ends its worker while it is tokenized is named, and another one's tokens come", async () => {
+  const { pool } = await open((message, worker) => {
+    if (message.type !== "tokenize") return working(message, worker);
+    return message.request.text === "deadly" ? "dies" : { type: "result", result: { inputIds: [1], tokenTypeIds: [0], tokens: ["a"], offsets: [[0, 1]], truncated: false } };
+  });
+  const [deadly, fine] = await Promise.allSettled([pool.tokenize("deadly"), pool.tokenize("fine")]);
+  assert.ok(deadly.status === "rejected" && isInternal(/"deadly"/)(deadly.reason));
+  assert.equal(fine.status, "fulfilled");
+});
+
 test("calls that are made at once are spread over the workers", async () => {
   const asked = new Map<unknown, number>();
   const { pool } = await open(

@@ -95,6 +95,11 @@ export class Accelerator {
     this.#worker = worker;
   }
 
+  /** Whether nothing else is to compute. */
+  get isDemanded(): boolean {
+    return this.options.demanded;
+  }
+
   /**
    * Starts a GPU for a loaded model. One that is not demanded is judged by the CPU's own work, and waits for some; nothing waits for it.
    *

@@ -136,8 +136,10 @@ async function encode(texts: string[], options: EncodeRequestOptions): Promise<E
   for (let batch = job.batch() as Batch | undefined; batch; batch = job.batch() as Batch | undefined) {
     const vectors = await gpu.encode(batch);
     if (vectors && isTaken(job, vectors)) continue;
-    // Of a text that has no finite vector the CPU says which it is; else the GPU is at fault.
-    loaded().compute(job);
+    // Of a text that has no finite vector the CPU says which it is; else the GPU is at fault. What is demanded of one is not taken
+    // from the CPU: the batch's turn comes again.
+    if (vectors && gpu.isDemanded) loaded().encode(texts, options);
+    else loaded().compute(job);
     if (vectors) gpu.fail(new EmbervecError("internal", "it gave a vector that is not finite"));
   }
   return job.finish() as EncodeResult;
