@@ -147,7 +147,10 @@ export class Embedder extends EventTarget {
     embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded }, pool);
     if (device === "webgpu") {
       try {
-        if (!stored) throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had, because the GPU's worker loads the model from the cache. ${storedReason}`);
+        if (!stored) {
+          const problem = "device \"webgpu\" cannot be had, because the GPU's worker loads the model from the cache";
+          throw new EmbervecError("unsupported_device", `${problem}. ${storedReason}`);
+        }
         embedder.#update("device", await pool.useGpu(true, options));
       } catch (error) {
         await embedder.dispose();
@@ -163,10 +166,12 @@ export class Embedder extends EventTarget {
   #workAhead(): void {
     if (!this.#mayTryGpu) return;
     this.#mayTryGpu = false;
-    this.#pool.useGpu(false).then(
-      (choice) => this.#update("device", choice),
-      (error: unknown) => void (this.#pool.signal.aborted || this.#update("device", { device: "cpu", deviceReason: `The CPU, because the GPU could not be tried: ${messageOf(error)}` })),
-    );
+    this.#pool
+      .useGpu(false)
+      .catch((error: unknown): DeviceChoice => {
+        return { device: "cpu", deviceReason: `The CPU, because the GPU could not be tried: ${messageOf(error)}` };
+      })
+      .then((choice) => void (this.#pool.signal.aborted || this.#update("device", choice)));
   }
 
   #update(type: keyof EmbedderEventMap, change: Partial<EmbedderInfo>): void {

@@ -31,7 +31,10 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, Rule> = {
     "a plain object of strings",
     "secret",
   ],
-  cache: [(value) => value === "indexeddb" || value === "memory" || isCache(value), "\"indexeddb\", \"memory\", or an object with the methods get, put, delete, keys and room"],
+  cache: [
+    (value) => value === "indexeddb" || value === "memory" || isCache(value),
+    "\"indexeddb\", \"memory\", or an object with the methods get, put, delete, keys and room",
+  ],
   workers: [(value) => value === "auto" || (Number.isInteger(value) && (value as number) > 0), "\"auto\" or a positive integer"],
   fetch: [isFunction, "a function as the platform's fetch"],
   credentials: oneOf("omit", "same-origin", "include"),

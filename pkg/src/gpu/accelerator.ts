@@ -117,6 +117,7 @@ export class Accelerator {
     }
   }
 
+  /** One that has been compared. */
   static of(options: AcceleratorOptions, worker: GpuWorker, references: readonly Reference[], timings: readonly Timing[], deviceReason: string): Found {
     const choice: DeviceChoice = { device: "webgpu", deviceReason };
     return { choice, accelerator: new Accelerator(options, worker, references, timings, choice) };
