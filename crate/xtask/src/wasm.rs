@@ -146,7 +146,8 @@ fn stamp(variant: &Variant) -> Result<String> {
         root.join("Cargo.toml"),
         root.join("Cargo.lock"),
         root.join(".cargo").join("config.toml"),
-        root.join("package-lock.json"),
+        // Of the npm packages, only what brings wasm-opt.
+        root.join("node_modules").join("binaryen").join("package.json"),
     ];
     for name in ["inventory", "json", "kernels", "weights", "tokenizer", "bert", "embed", "wasm"] {
         let dir = root.join("crate").join(name);
