@@ -30,7 +30,11 @@ function target({ name, entry, output, copy, keep, plugins = [] }) {
     resolve: { extensions: [".ts", ".js"] },
     module: {
       rules: [
-        { test: /\.ts$/, loader: "esbuild-loader", options: { target: "es2022", tsconfig: fromRoot("www/tsconfig.json") } },
+        {
+          test: /\.ts$/,
+          loader: "esbuild-loader",
+          options: { target: "es2022", tsconfig: fromRoot("www/tsconfig.json") },
+        },
         { test: /\.wasm$/, type: "asset/resource" },
       ],
     },
@@ -40,19 +44,21 @@ function target({ name, entry, output, copy, keep, plugins = [] }) {
 }
 
 /** Tells the service worker which files there are, with their hashes. At its end, where the source map stays right. */
-const listFiles = (/** @type {string} */ script) => (/** @type {import("webpack").Compiler} */ { webpack, hooks }) => {
-  const digest = (/** @type {string | Buffer} */ data) => createHash("sha256").update(data).digest("base64");
-  hooks.compilation.tap("listFiles", (compilation) => {
-    const stage = webpack.Compilation.PROCESS_ASSETS_STAGE_REPORT; // names and contents are final
-    compilation.hooks.processAssets.tap({ name: "listFiles", stage }, (assets) => {
-      const names = Object.keys(assets).filter((name) => name !== script && !/\.(map|txt)$/.test(name));
-      const files = Object.fromEntries(names.sort().map((name) => [name, `sha256-${digest(assets[name].buffer())}`]));
-      const revision = digest(JSON.stringify(files)).slice(0, 8);
-      const list = `\nvar BUILD = ${JSON.stringify({ revision, files })};\n`;
-      compilation.updateAsset(script, (source) => new webpack.sources.ConcatSource(source, list));
+const listFiles =
+  (/** @type {string} */ script) =>
+  (/** @type {import("webpack").Compiler} */ { webpack, hooks }) => {
+    const digest = (/** @type {string | Buffer} */ data) => createHash("sha256").update(data).digest("base64");
+    hooks.compilation.tap("listFiles", (compilation) => {
+      const stage = webpack.Compilation.PROCESS_ASSETS_STAGE_REPORT; // names and contents are final
+      compilation.hooks.processAssets.tap({ name: "listFiles", stage }, (assets) => {
+        const names = Object.keys(assets).filter((name) => name !== script && !/\.(map|txt)$/.test(name));
+        const files = Object.fromEntries(names.sort().map((name) => [name, `sha256-${digest(assets[name].buffer())}`]));
+        const revision = digest(JSON.stringify(files)).slice(0, 8);
+        const list = `\nvar BUILD = ${JSON.stringify({ revision, files })};\n`;
+        compilation.updateAsset(script, (source) => new webpack.sources.ConcatSource(source, list));
+      });
     });
-  });
-};
+  };
 
 const demo = target({
   name: "demo",
@@ -62,7 +68,15 @@ const demo = target({
     "service-worker": fromRoot("www/src/service-worker.ts"),
   },
   output: "www/dist",
-  copy: ["index.html", "bench.html", "app.webmanifest", "favicon.svg", "icon-192.png", "icon-512.png", "src/style.css"].map((path) => fromRoot(`www/${path}`)),
+  copy: [
+    "index.html",
+    "bench.html",
+    "app.webmanifest",
+    "favicon.svg",
+    "icon-192.png",
+    "icon-512.png",
+    "src/style.css",
+  ].map((path) => fromRoot(`www/${path}`)),
   keep: /^models(\/|$)/, // the model, which `cargo xtask build` puts there
   plugins: [listFiles("service-worker.js")],
 });

@@ -19,7 +19,10 @@ export function check(call: string, options: unknown, checks: Record<string, Rul
   }
   for (const [name, value] of Object.entries(options)) {
     if (!Object.hasOwn(checks, name)) {
-      throw new EmbervecError("invalid_input", `${call} has no option "${name}"; there are: ${Object.keys(checks).join(", ")}`);
+      throw new EmbervecError(
+        "invalid_input",
+        `${call} has no option "${name}"; there are: ${Object.keys(checks).join(", ")}`,
+      );
     }
     if (value !== undefined) checkValue(`${call}: option "${name}"`, value, checks[name]!);
   }
@@ -27,7 +30,10 @@ export function check(call: string, options: unknown, checks: Record<string, Rul
 
 export function checkValue(what: string, value: unknown, [isValid, expected, secret]: Rule): void {
   if (isValid(value)) return;
-  throw new EmbervecError("invalid_input", `${what} must be ${expected}, not ${secret ? `a ${typeof value}` : describe(value)}`);
+  throw new EmbervecError(
+    "invalid_input",
+    `${what} must be ${expected}, not ${secret ? `a ${typeof value}` : describe(value)}`,
+  );
 }
 
 export function describe(value: unknown): string {

@@ -1,6 +1,14 @@
 import { EmbervecError, messageOf } from "./errors.js";
 import { dtypeOf, folderUrl, pageUrl, resolveModel, scriptUrl } from "./model/source.js";
-import { checkEncodeOptions, checkLoadOptions, checkPrecision, checkStreamOptions, checkText, checkTexts, pinsOf } from "./options.js";
+import {
+  checkEncodeOptions,
+  checkLoadOptions,
+  checkPrecision,
+  checkStreamOptions,
+  checkText,
+  checkTexts,
+  pinsOf,
+} from "./options.js";
 import { checkRequirements } from "./requirements.js";
 import { settled } from "./settle.js";
 import type {
@@ -88,11 +96,19 @@ export class Embedder extends EventTarget {
     return this.#info;
   }
 
-  override addEventListener(type: keyof EmbedderEventMap, listener: EmbedderListener, options?: boolean | AddEventListenerOptions): void {
+  override addEventListener(
+    type: keyof EmbedderEventMap,
+    listener: EmbedderListener,
+    options?: boolean | AddEventListenerOptions,
+  ): void {
     super.addEventListener(type, listener, options);
   }
 
-  override removeEventListener(type: keyof EmbedderEventMap, listener: EmbedderListener, options?: boolean | EventListenerOptions): void {
+  override removeEventListener(
+    type: keyof EmbedderEventMap,
+    listener: EmbedderListener,
+    options?: boolean | EventListenerOptions,
+  ): void {
     super.removeEventListener(type, listener, options);
   }
 
@@ -141,14 +157,15 @@ export class Embedder extends EventTarget {
     const { isLarge, asksForPersistence, memoryBytes, ...loaded } = result;
     const { stored, storedReason } = result;
     // Only a page can ask. A browser that refuses may clear the model when it is short of room, which costs a download.
-    if (asksForPersistence) void settled("navigator.storage.persist", async () => navigator.storage?.persist?.(), {}).catch(() => {});
+    if (asksForPersistence)
+      void settled("navigator.storage.persist", async () => navigator.storage?.persist?.(), {}).catch(() => {});
     Object.freeze(loaded.prompts);
     const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options, stored) };
     embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded }, pool);
     if (device === "webgpu") {
       try {
         if (!stored) {
-          const problem = "device \"webgpu\" cannot be had, because the GPU's worker loads the model from the cache";
+          const problem = 'device "webgpu" cannot be had, because the GPU\'s worker loads the model from the cache';
           throw new EmbervecError("unsupported_device", `${problem}. ${storedReason}`);
         }
         embedder.#update("device", await pool.useGpu(true, options));
@@ -184,7 +201,10 @@ export class Embedder extends EventTarget {
    *
    * @throws {EmbervecError} `invalid_input` names the text or option that is wrong
    */
-  async encode<const Options extends EncodeOptions = {}>(text: string, options?: WithProgress<Options>): Promise<VectorOf<Options>>;
+  async encode<const Options extends EncodeOptions = {}>(
+    text: string,
+    options?: WithProgress<Options>,
+  ): Promise<VectorOf<Options>>;
   async encode<const Options extends EncodeOptions = {}>(
     texts: readonly string[],
     options?: WithProgress<Options>,
@@ -194,7 +214,10 @@ export class Embedder extends EventTarget {
   }
 
   /** As {@link encode}, with the model's own prompt for search queries. */
-  async encodeQuery<const Options extends EncodeOptions = {}>(text: string, options?: WithProgress<Options>): Promise<VectorOf<Options>>;
+  async encodeQuery<const Options extends EncodeOptions = {}>(
+    text: string,
+    options?: WithProgress<Options>,
+  ): Promise<VectorOf<Options>>;
   async encodeQuery<const Options extends EncodeOptions = {}>(
     texts: readonly string[],
     options?: WithProgress<Options>,
@@ -204,7 +227,10 @@ export class Embedder extends EventTarget {
   }
 
   /** As {@link encode}, with the model's own prompt for the documents that are searched. */
-  async encodeDocument<const Options extends EncodeOptions = {}>(text: string, options?: WithProgress<Options>): Promise<VectorOf<Options>>;
+  async encodeDocument<const Options extends EncodeOptions = {}>(
+    text: string,
+    options?: WithProgress<Options>,
+  ): Promise<VectorOf<Options>>;
   async encodeDocument<const Options extends EncodeOptions = {}>(
     texts: readonly string[],
     options?: WithProgress<Options>,
@@ -287,7 +313,8 @@ export class Embedder extends EventTarget {
     }
     signal?.throwIfAborted();
     if (cut.length > 0) this.#tellTruncated(cut, isOne, options);
-    const result = output === "token" ? tokenRows : precision === "float32" ? rows : quantizeEmbeddings(rows, precision);
+    const result =
+      output === "token" ? tokenRows : precision === "float32" ? rows : quantizeEmbeddings(rows, precision);
     return isOne ? result[0] : result;
   }
 
@@ -295,9 +322,15 @@ export class Embedder extends EventTarget {
     if (onTruncated) return onTruncated(cut);
     if (this.#hasWarned) return;
     this.#hasWarned = true;
-    const which = isOne ? "the text has" : cut.length === 1 ? `texts[${cut[0]}] has` : `${cut.length} texts, such as texts[${cut[0]}], have`;
+    const which = isOne
+      ? "the text has"
+      : cut.length === 1
+        ? `texts[${cut[0]}] has`
+        : `${cut.length} texts, such as texts[${cut[0]}], have`;
     const limit = `the ${this.#info.maxSeqLength} tokens that ${this.#info.model} takes`;
-    console.warn(`embervec: ${which} more than ${limit}, and what follows was left out; the option \`onTruncated\` of encode tells which, each time`);
+    console.warn(
+      `embervec: ${which} more than ${limit}, and what follows was left out; the option \`onTruncated\` of encode tells which, each time`,
+    );
   }
 
   /** The texts' vectors, slice by slice: the source and the workers are waited for at the same time. */
@@ -317,7 +350,10 @@ export class Embedder extends EventTarget {
         const [oldest] = inFlight;
         if (!reading && !oldest) return;
         const next = () => {
-          const waits = [reading?.then((slice) => ({ slice, result: undefined })), oldest?.then((result) => ({ slice: undefined, result }))];
+          const waits = [
+            reading?.then((slice) => ({ slice, result: undefined })),
+            oldest?.then((result) => ({ slice: undefined, result })),
+          ];
           return Promise.race(waits.filter((wait) => wait !== undefined));
         };
         const { slice, result } = await settled("", () => settled("", next, { signal }), { signal: this.#pool.signal });
@@ -356,7 +392,11 @@ function allocate(count: number, dimension: number): Float32Array<ArrayBuffer> {
     return new Float32Array(count * dimension);
   } catch (cause) {
     const size = `${count} vectors of ${dimension} dimensions take ${((4 * count * dimension) / 1e9).toFixed(1)} GB`;
-    throw new EmbervecError("invalid_input", `${size}, more than this browser gives at once; use encodeStream, or encode in parts`, { cause });
+    throw new EmbervecError(
+      "invalid_input",
+      `${size}, more than this browser gives at once; use encodeStream, or encode in parts`,
+      { cause },
+    );
   }
 }
 

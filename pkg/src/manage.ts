@@ -109,7 +109,13 @@ export async function exportModel(model: string, options: ModelOptions = {}): Pr
       }
     }
     refuseUnusable(store);
-    throw damage ?? new EmbervecError("model_not_found", `${base} is not in this browser's storage; load it once, and it can be exported`);
+    throw (
+      damage ??
+      new EmbervecError(
+        "model_not_found",
+        `${base} is not in this browser's storage; load it once, and it can be exported`,
+      )
+    );
   });
 }
 
@@ -121,7 +127,8 @@ export async function exportModel(model: string, options: ModelOptions = {}): Pr
  */
 export async function importModel(model: string, archive: Blob, options: ModelOptions = {}): Promise<void> {
   await withStore("importModel", options, async (store) => {
-    if (!(archive instanceof Blob)) throw new EmbervecError("invalid_input", "importModel takes the archive as a Blob or File");
+    if (!(archive instanceof Blob))
+      throw new EmbervecError("invalid_input", "importModel takes the archive as a Blob or File");
     const { base, revision } = resolveModel(model, options, pageUrl());
     await store.use(base);
     await store.exclusively(base, async () => {

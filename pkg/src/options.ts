@@ -15,7 +15,9 @@ const isPlainObject = (value: unknown): value is object => Object.prototype.toSt
 const isSignal: Check = (value) => value instanceof AbortSignal;
 
 const isCache: Check = (value) =>
-  typeof value === "object" && value !== null && ["get", "put", "delete", "keys", "room"].every((name) => isFunction((value as Record<string, unknown>)[name]));
+  typeof value === "object" &&
+  value !== null &&
+  ["get", "put", "delete", "keys", "room"].every((name) => isFunction((value as Record<string, unknown>)[name]));
 
 const LOAD_OPTIONS: Record<keyof LoadOptions, Rule> = {
   device: oneOf("auto", "cpu", "webgpu"),
@@ -33,14 +35,19 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, Rule> = {
   ],
   cache: [
     (value) => value === "indexeddb" || value === "memory" || isCache(value),
-    "\"indexeddb\", \"memory\", or an object with the methods get, put, delete, keys and room",
+    '"indexeddb", "memory", or an object with the methods get, put, delete, keys and room',
   ],
-  workers: [(value) => value === "auto" || (Number.isInteger(value) && (value as number) > 0), "\"auto\" or a positive integer"],
+  workers: [
+    (value) => value === "auto" || (Number.isInteger(value) && (value as number) > 0),
+    '"auto" or a positive integer',
+  ],
   fetch: [isFunction, "a function as the platform's fetch"],
   credentials: oneOf("omit", "same-origin", "include"),
   integrity: [
-    (value) => isPlainObject(value) && Object.entries(value).every(([path, pin]) => isPlainPath(path) && parsePin(pin) !== undefined),
-    "a plain object of a file's path and its SHA-256, as \"sha256-<base64>\" or 64 hexadecimal digits",
+    (value) =>
+      isPlainObject(value) &&
+      Object.entries(value).every(([path, pin]) => isPlainPath(path) && parsePin(pin) !== undefined),
+    'a plain object of a file\'s path and its SHA-256, as "sha256-<base64>" or 64 hexadecimal digits',
   ],
   persist: [isBoolean, "true or false"],
   workerUrl: [isAddress, "an address"],
@@ -68,7 +75,8 @@ function checkHeaders(headers: Record<string, string>): void {
       : /[^\x01-\xff]|[\r\n]/.test(value.replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, ""))
         ? "the value has a line break or characters outside of Latin-1"
         : undefined;
-    if (problem) throw new EmbervecError("invalid_input", `load: option "headers": ${shown(name)} cannot be sent: ${problem}`);
+    if (problem)
+      throw new EmbervecError("invalid_input", `load: option "headers": ${shown(name)} cannot be sent: ${problem}`);
   }
 }
 
@@ -77,7 +85,10 @@ const ENCODE_OPTIONS: Record<keyof EncodeOptions, Rule> = {
   prompt: [isString, "a string"],
   normalize: [isBoolean, "true or false"],
   // The model's own limit is checked where it is known; the wasm module takes 32 bits.
-  truncateDim: [(value) => Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 32, "a positive integer, at most the vector's length"],
+  truncateDim: [
+    (value) => Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 32,
+    "a positive integer, at most the vector's length",
+  ],
   precision: oneOf("float32", "int8", "uint8", "binary", "ubinary"),
   output: oneOf("sentence", "token"),
   pooling: [
@@ -99,13 +110,22 @@ export function checkLoadOptions(options: LoadOptions): void {
   check("load", options, LOAD_OPTIONS);
   checkHeaders(options.headers ?? {});
   if (options.device === "webgpu" && options.cache === "memory") {
-    throw new EmbervecError("invalid_input", "device \"webgpu\" needs a cache that keeps the model, from which the GPU's worker loads it; leave `device` or `cache` out");
+    throw new EmbervecError(
+      "invalid_input",
+      'device "webgpu" needs a cache that keeps the model, from which the GPU\'s worker loads it; leave `device` or `cache` out',
+    );
   }
   if (options.device === "webgpu" && typeof options.workers === "number" && options.workers > 1) {
-    throw new EmbervecError("invalid_input", "several workers are for the CPU, and device \"webgpu\" demands the GPU for everything; leave `workers` or `device` out");
+    throw new EmbervecError(
+      "invalid_input",
+      'several workers are for the CPU, and device "webgpu" demands the GPU for everything; leave `workers` or `device` out',
+    );
   }
   if (options.cache === "memory" && typeof options.workers === "number" && options.workers > 1) {
-    throw new EmbervecError("invalid_input", "several workers need a cache that keeps the model, from which each loads it; leave `workers` or `cache` out");
+    throw new EmbervecError(
+      "invalid_input",
+      "several workers need a cache that keeps the model, from which each loads it; leave `workers` or `cache` out",
+    );
   }
 }
 
@@ -135,7 +155,10 @@ function requestOptions(options: EncodeOptions, task?: "query" | "document"): En
   const { promptName, prompt, normalize, truncateDim, pooling, output, precision } = options;
   const tokens = output === "token";
   if (tokens && precision !== undefined && precision !== "float32") {
-    throw new EmbervecError("invalid_input", `precision "${precision}" is for sentence vectors; leave it out with output "token"`);
+    throw new EmbervecError(
+      "invalid_input",
+      `precision "${precision}" is for sentence vectors; leave it out with output "token"`,
+    );
   }
   return {
     task,

@@ -178,7 +178,8 @@ export function product(a: Numbers, b: Numbers, lengthOfA?: number): number {
 }
 
 /** Of one that is too long for a number there is no cosine: it would be 0 with every other. */
-const lengthFrom = (squares: number): number => (squares === Infinity ? NaN : Math.max(Math.sqrt(squares), LEAST_LENGTH));
+const lengthFrom = (squares: number): number =>
+  squares === Infinity ? NaN : Math.max(Math.sqrt(squares), LEAST_LENGTH);
 
 /** Not by {@link product}, which is faster if its second arguments are of one class. */
 export function lengthOf(vector: Numbers): number {
@@ -377,7 +378,7 @@ function read({ vectors, nameOf }: List, i: number, { bytes, isPacked, dimension
 /** 1 for a bit that is set, -1 for one that is not. */
 function signsOf(packed: Numbers, { bytes, dimension }: Format): Float64Array {
   const flip = flipOf(bytes);
-  return new Float64Array(dimension).map((_, i) => ((packed[i >> 3]! ^ flip) >> (7 - (i & 7))) & 1 ? 1 : -1);
+  return new Float64Array(dimension).map((_, i) => (((packed[i >> 3]! ^ flip) >> (7 - (i & 7))) & 1 ? 1 : -1));
 }
 
 function assertFinite<T extends Numbers | readonly number[]>(vector: T, name: string): T {
@@ -428,9 +429,21 @@ const STEPS = 255;
  * const [hits] = semanticSearch(query, small);
  * ```
  */
-export function quantizeEmbeddings(embeddings: Vector | readonly Vector[], precision: "float32", options?: QuantizeOptions): Float32Array[];
-export function quantizeEmbeddings(embeddings: Vector | readonly Vector[], precision: "int8" | "binary", options?: QuantizeOptions): Int8Array[];
-export function quantizeEmbeddings(embeddings: Vector | readonly Vector[], precision: "uint8" | "ubinary", options?: QuantizeOptions): Uint8Array[];
+export function quantizeEmbeddings(
+  embeddings: Vector | readonly Vector[],
+  precision: "float32",
+  options?: QuantizeOptions,
+): Float32Array[];
+export function quantizeEmbeddings(
+  embeddings: Vector | readonly Vector[],
+  precision: "int8" | "binary",
+  options?: QuantizeOptions,
+): Int8Array[];
+export function quantizeEmbeddings(
+  embeddings: Vector | readonly Vector[],
+  precision: "uint8" | "ubinary",
+  options?: QuantizeOptions,
+): Uint8Array[];
 export function quantizeEmbeddings(
   embeddings: Vector | readonly Vector[],
   precision: Precision,

@@ -23,7 +23,13 @@ const NETWORK = {
 const STORAGES: StorageKind[] = ["IndexedDB", "OPFS, one file", "OPFS, a file each"];
 
 const WEIGHTS = /\.(safetensors|onnx)$/;
-const TYPES: Record<string, string> = { html: "text/html", js: "text/javascript", mjs: "text/javascript", wasm: "application/wasm", json: "application/json" };
+const TYPES: Record<string, string> = {
+  html: "text/html",
+  js: "text/javascript",
+  mjs: "text/javascript",
+  wasm: "application/wasm",
+  json: "application/json",
+};
 
 /** A host of code and models with a network in front of it. */
 class Host {
@@ -76,7 +82,8 @@ class Host {
     await new Promise((resolve) => setTimeout(resolve, this.latency));
     // A request for a part says that it takes no compression.
     if (isWeights) this.sizeOfWeights = (await stat(fileOf(url))).size;
-    const compresses = (this.compressesWeights || !isWeights) && /\bbr\b/.test(String(request.headers["accept-encoding"]));
+    const compresses =
+      (this.compressesWeights || !isWeights) && /\bbr\b/.test(String(request.headers["accept-encoding"]));
     const file = await this.#read(url, compresses).catch(() => undefined);
     if (!file) return void response.writeHead(404).end();
     if (compresses) response.setHeader("Content-Encoding", "br");
@@ -97,7 +104,12 @@ class Host {
     const key = `${url} ${compresses} ${script !== undefined}`;
     let file = this.#files.get(key);
     if (!file) {
-      file = url === "/visit.html" ? Buffer.from(VISIT) : script === undefined ? await readFile(fileOf(url)) : Buffer.from(script);
+      file =
+        url === "/visit.html"
+          ? Buffer.from(VISIT)
+          : script === undefined
+            ? await readFile(fileOf(url))
+            : Buffer.from(script);
       if (compresses) file = await compressed(file, WEIGHTS.test(url));
       this.#files.set(key, file);
     }
@@ -135,7 +147,10 @@ function settled(response: ServerResponse): Promise<void> {
 
 /** The weights' quality is that of `embervec-pack`'s report; a higher one takes a minute for 0.3 %. */
 function compressed(bytes: Buffer, isWeights: boolean): Promise<Buffer> {
-  const params = { [constants.BROTLI_PARAM_QUALITY]: isWeights ? 5 : 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
+  const params = {
+    [constants.BROTLI_PARAM_QUALITY]: isWeights ? 5 : 11,
+    [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
+  };
   return promisify(brotliCompress)(bytes, { params });
 }
 
@@ -150,7 +165,8 @@ declare global {
   var visit: Promise<number>;
 }
 
-const open = (browser: Browser, variant: Variant): Promise<Page> => browser.page(`/visit.html?${encodeURIComponent(JSON.stringify(variant))}`);
+const open = (browser: Browser, variant: Variant): Promise<Page> =>
+  browser.page(`/visit.html?${encodeURIComponent(JSON.stringify(variant))}`);
 const visited = (page: Page): Promise<number> => page.evaluate(() => visit);
 const mb = (bytes: number): string => (bytes / 1e6).toFixed(1);
 const seconds = (ms: number): string => (ms / 1000).toFixed(2);
@@ -222,11 +238,22 @@ async function measureVisits(host: Host, origin: string, visits: Visit[], rounds
     }
   }
   host.slow(false);
-  const time = (name: string, isSlow: boolean, visit: "cold" | "warm") => seconds(median(samples.get(`${name}, ${isSlow}`)![visit]));
+  const time = (name: string, isSlow: boolean, visit: "cold" | "warm") =>
+    seconds(median(samples.get(`${name}, ${isSlow}`)![visit]));
   report(
     "download",
     `From navigation to the first vector (medians of ${rounds}), and what was fetched`,
-    ["", "first visit, MB", "requests", "second visit, MB", "requests ", "cold, local, s", "cold, 50 Mbit/s, s", "warm, local, s", "warm, 50 Mbit/s, s"],
+    [
+      "",
+      "first visit, MB",
+      "requests",
+      "second visit, MB",
+      "requests ",
+      "cold, local, s",
+      "cold, 50 Mbit/s, s",
+      "warm, local, s",
+      "warm, 50 Mbit/s, s",
+    ],
     visits.map(({ name }) => {
       const [first, second] = fetched.get(name)!;
       return [
@@ -271,7 +298,12 @@ async function measureInterruption(host: Host, origin: string, visits: Visit[]):
     await another.close();
   }
   host.slow(false);
-  report("interruption", "The tab is closed at half of the weights, and opened again", ["", "file, MB", "undisturbed, MB", "before, MB", "after, MB", "after, of the file"], rows);
+  report(
+    "interruption",
+    "The tab is closed at half of the weights, and opened again",
+    ["", "file, MB", "undisturbed, MB", "before, MB", "after, MB", "after, of the file"],
+    rows,
+  );
 }
 
 /** On the slow network, so that there are many samples before the end. */
@@ -293,7 +325,15 @@ async function measureLoadingMemory(host: Host, origin: string, visits: Visit[])
     const heap = await wasmHeap(page);
     const peak = Math.max(...samples, loaded);
     const process = await browser.resident();
-    rows.push([visit.name, samples.length, mb(loaded), mb(peak), mb(peak - loaded), heap > 0 ? mb(heap) : "–", process ? mb(process.peak) : "–"]);
+    rows.push([
+      visit.name,
+      samples.length,
+      mb(loaded),
+      mb(peak),
+      mb(peak - loaded),
+      heap > 0 ? mb(heap) : "–",
+      process ? mb(process.peak) : "–",
+    ]);
     await browser.close();
   }
   host.slow(false);
@@ -338,6 +378,10 @@ export async function measureStorages(origin: string, rounds: number): Promise<v
     "storages",
     `The browser's storages alone: 44 pieces of 512 kB (medians of ${rounds})`,
     ["", "open, ms", "open and all pieces, ms"],
-    [...samples].map(([key, times]) => [key, median(times.map(({ open }) => open)).toFixed(1), median(times.map(({ all }) => all)).toFixed(0)]),
+    [...samples].map(([key, times]) => [
+      key,
+      median(times.map(({ open }) => open)).toFixed(1),
+      median(times.map(({ all }) => all)).toFixed(0),
+    ]),
   );
 }

@@ -74,7 +74,8 @@ export function isolate(response: ServerResponse): void {
 /** A script that is served with instruments before it. */
 export function instrumented(url: string, instruments: { memory?: boolean; dispatches?: boolean }): string | undefined {
   if (instruments.memory && url === "/pkg/dist/worker.js") return MEMORY_RECORDER + readFileSync(fileOf(url), "utf8");
-  if (instruments.dispatches && url === "/pkg/dist/gpu.js") return `{${DISPATCH_COUNTER}}${readFileSync(fileOf(url), "utf8")}`;
+  if (instruments.dispatches && url === "/pkg/dist/gpu.js")
+    return `{${DISPATCH_COUNTER}}${readFileSync(fileOf(url), "utf8")}`;
   return undefined;
 }
 
@@ -94,7 +95,9 @@ export async function serve(countsDispatches: boolean): Promise<Server> {
     response.setHeader("Cache-Control", "public, max-age=3600");
   };
   const files = sirv(root, { dev: true, setHeaders });
-  const folders = Object.entries(FOLDERS).map(([prefix, folder]) => [prefix, sirv(folder, { dev: true, setHeaders })] as const);
+  const folders = Object.entries(FOLDERS).map(
+    ([prefix, folder]) => [prefix, sirv(folder, { dev: true, setHeaders })] as const,
+  );
   const http = createServer((request, response) => {
     const url = request.url ?? "";
     server.requests.push(url);
@@ -116,7 +119,12 @@ export async function serve(countsDispatches: boolean): Promise<Server> {
   });
   await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
   const { port } = http.address() as AddressInfo;
-  const server: Server = { origin: `http://127.0.0.1:${port}`, requests: [], recordsMemory: false, close: () => http.close() };
+  const server: Server = {
+    origin: `http://127.0.0.1:${port}`,
+    requests: [],
+    recordsMemory: false,
+    close: () => http.close(),
+  };
   return server;
 }
 

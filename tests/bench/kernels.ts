@@ -36,12 +36,24 @@ const SHAPES = [
 
 function linear(type: "f32" | "q8", gelu: boolean, [m, n, k]: readonly [number, number, number]): Kernel {
   const args = [Number(type === "q8"), Number(gelu), m, n, k];
-  return { name: `linear ${type}${gelu ? " + GELU" : ""}, ${m}x${n}x${k}`, call: "time_linear", args, type, ops: 2 * m * n * k };
+  return {
+    name: `linear ${type}${gelu ? " + GELU" : ""}, ${m}x${n}x${k}`,
+    call: "time_linear",
+    args,
+    type,
+    ops: 2 * m * n * k,
+  };
 }
 
 function attention(tokens: number): Kernel {
   const ops = 4 * tokens * tokens * HEADS * HEAD_SIZE;
-  return { name: `attention, ${tokens} tokens`, call: "time_attention", args: [tokens, HEADS, HEAD_SIZE], type: "f32", ops };
+  return {
+    name: `attention, ${tokens} tokens`,
+    call: "time_attention",
+    args: [tokens, HEADS, HEAD_SIZE],
+    type: "f32",
+    ops,
+  };
 }
 
 /** The two halves of a layer, but for the output of the first and the layer norms. */
@@ -50,8 +62,20 @@ function halves(type: "f32" | "q8", tokens: number): Kernel[] {
   const q8 = Number(type === "q8");
   const attentionOps = tokens * (2 * 3 * size * size + 4 * tokens * size);
   return [
-    { name: `self-attention ${type}, ${tokens} tokens`, call: "time_self_attention", args: [q8, tokens, HEADS, HEAD_SIZE], type, ops: attentionOps },
-    { name: `feed-forward ${type}, ${tokens} tokens`, call: "time_feed_forward", args: [q8, tokens, size, 4 * size], type, ops: tokens * 16 * size * size },
+    {
+      name: `self-attention ${type}, ${tokens} tokens`,
+      call: "time_self_attention",
+      args: [q8, tokens, HEADS, HEAD_SIZE],
+      type,
+      ops: attentionOps,
+    },
+    {
+      name: `feed-forward ${type}, ${tokens} tokens`,
+      call: "time_feed_forward",
+      args: [q8, tokens, size, 4 * size],
+      type,
+      ops: tokens * 16 * size * size,
+    },
   ];
 }
 

@@ -28,7 +28,10 @@ type Encode = (texts: string[]) => Promise<Float32Array[]>;
 /** The part of embervec that is used; imported by its address, as a page without a bundler does. */
 interface Embervec {
   Embedder: {
-    load(model: string, options: object): Promise<{
+    load(
+      model: string,
+      options: object,
+    ): Promise<{
       info: { dtype: string; workers: number; kernels: string };
       encode(texts: string[]): Promise<Float32Array[]>;
       tokenize(text: string): Promise<{ inputIds: number[] }>;

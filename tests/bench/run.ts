@@ -44,8 +44,10 @@ const { values: options } = parseArgs({
   },
 });
 const threads = Number(options.threads);
-if (!Number.isInteger(threads) || threads < 1) throw new Error(`--threads ${options.threads} is not a number of threads`);
-if (options.device !== "cpu" && options.device !== "webgpu") throw new Error(`--device ${options.device}: there are cpu and webgpu`);
+if (!Number.isInteger(threads) || threads < 1)
+  throw new Error(`--threads ${options.threads} is not a number of threads`);
+if (options.device !== "cpu" && options.device !== "webgpu")
+  throw new Error(`--device ${options.device}: there are cpu and webgpu`);
 const onGpu = options.device === "webgpu";
 for (const part of options.only) {
   if (!(PARTS as readonly string[]).includes(part)) throw new Error(`--only ${part}: there are ${PARTS.join(", ")}`);
@@ -62,7 +64,11 @@ const VARIANTS: Variant[] = [
   { ...theirs, name: "transformers.js fp32", dtype: "fp32" },
   { ...theirs, name: "transformers.js q8", dtype: "q8" },
 ];
-const ON_GPU: Variant[] = VARIANTS.map((variant) => ({ ...variant, name: `${variant.name}, WebGPU`, device: "webgpu" }));
+const ON_GPU: Variant[] = VARIANTS.map((variant) => ({
+  ...variant,
+  name: `${variant.name}, WebGPU`,
+  device: "webgpu",
+}));
 /** What a host sends that has run `cargo xtask pack`. */
 const PACKED: Variant = { ...ours, name: "embervec q8, packed", dtype: "q8", model: `/www/dist/models/${MODEL}/` };
 /** For the memory of one worker more. */
@@ -72,13 +78,19 @@ const PER_CHANNEL: Variant = { ...theirs, name: "transformers.js q8, per channel
 
 const openBrowser = (): Promise<Browser> =>
   Browser.open(server.origin, onGpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : []);
-const load = (page: Page, variant: Variant): Promise<LoadTimes> => page.evaluate((variant) => bench.load(variant), variant);
+const load = (page: Page, variant: Variant): Promise<LoadTimes> =>
+  page.evaluate((variant) => bench.load(variant), variant);
 const time = (page: Page, texts: string[]): Promise<number> => page.evaluate((texts) => bench.time(texts), texts);
 
 async function embed(page: Page, texts: string[], batch: number): Promise<number[][]> {
   const rows: number[][] = [];
   for (let i = 0; i < texts.length; i += 256) {
-    rows.push(...(await page.evaluate(([texts, batch]) => bench.embed(texts, batch), [texts.slice(i, i + 256), batch] as const)));
+    rows.push(
+      ...(await page.evaluate(([texts, batch]) => bench.embed(texts, batch), [
+        texts.slice(i, i + 256),
+        batch,
+      ] as const)),
+    );
   }
   return rows;
 }
@@ -94,7 +106,8 @@ async function supported(): Promise<Variant[]> {
     const page = await browser.page();
     await load(page, variant).then(
       () => there.push(variant),
-      (error: Error) => missing.push(`- skipped: **${variant.name}**, ${threads} thread(s): ${error.message.split("\n")[0]}`),
+      (error: Error) =>
+        missing.push(`- skipped: **${variant.name}**, ${threads} thread(s): ${error.message.split("\n")[0]}`),
     );
     await page.close();
   }
@@ -216,7 +229,8 @@ async function measureSpeed(variants: Variant[]): Promise<void> {
   if (embervec) {
     for (const { name, texts, tokens } of list) {
       const counts = await pages.get(embervec)!.evaluate((texts) => bench.tokenCounts(texts), texts);
-      if (counts.join() !== tokens.join()) throw new Error(`${name}: the texts have ${counts} tokens instead of ${tokens}`);
+      if (counts.join() !== tokens.join())
+        throw new Error(`${name}: the texts have ${counts} tokens instead of ${tokens}`);
     }
   }
 
@@ -226,7 +240,11 @@ async function measureSpeed(variants: Variant[]): Promise<void> {
   for (const { name, texts, rounds } of list) {
     // Until the optimising compiler has replaced each function's first code.
     for (const page of pages.values()) {
-      for (let end = performance.now() + (options.quick ? 500 : 3000), first = true; first || performance.now() < end; first = false) {
+      for (
+        let end = performance.now() + (options.quick ? 500 : 3000), first = true;
+        first || performance.now() < end;
+        first = false
+      ) {
         await time(page, texts);
       }
     }
@@ -241,7 +259,8 @@ async function measureSpeed(variants: Variant[]): Promise<void> {
   }
   await browser.close();
 
-  const best = (unit: string): number => Math.max(...loops.filter((loop) => loop.unit === unit).map(({ samples }) => median(samples)));
+  const best = (unit: string): number =>
+    Math.max(...loops.filter((loop) => loop.unit === unit).map(({ samples }) => median(samples)));
   const rows: Row[] = [];
   for (const { name, tokens } of list) {
     for (const variant of variants) {
@@ -283,7 +302,9 @@ async function measureGpu(): Promise<void> {
     const page = await browser.page();
     server.requests.length = 0;
     const { load: ready, firstVector } = await load(page, variant);
-    const code = [...new Set(server.requests)].filter((url) => /\.(js|mjs|wasm)$/.test(url) && !url.endsWith("/target/bench/page.js"));
+    const code = [...new Set(server.requests)].filter(
+      (url) => /\.(js|mjs|wasm)$/.test(url) && !url.endsWith("/target/bench/page.js"),
+    );
     const compressed = await Promise.all(code.map((url) => brotliSize(join(root, url))));
     for (const [name, text, rounds] of list) {
       await time(page, [text]);
@@ -312,12 +333,20 @@ async function measureGpu(): Promise<void> {
     if (variant === ON_GPU[0]) {
       results["adapter"] = await page.evaluate(async () => {
         const adapter = await navigator.gpu.requestAdapter();
-        return { name: `${adapter!.info.vendor} ${adapter!.info.architecture}`, features: [...adapter!.features].join(" ") };
+        return {
+          name: `${adapter!.info.vendor} ${adapter!.info.architecture}`,
+          features: [...adapter!.features].join(" "),
+        };
       });
     }
     await browser.close();
   }
-  report("webgpu", `WebGPU: ${JSON.stringify(results["adapter"])}`, ["", "engine", "ms", "dispatches", "cold: ready, s", "cold: first vector, s", "code, kB brotli"], rows);
+  report(
+    "webgpu",
+    `WebGPU: ${JSON.stringify(results["adapter"])}`,
+    ["", "engine", "ms", "dispatches", "cold: ready, s", "cold: first vector, s", "code, kB brotli"],
+    rows,
+  );
 }
 
 async function brotliSize(path: string): Promise<number> {
@@ -350,14 +379,28 @@ async function measureMemory(variants: Variant[]): Promise<void> {
     const afterLoad = await memory(page);
     const residentAfterLoad = await resident(browser);
     await time(page, texts);
-    rows.push([variant.name, mb(afterLoad), mb(Math.max(peak, afterLoad)), mb(await memory(page)), residentAfterLoad, await resident(browser)]);
+    rows.push([
+      variant.name,
+      mb(afterLoad),
+      mb(Math.max(peak, afterLoad)),
+      mb(await memory(page)),
+      residentAfterLoad,
+      await resident(browser),
+    ]);
     await browser.close();
   }
   server.recordsMemory = false;
   report(
     "memory",
     "Memory of a cold load and of 32 texts of 200 words, MB (10^6 bytes)",
-    ["", "page, loaded", "page, peak of loading", "page, after texts", "process, loaded (peak)", "process, after texts (peak)"],
+    [
+      "",
+      "page, loaded",
+      "page, peak of loading",
+      "page, after texts",
+      "process, loaded (peak)",
+      "process, after texts (peak)",
+    ],
     rows,
   );
 }
@@ -413,7 +456,10 @@ async function measureAccuracy(variants: Variant[]): Promise<void> {
     return [...new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length))];
   });
   const stsFolder = join(root, "../shared/data/stsb");
-  const sts = options.sts && existsSync(stsFolder) ? join(stsFolder, readdirSync(stsFolder).find((name) => /en.*dev\.csv$/.test(name))!) : undefined;
+  const sts =
+    options.sts && existsSync(stsFolder)
+      ? join(stsFolder, readdirSync(stsFolder).find((name) => /en.*dev\.csv$/.test(name))!)
+      : undefined;
   const mixed = mixedTexts(32);
 
   const rows: Row[] = [];
@@ -426,14 +472,31 @@ async function measureAccuracy(variants: Variant[]): Promise<void> {
     const alone = await embed(page, mixed, 1);
     const batched = (await embed(page, mixed, mixed.length)).map((vector, i) => cosine(vector, alone[i]!));
     const differing = cosines.filter((value) => value < 0.9999).length;
-    const row: Row = [variant.name, mean(cosines).toFixed(5), Math.min(...cosines).toFixed(5), differing, Math.min(...batched).toFixed(5)];
+    const row: Row = [
+      variant.name,
+      mean(cosines).toFixed(5),
+      Math.min(...cosines).toFixed(5),
+      differing,
+      Math.min(...batched).toFixed(5),
+    ];
     results[`cosines, ${variant.name}`] = Object.fromEntries(fixture.cases.map(({ name }, i) => [name, cosines[i]]));
     if (sts) {
       const pairs = stsPairs(readFileSync(sts, "utf8"));
       // One by one, which is each engine at its best: the vectors of one of them depend on the batch.
-      const left = await embed(page, pairs.map(({ left }) => left), 1);
-      const right = await embed(page, pairs.map(({ right }) => right), 1);
-      const rho = spearman(left.map((vector, i) => cosine(vector, right[i]!)), pairs.map(({ score }) => score));
+      const left = await embed(
+        page,
+        pairs.map(({ left }) => left),
+        1,
+      );
+      const right = await embed(
+        page,
+        pairs.map(({ right }) => right),
+        1,
+      );
+      const rho = spearman(
+        left.map((vector, i) => cosine(vector, right[i]!)),
+        pairs.map(({ score }) => score),
+      );
       row.push((100 * rho).toFixed(2));
     }
     await browser.close();
@@ -442,7 +505,14 @@ async function measureAccuracy(variants: Variant[]): Promise<void> {
   report(
     "accuracy",
     `Accuracy against sentence-transformers in fp32, ${texts.length} texts, each alone`,
-    ["", "mean cosine", "worst cosine", "texts below 0.9999", "worst cosine of a text in a batch of 32 to itself alone", ...(sts ? ["STS-B dev, Spearman x 100"] : [])],
+    [
+      "",
+      "mean cosine",
+      "worst cosine",
+      "texts below 0.9999",
+      "worst cosine of a text in a batch of 32 to itself alone",
+      ...(sts ? ["STS-B dev, Spearman x 100"] : []),
+    ],
     rows,
   );
 }
@@ -454,9 +524,13 @@ async function measureKernels(): Promise<void> {
   const page = await browser.page();
   const { loops, turn } = await peakMeter(browser);
   const loopsOf = (names: readonly string[]): MeasuredLoop[] => loops.filter(({ name }) => names.includes(name));
-  const artefacts = (Object.keys(KERNEL_PEAK) as Artefact[]).filter((artefact) => loopsOf(KERNEL_PEAK[artefact].q8).length > 0);
+  const artefacts = (Object.keys(KERNEL_PEAK) as Artefact[]).filter(
+    (artefact) => loopsOf(KERNEL_PEAK[artefact].q8).length > 0,
+  );
   for (const artefact of artefacts) {
-    console.log(`- ${artefact} computes with ${await page.evaluate((artefact) => bench.loadKernels(artefact), artefact)}`);
+    console.log(
+      `- ${artefact} computes with ${await page.evaluate((artefact) => bench.loadKernels(artefact), artefact)}`,
+    );
   }
   const samples = new Map<string, number[]>();
   // The first rounds are for the optimising compiler.
@@ -465,7 +539,10 @@ async function measureKernels(): Promise<void> {
     for (const kernel of KERNELS) {
       for (const artefact of artefacts) {
         const key = `${kernel.name}, ${artefact}`;
-        const spent = await page.evaluate(([artefact, kernel]) => bench.timeKernel(artefact, kernel), [artefact, kernel] as const);
+        const spent = await page.evaluate(([artefact, kernel]) => bench.timeKernel(artefact, kernel), [
+          artefact,
+          kernel,
+        ] as const);
         if (round >= 0) samples.set(key, [...(samples.get(key) ?? []), spent]);
       }
     }
@@ -483,7 +560,10 @@ async function measureKernels(): Promise<void> {
   report(
     "kernels",
     `The kernels alone, 1 thread, m x n x k (medians of ${rounds})`,
-    ["", ...artefacts.flatMap((artefact) => [`${artefact}: ms`, `${artefact}: GFLOP/s or Gop/s`, `${artefact}: of peak`])],
+    [
+      "",
+      ...artefacts.flatMap((artefact) => [`${artefact}: ms`, `${artefact}: GFLOP/s or Gop/s`, `${artefact}: of peak`]),
+    ],
     KERNELS.map((kernel) => [kernel.name, ...artefacts.flatMap((artefact) => cells(artefact, kernel))]),
   );
   reportPeak(loops);
@@ -497,12 +577,25 @@ async function measureShapes(): Promise<void> {
     log(`shapes: writing ${name}`);
     writeShape(join(shapes, name), shape, join(root, "www/models", MODEL));
     const variant: Variant = { ...ours, threads: 1, name, dtype: "q8", model: `/shapes/${name}/` };
-    rows.push([name, ...(await measureShape(variant, shape).catch((error: Error) => [`failed: ${error.message.split("\n")[0]}`]))]);
+    rows.push([
+      name,
+      ...(await measureShape(variant, shape).catch((error: Error) => [`failed: ${error.message.split("\n")[0]}`])),
+    ]);
   }
   report(
     "shapes",
     "Random weights in BERT's larger shapes, q8, 1 thread; MB are 10^6 bytes",
-    ["", "fp16 file, MB", "cold: ready, s", "warm: ready, s", "1x128 tokens, ms", "Gop/s", "page, cold: loaded (peak), MB", "page, warm: loaded (peak) / after the text, MB", "wasm heap: cold / warm / after the text, MB"],
+    [
+      "",
+      "fp16 file, MB",
+      "cold: ready, s",
+      "warm: ready, s",
+      "1x128 tokens, ms",
+      "Gop/s",
+      "page, cold: loaded (peak), MB",
+      "page, warm: loaded (peak) / after the text, MB",
+      "wasm heap: cold / warm / after the text, MB",
+    ],
     rows,
   );
 }
@@ -525,7 +618,9 @@ async function measureShape(variant: Variant, shape: (typeof SHAPES)[string]): P
     // Until the optimising compiler has replaced each function's first code.
     for (let i = 0; i < 3; i++) await time(page, text);
     for (let i = 0; i < 5; i++) spent.push(await time(page, text));
-    log(`shapes: ${variant.name} computes with ${await page.evaluate(() => bench.chosenKernels())}, ${spent.slice(-5).map(ms).join(", ")} ms`);
+    log(
+      `shapes: ${variant.name} computes with ${await page.evaluate(() => bench.chosenKernels())}, ${spent.slice(-5).map(ms).join(", ")} ms`,
+    );
     await page.close();
   }
   await browser.close();
@@ -581,7 +676,8 @@ async function machine(): Promise<void> {
   const browser = await openBrowser();
   const version = browser.context.browser()!.version();
   await browser.close();
-  const packageVersion = (path: string): string => JSON.parse(readFileSync(join(root, path, "package.json"), "utf8")).version;
+  const packageVersion = (path: string): string =>
+    JSON.parse(readFileSync(join(root, path, "package.json"), "utf8")).version;
   const [cpu] = cpus();
   results["machine"] = {
     date: new Date().toISOString().slice(0, 10),
@@ -593,7 +689,11 @@ async function machine(): Promise<void> {
     "transformers.js": packageVersion("tests/bench/node_modules/@huggingface/transformers"),
     "onnxruntime-web": packageVersion("tests/bench/node_modules/onnxruntime-web"),
   };
-  console.log(Object.entries(results["machine"] as object).map(([key, value]) => `- ${key}: ${value}`).join("\n"));
+  console.log(
+    Object.entries(results["machine"] as object)
+      .map(([key, value]) => `- ${key}: ${value}`)
+      .join("\n"),
+  );
 }
 
 await mkdir(out, { recursive: true });

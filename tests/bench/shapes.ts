@@ -1,6 +1,16 @@
 // Models of BERT's larger shapes with random weights: what they cost does not depend on what they know.
 
-import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, renameSync, statSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -15,7 +25,11 @@ const VOCABULARY = 30522;
 const POSITIONS = 512;
 
 /** Writes the folder of a model with fp16 weights, unless it is there; `original` gives the tokenizer. */
-export function writeShape(folder: string, { layers, hidden, intermediate, heads }: Shape & { heads: number }, original: string): void {
+export function writeShape(
+  folder: string,
+  { layers, hidden, intermediate, heads }: Shape & { heads: number },
+  original: string,
+): void {
   const weights = join(folder, "model.safetensors");
   if (existsSync(weights) && statSync(weights).mtimeMs > statSync(fileURLToPath(import.meta.url)).mtimeMs) return;
   mkdirSync(join(folder, "1_Pooling"), { recursive: true });
@@ -38,7 +52,8 @@ export function writeShape(folder: string, { layers, hidden, intermediate, heads
   });
   json("sentence_bert_config.json", { max_seq_length: POSITIONS, do_lower_case: false });
   json("1_Pooling/config.json", { word_embedding_dimension: hidden, pooling_mode_mean_tokens: true });
-  for (const file of ["modules.json", "tokenizer.json", "tokenizer_config.json"]) copyFileSync(join(original, file), join(folder, file));
+  for (const file of ["modules.json", "tokenizer.json", "tokenizer_config.json"])
+    copyFileSync(join(original, file), join(folder, file));
   // Under its name only when it is whole.
   writeWeights(`${weights}.part`, tensors({ layers, hidden, intermediate }));
   renameSync(`${weights}.part`, weights);
@@ -50,7 +65,11 @@ function tensors({ layers, hidden, intermediate }: Shape): Map<string, number[]>
     shapes.set(`${name}.weight`, [rows, columns]).set(`${name}.bias`, [rows]);
   };
   const norm = (name: string): void => void shapes.set(`${name}.weight`, [hidden]).set(`${name}.bias`, [hidden]);
-  for (const [name, rows] of [["word", VOCABULARY], ["position", POSITIONS], ["token_type", 2]] as const) {
+  for (const [name, rows] of [
+    ["word", VOCABULARY],
+    ["position", POSITIONS],
+    ["token_type", 2],
+  ] as const) {
     shapes.set(`embeddings.${name}_embeddings.weight`, [rows, hidden]);
   }
   norm("embeddings.LayerNorm");
@@ -96,7 +115,9 @@ function writeWeights(path: string, shapes: Map<string, number[]>): void {
 /** Fills with fp16 numbers of a normal distribution of deviation 0.02, the same in every run: quantiles in random order. */
 function randomWeights(): (values: Uint16Array) => void {
   const bits = 12;
-  const quantiles = Uint16Array.from({ length: 1 << bits }, (_, i) => half(0.02 * normalQuantile((i + 0.5) / (1 << bits))));
+  const quantiles = Uint16Array.from({ length: 1 << bits }, (_, i) =>
+    half(0.02 * normalQuantile((i + 0.5) / (1 << bits))),
+  );
   let state = 1;
   return (values) => {
     for (let i = 0; i < values.length; i++) {

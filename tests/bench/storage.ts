@@ -74,7 +74,8 @@ class OneFile implements Storage {
 
   async read(index: number): Promise<Uint8Array> {
     const bytes = new Uint8Array(CHUNK_BYTES);
-    if (this.#handle.read(bytes, { at: index * CHUNK_BYTES }) !== CHUNK_BYTES) throw new Error(`chunk ${index} is short`);
+    if (this.#handle.read(bytes, { at: index * CHUNK_BYTES }) !== CHUNK_BYTES)
+      throw new Error(`chunk ${index} is short`);
     return bytes;
   }
 }

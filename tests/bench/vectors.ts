@@ -24,7 +24,9 @@ function plain(query: Float32Array, corpus: Float32Array[], topK: number): unkno
 export function measureVectors(rounds: number): void {
   // Rows of one buffer, as `encode` gives them.
   const buffer = Float32Array.from({ length: (ROWS + 1) * DIMENSION }, () => Math.random() - 0.5);
-  const [query, ...corpus] = Array.from({ length: ROWS + 1 }, (_, i) => buffer.subarray(i * DIMENSION, (i + 1) * DIMENSION));
+  const [query, ...corpus] = Array.from({ length: ROWS + 1 }, (_, i) =>
+    buffer.subarray(i * DIMENSION, (i + 1) * DIMENSION),
+  );
   const ranges = rangesOf(corpus);
   const int8 = quantizeEmbeddings(corpus, "int8", { ranges });
   const binary = quantizeEmbeddings(corpus, "binary");
@@ -33,10 +35,22 @@ export function measureVectors(rounds: number): void {
   const floatBytes = 4 * DIMENSION;
   const cases: { name: string; bytes: number; call: () => unknown }[] = [
     { name: "semanticSearch, float32, cosine", bytes: floatBytes, call: () => semanticSearch(query!, corpus) },
-    { name: "semanticSearch, float32, dot", bytes: floatBytes, call: () => semanticSearch(query!, corpus, { similarity: "dot" }) },
+    {
+      name: "semanticSearch, float32, dot",
+      bytes: floatBytes,
+      call: () => semanticSearch(query!, corpus, { similarity: "dot" }),
+    },
     { name: "semanticSearch, int8, query of floats", bytes: DIMENSION, call: () => semanticSearch(query!, int8) },
-    { name: "semanticSearch, binary, query of floats", bytes: DIMENSION / 8, call: () => semanticSearch(query!, binary) },
-    { name: "semanticSearch, binary", bytes: DIMENSION / 8, call: () => semanticSearch(binaryQuery!, binary, { precision: "binary" }) },
+    {
+      name: "semanticSearch, binary, query of floats",
+      bytes: DIMENSION / 8,
+      call: () => semanticSearch(query!, binary),
+    },
+    {
+      name: "semanticSearch, binary",
+      bytes: DIMENSION / 8,
+      call: () => semanticSearch(binaryQuery!, binary, { precision: "binary" }),
+    },
     { name: "three dot products a row, and a sort", bytes: floatBytes, call: () => plain(query!, corpus, 10) },
   ];
   const samples = cases.map((): number[] => []);
@@ -53,7 +67,9 @@ export function measureVectors(rounds: number): void {
     "vectors",
     `The 10 best of ${ROWS.toLocaleString("en")} vectors of ${DIMENSION} dimensions for one query, Node ${process.versions.node}`,
     ["", "ms, median", "ms, best", "corpus, MB"],
-    cases.map(({ name, bytes }, i): Row => [name, ms(median(samples[i]!)), ms(Math.min(...samples[i]!)), mb(ROWS * bytes)]),
+    cases.map(
+      ({ name, bytes }, i): Row => [name, ms(median(samples[i]!)), ms(Math.min(...samples[i]!)), mb(ROWS * bytes)],
+    ),
   );
   results["vectorSamplesMs"] = Object.fromEntries(cases.map(({ name }, i) => [name, samples[i]]));
 }

@@ -28,7 +28,10 @@ export function textOfTokens(count: number, seed: number): string {
 /** Lengths spread evenly from 5 to 200 words, in no order. */
 export function mixedTexts(count: number): string[] {
   const next = random(count);
-  const lengths = Array.from({ length: count }, (_, i) => ({ words: 5 + Math.round((195 * i) / (count - 1)), key: next() }));
+  const lengths = Array.from({ length: count }, (_, i) => ({
+    words: 5 + Math.round((195 * i) / (count - 1)),
+    key: next(),
+  }));
   return lengths.sort((a, b) => a.key - b.key).map(({ words }, i) => textOfWords(words, i));
 }
 
@@ -70,7 +73,8 @@ export function stsPairs(csv: string): { left: string; right: string; score: num
 export function spearman(a: number[], b: number[]): number {
   const [x, y] = [ranks(a), ranks(b)];
   const middle = (a.length - 1) / 2;
-  const covariance = (u: number[], v: number[]): number => u.reduce((sum, rank, i) => sum + (rank - middle) * (v[i]! - middle), 0);
+  const covariance = (u: number[], v: number[]): number =>
+    u.reduce((sum, rank, i) => sum + (rank - middle) * (v[i]! - middle), 0);
   return covariance(x, y) / Math.sqrt(covariance(x, x) * covariance(y, y));
 }
 

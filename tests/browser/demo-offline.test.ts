@@ -80,13 +80,18 @@ async function rebuild(folder: string): Promise<void> {
   const { files } = JSON.parse(list) as { files: Record<string, string> };
   const hashes: [string, string][] = [];
   for (const name of Object.keys(files)) {
-    if (name === "index.html") await edit(name, (html) => html.replace(/<title>.*<\/title>/, "<title>the next build</title>"));
+    if (name === "index.html")
+      await edit(name, (html) => html.replace(/<title>.*<\/title>/, "<title>the next build</title>"));
     if (name.endsWith(".js")) await edit(name, newName);
     if (name.endsWith(".wasm")) await rename(join(folder, name), join(folder, newName(name)));
-    const hash = createHash("sha256").update(await readFile(join(folder, newName(name)))).digest("base64");
+    const hash = createHash("sha256")
+      .update(await readFile(join(folder, newName(name))))
+      .digest("base64");
     hashes.push([newName(name), `sha256-${hash}`]);
   }
-  await edit("service-worker.js", (script) => script.replace(list, JSON.stringify({ revision: "next", files: Object.fromEntries(hashes) })));
+  await edit("service-worker.js", (script) =>
+    script.replace(list, JSON.stringify({ revision: "next", files: Object.fromEntries(hashes) })),
+  );
 }
 
 const ready = (page: Page) => page.getByText(/^\d+ passages encoded in [\d.]+ m?s$/).waitFor();
@@ -131,7 +136,9 @@ test("a new build shows at once, and takes the old one's place in the cache as a
   await page.reload();
   assert.equal(await page.title(), "the next build");
   await page.getByRole("alert").getByText("The model could not be fetched").waitFor();
-  const artefacts = Object.values(await keptFiles(page)).flat().filter((path) => path.endsWith(".wasm"));
+  const artefacts = Object.values(await keptFiles(page))
+    .flat()
+    .filter((path) => path.endsWith(".wasm"));
   assert.equal(artefacts.length, 1);
   assert.match(artefacts[0]!, /^\/embervec-(relaxed|simd128)\.00000000\.wasm$/);
   await page.close();
@@ -144,7 +151,10 @@ test("a mixture of two builds is not kept", async () => {
   const page = await context.newPage();
   await page.goto(`${site.origin}/${NO_MODEL}`);
   await modelIsMissing(page);
-  assert.equal(await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.active ?? null), null);
+  assert.equal(
+    await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.active ?? null),
+    null,
+  );
   await page.close();
 });
 
@@ -183,13 +193,27 @@ test("after one visit the page searches without a network", async () => {
   const first = await visit();
   const [kept = [], ...others] = Object.values(await keptFiles(first));
   assert.deepEqual(others, []);
-  for (const name of ["index.html", "bench.html", "main.js", "bench.js", "style.css", "favicon.svg", "app.webmanifest"]) {
+  for (const name of [
+    "index.html",
+    "bench.html",
+    "main.js",
+    "bench.js",
+    "style.css",
+    "favicon.svg",
+    "app.webmanifest",
+  ]) {
     assert.ok(kept.includes(`/${name}`), `${name} is not among ${kept.join(" ")}`);
   }
-  assert.deepEqual(kept.filter((path) => /\.map$|^\/models\/|-gpu\.|service-worker/.test(path)), []);
+  assert.deepEqual(
+    kept.filter((path) => /\.map$|^\/models\/|-gpu\.|service-worker/.test(path)),
+    [],
+  );
   const artefacts = site.requests.filter((path) => path.endsWith(".wasm"));
   assert.equal(artefacts.length, 1);
-  assert.deepEqual(kept.filter((path) => path.endsWith(".wasm")), artefacts);
+  assert.deepEqual(
+    kept.filter((path) => path.endsWith(".wasm")),
+    artefacts,
+  );
   await first.close();
 
   await context.setOffline(true);
@@ -198,7 +222,10 @@ test("after one visit the page searches without a network", async () => {
   assert.match(await best(second, "my bread does not rise"), /dough stays flat/);
   await second.close();
   // The browser itself looks for a newer worker; being offline for pages does not stop it.
-  assert.deepEqual(site.requests.slice(before).filter((path) => path !== "/service-worker.js"), []);
+  assert.deepEqual(
+    site.requests.slice(before).filter((path) => path !== "/service-worker.js"),
+    [],
+  );
 
   await site.stop();
   await assert.rejects(fetch(site.origin));

@@ -17,7 +17,10 @@ const EXPECTED: [query: string, best: RegExp][] = [
 ];
 
 const DESKTOP = { width: 1280, height: 800 };
-const PHONES = [{ width: 390, height: 844 }, { width: 320, height: 568 }];
+const PHONES = [
+  { width: 390, height: 844 },
+  { width: 320, height: 568 },
+];
 
 let browser: TestPage;
 let page: Page;
@@ -70,8 +73,14 @@ test("a first visit downloads, encodes and ranks by meaning", async () => {
   await open();
   await allEncoded();
   const said = await page.evaluate(() => window.said);
-  assert.ok(said.some((text) => /^download-detail [\d.]+ of 23\.4 MB/.test(text)), said.join("\n"));
-  assert.ok(said.some((text) => /^encode-detail \d+ of 240/.test(text)), said.join("\n"));
+  assert.ok(
+    said.some((text) => /^download-detail [\d.]+ of 23\.4 MB/.test(text)),
+    said.join("\n"),
+  );
+  assert.ok(
+    said.some((text) => /^encode-detail \d+ of 240/.test(text)),
+    said.join("\n"),
+  );
   for (const [query, passage] of EXPECTED) assert.match(await best(query), passage, query);
 });
 
@@ -90,7 +99,10 @@ test("the next visit has the model from storage, and may search before all is en
   await open();
   assert.match(await best("my bread does not rise"), /dough stays flat/);
   assert.equal(await textOf("fact-load-source"), "from this browser's storage");
-  assert.deepEqual(urls.slice(seen).filter((url) => url.includes("/models/")), []);
+  assert.deepEqual(
+    urls.slice(seen).filter((url) => url.includes("/models/")),
+    [],
+  );
   await allEncoded();
 });
 
@@ -131,7 +143,10 @@ test("a phone shows it all without scrolling sideways", async () => {
 });
 
 test("no request went to another host, and nothing was refused", () => {
-  assert.deepEqual(urls.filter((url) => new URL(url).origin !== browser.origin), []);
+  assert.deepEqual(
+    urls.filter((url) => new URL(url).origin !== browser.origin),
+    [],
+  );
   assert.deepEqual(complaints, []);
 });
 
@@ -144,7 +159,7 @@ test("a failure says what to do", async () => {
   assert.equal(await textOf("fact-load-source"), "from this browser's storage");
 
   await open("?device=webgpu");
-  await page.getByRole("alert").getByText("device \"webgpu\" cannot be had").waitFor();
+  await page.getByRole("alert").getByText('device "webgpu" cannot be had').waitFor();
   await page.getByRole("button", { name: "Use the automatic choices" }).click();
   await allEncoded();
 });

@@ -55,7 +55,8 @@ function load(model: string): Promise<JSHandle<Embedder>> {
 async function encode(model: string, texts: string[], options: EncodeOptions = {}): Promise<number[][]> {
   const embedder = await embedderOf(model);
   return embedder.evaluate(
-    async (embedder, { texts, options }) => (await embedder.encode(texts, options)).map((vector) => [...(vector as Float32Array)]),
+    async (embedder, { texts, options }) =>
+      (await embedder.encode(texts, options)).map((vector) => [...(vector as Float32Array)]),
     { texts, options },
   );
 }
@@ -157,10 +158,21 @@ test("normalize: as the folder says, always, or never", async () => {
 
 test("pooling: every mode, and lists of them", async () => {
   // First that the definitions above are sentence-transformers'.
-  const folders = { cls: "tiny-cls", max: "tiny-max", mean: "tiny-bert-prefix", mean_sqrt_len: "tiny-mean-sqrt-len", weighted_mean: "tiny-weightedmean", last_token: "tiny-lasttoken" } as const;
+  const folders = {
+    cls: "tiny-cls",
+    max: "tiny-max",
+    mean: "tiny-bert-prefix",
+    mean_sqrt_len: "tiny-mean-sqrt-len",
+    weighted_mean: "tiny-weightedmean",
+    last_token: "tiny-lasttoken",
+  } as const;
   for (const [mode, name] of Object.entries(folders) as [Pooling, string][]) {
     const cases = withTokens(name);
-    assertClose(cases.map((each) => pool(tokenVectors(each), mode)), cases.map((each) => floats(each.embedding)), name);
+    assertClose(
+      cases.map((each) => pool(tokenVectors(each), mode)),
+      cases.map((each) => floats(each.embedding)),
+      name,
+    );
   }
 
   const cases = withTokens("tiny-cls");
@@ -168,7 +180,12 @@ test("pooling: every mode, and lists of them", async () => {
   const pooled = (...modes: Pooling[]) => cases.map((each) => modes.flatMap((mode) => pool(tokenVectors(each), mode)));
   for (const mode of [...Object.keys(folders), "sum"] as Pooling[]) {
     // A sum of fifteen tokens has the rounding of fifteen.
-    assertClose(await encode(tiny("tiny-cls"), texts, { pooling: mode }), pooled(mode), mode, mode === "sum" ? 1e-4 : TOLERANCE);
+    assertClose(
+      await encode(tiny("tiny-cls"), texts, { pooling: mode }),
+      pooled(mode),
+      mode,
+      mode === "sum" ? 1e-4 : TOLERANCE,
+    );
   }
   const lists: Pooling[][] = [["mean"], ["max", "cls"], ["last_token", "mean", "weighted_mean"]];
   for (const modes of lists) {
@@ -179,7 +196,15 @@ test("pooling: every mode, and lists of them", async () => {
 test("pooling: what follows it still applies, and must fit", async () => {
   const concat = withTokens("tiny-concat");
   const means = concat.map((each) => normalized(pool(tokenVectors(each), "mean")));
-  assertClose(await encode(tiny("tiny-concat"), concat.map((each) => each.text), { pooling: "mean" }), means, "Normalize");
+  assertClose(
+    await encode(
+      tiny("tiny-concat"),
+      concat.map((each) => each.text),
+      { pooling: "mean" },
+    ),
+    means,
+    "Normalize",
+  );
   // Its Dense takes 32 and gives 16.
   const [dense] = await encode(tiny("tiny-dense"), ["fox"], { pooling: "cls" });
   assert.equal(dense!.length, 16);
@@ -192,7 +217,11 @@ test("truncateDim keeps the first dimensions, then normalises", async () => {
   const texts = cases.map(textOf);
   const first = cases.map((each) => floats(each.embedding).slice(0, 8));
   assertClose(await encode(tiny("tiny-bf16"), texts, { truncateDim: 8 }), first, "not normalised again");
-  assertClose(await encode(tiny("tiny-bf16"), texts, { truncateDim: 8, normalize: true }), first.map(normalized), "normalised");
+  assertClose(
+    await encode(tiny("tiny-bf16"), texts, { truncateDim: 8, normalize: true }),
+    first.map(normalized),
+    "normalised",
+  );
   assert.equal((await encode(tiny("tiny-bf16"), ["fox"], { truncateDim: 32 }))[0]!.length, 32);
   for (const truncateDim of [33, 2 ** 40]) {
     assert.match(await refusal(tiny("tiny-bf16"), { truncateDim }), /^invalid_input: .*truncateDim/);
@@ -205,7 +234,13 @@ test("precision: types, lengths and values", async () => {
   const texts = cases.map(textOf);
   const vectors = cases.map((each) => floats(each.embedding));
   const embedder = await embedderOf(tiny("tiny-cls"));
-  const types = { float32: "Float32Array", int8: "Int8Array", uint8: "Uint8Array", binary: "Int8Array", ubinary: "Uint8Array" } as const;
+  const types = {
+    float32: "Float32Array",
+    int8: "Int8Array",
+    uint8: "Uint8Array",
+    binary: "Int8Array",
+    ubinary: "Uint8Array",
+  } as const;
   for (const precision of Object.keys(types) as (keyof typeof types)[]) {
     const rows = await embedder.evaluate(
       async (embedder, { texts, precision }) =>
@@ -223,20 +258,35 @@ test("precision: types, lengths and values", async () => {
     });
   }
   const [one] = quantizeEmbeddings(vectors.slice(0, 1), "ubinary");
-  const alone = await embedder.evaluate(async (embedder, text) => [...(await embedder.encode(text, { precision: "ubinary" }))], texts[0]!);
+  const alone = await embedder.evaluate(
+    async (embedder, text) => [...(await embedder.encode(text, { precision: "ubinary" }))],
+    texts[0]!,
+  );
   assert.deepEqual(alone, [...one!]);
   assert.match(await refusal(tiny("tiny-cls"), { precision: "int8" }), /^invalid_input: .*at least two/);
 });
 
 test("similarity by the model's own function", async () => {
-  for (const [name, own] of [["tiny-prompts", "dot"], ["tiny-max", "cosine"]] as const) {
+  for (const [name, own] of [
+    ["tiny-prompts", "dot"],
+    ["tiny-max", "cosine"],
+  ] as const) {
     const embedder = await embedderOf(tiny(name));
     const { vectors, matrix } = await embedder.evaluate(async (embedder) => {
       const vectors = await embedder.encode(["the fox", "a dog", "the quick fox"], { normalize: false });
-      return { vectors: vectors.map((row) => [...row]), matrix: embedder.similarity(vectors[0]!, vectors).map((row) => [...row]) };
+      return {
+        vectors: vectors.map((row) => [...row]),
+        matrix: embedder.similarity(vectors[0]!, vectors).map((row) => [...row]),
+      };
     });
-    assert.deepEqual(matrix, similarity(vectors[0]!, vectors, own).map((row) => [...row]));
-    assert.notDeepEqual(matrix, similarity(vectors[0]!, vectors, own === "dot" ? "cosine" : "dot").map((row) => [...row]));
+    assert.deepEqual(
+      matrix,
+      similarity(vectors[0]!, vectors, own).map((row) => [...row]),
+    );
+    assert.notDeepEqual(
+      matrix,
+      similarity(vectors[0]!, vectors, own === "dot" ? "cosine" : "dot").map((row) => [...row]),
+    );
   }
 });
 
@@ -248,7 +298,8 @@ test("prompts: by name, by text, and by task", async () => {
   const embedder = await embedderOf(model);
   const byTask = (call: "encodeQuery" | "encodeDocument", options: EncodeOptions = {}) =>
     embedder.evaluate(
-      async (embedder, { texts, call, options }) => (await embedder[call](texts, options)).map((row) => [...(row as Float32Array)]),
+      async (embedder, { texts, call, options }) =>
+        (await embedder[call](texts, options)).map((row) => [...(row as Float32Array)]),
       { texts, call, options },
     );
   const vectors = (prompt: string | null) => of(prompt).map((each) => floats(each.embedding));
@@ -256,18 +307,29 @@ test("prompts: by name, by text, and by task", async () => {
   assertClose(await encode(model, texts), vectors(null), "no prompt");
   assertClose(await encode(model, texts, { promptName: "query" }), vectors("query"), "promptName");
   assertClose(await encode(model, texts, { prompt: "passage: " }), vectors("document"), "prompt");
-  assertClose(await encode(model, texts, { prompt: "passage: ", promptName: "query" }), vectors("document"), "prompt beats promptName");
+  assertClose(
+    await encode(model, texts, { prompt: "passage: ", promptName: "query" }),
+    vectors("document"),
+    "prompt beats promptName",
+  );
   assertClose(await encode(model, texts, { prompt: "" }), vectors(null), "empty prompt");
   assertClose(await byTask("encodeQuery"), vectors("query"), "encodeQuery");
   assertClose(await byTask("encodeDocument"), vectors("document"), "encodeDocument");
-  assertClose(await byTask("encodeQuery", { promptName: "document" }), vectors("document"), "promptName beats the task");
+  assertClose(
+    await byTask("encodeQuery", { promptName: "document" }),
+    vectors("document"),
+    "promptName beats the task",
+  );
 
   const tokenCounts = await embedder.evaluate(async (embedder, texts) => {
     const counts = [];
     for await (const { tokenCount } of embedder.encodeStream(texts, { promptName: "query" })) counts.push(tokenCount);
     return counts;
   }, texts);
-  assert.deepEqual(tokenCounts, of("query").map((each) => each.input_ids.length));
+  assert.deepEqual(
+    tokenCounts,
+    of("query").map((each) => each.input_ids.length),
+  );
 
   for (const name of ["tiny-prompts", "tiny-cls"]) {
     const unknown = await refusal(tiny(name), { promptName: "passage" });
@@ -337,7 +399,11 @@ test("a wrong option is refused by name, and the embedder stays usable", async (
 test("no texts give no vectors, and the rows are views of one buffer", async () => {
   const embedder = await embedderOf(tiny("tiny-cls"));
   const seen = await embedder.evaluate(async (embedder) => {
-    const none = [await embedder.encode([]), await embedder.encode([], { precision: "int8" }), await embedder.encode([], { output: "token" })];
+    const none = [
+      await embedder.encode([]),
+      await embedder.encode([], { precision: "int8" }),
+      await embedder.encode([], { output: "token" }),
+    ];
     const streamed = [];
     for await (const item of embedder.encodeStream([])) streamed.push(item);
     const texts = Array.from({ length: 200 }, (_, i) => `fox ${i}`);
@@ -391,10 +457,14 @@ test("many calls at once give each its own result", async () => {
   const { cases } = expected("tiny-prompts");
   const embedder = await embedderOf(tiny("tiny-prompts"));
   const other = await embedderOf(tiny("tiny-dense"));
-  const input = Array.from({ length: 6 }, () => cases).flat().map((each) => ({ text: textOf(each), prompt: each.prompt_name ?? null }));
+  const input = Array.from({ length: 6 }, () => cases)
+    .flat()
+    .map((each) => ({ text: textOf(each), prompt: each.prompt_name ?? null }));
   const { vectors, others } = await browser.page.evaluate(
     async ({ embedder, other, input }) => {
-      const calls = input.map(({ text, prompt }) => embedder.encode(text, prompt === null ? {} : { promptName: prompt }));
+      const calls = input.map(({ text, prompt }) =>
+        embedder.encode(text, prompt === null ? {} : { promptName: prompt }),
+      );
       const others = input.map(({ text }) => other.encode(text));
       return {
         vectors: (await Promise.all(calls)).map((row) => [...row]),
@@ -404,9 +474,17 @@ test("many calls at once give each its own result", async () => {
     { embedder, other, input },
   );
   assert.equal(input.length, 6 * cases.length);
-  assertClose(vectors, input.map((_, i) => floats(cases[i % cases.length]!.embedding)), "tiny-prompts");
+  assertClose(
+    vectors,
+    input.map((_, i) => floats(cases[i % cases.length]!.embedding)),
+    "tiny-prompts",
+  );
   const dense = new Map(expected("tiny-dense").cases.map((each) => [textOf(each), floats(each.embedding)]));
-  assertClose(others, input.map(({ text }) => dense.get(text)!), "tiny-dense");
+  assertClose(
+    others,
+    input.map(({ text }) => dense.get(text)!),
+    "tiny-dense",
+  );
 });
 
 test("dispose may be called twice, and ends what is under way", async () => {
@@ -422,7 +500,13 @@ test("dispose may be called twice, and ends what is under way", async () => {
       for await (const _ of stream);
       return "no error";
     })().catch(codeOf);
-    const calls = [underWay, rest, embedder.encode("x").catch(codeOf), embedder.encode(["x"]).catch(codeOf), embedder.tokenize("x").catch(codeOf)];
+    const calls = [
+      underWay,
+      rest,
+      embedder.encode("x").catch(codeOf),
+      embedder.encode(["x"]).catch(codeOf),
+      embedder.tokenize("x").catch(codeOf),
+    ];
     return Promise.all(calls);
   });
   assert.deepEqual(codes, Array(5).fill("disposed"));
@@ -462,7 +546,10 @@ test("a stream takes any iterable, waits for its consumer, and ends its source",
       later,
     };
   });
-  assert.deepEqual(seen.indices, Array.from({ length: 301 }, (_, i) => i));
+  assert.deepEqual(
+    seen.indices,
+    Array.from({ length: 301 }, (_, i) => i),
+  );
   assertClose([seen.last], [seen.later], "the last vector", 1e-6);
   // One slice of 64 that is consumed, and two under way.
   assert.ok(seen.ahead <= 3 * 64, `${seen.ahead} texts were read ahead`);
@@ -515,7 +602,11 @@ test("MiniLM: a text's vector does not depend on its neighbours", async () => {
     },
     { texts: cases.map(textOf), order },
   );
-  assertClose(seen.alone, cases.map((each) => floats(each.embedding)), "alone");
+  assertClose(
+    seen.alone,
+    cases.map((each) => floats(each.embedding)),
+    "alone",
+  );
   assertClose(seen.batch, seen.alone, "in a batch", 1e-6);
   assertClose(seen.stream, seen.alone, "in a stream", 1e-6);
 });
@@ -550,7 +641,8 @@ test("MiniLM: a megabyte of text takes bounded time and memory, and is reported 
       async (embedder, { text }) => {
         const start = performance.now();
         const items = [];
-        for await (const { embedding, ...item } of embedder.encodeStream([text])) items.push({ ...item, embedding: [...embedding] });
+        for await (const { embedding, ...item } of embedder.encodeStream([text]))
+          items.push({ ...item, embedding: [...embedding] });
         const seconds = (performance.now() - start) / 1000;
         return { items, beginning: [...(await embedder.encode(text.slice(0, 2000)))], seconds };
       },
@@ -570,7 +662,8 @@ test("MiniLM: a word of a megabyte is one unknown token", async () => {
   const embedder = await load(MINI_LM);
   const before = await wasmBytes(browser.page);
   const item = await embedder.evaluate(async (embedder) => {
-    for await (const { tokenCount, truncated } of embedder.encodeStream(["a".repeat(1 << 20)])) return { tokenCount, truncated };
+    for await (const { tokenCount, truncated } of embedder.encodeStream(["a".repeat(1 << 20)]))
+      return { tokenCount, truncated };
     return undefined;
   });
   assert.deepEqual(item, { tokenCount: 3, truncated: false });

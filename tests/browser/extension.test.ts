@@ -31,7 +31,8 @@ const PARAGRAPHS = [
   "Let the loaf cool on a rack for an hour before the first slice, or the crumb turns gummy.",
   "Old bread becomes dumplings, croutons, or the bottom of an onion soup.",
 ];
-const FLAT_DOUGH = "When the dough stays flat, the yeast was too old or the water too hot: wake it in lukewarm water with a little sugar first.";
+const FLAT_DOUGH =
+  "When the dough stays flat, the yeast was too old or the water too hot: wake it in lukewarm water with a little sugar first.";
 /** A page with much that is not to be searched. */
 const BREAD = `<!doctype html><title>Notes on bread</title>
   <style>p { margin-bottom: 120vh }</style><script>const secret = "the yeast in this script does not rise";</script>
@@ -63,7 +64,12 @@ const complaints: string[] = [];
 before(async () => {
   site = createServer((request, response) => {
     const page = { "/bread": BREAD, "/sleep": SLEEP, "/long": LONG }[request.url ?? ""];
-    response.writeHead(page ? 200 : 404, { "content-type": "text/html; charset=utf-8", "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'" }).end(page);
+    response
+      .writeHead(page ? 200 : 404, {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+      })
+      .end(page);
   });
   origin = await listen(site);
   // The proxy for everything that is not local: whatever comes here has left the machine.
@@ -99,9 +105,15 @@ async function listen(server: Server): Promise<string> {
 /** Nobody can press the toolbar's button here, which is what lets the extension into a page: the copy may read the test's own. */
 async function copyOfExtension(): Promise<string> {
   const folder = await temporaryFolder();
-  await cp(DIST, folder, { recursive: true, filter: (path) => path !== join(DIST, "models") && !path.endsWith(".map") });
+  await cp(DIST, folder, {
+    recursive: true,
+    filter: (path) => path !== join(DIST, "models") && !path.endsWith(".map"),
+  });
   const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8")) as object;
-  await writeFile(join(folder, "manifest.json"), JSON.stringify({ ...manifest, host_permissions: ["http://127.0.0.1/*"] }));
+  await writeFile(
+    join(folder, "manifest.json"),
+    JSON.stringify({ ...manifest, host_permissions: ["http://127.0.0.1/*"] }),
+  );
   return folder;
 }
 
@@ -111,7 +123,12 @@ async function open(extension: string): Promise<void> {
   context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env["CHROME"] ?? "chromium",
     headless: false,
-    args: [...FLAGS, `--load-extension=${extension}`, `--disable-extensions-except=${extension}`, `--proxy-server=http://127.0.0.1:${port}`],
+    args: [
+      ...FLAGS,
+      `--load-extension=${extension}`,
+      `--disable-extensions-except=${extension}`,
+      `--proxy-server=http://127.0.0.1:${port}`,
+    ],
   });
   const worker = context.serviceWorkers()[0] ?? (await context.waitForEvent("serviceworker"));
   id = new URL(worker.url()).host;
@@ -142,7 +159,9 @@ async function openPanel(front: Page, name = "popup.html"): Promise<Page> {
 async function best(panel: Page, query: string): Promise<string> {
   const before = await panel.$(".ranking");
   await panel.fill("#query", query);
-  await panel.waitForFunction((before) => ![null, before].includes(document.querySelector(".ranking")), before, { timeout: 60_000 });
+  await panel.waitForFunction((before) => ![null, before].includes(document.querySelector(".ranking")), before, {
+    timeout: 60_000,
+  });
   return panel.locator(".hit-text").first().innerText();
 }
 
@@ -152,14 +171,23 @@ async function stopServiceWorker(panel: Page): Promise<void> {
   const session = await context.newCDPSession(panel);
   await session.send("ServiceWorker.enable");
   await session.send("ServiceWorker.stopAllWorkers");
-  await panel.waitForFunction(async () => (await chrome.runtime.getContexts({ contextTypes: ["BACKGROUND"] })).length === 0);
+  await panel.waitForFunction(
+    async () => (await chrome.runtime.getContexts({ contextTypes: ["BACKGROUND"] })).length === 0,
+  );
   await session.detach();
 }
 
 test("it asks for nothing that it does not need, and holds no code from elsewhere", async () => {
   const manifest = JSON.parse(await readFile(join(DIST, "manifest.json"), "utf8"));
   assert.deepEqual(manifest.permissions, ["activeTab", "offscreen", "scripting", "sidePanel", "unlimitedStorage"]);
-  for (const key of ["host_permissions", "optional_permissions", "optional_host_permissions", "content_scripts", "web_accessible_resources", "externally_connectable"]) {
+  for (const key of [
+    "host_permissions",
+    "optional_permissions",
+    "optional_host_permissions",
+    "content_scripts",
+    "web_accessible_resources",
+    "externally_connectable",
+  ]) {
     assert.ok(!(key in manifest), key);
   }
   const csp = manifest.content_security_policy.extension_pages as string;
@@ -172,7 +200,11 @@ test("it asks for nothing that it does not need, and holds no code from elsewher
     const text = await readFile(join(DIST, name), "utf8");
     assert.doesNotMatch(text, /blob:|createObjectURL|\beval\(|new Function\b|importScripts/, name);
     const addresses = text.match(/\b(https?|wss?):\/\/[^\s"'`)]+/g) ?? [];
-    assert.deepEqual(addresses.filter((url) => url !== "https://huggingface.co"), [], name);
+    assert.deepEqual(
+      addresses.filter((url) => url !== "https://huggingface.co"),
+      [],
+      name,
+    );
   }
 });
 
@@ -181,7 +213,10 @@ test("the page is searched by meaning, and what is found is shown in it", async 
   const panel = await openPanel(bread);
   assert.equal(await best(panel, "my bread does not rise"), FLAT_DOUGH);
   const texts = await panel.locator(".hit-text").allInnerTexts();
-  assert.deepEqual(texts.filter((text) => /script|nobody|links|short/.test(text)), []);
+  assert.deepEqual(
+    texts.filter((text) => /script|nobody|links|short/.test(text)),
+    [],
+  );
   assert.ok(texts.includes("Fat makes the crumb tender and keeps it fresh for longer."), texts.join("\n"));
   assert.equal(texts.length, 8);
   assert.equal(await panel.locator(".topic").first().innerText(), "Notes on bread");
@@ -281,9 +316,15 @@ test("without a bundled model it asks before it fetches one, and says what to do
   await panel.getByText("Downloading the model").or(panel.getByText("Starting the model")).first().waitFor();
   const alert = panel.getByRole("alert");
   await alert.getByText("The model could not be fetched").waitFor();
-  assert.match(await alert.innerText(), /Check the connection and try again; .*network https:\/\/huggingface\.co\/\S+ could not be reached/s);
+  assert.match(
+    await alert.innerText(),
+    /Check the connection and try again; .*network https:\/\/huggingface\.co\/\S+ could not be reached/s,
+  );
   assert.ok(strangers.length > 0);
-  assert.deepEqual(strangers.filter((host) => host !== "huggingface.co:443"), []);
+  assert.deepEqual(
+    strangers.filter((host) => host !== "huggingface.co:443"),
+    [],
+  );
   await context.close();
   profile = before;
 });
@@ -303,14 +344,20 @@ test("after a restart, without a network, saved pages are found", async () => {
   assert.equal(await panel.locator(".topic").first().innerText(), "Notes on bread");
   assert.match(await best(panel, "I have insomnia"), /lie awake/);
   const link = await panel.locator(".hit-target").first().getAttribute("href");
-  assert.equal(link, `${origin}/sleep#:~:text=Those%20who%20lie%20awake%20at%20night,something%20dull%20until%20they%20are%20tired.`);
+  assert.equal(
+    link,
+    `${origin}/sleep#:~:text=Those%20who%20lie%20awake%20at%20night,something%20dull%20until%20they%20are%20tired.`,
+  );
 
   await panel.fill("#query", "");
   await panel.getByRole("button", { name: "Remove Notes on sleep" }).click();
   await panel.getByText("Notes on sleep", { exact: true }).waitFor({ state: "detached" });
   assert.equal(await panel.locator("#scope-saved").innerText(), "Saved pages (1)");
   assert.ok(urls.length > 0);
-  assert.deepEqual(urls.filter((url) => !url.startsWith(`chrome-extension://${id}/`)), []);
+  assert.deepEqual(
+    urls.filter((url) => !url.startsWith(`chrome-extension://${id}/`)),
+    [],
+  );
   assert.deepEqual(strangers, []);
   assert.deepEqual(complaints, []);
   await context.close();

@@ -43,7 +43,10 @@ before(async () => {
 afterEach(async () => {
   server.answers.clear();
   await deleteStored(browser.page);
-  assert.deepEqual(browser.requests.filter((path) => path.startsWith("/unhandled")), []);
+  assert.deepEqual(
+    browser.requests.filter((path) => path.startsWith("/unhandled")),
+    [],
+  );
 });
 after(async () => {
   await browser.close();
@@ -56,7 +59,11 @@ function fails(what: string, file: string, answer: Answer, code: string, ...word
     const path = FOLDER + file;
     server.answers.set(path, answer);
     const url = server.origin + path;
-    await assertFails(server.origin + FOLDER, code, words.map((word) => word.replace("URL", url)));
+    await assertFails(
+      server.origin + FOLDER,
+      code,
+      words.map((word) => word.replace("URL", url)),
+    );
     server.answers.clear();
     await assertLoads();
   });
@@ -107,8 +114,24 @@ describe("the host", () => {
   fails("JSON that breaks off", "tokenizer.json", breaksOff, "network", "URL", "broke off");
   fails("an optional file that breaks off", "modules.json", breaksOff, "network", "URL", "broke off");
   fails("weights that end early", WEIGHTS, endsEarly, "integrity", "URL", "107776", "53888");
-  fails("too long a content-length", WEIGHTS, announces((size) => size + 9), "network", "URL", "broke off", "107785");
-  fails("too short a content-length", WEIGHTS, announces((size) => size - 9), "integrity", "URL", "107776", "107767");
+  fails(
+    "too long a content-length",
+    WEIGHTS,
+    announces((size) => size + 9),
+    "network",
+    "URL",
+    "broke off",
+    "107785",
+  );
+  fails(
+    "too short a content-length",
+    WEIGHTS,
+    announces((size) => size - 9),
+    "integrity",
+    "URL",
+    "107776",
+    "107767",
+  );
   fails("no CORS header", "config.json", withoutCors, "network", "URL", "CORS");
 
   test("nobody listens", async () => {
@@ -161,8 +184,16 @@ describe("the weights", () => {
   damaged("a header of 2^64 - 1 bytes", withHeaderLength(2n ** 64n - 1n), "18446744073709551615");
   damaged("a header longer than the file", withHeaderLength(107_731), "ends within its header");
   damaged("a header of no bytes", withHeaderLength(0), "header");
-  damaged("a header that is a list", withHeader(() => "[]"), "header");
-  damaged("a header that is nested without end", withHeader(() => "[".repeat(100_000)), "header");
+  damaged(
+    "a header that is a list",
+    withHeader(() => "[]"),
+    "header",
+  );
+  damaged(
+    "a header that is nested without end",
+    withHeader(() => "[".repeat(100_000)),
+    "header",
+  );
   damaged("bytes without end behind the last tensor", endless());
   damaged(
     "a tensor name that occurs twice",
@@ -181,7 +212,8 @@ describe("the weights", () => {
       const { header, data } = split(body);
       const { [BIAS]: gone, ...rest } = header;
       const size = gone!.data_offsets[1];
-      for (const entry of Object.values(rest)) entry.data_offsets = [entry.data_offsets[0] - size, entry.data_offsets[1] - size];
+      for (const entry of Object.values(rest))
+        entry.data_offsets = [entry.data_offsets[0] - size, entry.data_offsets[1] - size];
       return join(rest, data.subarray(size));
     }),
     BIAS,
@@ -193,7 +225,10 @@ describe("the weights", () => {
     BIAS,
     "same weights",
   );
-  for (const [value, bits] of [["NaN", 0x7fc00000], ["inf", 0x7f800000]] as const) {
+  for (const [value, bits] of [
+    ["NaN", 0x7fc00000],
+    ["inf", 0x7f800000],
+  ] as const) {
     damaged(
       `${value} in a tensor`,
       sends((body) => {
@@ -209,7 +244,8 @@ describe("the weights", () => {
 });
 
 /** A JSON file with other values in place of some. */
-const withValues = (values: object) => sends((body) => Buffer.from(JSON.stringify({ ...JSON.parse(body.toString()), ...values })));
+const withValues = (values: object) =>
+  sends((body) => Buffer.from(JSON.stringify({ ...JSON.parse(body.toString()), ...values })));
 
 function modules(...entries: [path: string, type: string][]): Answer {
   const modules = entries.map(([path, kind], idx) => {
@@ -226,7 +262,7 @@ describe("the small files", () => {
   fails("a config.json that is not JSON", "config.json", sends("hidden_size: 32"), "integrity", "URL", "line 1");
   fails("a config.json that is a number", "config.json", sends("32"), "unsupported_model", "config.json", "32");
   config("a negative hidden_size", { hidden_size: -32 }, unsupported, "-32");
-  config("a hidden_size of text", { hidden_size: "32" }, unsupported, "\"32\"");
+  config("a hidden_size of text", { hidden_size: "32" }, unsupported, '"32"');
   config("a hidden_size of 0", { hidden_size: 0 }, unsupported, "hidden_size is 0");
   const heads = "num_attention_heads 4";
   config("a hidden_size that the heads do not divide", { hidden_size: 33 }, unsupported, "hidden_size 33", heads);
@@ -235,7 +271,14 @@ describe("the small files", () => {
   const small = withValues({ vocab_size: 100 });
   fails("a vocabulary smaller than the weights'", "config.json", small, "integrity", WEIGHTS, "[176, 32]", "[100, 32]");
   config("a billion layers", { num_hidden_layers: 1e9 }, unsupported, "num_hidden_layers is 1000000000");
-  fails("more layers than the weights have", "config.json", withValues({ num_hidden_layers: 3 }), "integrity", WEIGHTS, "encoder.layer.2");
+  fails(
+    "more layers than the weights have",
+    "config.json",
+    withValues({ num_hidden_layers: 3 }),
+    "integrity",
+    WEIGHTS,
+    "encoder.layer.2",
+  );
   config("another model_type", { model_type: "gpt2" }, unsupported, "gpt2", "supported: bert");
   config("another activation", { hidden_act: "relu" }, unsupported, "relu", "supported: gelu");
 
@@ -256,8 +299,22 @@ describe("the small files", () => {
   pooling("a pooling of an unknown kind", { pooling_mode: "median" }, "median", "lasttoken");
   pooling("a pooling with an unknown option", { pooling_power: 3 }, "pooling_power 3");
 
-  fails("an unknown module", "modules.json", modules(["", "Transformer"], ["1_LSTM", "LSTM"]), unsupported, "LSTM", "Pooling");
-  fails("pooling first", "modules.json", modules(["1_Pooling", "Pooling"]), unsupported, "modules.json", "Transformer first");
+  fails(
+    "an unknown module",
+    "modules.json",
+    modules(["", "Transformer"], ["1_LSTM", "LSTM"]),
+    unsupported,
+    "LSTM",
+    "Pooling",
+  );
+  fails(
+    "pooling first",
+    "modules.json",
+    modules(["1_Pooling", "Pooling"]),
+    unsupported,
+    "modules.json",
+    "Transformer first",
+  );
   fails("no module", "modules.json", sends("[]"), unsupported, "modules.json", "a list of modules");
   fails("a modules.json that is an object", "modules.json", sends("{}"), unsupported, "modules.json", "a list of");
   for (const path of ["../../secrets", "/etc", "1_Pooling/../.."]) {
@@ -271,7 +328,11 @@ describe("the small files", () => {
   fails("a module at another host's address", "modules.json", elsewhere, "model_not_found", folder);
 
   test("RoBERTa", async () => {
-    await assertFails(`${server.origin}/unsupported-roberta/`, unsupported, ["config.json", "roberta", "supported: bert"]);
+    await assertFails(`${server.origin}/unsupported-roberta/`, unsupported, [
+      "config.json",
+      "roberta",
+      "supported: bert",
+    ]);
     await assertLoads();
   });
 

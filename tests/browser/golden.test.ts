@@ -43,7 +43,9 @@ for (const simd of ["relaxed", "simd128"]) {
     for (const name of TINY_MODELS) {
       test(`${name} gives sentence-transformers' vectors`, async () => {
         const expected = read(`models/${name}/expected.json`);
-        const { info, actual } = await encodeAll(browser.page, `/tests/fixtures/models/${name}/`, expected.cases, { dtype: "fp32" });
+        const { info, actual } = await encodeAll(browser.page, `/tests/fixtures/models/${name}/`, expected.cases, {
+          dtype: "fp32",
+        });
         assert.equal(info.dimension, expected.dimension);
         expected.cases.forEach((each, i) => assertClose(actual[i]!.embedding, each));
       });
@@ -91,7 +93,10 @@ for (const simd of ["relaxed", "simd128"]) {
       for (const dtype of ["q8", "fp32"] as const) {
         const seen = browser.requests.length;
         await encodeAll(browser.page, MINI_LM, cases.slice(0, 1), { dtype });
-        assert.deepEqual(browser.requests.slice(seen).filter((path) => path.startsWith("/www/models/")), []);
+        assert.deepEqual(
+          browser.requests.slice(seen).filter((path) => path.startsWith("/www/models/")),
+          [],
+        );
       }
     });
   });

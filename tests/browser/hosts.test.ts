@@ -5,7 +5,16 @@ import { after, afterEach, before, describe, test } from "node:test";
 
 import { openPage, type TestPage } from "../support/browser.ts";
 import { deleteStored, load, type Outcome, storedKeys } from "../support/load.ts";
-import { type Answer, type ModelServer, hosts, never, sends, serveModels, status, withoutCors } from "../support/model-server.ts";
+import {
+  type Answer,
+  type ModelServer,
+  hosts,
+  never,
+  sends,
+  serveModels,
+  status,
+  withoutCors,
+} from "../support/model-server.ts";
 
 const WEIGHTS = "model.safetensors";
 const HUB = "/owner/name/resolve/main/";
@@ -86,7 +95,13 @@ describe("what only verifies", () => {
 });
 
 test("a private bucket: 403 for all that is not there", async () => {
-  for (const path of ["manifest.json", "adapter_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt"]) {
+  for (const path of [
+    "manifest.json",
+    "adapter_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+  ]) {
     server.answers.set(`/plain/${path}`, refused);
   }
   await assertLoads(`${server.origin}/plain/`);
@@ -105,15 +120,22 @@ test("files of a model's modules that are refused, or web pages", async () => {
     server.answers.set("/plain/1_Pooling/config.json", answer);
     const { error } = await load(browser.page, `${server.origin}/plain/`);
     assert.equal(error?.code, code, error?.message);
-    assert.ok(error.message.includes(`${server.origin}/plain/1_Pooling/config.json`) && error.message.includes(word), error.message);
+    assert.ok(
+      error.message.includes(`${server.origin}/plain/1_Pooling/config.json`) && error.message.includes(word),
+      error.message,
+    );
   }
 });
 
 test("a host that refuses all of a model wants to know who asks", async () => {
   for (const path of FILES) server.answers.set(HUB + path, status(401));
-  const { error } = await load(browser.page, "owner/name", { hub: server.origin, headers: { Authorization: "Bearer s3cret" } });
+  const { error } = await load(browser.page, "owner/name", {
+    hub: server.origin,
+    headers: { Authorization: "Bearer s3cret" },
+  });
   assert.equal(error?.code, "unauthorized", error?.message);
-  for (const word of ["401", `${HUB}config.json`, "does not exist", "log in", "`headers`"]) assert.ok(error.message.includes(word), error.message);
+  for (const word of ["401", `${HUB}config.json`, "does not exist", "log in", "`headers`"])
+    assert.ok(error.message.includes(word), error.message);
   assert.ok(!error.message.includes("s3cret"), error.message);
   assert.deepEqual((await storedKeys(browser.page)).models, []);
 });
@@ -200,7 +222,11 @@ test("credentials: cookies go where they are asked for", async () => {
 });
 
 /** Loads with a `fetch` whose body is given as text, on the page. */
-function loadWith(body: string, model: string, options: object = {}): Promise<Outcome & { calls: number; seconds: number }> {
+function loadWith(
+  body: string,
+  model: string,
+  options: object = {},
+): Promise<Outcome & { calls: number; seconds: number }> {
   return browser.page.evaluate(
     async ({ body, model, options }) => {
       const address = "/pkg/dist/index.js";
@@ -229,13 +255,22 @@ function loadWith(body: string, model: string, options: object = {}): Promise<Ou
           controller.abort(new Error("enough"));
         }, 1000);
       try {
-        const embedder = await Embedder.load(model, { dtype: "fp32", signal: controller.signal, ...options, fetch: own });
+        const embedder = await Embedder.load(model, {
+          dtype: "fp32",
+          signal: controller.signal,
+          ...options,
+          fetch: own,
+        });
         const vector: Float32Array = await embedder.encode("a quick brown fox");
         await embedder.dispose();
         return { vector: [...vector], cached: embedder.info.cached, calls, seconds: 0 };
       } catch (error) {
         const { code, message } = error as { code: string; message: string };
-        return { error: { isEmbervecError: error instanceof EmbervecError, code, message }, calls, seconds: (performance.now() - aborted) / 1000 };
+        return {
+          error: { isEmbervecError: error instanceof EmbervecError, code, message },
+          calls,
+          seconds: (performance.now() - aborted) / 1000,
+        };
       }
     },
     { body, model, options },
@@ -267,7 +302,9 @@ describe("a caller's fetch", () => {
   }
 
   test("that throws is an error without the token", async () => {
-    const { error } = await loadWith("throws", `${server.origin}/plain/`, { headers: { Authorization: "Bearer s3cret" } });
+    const { error } = await loadWith("throws", `${server.origin}/plain/`, {
+      headers: { Authorization: "Bearer s3cret" },
+    });
     assert.equal(error?.code, "network", error?.message);
     assert.ok(error.message.includes("no key") && !error.message.includes("s3cret"), error.message);
   });
@@ -291,7 +328,11 @@ test("pins hold from the host and from the cache, in 8 bits, too", async () => {
       assert.ok(outcome.vector, outcome.error?.message);
       assert.equal(outcome.cached, cached);
     }
-    const wrong = await load(browser.page, model, { dtype, integrity: { [WEIGHTS]: integrity["config.json"] }, localFilesOnly: true });
+    const wrong = await load(browser.page, model, {
+      dtype,
+      integrity: { [WEIGHTS]: integrity["config.json"] },
+      localFilesOnly: true,
+    });
     assert.equal(wrong.error?.code, "integrity", wrong.error?.message);
     await deleteStored(browser.page);
   }

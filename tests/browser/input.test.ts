@@ -65,7 +65,14 @@ test("a stream gives every text in order, and an abort rejects with the signal's
     const { length } = await embedder.encode("still usable");
     await embedder.dispose();
     const code = await embedder.encode("gone").catch((error: { code: string }) => error.code);
-    return { inOrder: indices.every((index, i) => index === i), count: indices.length, difference, rejected, length, code };
+    return {
+      inOrder: indices.every((index, i) => index === i),
+      count: indices.length,
+      difference,
+      rejected,
+      length,
+      code,
+    };
   }, MODEL);
   assert.equal(seen.count, 10_000);
   assert.ok(seen.inOrder);

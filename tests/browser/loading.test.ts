@@ -7,7 +7,16 @@ import type { Page } from "playwright-core";
 
 import { openPage, type TestPage } from "../support/browser.ts";
 import { deleteStored, load, storedKeys } from "../support/load.ts";
-import { type Answer, gzips, type ModelServer, never, redirects, sends, serveModels, stalls } from "../support/model-server.ts";
+import {
+  type Answer,
+  gzips,
+  type ModelServer,
+  never,
+  redirects,
+  sends,
+  serveModels,
+  stalls,
+} from "../support/model-server.ts";
 import { join, split } from "../support/safetensors.ts";
 
 const FOLDER = "/tiny-cls/";
@@ -64,12 +73,18 @@ test("progress goes up to a total that is known from the start", async () => {
       const address = "/pkg/dist/index.js";
       const { Embedder } = await import(address);
       const events: { stage: string; file: string; loaded: number; total: number }[] = [];
-      const embedder = await Embedder.load(model, { dtype: "fp32", progress: (event: (typeof events)[number]) => events.push(event) });
+      const embedder = await Embedder.load(model, {
+        dtype: "fp32",
+        progress: (event: (typeof events)[number]) => events.push(event),
+      });
       await embedder.dispose();
       return events;
     }, model);
     assert.deepEqual([...new Set(events.map((event) => event.stage))], [stage]);
-    assert.deepEqual(events, events.toSorted((a, b) => a.loaded - b.loaded));
+    assert.deepEqual(
+      events,
+      events.toSorted((a, b) => a.loaded - b.loaded),
+    );
     const { file, loaded, total } = events.at(-1)!;
     assert.equal(file, "model.safetensors");
     assert.equal(loaded, total);
@@ -98,7 +113,7 @@ test("localFilesOnly makes no request for a model that is not there", async () =
   assert.deepEqual(server.requests, []);
 });
 
-test("cache \"memory\" does not touch IndexedDB", async () => {
+test('cache "memory" does not touch IndexedDB', async () => {
   await assertLoads(browser.page, false, { cache: "memory" });
   assert.deepEqual(await storedKeys(browser.page), { models: [], chunks: [] });
   await assertLoads(browser.page, false);
@@ -106,22 +121,25 @@ test("cache \"memory\" does not touch IndexedDB", async () => {
 
 /** Begins a load whose `abort` is the page's; it is called by itself at the stage's first bytes of weights. */
 async function beginLoad(page: Page, stage?: string): Promise<{ rejects: Promise<string> }> {
-  await page.evaluate(async ({ model, stage }) => {
-    const address = "/pkg/dist/index.js";
-    const { Embedder } = await import(address);
-    const controller = new AbortController();
-    const reason = new Error("enough");
-    const abort = () => controller.abort(reason);
-    const progress = (event: { stage: string; file?: string }) => {
-      if (event.stage === stage && event.file === "model.safetensors") abort();
-    };
-    if (stage === "start") abort();
-    const rejects = Embedder.load(model, { dtype: "fp32", signal: controller.signal, progress }).then(
-      () => "it loads",
-      (error: unknown) => (error === reason ? "the signal's reason" : String(error)),
-    );
-    Object.assign(globalThis, { abort, rejects });
-  }, { model, stage });
+  await page.evaluate(
+    async ({ model, stage }) => {
+      const address = "/pkg/dist/index.js";
+      const { Embedder } = await import(address);
+      const controller = new AbortController();
+      const reason = new Error("enough");
+      const abort = () => controller.abort(reason);
+      const progress = (event: { stage: string; file?: string }) => {
+        if (event.stage === stage && event.file === "model.safetensors") abort();
+      };
+      if (stage === "start") abort();
+      const rejects = Embedder.load(model, { dtype: "fp32", signal: controller.signal, progress }).then(
+        () => "it loads",
+        (error: unknown) => (error === reason ? "the signal's reason" : String(error)),
+      );
+      Object.assign(globalThis, { abort, rejects });
+    },
+    { model, stage },
+  );
   return { rejects: page.evaluate(() => (globalThis as unknown as { rejects: Promise<string> }).rejects) };
 }
 
@@ -212,7 +230,10 @@ test("a hub id is a folder of the hub", async () => {
   const paths = server.requests.map(({ path }) => path);
   assert.ok(paths.includes("/owner/name/resolve/main/config.json"), String(paths));
   // The pointer to the weights tells their size and SHA-256.
-  assert.deepEqual(paths.filter((path) => !/^\/(owner\/name\/resolve\/main|api)\//.test(path)), ["/owner/name/raw/main/model.safetensors"]);
+  assert.deepEqual(
+    paths.filter((path) => !/^\/(owner\/name\/resolve\/main|api)\//.test(path)),
+    ["/owner/name/raw/main/model.safetensors"],
+  );
 });
 
 test("a revision that the hub does not have is not found", async () => {
@@ -239,7 +260,14 @@ test("a redirect of the weights is followed", async () => {
 });
 
 test("compressed files are files", async () => {
-  for (const file of ["modules.json", "config.json", "sentence_bert_config.json", "tokenizer.json", "1_Pooling/config.json", "model.safetensors"]) {
+  for (const file of [
+    "modules.json",
+    "config.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "1_Pooling/config.json",
+    "model.safetensors",
+  ]) {
     server.answers.set(FOLDER + file, gzips);
   }
   await assertLoads(browser.page, false);

@@ -51,17 +51,28 @@ test("a panic rejects the call with its text, and no other; the next call has a 
     const { Embedder, EmbervecError } = await import(address);
     const embedder = await Embedder.load(model);
     const before: Float32Array = await embedder.encode("a quick brown fox");
-    const calls = [embedder.encode("a quick brown fox"), embedder.encode("panic in the kitchen"), embedder.encode(["a quick brown fox", "waits"])];
+    const calls = [
+      embedder.encode("a quick brown fox"),
+      embedder.encode("panic in the kitchen"),
+      embedder.encode(["a quick brown fox", "waits"]),
+    ];
     const outcomes = await Promise.all(
       calls.map((call: Promise<Float32Array | Float32Array[]>) =>
         call.then(
           (value) => ({ vector: [...(Array.isArray(value) ? value[0]! : value)] }),
-          (error: Error & { code: string }) => ({ isEmbervecError: error instanceof EmbervecError, code: error.code, message: error.message }),
+          (error: Error & { code: string }) => ({
+            isEmbervecError: error instanceof EmbervecError,
+            code: error.code,
+            message: error.message,
+          }),
         ),
       ),
     );
     // Two at once, so that both find the worker dead.
-    const after: Float32Array[] = await Promise.all([embedder.encode("a quick brown fox"), embedder.encode("a quick brown fox")]);
+    const after: Float32Array[] = await Promise.all([
+      embedder.encode("a quick brown fox"),
+      embedder.encode("a quick brown fox"),
+    ]);
     const again = await embedder.encode("panic once more").catch((error: Error) => error.message);
     const last: Float32Array = await embedder.encode("a quick brown fox");
     await embedder.dispose();
@@ -89,7 +100,10 @@ test("a bulk job with a text that panics fails by that text; a job beside it is 
     const embedder = await Embedder.load(model, { workers: 2 });
     const texts = Array.from({ length: 1000 }, (_, i) => `text ${i}`);
     const bad = texts.with(437, "panic at 437");
-    const job = embedder.encode(bad).then(() => "resolved", (error: Error) => error.message);
+    const job = embedder.encode(bad).then(
+      () => "resolved",
+      (error: Error) => error.message,
+    );
     const [message, beside, query] = await Promise.all([job, embedder.encode(texts), embedder.encode("text 7")]);
     await embedder.dispose();
     return { message, count: beside.length, isSame: query.every((x: number, i: number) => x === beside[7]![i]) };

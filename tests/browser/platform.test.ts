@@ -24,7 +24,10 @@ interface Cell {
 }
 
 /** What has become of a promise; `undefined`: nothing in time. */
-type Outcome = { value: unknown; ms: number } | { error: { isReason: boolean; code?: string; text: string }; ms: number } | undefined;
+type Outcome =
+  | { value: unknown; ms: number }
+  | { error: { isReason: boolean; code?: string; text: string }; ms: number }
+  | undefined;
 
 interface Result {
   /** Which of the platform's calls were made. */
@@ -51,7 +54,10 @@ const ENDED = 4_000;
 
 /** In the page; see platform-prelude.js. */
 interface Page {
-  setFault(fault: { id: string; kind: string; isOn: boolean; isFast: boolean; isFull: boolean } | null, everywhere?: boolean): void;
+  setFault(
+    fault: { id: string; kind: string; isOn: boolean; isFast: boolean; isFull: boolean } | null,
+    everywhere?: boolean,
+  ): void;
   onHit(id: string): void;
   TestCache: new () => LoadOptions["cache"];
   TestFetch: new () => { fetch: typeof fetch };
@@ -78,7 +84,10 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
     const failed = (error: unknown) => {
       const { code, name, message } = Object(error) as { code?: unknown; name?: string; message?: string };
       const isOurs = error instanceof embervec.EmbervecError;
-      return { error: { isReason: error === reason, text: `${name}: ${message}`, ...(isOurs ? { code: String(code) } : {}) }, ms: elapsed() };
+      return {
+        error: { isReason: error === reason, text: `${name}: ${message}`, ...(isOurs ? { code: String(code) } : {}) },
+        ms: elapsed(),
+      };
     };
     return Promise.race([call.then((value) => ({ value, ms: elapsed() }), failed), sleep(ms)]);
   };
@@ -92,7 +101,8 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
     if (name === id) noteHit();
   };
   channel.onmessage = ({ data }) => (globalThis as unknown as Page).onHit(data as string);
-  const begin = (everywhere = true) => setFault({ id, kind, isOn: true, isFast: !aborts, isFull: by === "eviction" }, everywhere);
+  const begin = (everywhere = true) =>
+    setFault({ id, kind, isOn: true, isFast: !aborts, isFull: by === "eviction" }, everywhere);
 
   const reason = new Error("enough");
   const controller = new AbortController();
@@ -100,7 +110,8 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
   const cache = by === "cache" ? new TestCache() : "indexeddb";
   const options: LoadOptions = { dtype: "fp32", device: "cpu", workers: 1, cache: cache! };
   if (by === "fetch") options.fetch = (...args) => new TestFetch().fetch(...args);
-  if (by === "gpu") Object.assign(options, phase === "grow" || phase === "dispose" ? { device: "auto" } : { device: "webgpu" });
+  if (by === "gpu")
+    Object.assign(options, phase === "grow" || phase === "dispose" ? { device: "auto" } : { device: "webgpu" });
   const TEXT = "a quick brown fox";
   // Slices enough for several workers, and for a trial of a GPU.
   const BULK = Array.from({ length: 120 }, (_, i) => `${i} ${"the quick brown fox ".repeat(20)}`);
@@ -156,7 +167,9 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
   };
 
   // What comes before the fault.
-  const emptied = (await indexedDB.databases()).map(({ name }) => new Promise((resolve) => (indexedDB.deleteDatabase(name!).onsuccess = resolve)));
+  const emptied = (await indexedDB.databases()).map(
+    ({ name }) => new Promise((resolve) => (indexedDB.deleteDatabase(name!).onsuccess = resolve)),
+  );
   await Promise.all(emptied);
   if (by === "eviction") await (await embervec.Embedder.load(other, options)).dispose();
   if (phase === "again" || phase === "manage") await (await load()).dispose();
@@ -171,7 +184,9 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
   const outcome = await call;
   // A worker's news of it may be on its way.
   await Promise.race([hit, sleep(100)]);
-  const disposal = embedder ? await settled(Promise.all([embedder.dispose(), job?.catch(() => {})]), atOnce) : { value: undefined, ms: 0 };
+  const disposal = embedder
+    ? await settled(Promise.all([embedder.dispose(), job?.catch(() => {})]), atOnce)
+    : { value: undefined, ms: 0 };
   setFault(null);
   channel.close();
 
@@ -182,7 +197,9 @@ async function lifeCycle({ id, by, phase, kind, aborts, model, other, bound, atO
     const vectors = outcome.value as Float32Array[];
     // NaN, as of a component that is missing, stays NaN.
     difference = vectors.length === right.length ? 0 : NaN;
-    right.forEach((row, i) => row.forEach((x, j) => (difference = Math.max(difference!, Math.abs(x - vectors[i]![j]!)))));
+    right.forEach((row, i) =>
+      row.forEach((x, j) => (difference = Math.max(difference!, Math.abs(x - vectors[i]![j]!)))),
+    );
     outcome.value = undefined;
   }
   return { hits: [...hits], outcome, disposal, difference };
@@ -210,7 +227,9 @@ function problemsOf({ id, by, phase, kind, aborts }: Cell, { outcome, disposal, 
     const { isReason, code, text } = outcome.error;
     // A GPU that was not demanded costs nothing; a list of models that cannot be read serves nobody.
     const isOptional = by === "gpu" && (phase === "grow" || phase === "dispose");
-    const mayFail: string[] = isOptional ? [] : [...costs, ...(phase === "manage" ? ["storage", "quota", "model_not_found"] : [])];
+    const mayFail: string[] = isOptional
+      ? []
+      : [...costs, ...(phase === "manage" ? ["storage", "quota", "model_not_found"] : [])];
     const isPassedOn = by === "texts" && text.includes("injected");
     if (!isPassedOn && !(aborts && isReason) && !(code !== undefined && mayFail.includes(code))) {
       problems.push(`fails with ${code ?? "no code"}: ${text}`);
@@ -226,7 +245,10 @@ describe("a call of the platform fails", { concurrency: 2 }, () => {
   const idle: Record<"cpu" | "gpu", TestPage[]> = { cpu: [], gpu: [] };
   let overlay: string;
   before(async () => {
-    overlay = await withPrelude({ "worker.js": await faultyPrelude("worker.js"), "gpu.js": await faultyPrelude("gpu.js") });
+    overlay = await withPrelude({
+      "worker.js": await faultyPrelude("worker.js"),
+      "gpu.js": await faultyPrelude("gpu.js"),
+    });
   });
   after(() => Promise.all([...idle.cpu, ...idle.gpu].map((browser) => browser.close())));
 
@@ -271,7 +293,8 @@ describe("a call of the platform fails", { concurrency: 2 }, () => {
         await reset(browser);
         return { hits, problems };
       }
-      for (const end = Date.now() + ENDED; page.workers().length > 0 && Date.now() < end; ) await new Promise((resolve) => setTimeout(resolve, 20));
+      for (const end = Date.now() + ENDED; page.workers().length > 0 && Date.now() < end; )
+        await new Promise((resolve) => setTimeout(resolve, 20));
       if (page.workers().length > 0) {
         problems.push(...(await page.evaluate(callRoll)));
         await reset(browser);
@@ -289,7 +312,14 @@ describe("a call of the platform fails", { concurrency: 2 }, () => {
   async function census(by: PlatformCall["by"]): Promise<Map<string, Cell["phase"][]>> {
     const made = new Map<string, Cell["phase"][]>();
     const browser = await take(by);
-    const phases = { cache: PHASES, fetch: ["load"], texts: ["encode"], eviction: ["load"], gpu: ["load", "encode", "grow", "dispose"], none: PHASES } as const;
+    const phases = {
+      cache: PHASES,
+      fetch: ["load"],
+      texts: ["encode"],
+      eviction: ["load"],
+      gpu: ["load", "encode", "grow", "dispose"],
+      none: PHASES,
+    } as const;
     for (const phase of phases[by ?? "none"]) {
       const { problems, hits } = await run(browser, { id: "*", by, phase, kind: "hangs", aborts: false });
       assert.deepEqual(problems, [], `${phase}, without any fault`);
@@ -318,7 +348,8 @@ describe("a call of the platform fails", { concurrency: 2 }, () => {
         for (const kind of kinds) {
           for (const aborts of phase === "dispose" || phase === "manage" ? [false] : [false, true]) {
             const { problems } = await run(browser, { id, by, phase, kind, aborts });
-            for (const problem of problems) (failures[problem] ??= []).push(`${phase} ${kind}${aborts ? ", aborted" : ""}`);
+            for (const problem of problems)
+              (failures[problem] ??= []).push(`${phase} ${kind}${aborts ? ", aborted" : ""}`);
             // What a failure leaves behind is not the next cell's.
             if (problems.length > 0) await reset(browser);
           }

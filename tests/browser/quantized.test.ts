@@ -16,7 +16,8 @@ before(async () => {
 beforeEach(() => deleteStored(browser.page));
 after(() => browser.close());
 
-const modelRequests = () => browser.requests.filter((path) => path.startsWith("/www/models/") || path.startsWith("/tests/"));
+const modelRequests = () =>
+  browser.requests.filter((path) => path.startsWith("/www/models/") || path.startsWith("/tests/"));
 
 test("only the quantised form is kept, and it gives the same bits", async () => {
   const first = await load(browser.page, MODEL, { dtype: "q8" });
@@ -24,7 +25,10 @@ test("only the quantised form is kept, and it gives the same bits", async () => 
   const keys = await storedKeys(browser.page);
   assert.deepEqual(keys.models, [`${browser.origin}${MODEL}#q8`]);
   assert.ok(keys.chunks.length > 0);
-  assert.deepEqual(keys.chunks.filter((key) => !key.includes("#q8")), []);
+  assert.deepEqual(
+    keys.chunks.filter((key) => !key.includes("#q8")),
+    [],
+  );
 
   const seen = modelRequests().length;
   const second = await load(await browser.openTab(), MODEL, { dtype: "q8", localFilesOnly: true });

@@ -39,7 +39,10 @@ after(async () => {
 });
 
 /** Loads the model, encodes a text with it, and says what is kept and how long that took. */
-async function loadKept(page: Page, options: object = {}): Promise<{ vector: number[]; stored: boolean; storedReason: string; ms: number }> {
+async function loadKept(
+  page: Page,
+  options: object = {},
+): Promise<{ vector: number[]; stored: boolean; storedReason: string; ms: number }> {
   await page.evaluate(async () => {
     const address = "/pkg/dist/index.js";
     Object.assign(globalThis, { embervec: await import(address) });
@@ -94,8 +97,20 @@ test("site data blocked by the user: the model runs from memory and says why", a
     assert.equal(stored, false);
     assert.match(storedReason, /^The model is not kept, because the browser's IndexedDB cannot be read: .+\.$/);
     const codes = await opened.page.evaluate(async (model) => {
-      const calls = [embervec.listModels(), embervec.isCached(model), embervec.deleteModel(model), embervec.clearCache()];
-      return Promise.all(calls.map((call) => call.then(() => "none", (error) => error.code)));
+      const calls = [
+        embervec.listModels(),
+        embervec.isCached(model),
+        embervec.deleteModel(model),
+        embervec.clearCache(),
+      ];
+      return Promise.all(
+        calls.map((call) =>
+          call.then(
+            () => "none",
+            (error) => error.code,
+          ),
+        ),
+      );
     }, model);
     assert.deepEqual(codes, Array(4).fill("storage"));
   } finally {
@@ -112,7 +127,10 @@ test("an IndexedDB that never answers is waited for once, and an abort is not ke
     assert.ok(ms >= 3000 && ms < 3000 + LOAD_MS, `${ms} ms`);
     const aborted = await page.evaluate(async (model) => {
       const controller = new AbortController();
-      const loading = embervec.Embedder.load(model, { signal: controller.signal }).then(() => "loaded", (error) => error.message);
+      const loading = embervec.Embedder.load(model, { signal: controller.signal }).then(
+        () => "loaded",
+        (error) => error.message,
+      );
       await new Promise((resolve) => setTimeout(resolve, 1000));
       const started = performance.now();
       controller.abort(new Error("no longer wanted"));
@@ -173,7 +191,8 @@ test("a download in another tab is waited for longer than a lock manager that sa
     (name) => navigator.locks.request(name, () => new Promise((resolve) => setTimeout(resolve, 6000))),
     `embervec loads ${model}`,
   );
-  while (!(await browser.page.evaluate(async () => (await navigator.locks.query()).held!.length))) await new Promise((resolve) => setTimeout(resolve, 20));
+  while (!(await browser.page.evaluate(async () => (await navigator.locks.query()).held!.length)))
+    await new Promise((resolve) => setTimeout(resolve, 20));
   server.requests.length = 0;
   const loading = loadKept(browser.page);
   await new Promise((resolve) => setTimeout(resolve, 4500));
@@ -323,7 +342,10 @@ test("what is deleted during its download is not half there", async () => {
     server.answers.set("/tiny-cls/model.safetensors", hosts({ speed: 8 << 10 }));
     const loading = loadKept(browser.page);
     await server.requested("/tiny-cls/model.safetensors");
-    await browser.page.evaluate(({ call, model }) => (call === "clearCache" ? embervec.clearCache() : embervec.deleteModel(model)), { call, model });
+    await browser.page.evaluate(
+      ({ call, model }) => (call === "clearCache" ? embervec.clearCache() : embervec.deleteModel(model)),
+      { call, model },
+    );
     const { vector, stored, storedReason } = await loading;
     assert.deepEqual(vector, goodVector);
     assert.equal(stored, false, call);

@@ -21,7 +21,8 @@ declare const archives: Record<string, Blob>;
 declare const connections: Set<IDBDatabase>;
 
 /** Now and then there is hardly any room, so that a load has to make some. */
-const TIGHT = "StorageManager.prototype.estimate = async () => ({ quota: 1e6, usage: Math.random() < 0.3 ? 1e6 - 1000 : 0 });";
+const TIGHT =
+  "StorageManager.prototype.estimate = async () => ({ quota: 1e6, usage: Math.random() < 0.3 ? 1e6 - 1000 : 0 });";
 
 let server: ModelServer;
 let browser: TestPage;
@@ -29,39 +30,42 @@ let browser: TestPage;
 before(async () => {
   server = await serveModels();
   browser = await openPage({ connectTo: server.origin, overlay: await withPrelude({ "worker.js": TIGHT }) });
-  await browser.page.evaluate(async (models) => {
-    const connections = new Set<IDBDatabase>();
-    const { open } = IDBFactory.prototype;
-    IDBFactory.prototype.open = function (...args) {
-      const request = open.apply(this, args);
-      request.addEventListener("success", () => connections.add(request.result));
-      return request;
-    };
-    const { close } = IDBDatabase.prototype;
-    IDBDatabase.prototype.close = function () {
-      connections.delete(this);
-      close.call(this);
-    };
-    const address = "/pkg/dist/index.js";
-    const archives: Record<string, Blob> = {};
-    Object.assign(globalThis, { embervec: await import(address), archives, connections });
-    const entries = new Map<string, Uint8Array<ArrayBuffer>>();
-    const matching = (prefix: string) => [...entries.keys()].filter((key) => key.startsWith(prefix));
-    const cache = {
-      get: async (key: string) => entries.get(key),
-      put: async (key: string, bytes: Uint8Array<ArrayBuffer>) => void entries.set(key, bytes),
-      delete: async (prefix: string) => matching(prefix).forEach((key) => entries.delete(key)),
-      keys: async (prefix: string) => matching(prefix),
-      room: async () => Infinity,
-    };
-    for (const model of models) {
-      for (const dtype of ["fp32", "q8"] as const) {
-        await (await embervec.Embedder.load(model, { dtype, cache })).dispose();
-        archives[`${model} ${dtype}`] = await embervec.exportModel(model, { cache });
-        entries.clear();
+  await browser.page.evaluate(
+    async (models) => {
+      const connections = new Set<IDBDatabase>();
+      const { open } = IDBFactory.prototype;
+      IDBFactory.prototype.open = function (...args) {
+        const request = open.apply(this, args);
+        request.addEventListener("success", () => connections.add(request.result));
+        return request;
+      };
+      const { close } = IDBDatabase.prototype;
+      IDBDatabase.prototype.close = function () {
+        connections.delete(this);
+        close.call(this);
+      };
+      const address = "/pkg/dist/index.js";
+      const archives: Record<string, Blob> = {};
+      Object.assign(globalThis, { embervec: await import(address), archives, connections });
+      const entries = new Map<string, Uint8Array<ArrayBuffer>>();
+      const matching = (prefix: string) => [...entries.keys()].filter((key) => key.startsWith(prefix));
+      const cache = {
+        get: async (key: string) => entries.get(key),
+        put: async (key: string, bytes: Uint8Array<ArrayBuffer>) => void entries.set(key, bytes),
+        delete: async (prefix: string) => matching(prefix).forEach((key) => entries.delete(key)),
+        keys: async (prefix: string) => matching(prefix),
+        room: async () => Infinity,
+      };
+      for (const model of models) {
+        for (const dtype of ["fp32", "q8"] as const) {
+          await (await embervec.Embedder.load(model, { dtype, cache })).dispose();
+          archives[`${model} ${dtype}`] = await embervec.exportModel(model, { cache });
+          entries.clear();
+        }
       }
-    }
-  }, FOLDERS.map((folder) => `${server.origin}/${folder}/`));
+    },
+    FOLDERS.map((folder) => `${server.origin}/${folder}/`),
+  );
 });
 after(async () => {
   await browser.close();
@@ -90,7 +94,13 @@ const action = fc.record<Action>({
 });
 /** Nothing happens without a load. */
 const actions = fc
-  .tuple(fc.array(action.map((action) => ({ ...action, kind: "load" as const })), { minLength: 1, maxLength: 2 }), fc.array(action, { minLength: 1, maxLength: 4 }))
+  .tuple(
+    fc.array(
+      action.map((action) => ({ ...action, kind: "load" as const })),
+      { minLength: 1, maxLength: 2 },
+    ),
+    fc.array(action, { minLength: 1, maxLength: 4 }),
+  )
   .map(([loads, others]) => [...loads, ...others] as Action[]);
 
 test("whatever is done at the same time, a record has all of its bytes", async (t) => {
@@ -137,7 +147,9 @@ test("whatever is done at the same time, a record has all of its bytes", async (
         );
         for (const embedder of embedders) await embedder.dispose();
         const finished = <T>(request: IDBRequest<T>) =>
-          new Promise<T>((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }));
+          new Promise<T>((resolve, reject) =>
+            Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }),
+          );
         await sleep(0);
         const open = connections.size;
 
@@ -149,13 +161,20 @@ test("whatever is done at the same time, a record has all of its bytes", async (
             const [, model] = /^model (\S+) $/.exec(key) ?? [];
             if (model === undefined) continue;
             const { files } = JSON.parse(new TextDecoder().decode(await finished(store().get(key))));
-            for (const [path, { size, version, chunks }] of Object.entries<{ size: number; version: string; chunks: string[] }>(files)) {
+            for (const [path, { size, version, chunks }] of Object.entries<{
+              size: number;
+              version: string;
+              chunks: string[];
+            }>(files)) {
               let length = 0;
               for (const [index, digest] of chunks.entries()) {
                 const parts = [path, version].map(encodeURIComponent).join(" ");
-                const bytes: Uint8Array<ArrayBuffer> | undefined = await finished(store().get(`chunk ${model} ${parts} ${index} ${digest}`));
+                const bytes: Uint8Array<ArrayBuffer> | undefined = await finished(
+                  store().get(`chunk ${model} ${parts} ${index} ${digest}`),
+                );
                 const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes ?? new Uint8Array(0)));
-                if ([...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("") === digest) length += bytes!.byteLength;
+                if ([...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("") === digest)
+                  length += bytes!.byteLength;
               }
               if (length !== size) problems.push(`${model}${path} has ${length} of ${size} bytes`);
             }
@@ -163,7 +182,10 @@ test("whatever is done at the same time, a record has all of its bytes", async (
           database.close();
         }
         // A worker that has been ended gives its connection back as soon as the browser comes to it.
-        const deleted = await Promise.race([finished(indexedDB.deleteDatabase("embervec")).then(() => true), sleep(5000).then(() => false)]);
+        const deleted = await Promise.race([
+          finished(indexedDB.deleteDatabase("embervec")).then(() => true),
+          sleep(5000).then(() => false),
+        ]);
         return { done, problems, open, deleted };
       },
       { actions, origin: server.origin },
@@ -173,7 +195,10 @@ test("whatever is done at the same time, a record has all of its bytes", async (
       const outcome = done[i]!;
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
       const mayBe: Record<Action["kind"], RegExp> = {
-        load: aborts === undefined ? /: (stored|The model is not kept, because (it was deleted|this browser has no room))/ : /: (stored|The model is not kept|aborted)/,
+        load:
+          aborts === undefined
+            ? /: (stored|The model is not kept, because (it was deleted|this browser has no room))/
+            : /: (stored|The model is not kept|aborted)/,
         import: /: (done|quota|storage)$/,
         export: /: (done|model_not_found|integrity)$/,
         delete: /: done$/,
@@ -184,6 +209,11 @@ test("whatever is done at the same time, a record has all of its bytes", async (
       assert.match(outcome, mayBe[kind]);
     });
   };
-  await fc.assert(fc.asyncProperty(actions, run), { numRuns: RUNS, seed: SEED, includeErrorInReport: true, endOnFailure: true });
+  await fc.assert(fc.asyncProperty(actions, run), {
+    numRuns: RUNS,
+    seed: SEED,
+    includeErrorInReport: true,
+    endOnFailure: true,
+  });
   for (const [outcome, times] of [...outcomes].sort()) t.diagnostic(`${outcome}: ${times}`);
 });

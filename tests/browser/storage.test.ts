@@ -48,7 +48,14 @@ after(async () => {
   await server.close();
 });
 
-async function assertLoads(folder: string, { page = browser.page, cached, ...options }: { page?: Page; cached: boolean; dtype?: string; localFilesOnly?: boolean }): Promise<void> {
+async function assertLoads(
+  folder: string,
+  {
+    page = browser.page,
+    cached,
+    ...options
+  }: { page?: Page; cached: boolean; dtype?: string; localFilesOnly?: boolean },
+): Promise<void> {
   const outcome = await load(page, server.origin + folder, options);
   assert.ok(outcome.vector, outcome.error?.message);
   if (options.dtype !== "q8") assert.deepEqual(outcome.vector, goodVector);
@@ -94,7 +101,10 @@ describe("damage at rest", () => {
     await flipStored(browser.page, "chunk ", "model.safetensors - 7 ");
     await assertLoads("/big/", { cached: false });
     const ofWeights = server.requests.filter(({ path }) => path.endsWith(".safetensors"));
-    assert.equal(ofWeights.reduce((sum, { sent }) => sum + sent, 0), CHUNK_BYTES);
+    assert.equal(
+      ofWeights.reduce((sum, { sent }) => sum + sent, 0),
+      CHUNK_BYTES,
+    );
     server.requests.length = 0;
     await assertLoads("/big/", { cached: true });
     assert.deepEqual(server.requests, []);
@@ -131,7 +141,14 @@ describe("damage at rest", () => {
       const database = await done(indexedDB.open("embervec"));
       const digest = "0".repeat(64);
       const chunks = [`${good} %zz - 0`, `${good} config.json - -1`, "x config.json - 0"];
-      const keys = ["model ", "model x", "model x ", ...chunks.map((key) => `chunk ${key} ${digest}`), "timings x", "other"];
+      const keys = [
+        "model ",
+        "model x",
+        "model x ",
+        ...chunks.map((key) => `chunk ${key} ${digest}`),
+        "timings x",
+        "other",
+      ];
       const record = new TextEncoder().encode('{"name":{},"files":{"a":{}}}');
       const buffers = [new ArrayBuffer(3), new Uint16Array(3), new Uint8Array(3), new Uint8Array(2 << 20), record];
       const values = ["text", 7, null, [1], {}, new Date(0), new Blob(["a"]), ...buffers];
@@ -177,7 +194,10 @@ describe("damage at rest", () => {
     server.requests.length = 0;
     await assertLoads("/big/", { cached: false });
     // The weights are there, and are known by their digests.
-    assert.deepEqual(server.requests.filter(({ path, sent }) => path.endsWith(".safetensors") && sent > 0), []);
+    assert.deepEqual(
+      server.requests.filter(({ path, sent }) => path.endsWith(".safetensors") && sent > 0),
+      [],
+    );
     await assertLoads("/big/", { cached: true });
   });
 
@@ -187,7 +207,8 @@ describe("damage at rest", () => {
     const key = await flipStored(browser.page, "chunk ", "model.safetensors - 7 ");
     const { error } = await load(browser.page, `${server.origin}/big/`, { localFilesOnly: true });
     assert.equal(error?.code, "integrity");
-    for (const word of [`${server.origin}/big/model.safetensors`, "piece 7", "network"]) assert.ok(error.message.includes(word), error.message);
+    for (const word of [`${server.origin}/big/model.safetensors`, "piece 7", "network"])
+      assert.ok(error.message.includes(word), error.message);
     assert.deepEqual(server.requests, []);
     const { models, chunks } = await storedKeys(browser.page);
     assert.deepEqual(models, []);
@@ -264,7 +285,9 @@ describe("no storage", () => {
     const vectors = await browser.page.evaluate(async (model) => {
       const embedder = await embervec.Embedder.load(model, { dtype: "fp32" });
       const first = [...(await embedder.encode("a quick brown fox"))];
-      await new Promise((resolve, reject) => Object.assign(indexedDB.deleteDatabase("embervec"), { onsuccess: resolve, onerror: reject }));
+      await new Promise((resolve, reject) =>
+        Object.assign(indexedDB.deleteDatabase("embervec"), { onsuccess: resolve, onerror: reject }),
+      );
       const second = [...(await embedder.encode("a quick brown fox"))];
       const { cached, stored } = embedder.info;
       await embedder.dispose();
@@ -325,13 +348,19 @@ describe("a full storage", () => {
   test("a model that was not in use for long makes room, one that is in use does not", async () => {
     // Each has 15.2 MB.
     const small = await pageWithRoomFor(34e6);
-    const stored = () => small.page.evaluate(async () => (await embervec.listModels()).filter(({ complete }) => complete).map(({ url }) => url));
+    const stored = () =>
+      small.page.evaluate(async () =>
+        (await embervec.listModels()).filter(({ complete }) => complete).map(({ url }) => url),
+      );
     await assertLoads("/big/", { page: small.page, cached: false });
     await assertLoads("/other/", { page: small.page, cached: false });
     assert.deepEqual(await stored(), [address("big"), address("other")]);
     // From now on it is in use, until the page is closed.
     const holder = await withEmbervec(await small.openTab());
-    await holder.evaluate(async (model) => void Object.assign(globalThis, { held: await embervec.Embedder.load(model, { dtype: "fp32" }) }), address("big"));
+    await holder.evaluate(
+      async (model) => void Object.assign(globalThis, { held: await embervec.Embedder.load(model, { dtype: "fp32" }) }),
+      address("big"),
+    );
     await assertLoads("/other/", { page: small.page, cached: true });
     await assertLoads("/third/", { page: small.page, cached: false });
     assert.deepEqual(await stored(), [address("big"), address("third")]);
@@ -367,29 +396,44 @@ describe("managing", () => {
     const before = Date.now();
     await assertLoads("/big/", { cached: false });
     await assertLoads("/big/", { cached: true, dtype: "q8" });
-    const result = await browser.page.evaluate(async ({ big, other, hub }) => {
-      const list = async () => (await embervec.listModels()).map((model) => ({ ...model, storedAt: Number(model.storedAt), usedAt: Number(model.usedAt) }));
-      const cached = await Promise.all([
-        embervec.isCached(big),
-        embervec.isCached(big, { dtype: "fp32" }),
-        embervec.isCached(other),
-        embervec.isCached("owner/name", { hub }),
-      ]);
-      const listed = await list();
-      const size = await embervec.cacheSize();
-      await embervec.deleteModel(other);
-      await embervec.deleteModel(big);
-      const left = await list();
-      return { cached, listed, size, left, none: await embervec.cacheSize(), again: await embervec.isCached(big) };
-    }, { big: `${server.origin}/big/`, other: `${server.origin}/other/`, hub: server.origin });
+    const result = await browser.page.evaluate(
+      async ({ big, other, hub }) => {
+        const list = async () =>
+          (await embervec.listModels()).map((model) => ({
+            ...model,
+            storedAt: Number(model.storedAt),
+            usedAt: Number(model.usedAt),
+          }));
+        const cached = await Promise.all([
+          embervec.isCached(big),
+          embervec.isCached(big, { dtype: "fp32" }),
+          embervec.isCached(other),
+          embervec.isCached("owner/name", { hub }),
+        ]);
+        const listed = await list();
+        const size = await embervec.cacheSize();
+        await embervec.deleteModel(other);
+        await embervec.deleteModel(big);
+        const left = await list();
+        return { cached, listed, size, left, none: await embervec.cacheSize(), again: await embervec.isCached(big) };
+      },
+      { big: `${server.origin}/big/`, other: `${server.origin}/other/`, hub: server.origin },
+    );
     assert.deepEqual(result.cached, [true, true, false, false]);
     assert.deepEqual(
       result.listed.map(({ model, revision, url, weights, complete }) => ({ model, revision, url, weights, complete })),
-      ["original", "q8"].map((weights) => ({ model: `${server.origin}/big/`, revision: undefined, url: `${server.origin}/big/`, weights, complete: true })),
+      ["original", "q8"].map((weights) => ({
+        model: `${server.origin}/big/`,
+        revision: undefined,
+        url: `${server.origin}/big/`,
+        weights,
+        complete: true,
+      })),
     );
     const [original, q8] = result.listed;
     assert.ok(original!.size > 14e6 && q8!.size < original!.size / 3.5, `${original!.size} and ${q8!.size} bytes`);
-    for (const { storedAt, usedAt } of result.listed) assert.ok(storedAt >= before && usedAt >= storedAt, `${storedAt} ${usedAt}`);
+    for (const { storedAt, usedAt } of result.listed)
+      assert.ok(storedAt >= before && usedAt >= storedAt, `${storedAt} ${usedAt}`);
     assert.equal(result.size, original!.size + q8!.size);
     assert.deepEqual([result.left, result.none, result.again], [[], 0, false]);
   });
@@ -403,7 +447,10 @@ describe("managing", () => {
       await embervec.clearCache();
       return { listed, cached, size: await embervec.cacheSize() };
     }, server.origin);
-    assert.deepEqual(listed.map(({ model, revision }) => [model, revision]), [["owner/name", "main"]]);
+    assert.deepEqual(
+      listed.map(({ model, revision }) => [model, revision]),
+      [["owner/name", "main"]],
+    );
     assert.deepEqual([cached, size], [true, 0]);
     assert.deepEqual(await storedKeys(browser.page), { models: [], chunks: [] });
   });
@@ -430,8 +477,17 @@ describe("managing", () => {
         await embervec.clearCache();
         const flipped = bytes.slice();
         flipped[flipped.length >> 1]! ^= 1;
-        const bad = [flipped, bytes.subarray(0, bytes.length >> 1), new TextEncoder().encode("hello"), new Uint8Array(0)];
-        const problem = (bytes: Uint8Array<ArrayBuffer>) => embervec.importModel(model, new Blob([bytes])).then(() => "none", (error) => `${error.code}: ${error.message}`);
+        const bad = [
+          flipped,
+          bytes.subarray(0, bytes.length >> 1),
+          new TextEncoder().encode("hello"),
+          new Uint8Array(0),
+        ];
+        const problem = (bytes: Uint8Array<ArrayBuffer>) =>
+          embervec.importModel(model, new Blob([bytes])).then(
+            () => "none",
+            (error) => `${error.code}: ${error.message}`,
+          );
         const problems = await Promise.all(bad.map(problem));
         const cached = await embervec.isCached(model);
         await embervec.importModel(model, archive);
@@ -448,11 +504,17 @@ describe("managing", () => {
       const folder = join(models, `unpacked-${dtype}`);
       await mkdir(folder);
       execFileSync("tar", ["-xf", "-", "-C", folder], { input: Buffer.from(bytes) });
-      assert.equal((await readdir(folder)).includes(dtype === "q8" ? "model.q8.safetensors" : "model.safetensors"), true);
+      assert.equal(
+        (await readdir(folder)).includes(dtype === "q8" ? "model.q8.safetensors" : "model.safetensors"),
+        true,
+      );
       const served = await load(browser.page, `${server.origin}/unpacked-${dtype}/`, { dtype });
       assert.deepEqual(served.vector, vector, served.error?.message);
       const packed = execFileSync("tar", ["-cf", "-", "-C", models, `unpacked-${dtype}`]);
-      await browser.page.evaluate(async ({ model, bytes }) => embervec.importModel(model, new Blob([new Uint8Array(bytes)])), { model: "own/name", bytes: [...packed] });
+      await browser.page.evaluate(
+        async ({ model, bytes }) => embervec.importModel(model, new Blob([new Uint8Array(bytes)])),
+        { model: "own/name", bytes: [...packed] },
+      );
       const imported = await load(browser.page, "own/name", { dtype, localFilesOnly: true });
       assert.deepEqual(imported.vector, vector, imported.error?.message);
       await deleteStored(browser.page);
@@ -461,7 +523,14 @@ describe("managing", () => {
 
   test("a model that is not there cannot be exported", async () => {
     await withEmbervec(browser.page);
-    const problem = await browser.page.evaluate((model) => embervec.exportModel(model).then(() => "none", (error) => error.code), `${server.origin}/big/`);
+    const problem = await browser.page.evaluate(
+      (model) =>
+        embervec.exportModel(model).then(
+          () => "none",
+          (error) => error.code,
+        ),
+      `${server.origin}/big/`,
+    );
     assert.equal(problem, "model_not_found");
   });
 
@@ -476,7 +545,14 @@ describe("managing", () => {
         () => embervec.importModel("owner/name", "no blob" as unknown as Blob),
         () => embervec.Embedder.load("owner/name", { cache: {} as never }),
       ];
-      return Promise.all(calls.map((call) => call().then(() => "none", (error) => error.code)));
+      return Promise.all(
+        calls.map((call) =>
+          call().then(
+            () => "none",
+            (error) => error.code,
+          ),
+        ),
+      );
     });
     assert.deepEqual(codes, Array(6).fill("invalid_input"));
   });
@@ -504,11 +580,25 @@ describe("a cache of one's own", () => {
       const vector = [...(await second.encode("a quick brown fox"))];
       await second.dispose();
       const listed = await embervec.listModels({ cache });
-      return { vector, infos: [first.info, second.info], listed, size: [...entries.values()].reduce((sum, { length }) => sum + length, 0) };
+      return {
+        vector,
+        infos: [first.info, second.info],
+        listed,
+        size: [...entries.values()].reduce((sum, { length }) => sum + length, 0),
+      };
     }, `${server.origin}/big/`);
     assert.deepEqual(result.vector, goodVector);
-    assert.deepEqual(result.infos.map(({ cached, stored }) => [cached, stored]), [[false, true], [true, true]]);
-    assert.deepEqual(result.listed.map(({ url }) => url), [`${server.origin}/big/`]);
+    assert.deepEqual(
+      result.infos.map(({ cached, stored }) => [cached, stored]),
+      [
+        [false, true],
+        [true, true],
+      ],
+    );
+    assert.deepEqual(
+      result.listed.map(({ url }) => url),
+      [`${server.origin}/big/`],
+    );
     assert.ok(result.size > 14e6, `${result.size}`);
     assert.deepEqual(await storedKeys(browser.page), { models: [], chunks: [] });
   });
@@ -517,19 +607,22 @@ describe("a cache of one's own", () => {
 test("the browser is asked once for storage that it does not clear by itself", async () => {
   const page = await browser.openTab();
   await withEmbervec(page);
-  const asked = await page.evaluate(async (models) => {
-    let asked = 0;
-    navigator.storage.persist = async () => {
-      asked += 1;
-      return false;
-    };
-    const counts = [];
-    for (const model of models) {
-      await (await embervec.Embedder.load(model, { dtype: "fp32" })).dispose();
-      counts.push(asked);
-    }
-    return counts;
-  }, ["big", "big", "other"].map((name) => `${server.origin}/${name}/`));
+  const asked = await page.evaluate(
+    async (models) => {
+      let asked = 0;
+      navigator.storage.persist = async () => {
+        asked += 1;
+        return false;
+      };
+      const counts = [];
+      for (const model of models) {
+        await (await embervec.Embedder.load(model, { dtype: "fp32" })).dispose();
+        counts.push(asked);
+      }
+      return counts;
+    },
+    ["big", "big", "other"].map((name) => `${server.origin}/${name}/`),
+  );
   assert.deepEqual(asked, [1, 1, 1]);
   await page.close();
 });
@@ -545,6 +638,9 @@ test("with the network off nothing is asked for", async () => {
   const { vector, error } = await load(page, `${server.origin}/big/`, { dtype: "q8" });
   await server.start();
   assert.ok(vector, error?.message);
-  assert.deepEqual(seen.filter((url) => new URL(url).origin !== browser.origin), []);
+  assert.deepEqual(
+    seen.filter((url) => new URL(url).origin !== browser.origin),
+    [],
+  );
   await page.close();
 });

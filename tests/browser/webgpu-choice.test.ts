@@ -13,7 +13,9 @@ const TOLERANCE = 1e-4;
 const Q8_TOLERANCE = 1e-3;
 
 /** Encodes 40 slices of texts on `auto`, then waits until the GPU has been tried. */
-async function bulkJob(browser: TestPage): Promise<{ before: string; device: string; deviceReason: string; difference: number }> {
+async function bulkJob(
+  browser: TestPage,
+): Promise<{ before: string; device: string; deviceReason: string; difference: number }> {
   return browser.page.evaluate(async () => {
     const address = "/pkg/dist/index.js";
     const { Embedder } = await import(address);
@@ -25,7 +27,8 @@ async function bulkJob(browser: TestPage): Promise<{ before: string; device: str
     const embedder = await Embedder.load(model, { dtype: "fp32", workers: 1 });
     const before: string = embedder.info.deviceReason;
     await embedder.encode(texts);
-    const isOpen = () => embedder.info.deviceReason === before || embedder.info.deviceReason.startsWith("The CPU, until");
+    const isOpen = () =>
+      embedder.info.deviceReason === before || embedder.info.deviceReason.startsWith("The CPU, until");
     for (const end = performance.now() + 60_000; isOpen() && performance.now() < end; ) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
@@ -49,7 +52,10 @@ test("auto: a bulk job has the GPU tried and timed once; the faster device compu
     assert.match(first.before, /^The CPU, .* a bulk job makes the GPU be tried\.$/);
     // The software adapter is a hundred times slower than the CPU for such a small model.
     assert.equal(first.device, "cpu");
-    assert.match(first.deviceReason, /^The CPU, because WebGPU \(.+\) is slower here: \d+ tokens take \d+ ms there and \d+ ms on the CPU\.$/);
+    assert.match(
+      first.deviceReason,
+      /^The CPU, because WebGPU \(.+\) is slower here: \d+ tokens take \d+ ms there and \d+ ms on the CPU\.$/,
+    );
     assert.equal(first.difference, 0);
     const fetched = () => browser.requests.filter((path) => path.endsWith("webgpu.wasm")).length;
     assert.equal(fetched(), 1);
@@ -68,13 +74,19 @@ test("auto: a bulk job has the GPU tried and timed once; the faster device compu
       const database = await done(indexedDB.open("embervec"));
       const entries = database.transaction("entries", "readwrite").objectStore("entries");
       const key = (await done(entries.getAllKeys())).find((key) => String(key).startsWith("timings "));
-      const timings = [{ tokens: 8, cpu: 1, gpu: 2 }, { tokens: 128, cpu: 20, gpu: 2 }];
+      const timings = [
+        { tokens: 8, cpu: 1, gpu: 2 },
+        { tokens: 128, cpu: 20, gpu: 2 },
+      ];
       await done(entries.put(new TextEncoder().encode(JSON.stringify({ measuredAt: Date.now(), timings })), key));
       database.close();
     });
     const third = await bulkJob(browser);
     assert.equal(third.device, "webgpu");
-    assert.match(third.deviceReason, /^WebGPU \(.+\) where it is faster, the CPU otherwise: 128 tokens take 2 ms there and 20 ms on the CPU\.$/);
+    assert.match(
+      third.deviceReason,
+      /^WebGPU \(.+\) where it is faster, the CPU otherwise: 128 tokens take 2 ms there and 20 ms on the CPU\.$/,
+    );
     assert.ok(third.difference > 0 && third.difference < TOLERANCE, `${third.difference}`);
   } finally {
     await browser.close();
@@ -82,7 +94,11 @@ test("auto: a bulk job has the GPU tried and timed once; the faster device compu
 });
 
 // Firefox ticks every millisecond, and every 16.7 or 100 where it resists fingerprinting.
-for (const [name, tick] of [["ticks every millisecond", 1], ["ticks every 100 ms", 100], ["stands still", Infinity]] as const) {
+for (const [name, tick] of [
+  ["ticks every millisecond", 1],
+  ["ticks every 100 ms", 100],
+  ["stands still", Infinity],
+] as const) {
   test(`a clock that ${name}: the model loads in time, and both devices are timed once`, () =>
     withBrowser({ gpu: true }, { "worker.js": coarseClock(tick), "gpu.js": coarseClock(tick) }, async (browser) => {
       const first = await bulkJob(browser);
@@ -90,7 +106,10 @@ for (const [name, tick] of [["ticks every millisecond", 1], ["ticks every 100 ms
       assert.equal(first.difference, 0);
       const second = await bulkJob(browser);
       // What could not be timed is not kept.
-      assert.match(second.deviceReason, tick === Infinity ? /clock cannot time WebGPU/ : /It was measured at an earlier visit\.$/);
+      assert.match(
+        second.deviceReason,
+        tick === Infinity ? /clock cannot time WebGPU/ : /It was measured at an earlier visit\.$/,
+      );
     }));
 }
 
@@ -131,7 +150,12 @@ async function bulk(browser: TestPage, options: LoadOptions, rounds = 1): Promis
       try {
         embedder = await Embedder.load(model, { workers: 1, ...options, dtype });
       } catch (error) {
-        return { device: "", deviceReason: "", difference: 0, error: `${(error as { code: string }).code}: ${(error as Error).message}` };
+        return {
+          device: "",
+          deviceReason: "",
+          difference: 0,
+          error: `${(error as { code: string }).code}: ${(error as Error).message}`,
+        };
       }
       let difference = 0;
       let error: string | undefined;
@@ -157,7 +181,11 @@ async function bulk(browser: TestPage, options: LoadOptions, rounds = 1): Promis
   return { ...result, warnings };
 }
 
-async function withBrowser<T>(options: OpenPageOptions, preludes: Record<string, string>, run: (browser: TestPage) => Promise<T>): Promise<T> {
+async function withBrowser<T>(
+  options: OpenPageOptions,
+  preludes: Record<string, string>,
+  run: (browser: TestPage) => Promise<T>,
+): Promise<T> {
   const overlay = await withPrelude(preludes);
   const browser = await openPage({ ...options, overlay });
   try {
@@ -171,7 +199,11 @@ async function withBrowser<T>(options: OpenPageOptions, preludes: Record<string,
 const NO_ADAPTER: [name: string, worker: string, message: RegExp][] = [
   ["no WebGPU", "Object.defineProperty(navigator, 'gpu', { value: undefined });", /no WebGPU/],
   ["no adapter", "GPU.prototype.requestAdapter = async () => null;", /found no GPU/],
-  ["an adapter whose request throws", "GPU.prototype.requestAdapter = () => { throw new TypeError('out of order') };", /refused to look for a GPU \(out of order\)/],
+  [
+    "an adapter whose request throws",
+    "GPU.prototype.requestAdapter = () => { throw new TypeError('out of order') };",
+    /refused to look for a GPU \(out of order\)/,
+  ],
   [
     "limits that are too small",
     "Object.defineProperty(GPUAdapter.prototype, 'limits', { value: { maxStorageBufferBindingSize: 1000, maxBufferSize: 1000 } });",
@@ -188,7 +220,10 @@ for (const [name, prelude, message] of NO_ADAPTER) {
       const auto = await bulk(browser, { device: "auto" });
       assert.equal(auto.device, "cpu");
       assert.equal(auto.difference, 0);
-      assert.deepEqual(browser.requests.filter((path) => /webgpu\.wasm/.test(path)), []);
+      assert.deepEqual(
+        browser.requests.filter((path) => /webgpu\.wasm/.test(path)),
+        [],
+      );
     }));
 }
 
@@ -294,7 +329,10 @@ test("a kernel that computes something else is refused", () =>
 test("an adapter that refuses to open is an error that says so", () =>
   withBrowser(
     { gpu: true },
-    { "gpu.js": "GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('no memory', 'OperationError') };" },
+    {
+      "gpu.js":
+        "GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('no memory', 'OperationError') };",
+    },
     async (browser) => {
       const { error } = await bulk(browser, { device: "webgpu" });
       assert.match(error ?? "", /^unsupported_device: .*no memory/);
@@ -333,8 +371,14 @@ const faulty = (fault: string, inEach: boolean) => ({
 const FAULTS: [name: string, fault: string][] = [
   ["a device that is destroyed between two calls", "setTimeout(() => device.destroy(), 300);"],
   ["a device that is destroyed in the middle of a call", "device.destroy();"],
-  ["a validation error in the middle of a call", "device.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });"],
-  ["memory that runs out in the middle of a call", "device.createBuffer({ size: device.limits.maxBufferSize + 4, usage: GPUBufferUsage.STORAGE });"],
+  [
+    "a validation error in the middle of a call",
+    "device.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });",
+  ],
+  [
+    "memory that runs out in the middle of a call",
+    "device.createBuffer({ size: device.limits.maxBufferSize + 4, usage: GPUBufferUsage.STORAGE });",
+  ],
   ["a worker that throws in the middle of a call", "throw new Error('gone');"],
 ];
 

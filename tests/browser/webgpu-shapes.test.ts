@@ -10,7 +10,11 @@ import { openPage, type TestPage } from "../support/browser.ts";
 import { randomModels, type Shape } from "../support/random-model.ts";
 import { cosine, difference } from "../support/vectors.ts";
 
-const shape = (hidden_size: number, num_attention_heads: number, intermediate_size: number): Shape => ({ hidden_size, num_attention_heads, intermediate_size });
+const shape = (hidden_size: number, num_attention_heads: number, intermediate_size: number): Shape => ({
+  hidden_size,
+  num_attention_heads,
+  intermediate_size,
+});
 
 const SHAPES: Record<string, Shape> = {
   "one head of four": shape(4, 1, 4),
@@ -110,7 +114,11 @@ describe("kernels of the GPU", () => {
           const hidden: Float32Array[] = [];
           const pooled: Float32Array[] = [];
           for (const batch of lengths) {
-            const texts = batch.map((tokens) => Array(tokens - 2).fill("a").join(" "));
+            const texts = batch.map((tokens) =>
+              Array(tokens - 2)
+                .fill("a")
+                .join(" "),
+            );
             hidden.push(...(await embedder.encode(texts, { output: "token" })).flat());
             pooled.push(...(await embedder.encode(texts, { pooling: ["mean", "max"], normalize: true })));
           }

@@ -73,7 +73,11 @@ async function withGpu<T>(ms: number, run: (browser: TestPage) => Promise<T>): P
   }
 }
 
-for (const [ms, device] of [[0, "webgpu"], [1, "webgpu"], [50, "cpu"]] as const) {
+for (const [ms, device] of [
+  [0, "webgpu"],
+  [1, "webgpu"],
+  [50, "cpu"],
+] as const) {
   test(`a GPU of ${ms} ms during a bulk job: ${device}`, () =>
     withGpu(ms, async (browser) => {
       const seen = await browser.page.evaluate(async () => {
@@ -135,7 +139,8 @@ test("a query during the trial is held up by less than 20 ms", () =>
             embedder.addEventListener("device", () => (isDecided ||= embedder.info.device === "webgpu"));
             await embedder.encode(Array(200).fill("the quick brown fox ".repeat(20)));
           }
-          for (let i = 0; i < 200 || (!isDecided && i < 5000); i++) times[device] = Math.max(times[device], await query(embedder));
+          for (let i = 0; i < 200 || (!isDecided && i < 5000); i++)
+            times[device] = Math.max(times[device], await query(embedder));
           await embedder.dispose();
         }
         // The measurement as well.
@@ -160,7 +165,8 @@ test("a GPU that does not answer is given up after a few times what it takes, an
       const { Embedder } = await import(address);
       const embedder = await Embedder.load("/models/constant/", { dtype: "fp32", workers: 1 });
       const text = "the quick brown fox ".repeat(20);
-      for (const end = performance.now() + 60_000; embedder.info.device === "cpu" && performance.now() < end; ) await embedder.encode(Array(200).fill(text));
+      for (const end = performance.now() + 60_000; embedder.info.device === "cpu" && performance.now() < end; )
+        await embedder.encode(Array(200).fill(text));
       const { device } = embedder.info;
       // Whoever holds the GPU's lock does not give it back.
       await new Promise((held) => void navigator.locks.request("the GPU", () => new Promise(held as () => void)));

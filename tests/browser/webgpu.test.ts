@@ -16,7 +16,10 @@ function assertClose(actual: number[], expected: ArrayLike<number>, name: string
 }
 
 /** The adapter is software and takes a third of a second for each: every third of the short ones. */
-const miniLmCases = (): Case[] => read("all-MiniLM-L6-v2.json").cases.filter(({ input_ids }) => input_ids.length <= 16).filter((_, i) => i % 3 === 0);
+const miniLmCases = (): Case[] =>
+  read("all-MiniLM-L6-v2.json")
+    .cases.filter(({ input_ids }) => input_ids.length <= 16)
+    .filter((_, i) => i % 3 === 0);
 
 /** One of each shape. */
 const Q8_MODELS = ["tiny-cls", "tiny-max", "tiny-cased-notype", "tiny-bert-prefix", "tiny-dense"];
@@ -115,7 +118,10 @@ describe("with an adapter", () => {
       const address = "/pkg/dist/index.js";
       const { Embedder } = await import(address);
       const events: { stage: string; loaded: number; total: number }[] = [];
-      const embedder = await Embedder.load("/tests/fixtures/models/tiny-cls/", { device: "webgpu", progress: (event: never) => events.push(event) });
+      const embedder = await Embedder.load("/tests/fixtures/models/tiny-cls/", {
+        device: "webgpu",
+        progress: (event: never) => events.push(event),
+      });
       await embedder.dispose();
       return events;
     });
@@ -148,7 +154,15 @@ describe("with an adapter", () => {
 
   test("a few queries fetch nothing for the GPU", async () => {
     const seen = browser.requests.length;
-    await encodeAll(browser.page, "/tests/fixtures/models/tiny-cls/", read("models/tiny-cls/expected.json").cases.slice(0, 5), {});
-    assert.deepEqual(browser.requests.slice(seen).filter((path) => /gpu/.test(path)), []);
+    await encodeAll(
+      browser.page,
+      "/tests/fixtures/models/tiny-cls/",
+      read("models/tiny-cls/expected.json").cases.slice(0, 5),
+      {},
+    );
+    assert.deepEqual(
+      browser.requests.slice(seen).filter((path) => /gpu/.test(path)),
+      [],
+    );
   });
 });

@@ -80,7 +80,14 @@ test("disposed in the middle of a bulk job, everything ends", async () => {
     const jobs = [embedder.encode(texts), embedder.encode(texts)];
     await embedder.encode("started");
     await embedder.dispose();
-    return Promise.all(jobs.map((job: Promise<unknown>) => job.then(() => "done", (error: { code: string }) => error.code)));
+    return Promise.all(
+      jobs.map((job: Promise<unknown>) =>
+        job.then(
+          () => "done",
+          (error: { code: string }) => error.code,
+        ),
+      ),
+    );
   }, MODEL);
   assert.deepEqual(codes, ["disposed", "disposed"]);
   await assertSoon(() => page.workers().length === 0);

@@ -26,8 +26,8 @@ const TIMEOUT_MS = 300_000;
 
 /** A function with one `i8x16.relaxed_swizzle`. */
 const RELAXED = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2,
-  11,
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,
+  253, 128, 2, 11,
 ];
 
 for (const engine of [CHROMIUM, FIREFOX, WEBKIT]) {
@@ -70,7 +70,8 @@ function coreOf(engine: Engine): void {
     await server?.close();
   });
 
-  const load = (options: object = {}, in_: EnginePage = page): Promise<Outcome> => in_.evaluate(loadInPage, { model, options });
+  const load = (options: object = {}, in_: EnginePage = page): Promise<Outcome> =>
+    in_.evaluate(loadInPage, { model, options });
 
   for (const simd of ["relaxed", "simd128"]) {
     test(`MiniLM gives sentence-transformers' vectors: ${simd}`, async (context) => {
@@ -144,7 +145,10 @@ function coreOf(engine: Engine): void {
     await requested;
     const started = performance.now();
     const outcome = await page.evaluate(async () => {
-      const { controller, outcome } = globalThis as unknown as { controller: AbortController; outcome: Promise<string> };
+      const { controller, outcome } = globalThis as unknown as {
+        controller: AbortController;
+        outcome: Promise<string>;
+      };
       controller.abort("the reason");
       return outcome;
     });
@@ -165,7 +169,8 @@ function coreOf(engine: Engine): void {
           const texts = Array.from({ length: 500 }, (_, i) => `fox ${i} `.repeat(1 + ((i * 7) % 23)));
           // The others take part as soon as they have loaded.
           const passes: number[][] = [];
-          for (let i = 0; i < 3; i++) passes.push((await embedder.encode(texts)).flatMap((vector: Float32Array) => [...vector]));
+          for (let i = 0; i < 3; i++)
+            passes.push((await embedder.encode(texts)).flatMap((vector: Float32Array) => [...vector]));
           await embedder.dispose();
           return { passes, workers: embedder.info.workers };
         },

@@ -42,7 +42,10 @@ export interface OpenPageOptions extends SiteOptions {
 export async function openPage({ gpu = false, profile, ...siteOptions }: OpenPageOptions = {}): Promise<TestPage> {
   const site = await serveSite(siteOptions);
   const options = { executablePath: process.env["CHROME"] ?? "chromium", args: gpu ? [...FLAGS, ...GPU_FLAGS] : FLAGS };
-  const context = profile === undefined ? await (await chromium.launch(options)).newContext() : await chromium.launchPersistentContext(profile, options);
+  const context =
+    profile === undefined
+      ? await (await chromium.launch(options)).newContext()
+      : await chromium.launchPersistentContext(profile, options);
   // tsx wraps functions in a helper, which the pages that they are sent to do not have.
   await context.addInitScript({ content: "globalThis.__name = (target) => target;" });
   const openTab = async () => {

@@ -9,7 +9,8 @@ export function sha256(bytes: Uint8Array): string {
 /** Takes the place of `crypto.subtle` until it is restored. */
 export function digestAtOnce(): () => void {
   const { subtle } = globalThis.crypto;
-  const set = (value: unknown) => void Object.defineProperty(globalThis.crypto, "subtle", { value, configurable: true });
+  const set = (value: unknown) =>
+    void Object.defineProperty(globalThis.crypto, "subtle", { value, configurable: true });
   set({ digest: async (_: string, bytes: Uint8Array) => createHash("sha256").update(bytes).digest() });
   return () => set(subtle);
 }

@@ -7,7 +7,10 @@ export interface EnginePage {
   /** Leaves the page that is shown, and everything that runs in it, for another one. */
   open(url: string): Promise<void>;
   /** Runs a function in the page. It takes nothing but its argument from here; that and its result go as JSON. */
-  evaluate<Result, Argument = undefined>(action: (argument: Argument) => Promise<Result>, argument?: Argument): Promise<Result>;
+  evaluate<Result, Argument = undefined>(
+    action: (argument: Argument) => Promise<Result>,
+    argument?: Argument,
+  ): Promise<Result>;
   /** Ends the browser with all of its processes. */
   close(): Promise<void>;
 }
@@ -37,7 +40,10 @@ export function findProgram(variable: string, ...names: string[]): string | unde
 }
 
 /** The call of a function in a page, as text: an expression whose value is a promise of JSON. */
-export function callText<Argument>(action: (argument: Argument) => Promise<unknown>, argument: Argument | undefined): string {
+export function callText<Argument>(
+  action: (argument: Argument) => Promise<unknown>,
+  argument: Argument | undefined,
+): string {
   // tsx wraps functions in a helper, which the page does not have.
   const setUp = "globalThis.__name ??= (target) => target;";
   return `(async () => { ${setUp} return JSON.stringify(await (${action})(${JSON.stringify(argument)})); })()`;

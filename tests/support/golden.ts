@@ -71,7 +71,11 @@ export async function encodeInPage({ model, input, options }: Encoding): Promise
 
 /** The argument of {@link encodeInPage}. */
 export function encodingOf(model: string, cases: Case[], options: LoadOptions): Encoding {
-  return { model, input: cases.map((each) => ({ text: textOf(each), prompt: each.prompt_name ?? undefined })), options };
+  return {
+    model,
+    input: cases.map((each) => ({ text: textOf(each), prompt: each.prompt_name ?? undefined })),
+    options,
+  };
 }
 
 /** Loads a model and encodes each text in a call of its own. */

@@ -44,7 +44,8 @@ export function storedKeys(page: Page): Promise<{ models: string[]; chunks: stri
     const database = await done(indexedDB.open("embervec"));
     const keys = (await done(database.transaction("entries").objectStore("entries").getAllKeys())).map(String);
     database.close();
-    const withPrefix = (prefix: string) => keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length).trim());
+    const withPrefix = (prefix: string) =>
+      keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length).trim());
     return { models: withPrefix("model "), chunks: withPrefix("chunk ") };
   });
 }

@@ -15,7 +15,10 @@ export async function writeManifest(folder: string): Promise<void> {
     for (let at = 0; at < bytes.length; at += CHUNK_BYTES) chunks.push(sha256(bytes.subarray(at, at + CHUNK_BYTES)));
     files[path] = { size: bytes.length, sha256: sha256(bytes), chunks };
   }
-  await writeFile(join(folder, "manifest.json"), JSON.stringify({ format: "embervec-manifest-1", chunk_bytes: CHUNK_BYTES, files }));
+  await writeFile(
+    join(folder, "manifest.json"),
+    JSON.stringify({ format: "embervec-manifest-1", chunk_bytes: CHUNK_BYTES, files }),
+  );
 }
 
 function sha256(bytes: Buffer): string {

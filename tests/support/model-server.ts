@@ -61,7 +61,9 @@ export async function serveModels(folder = MODELS, alias = "tiny-cls"): Promise<
     const [isAlias, hubView, cacheView] = ALIAS.exec(path) ?? [];
     const view = hubView ?? cacheView;
     const isThere = !isAlias || !path.endsWith("/manifest.json");
-    const body = isThere ? await readFile(join(folder, path.replace(ALIAS, `/${alias}/`))).catch(() => undefined) : undefined;
+    const body = isThere
+      ? await readFile(join(folder, path.replace(ALIAS, `/${alias}/`))).catch(() => undefined)
+      : undefined;
     const isInGit = hubView === "resolve" && !path.endsWith(".safetensors");
     const ofHub = isInGit ? redirects(path.replace(ALIAS, "/api/resolve-cache/owner/name/")) : hubSends;
     const good = view === undefined ? sends() : view === "resolve" ? ofHub : sendsPointer;
@@ -103,7 +105,10 @@ function count(response: ServerResponse, entry: ModelRequest): void {
 }
 
 /** The file as it is, or something else in its place. */
-export function sends(content?: Buffer | string | ((body: Buffer) => Buffer), type = "application/octet-stream"): Answer {
+export function sends(
+  content?: Buffer | string | ((body: Buffer) => Buffer),
+  type = "application/octet-stream",
+): Answer {
   return (response, body) => {
     const sent = typeof content === "function" ? content(body) : Buffer.from(content ?? body);
     response.writeHead(200, { "content-type": type, "content-length": sent.length }).end(sent);
@@ -205,7 +210,9 @@ const sendsPointer: Answer = (response, body, request) => {
 };
 
 export function pointerTo(body: Buffer): Buffer {
-  return Buffer.from(`version https://git-lfs.github.com/spec/v1\noid sha256:${createHash("sha256").update(body).digest("hex")}\nsize ${body.length}\n`);
+  return Buffer.from(
+    `version https://git-lfs.github.com/spec/v1\noid sha256:${createHash("sha256").update(body).digest("hex")}\nsize ${body.length}\n`,
+  );
 }
 
 /** One answer after the other; the last one from then on. */

@@ -48,11 +48,17 @@ const ASKED = ["worker/client.ts Worker.postMessage", "worker/client.ts new Prom
 const ANSWERED = ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"];
 
 /** A response's body. */
-const BODY = ["model/fetch.ts ReadableStreamDefaultReader.read", "model/fetch.ts ReadableStreamGenericReader.cancel", "model/host.ts HostResponse.read"];
+const BODY = [
+  "model/fetch.ts ReadableStreamDefaultReader.read",
+  "model/fetch.ts ReadableStreamGenericReader.cancel",
+  "model/host.ts HostResponse.read",
+];
 
 /** What IndexedDB is asked, whoever asks it. */
 const IDB = ["IDBPObjectStore.get", "put", "delete", "IDBPObjectStore.getKey", "IDBPObjectStore.getAllKeys"];
-const ENTRIES = ["get", "put", "delete", "getKey", "getAllKeys"].map((name) => `request(IDBRequest.prototype, IDBObjectStore.prototype, "${name}");`).join(" ");
+const ENTRIES = ["get", "put", "delete", "getKey", "getAllKeys"]
+  .map((name) => `request(IDBRequest.prototype, IDBObjectStore.prototype, "${name}");`)
+  .join(" ");
 
 /** A method of a caller's own cache. */
 const cache = (name: string): PlatformCall => ({
@@ -63,7 +69,12 @@ const cache = (name: string): PlatformCall => ({
 });
 
 /** Whatever a GPU does, the CPU finishes; where it was demanded, the call may also say that it cannot be had. */
-const gpu = (at: readonly string[], scripts: readonly Script[], stub: string, kinds: readonly Kind[] = KINDS): PlatformCall => ({
+const gpu = (
+  at: readonly string[],
+  scripts: readonly Script[],
+  stub: string,
+  kinds: readonly Kind[] = KINDS,
+): PlatformCall => ({
   at,
   in: scripts,
   stub,
@@ -74,40 +85,96 @@ const gpu = (at: readonly string[], scripts: readonly Script[], stub: string, ki
 
 export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   // The model host.
-  fetch: { at: ["model/fetch.ts fetch"], in: WORKER, stub: "fetching((url) => !/wasm$/.test(url))", costs: ["network"] },
+  fetch: {
+    at: ["model/fetch.ts fetch"],
+    in: WORKER,
+    stub: "fetching((url) => !/wasm$/.test(url))",
+    costs: ["network"],
+  },
   body: { at: BODY, in: WORKER, stub: method("ReadableStreamDefaultReader", "read"), costs: ["network"] },
 
   // The package's own files.
   worker: { at: ["worker/pool.ts new Worker"], in: PAGE, stub: "worker()", costs: ["network"] },
   wasm: { at: ["worker/host.ts init"], in: WORKER, stub: "fetching((url) => /wasm$/.test(url))", costs: ["network"] },
-  compile: { at: ["worker/host.ts init"], in: WORKER, stub: `promise(WebAssembly, "instantiateStreaming")`, costs: ["network"] },
+  compile: {
+    at: ["worker/host.ts init"],
+    in: WORKER,
+    stub: `promise(WebAssembly, "instantiateStreaming")`,
+    costs: ["network"],
+  },
 
   // Between the page and its workers.
   question: { at: ASKED, in: PAGE, stub: "post(Worker.prototype)", costs: ["internal"], mayLast: true },
-  answer: { at: ANSWERED, in: WORKER, stub: "post(globalThis)", kinds: SENT, costs: ["internal", "network"], mayLast: true },
-  port: { at: ["port.ts MessagePort.postMessage", "port.ts new Promise"], in: EVERYWHERE, stub: "post(MessagePort.prototype)", by: "cache" },
+  answer: {
+    at: ANSWERED,
+    in: WORKER,
+    stub: "post(globalThis)",
+    kinds: SENT,
+    costs: ["internal", "network"],
+    mayLast: true,
+  },
+  port: {
+    at: ["port.ts MessagePort.postMessage", "port.ts new Promise"],
+    in: EVERYWHERE,
+    stub: "post(MessagePort.prototype)",
+    by: "cache",
+  },
 
   // What keeps models.
-  open: { at: ["cache/indexeddb.ts openDB"], in: EVERYWHERE, stub: `request(IDBOpenDBRequest.prototype, IDBFactory.prototype, "open")` },
+  open: {
+    at: ["cache/indexeddb.ts openDB"],
+    in: EVERYWHERE,
+    stub: `request(IDBOpenDBRequest.prototype, IDBFactory.prototype, "open")`,
+  },
   entries: { at: IDB.map((call) => `cache/indexeddb.ts ${call}`), in: EVERYWHERE, stub: ENTRIES },
   transaction: { at: ["cache/indexeddb.ts IDBPTransaction.done"], in: EVERYWHERE, stub: "transaction()" },
-  estimate: { at: ["cache/indexeddb.ts StorageManager.estimate"], in: EVERYWHERE, stub: method("StorageManager", "estimate") },
+  estimate: {
+    at: ["cache/indexeddb.ts StorageManager.estimate"],
+    in: EVERYWHERE,
+    stub: method("StorageManager", "estimate"),
+  },
   persist: { at: ["embedder.ts StorageManager.persist"], in: PAGE, stub: method("StorageManager", "persist") },
-  locks: { at: ["cache/locks.ts LockManager.request", "cache/locks.ts new Promise"], in: EVERYWHERE, stub: method("LockManager", "request") },
+  locks: {
+    at: ["cache/locks.ts LockManager.request", "cache/locks.ts new Promise"],
+    in: EVERYWHERE,
+    stub: method("LockManager", "request"),
+  },
   // Those of other models, which have to make room.
-  evict: { at: ["cache/locks.ts LockManager.request"], in: EVERYWHERE, stub: method("LockManager", "request"), by: "eviction" },
+  evict: {
+    at: ["cache/locks.ts LockManager.request"],
+    in: EVERYWHERE,
+    stub: method("LockManager", "request"),
+    by: "eviction",
+  },
   digest: { at: ["cache/sha256.ts SubtleCrypto.digest"], in: EVERYWHERE, stub: method("SubtleCrypto", "digest") },
-  archive: { at: ["model/archive.ts Blob.arrayBuffer"], in: PAGE, stub: method("Blob", "arrayBuffer"), costs: ["integrity", "storage"] },
+  archive: {
+    at: ["model/archive.ts Blob.arrayBuffer"],
+    in: PAGE,
+    stub: method("Blob", "arrayBuffer"),
+    costs: ["integrity", "storage"],
+  },
 
   // What is the caller's.
-  ownFetch: { at: ["model/fetch.ts fetch"], in: PAGE, stub: method("TestFetch", "fetch"), by: "fetch", costs: ["network"] },
+  ownFetch: {
+    at: ["model/fetch.ts fetch"],
+    in: PAGE,
+    stub: method("TestFetch", "fetch"),
+    by: "fetch",
+    costs: ["network"],
+  },
   ownBody: { at: BODY, in: PAGE, stub: method("ReadableStreamDefaultReader", "read"), by: "fetch", costs: ["network"] },
   get: cache("get"),
   put: cache("put"),
   delete: cache("delete"),
   keys: cache("keys"),
   room: cache("room"),
-  texts: { at: ["embedder.ts AsyncIterator.next"], in: PAGE, stub: method("TestTexts", "next"), by: "texts", mayLast: true },
+  texts: {
+    at: ["embedder.ts AsyncIterator.next"],
+    in: PAGE,
+    stub: method("TestTexts", "next"),
+    by: "texts",
+    mayLast: true,
+  },
 
   adapter: gpu(["gpu/adapter.ts GPU.requestAdapter", "gpu/host.ts openGpu"], WORKERS, method("GPU", "requestAdapter")),
   device: gpu(["gpu/host.ts requestDevice.call", "gpu/host.ts openGpu"], GPU, method("GPUAdapter", "requestDevice")),
@@ -124,7 +191,14 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
 export const NOT_THE_PLATFORM = [
   "cache/port.ts new MessageChannel",
   // Of `Entries`, which are ours.
-  ...["ModelCache.get", "ModelCache.put", "ModelCache.keys", "ModelCache.room", "Entries.delete", "Entries.putWhole"].map((name) => `cache/store.ts ${name}`),
+  ...[
+    "ModelCache.get",
+    "ModelCache.put",
+    "ModelCache.keys",
+    "ModelCache.room",
+    "Entries.delete",
+    "Entries.putWhole",
+  ].map((name) => `cache/store.ts ${name}`),
   "embedder.ts new Promise",
   // The CPU's next work.
   "gpu/work.ts new Promise",

@@ -44,7 +44,14 @@ function request(prototype, object, method) {
     if (fault.kind === "throws") throw injected();
     const events = new EventTarget();
     const listen = (...args) => events.addEventListener(...args);
-    const own = { addEventListener: listen, removeEventListener() {}, error: injected(), result: undefined, readyState: "pending", source: null };
+    const own = {
+      addEventListener: listen,
+      removeEventListener() {},
+      error: injected(),
+      result: undefined,
+      readyState: "pending",
+      source: null,
+    };
     const handlers = { onsuccess: null, onerror: null, onblocked: null, onupgradeneeded: null };
     const fake = Object.create(prototype, Object.getOwnPropertyDescriptors({ ...own, ...handlers }));
     if (fault.kind === "rejects") {
@@ -96,7 +103,8 @@ function worker() {
 
 const realSetTimeout = setTimeout.bind(globalThis);
 /** So that a wait of seconds is over soon; those below a second are no time-outs. */
-globalThis.setTimeout = (action, ms = 0, ...args) => realSetTimeout(action, fault?.isFast && ms >= 1000 ? ms / 20 : ms, ...args);
+globalThis.setTimeout = (action, ms = 0, ...args) =>
+  realSetTimeout(action, fault?.isFast && ms >= 1000 ? ms / 20 : ms, ...args);
 
 const children = new Set();
 const RealWorker = globalThis.Worker;
@@ -106,7 +114,13 @@ globalThis.Worker = class Worker extends RealWorker {
     const { type } = options;
     if (type === "module" && failsNow(workerStub)) {
       if (fault.kind === "throws") throw new DOMException("injected", "SecurityError");
-      const inert = { postMessage() {}, terminate() {}, addEventListener() {}, removeEventListener() {}, onerror: null };
+      const inert = {
+        postMessage() {},
+        terminate() {},
+        addEventListener() {},
+        removeEventListener() {},
+        onerror: null,
+      };
       if (fault.kind === "rejects") realSetTimeout(() => inert.onerror?.(new Event("error", { cancelable: true })));
       return inert;
     }

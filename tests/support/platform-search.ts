@@ -32,7 +32,8 @@ export function platformCalls(): Set<string> {
     const { program, checker } = project!;
     const found = new Set<string>();
     for (const path of program.getSourceFileNames().filter((path) => path.startsWith(SOURCES))) {
-      for (const name of callsOf(program.getSourceFile(path)!, program, checker)) found.add(`${path.slice(SOURCES.length)} ${name}`);
+      for (const name of callsOf(program.getSourceFile(path)!, program, checker))
+        found.add(`${path.slice(SOURCES.length)} ${name}`);
     }
     return found;
   } finally {
@@ -46,7 +47,10 @@ function callsOf(file: SourceFile, program: Program, checker: Checker): string[]
     if (node.kind === SyntaxKind.CallExpression || node.kind === SyntaxKind.NewExpression) {
       const name = nameOf(node as CallExpression | NewExpression, file, program, checker);
       if (name !== undefined) names.push(name);
-    } else if (node.kind === SyntaxKind.PropertyAccessExpression && (node.parent as { expression?: Node }).expression !== node) {
+    } else if (
+      node.kind === SyntaxKind.PropertyAccessExpression &&
+      (node.parent as { expression?: Node }).expression !== node
+    ) {
       const { name } = node as PropertyAccessExpression;
       const declared = isPromise(node, checker) && checker.getSymbolAtLocation(name)?.valueDeclaration?.resolve();
       if (declared && !isOurs(declared)) names.push(`${ownerOf(declared)}.${name.getText(file)}`);
@@ -61,7 +65,12 @@ function callsOf(file: SourceFile, program: Program, checker: Checker): string[]
 }
 
 /** `undefined` for a call that nobody waits for, or whose code is searched itself. */
-function nameOf(call: CallExpression | NewExpression, file: SourceFile, program: Program, checker: Checker): string | undefined {
+function nameOf(
+  call: CallExpression | NewExpression,
+  file: SourceFile,
+  program: Program,
+  checker: Checker,
+): string | undefined {
   const callee = call.expression.getText(file).replace(/^.*[.?!]/s, "");
   const isPost = callee === "postMessage";
   if (!isPost && !isWaitedFor(call, checker)) return undefined;
@@ -84,7 +93,11 @@ function nameOf(call: CallExpression | NewExpression, file: SourceFile, program:
 }
 
 function isWaitedFor(call: CallExpression | NewExpression, checker: Checker): boolean {
-  return call.parent.kind === SyntaxKind.AwaitExpression || isPromise(call, checker) || EVENT_TYPES.test(typeOf(call, checker) ?? "");
+  return (
+    call.parent.kind === SyntaxKind.AwaitExpression ||
+    isPromise(call, checker) ||
+    EVENT_TYPES.test(typeOf(call, checker) ?? "")
+  );
 }
 
 function isPromise(node: Node, checker: Checker): boolean {

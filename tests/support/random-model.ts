@@ -26,7 +26,10 @@ export async function randomModels(shapes: Record<string, Shape>): Promise<strin
     await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, ...shape }));
     const pooling = { embedding_dimension: shape.hidden_size, pooling_mode: "mean" };
     await writeFile(join(folder, "1_Pooling/config.json"), JSON.stringify(pooling));
-    await writeFile(join(folder, "sentence_bert_config.json"), JSON.stringify({ max_seq_length: config.max_position_embeddings }));
+    await writeFile(
+      join(folder, "sentence_bert_config.json"),
+      JSON.stringify({ max_seq_length: config.max_position_embeddings }),
+    );
     const file = join(folder, "model.safetensors");
     await writeFile(file, reshaped(await readFile(file), { ...config, ...shape }));
   }
@@ -34,7 +37,10 @@ export async function randomModels(shapes: Record<string, Shape>): Promise<strin
 }
 
 /** The tensors of `file` in the sizes of `config`. */
-function reshaped(file: Buffer, config: Shape & { vocab_size: number; max_position_embeddings: number; type_vocab_size: number }): Buffer {
+function reshaped(
+  file: Buffer,
+  config: Shape & { vocab_size: number; max_position_embeddings: number; type_vocab_size: number },
+): Buffer {
   const uniform = randomNumbers();
   const header: safetensors.Header = {};
   const tensors: Buffer[] = [];
@@ -56,7 +62,10 @@ function reshaped(file: Buffer, config: Shape & { vocab_size: number; max_positi
     // Of a linear layer every output has about the variance of its inputs.
     const isNorm = name.endsWith("LayerNorm.weight");
     const range = rank.length === 2 ? Math.sqrt(3 / columns) : 0.2;
-    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => (isNorm ? 1 : 0) + range * uniform());
+    const values = Float32Array.from(
+      { length: shape.reduce((a, b) => a * b) },
+      () => (isNorm ? 1 : 0) + range * uniform(),
+    );
     tensors.push(Buffer.from(values.buffer));
     header[name] = { dtype: "F32", shape, data_offsets: [end, end + values.byteLength] };
     end += values.byteLength;

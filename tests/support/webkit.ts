@@ -60,7 +60,10 @@ export const WEBKIT: Engine = {
         evaluate: async (action, argument) => {
           const call = callText(action, argument);
           const script = `const [done] = arguments; ${call}.then((json) => done({ json }), (error) => done({ error: String(error) }));`;
-          const { json, error } = await driver.ask<{ json?: string; error?: string }>(`${session}/execute/async`, { script, args: [] });
+          const { json, error } = await driver.ask<{ json?: string; error?: string }>(`${session}/execute/async`, {
+            script,
+            args: [],
+          });
           if (error !== undefined) throw new Error(error);
           return resultOf(json);
         },
@@ -98,7 +101,10 @@ class Driver {
 
   /** Without a body it asks to delete. */
   async ask<Value = void>(path: string, body?: object): Promise<Value> {
-    const response = await fetch(this.address + path, body ? { method: "POST", body: JSON.stringify(body) } : { method: "DELETE" });
+    const response = await fetch(
+      this.address + path,
+      body ? { method: "POST", body: JSON.stringify(body) } : { method: "DELETE" },
+    );
     const { value } = (await response.json()) as { value: Value };
     if (!response.ok) {
       const { error, message } = value as { error: string; message: string };

@@ -84,11 +84,17 @@ test("a message that cannot be sent is an error of that call, and nothing waits 
 
 test("a worker that cannot be started, does not load, or never runs is a failure of the network that says where it must be", async (t) => {
   const isOfNetwork = (problem: RegExp) => (error: unknown) =>
-    error instanceof EmbervecError && error.code === "network" && problem.test(error.message) && error.message.includes("workerUrl");
+    error instanceof EmbervecError &&
+    error.code === "network" &&
+    problem.test(error.message) &&
+    error.message.includes("workerUrl");
   const refused = () => {
     throw new DOMException("another origin", "SecurityError");
   };
-  assert.throws(() => new WorkerClient<Calls>(refused, "worker.js"), isOfNetwork(/cannot be started \(another origin\)/));
+  assert.throws(
+    () => new WorkerClient<Calls>(refused, "worker.js"),
+    isOfNetwork(/cannot be started \(another origin\)/),
+  );
 
   for (const [problem, happens] of [
     [/did not load/, (worker: FakeWorker) => worker.onerror({ preventDefault() {} })],
@@ -115,7 +121,9 @@ test("a worker that runs may take its time; where patience is limited, silence e
   const limited = client.request("useGpu", { demanded: true }, { patience: 1000 });
   for (let i = 0; i < 10; i++) {
     t.mock.timers.tick(900);
-    worker.onmessage({ data: { type: "progress", id: worker.sent[1]!.id, event: { stage: "gpu", loaded: i, total: 10 } } });
+    worker.onmessage({
+      data: { type: "progress", id: worker.sent[1]!.id, event: { stage: "gpu", loaded: i, total: 10 } },
+    });
   }
   assert.equal(client.alive, true);
   t.mock.timers.tick(1000);
@@ -128,7 +136,9 @@ test("the cause of an error comes with it", async () => {
   const { worker, client } = start();
   const answer = client.request("tokenize", { text: "a" });
   const cause = { name: "QuotaExceededError", message: "full" };
-  worker.onmessage({ data: { type: "error", id: worker.sent[0]!.id, code: "quota", message: "no room", cause, fatal: false } });
+  worker.onmessage({
+    data: { type: "error", id: worker.sent[0]!.id, code: "quota", message: "no room", cause, fatal: false },
+  });
   const error = await answer.catch((error: unknown) => error);
   assert.ok(error instanceof EmbervecError && error.cause instanceof Error);
   assert.deepEqual([error.code, error.cause.name, error.cause.message], ["quota", "QuotaExceededError", "full"]);

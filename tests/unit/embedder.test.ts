@@ -16,7 +16,10 @@ const working: Behaviour = (message) => {
   if (message.type === "load") return { type: "result", result: { ...LOADED, prompts: { query: "" } } };
   if (message.type !== "encode") return "nothing";
   const { texts } = message.request;
-  return { type: "result", result: { ...lengths(texts), truncated: Uint8Array.from(texts, ({ length }) => Number(length > 5)) } };
+  return {
+    type: "result",
+    result: { ...lengths(texts), truncated: Uint8Array.from(texts, ({ length }) => Number(length > 5)) },
+  };
 };
 
 function load(behaviour = working, options: LoadOptions = {}): Promise<Embedder> {
@@ -62,7 +65,8 @@ function idleSource() {
     [Symbol.asyncIterator]: () => iterator,
     next: (() => {
       let asked = 0;
-      return () => (asked++ === 0 ? Promise.resolve({ value: "first", done: false as const }) : new Promise<never>(() => {}));
+      return () =>
+        asked++ === 0 ? Promise.resolve({ value: "first", done: false as const }) : new Promise<never>(() => {});
     })(),
     return: async () => ((isClosed = true), { value: undefined, done: true }),
   };
@@ -87,7 +91,10 @@ for (const [name, end, expected] of ENDS) {
         setTimeout(() => end(embedder, abort), 50);
       }
     })();
-    const error = await stream.then(() => "none", (error: unknown) => (error instanceof EmbervecError ? error.code : error));
+    const error = await stream.then(
+      () => "none",
+      (error: unknown) => (error instanceof EmbervecError ? error.code : error),
+    );
     assert.deepEqual([error, seen, isClosed()], [expected, [0], true]);
     assert.ok(performance.now() - begun < 1000);
     await embedder.dispose();
@@ -220,7 +227,10 @@ test("more vectors than one buffer takes: the error says what to do", async () =
     if (message.type !== "encode") return working(message, worker);
     return { type: "result", result: { ...lengths(message.request.texts), dimension: 2 ** 50 } };
   });
-  await assert.rejects(embedder.encode(["a"]), (error) => error instanceof EmbervecError && error.code === "invalid_input" && /encodeStream/.test(error.message));
+  await assert.rejects(
+    embedder.encode(["a"]),
+    (error) => error instanceof EmbervecError && error.code === "invalid_input" && /encodeStream/.test(error.message),
+  );
   await embedder.dispose();
 });
 
@@ -243,6 +253,9 @@ test("a demanded GPU whose worker ends is demanded of the next one, and lost whe
   assert.equal(gpus, 2);
   hasGpu = false;
   await assert.rejects(embedder.encode("dies"));
-  await assert.rejects(embedder.encode("three"), (error) => error instanceof EmbervecError && error.code === "device_lost");
+  await assert.rejects(
+    embedder.encode("three"),
+    (error) => error instanceof EmbervecError && error.code === "device_lost",
+  );
   await embedder.dispose();
 });

@@ -234,7 +234,12 @@ test("a connection over which almost nothing comes is given up", async () => {
 });
 
 test("a host, or a caller's fetch, that never answers or never goes on fails in bounded time", async () => {
-  const silent = (): HostResponse => ({ status: 200, headers: new Headers(), redirected: false, read: () => new Promise(() => {}) });
+  const silent = (): HostResponse => ({
+    status: 200,
+    headers: new Headers(),
+    redirected: false,
+    read: () => new Promise(() => {}),
+  });
   for (const fetch of [() => new Promise<HostResponse>(() => {}), async () => silent()]) {
     let clock = 0;
     const now = mock.method(performance, "now", () => clock);

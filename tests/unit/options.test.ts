@@ -86,7 +86,15 @@ test("options of load", () => {
 test("a header that cannot be sent is refused by its name, and its value is never shown", () => {
   const headers = { "x-a": "b", Authorization: "Bearer x\n", "x-latin": "é", "x-empty": "" };
   checkLoadOptions({ headers });
-  const bad: Record<string, string> = { "x-token": "s3cret…", "x-line": "s3cret\r\nx: y", "x-nul": "s3cret\0", "x y": "s3cret", "": "s3cret", "x:y": "s3cret", "é": "s3cret" };
+  const bad: Record<string, string> = {
+    "x-token": "s3cret…",
+    "x-line": "s3cret\r\nx: y",
+    "x-nul": "s3cret\0",
+    "x y": "s3cret",
+    "": "s3cret",
+    "x:y": "s3cret",
+    é: "s3cret",
+  };
   for (const [name, value] of Object.entries(bad)) {
     const { code, message } = refusal(() => checkLoadOptions({ headers: { "x-good": "s3cret", [name]: value } }));
     assert.equal(code, "invalid_input");
@@ -101,7 +109,13 @@ test("pins are read in both of their forms", () => {
   const bytes = Uint8Array.from({ length: 32 }, (_, i) => i * 8);
   const hex = Buffer.from(bytes).toString("hex");
   const base64 = Buffer.from(bytes).toString("base64");
-  assert.deepEqual([...pinsOf({ a: hex.toUpperCase(), b: `sha256-${base64}` })], [["a", hex], ["b", hex]]);
+  assert.deepEqual(
+    [...pinsOf({ a: hex.toUpperCase(), b: `sha256-${base64}` })],
+    [
+      ["a", hex],
+      ["b", hex],
+    ],
+  );
   assert.equal(pinsOf(undefined).size, 0);
 });
 
@@ -153,7 +167,10 @@ test("options of encode", () => {
 
 test("a stream has neither precision nor output", () => {
   assert.deepEqual(checkStreamOptions({ normalize: true }), checkEncodeOptions({ normalize: true }));
-  assertRefused(checkStreamOptions, [["precision", "int8"], ["output", "token"]]);
+  assertRefused(checkStreamOptions, [
+    ["precision", "int8"],
+    ["output", "token"],
+  ]);
 });
 
 test("int8 and uint8 need two texts for their ranges", () => {

@@ -24,7 +24,15 @@ const [packed] = JSON.parse(
 const sizes = new Map(packed.files.map(({ path, size }) => [path, size]));
 
 test("the tarball holds what is promised and nothing else", () => {
-  for (const path of ["package.json", "README.md", "LICENSE-MIT", "LICENSE-APACHE", "dist/index.js", "dist/index.d.ts", "dist/worker.js"]) {
+  for (const path of [
+    "package.json",
+    "README.md",
+    "LICENSE-MIT",
+    "LICENSE-APACHE",
+    "dist/index.js",
+    "dist/index.d.ts",
+    "dist/worker.js",
+  ]) {
     assert.ok((sizes.get(path) ?? 0) > 0, `${path} is missing or empty`);
   }
   assert.ok((sizes.get("dist/embervec-simd128.wasm") ?? 0) > 100_000);
@@ -41,7 +49,10 @@ test("README and licences are the repository's", () => {
 
 test("every address in package.json is in the tarball", () => {
   const { exports, types } = JSON.parse(readFileSync(new URL("package.json", pkg), "utf8"));
-  const entries = [types, ...Object.values(exports).flatMap((entry) => (typeof entry === "string" ? entry : Object.values(entry as object)))];
+  const entries = [
+    types,
+    ...Object.values(exports).flatMap((entry) => (typeof entry === "string" ? entry : Object.values(entry as object))),
+  ];
   assert.ok(entries.length >= 4);
   for (const entry of entries as string[]) {
     const prefix = entry.replace(/^\.\//, "").replace(/\*$/, "");

@@ -24,8 +24,14 @@ test("every call of the platform that is waited for has a row, and every row a c
 });
 
 test("what the GPU's wasm module waits for is stubbed", async () => {
-  const stubs = Object.values(PLATFORM_CALLS).map(({ stub }) => stub).join("\n");
+  const stubs = Object.values(PLATFORM_CALLS)
+    .map(({ stub }) => stub)
+    .join("\n");
   const found = await gpuCalls();
   assert.ok(found.includes("mapAsync"), found.join());
-  assert.deepEqual(found.filter((method) => !stubs.includes(`"${method}"`)), [], "these need a row in tests/support/platform-calls.ts");
+  assert.deepEqual(
+    found.filter((method) => !stubs.includes(`"${method}"`)),
+    [],
+    "these need a row in tests/support/platform-calls.ts",
+  );
 });

@@ -26,11 +26,22 @@ const request = {
 };
 
 /** A pool whose workers die of some texts; the others' vectors are their lengths. */
-async function open(behaviour: Behaviour = working, { workers = 1, ...load }: Pick<LoadOptions, "workers" | "signal"> = {}) {
+async function open(
+  behaviour: Behaviour = working,
+  { workers = 1, ...load }: Pick<LoadOptions, "workers" | "signal"> = {},
+) {
   replaceWorker(behaviour);
   const limits: number[] = [];
   const { pool } = await WorkerPool.start(
-    { request, cache: "indexeddb", fetch: undefined, workers, workerUrl: undefined, onDevice: () => {}, onWorkers: (limit) => limits.push(limit) },
+    {
+      request,
+      cache: "indexeddb",
+      fetch: undefined,
+      workers,
+      workerUrl: undefined,
+      onDevice: () => {},
+      onWorkers: (limit) => limits.push(limit),
+    },
     load,
   );
   return { pool, limits };
@@ -54,7 +65,9 @@ const isInternal = (pattern: RegExp) => (error: unknown) =>
 
 for (const [name, end] of ENDS) {
   const deadly: Behaviour = (message, worker) =>
-    message.type === "encode" && message.request.texts.some((text) => text.startsWith("deadly")) ? end(message.id) : working(message, worker);
+    message.type === "encode" && message.request.texts.some((text) => text.startsWith("deadly"))
+      ? end(message.id)
+      : working(message, worker);
 
   test(`${name}: only the call with the text fails, and its message shows the text`, async () => {
     for (const workers of [1, 3]) {
@@ -74,7 +87,12 @@ for (const [name, end] of ENDS) {
       for (const at of new Set([0, count >> 1, count - 1])) {
         const { pool } = await open(deadly);
         const texts = Array.from({ length: count }, (_, i) => (i === at ? "deadly" : "x".repeat(i)));
-        const others = [1, 2, 3].map((n) => encode(pool, Array.from({ length: n }, () => "four")));
+        const others = [1, 2, 3].map((n) =>
+          encode(
+            pool,
+            Array.from({ length: n }, () => "four"),
+          ),
+        );
         await assert.rejects(encode(pool, texts), isInternal(/"deadly"/));
         assert.deepEqual(await Promise.all(others), [[4], [4, 4], [4, 4, 4]]);
         // One for each half, and the first.
@@ -88,15 +106,22 @@ for (const [name, end] of ENDS) {
 
   test(`${name} that comes once is nobody's fault: halves that are encoded are put together again`, async () => {
     let times = 0;
-    const { pool } = await open((message, worker) => (message.type === "encode" && times++ === 0 ? end(message.id) : working(message, worker)));
+    const { pool } = await open((message, worker) =>
+      message.type === "encode" && times++ === 0 ? end(message.id) : working(message, worker),
+    );
     assert.deepEqual(await encode(pool, ["a", "bb", "ccc", "dddd", "eeeee"]), [1, 2, 3, 4, 5]);
     assert.equal(started.length, 2);
   });
 
   test(`${name} of every worker: each call settles`, async () => {
-    const { pool } = await open((message, worker) => (message.type === "encode" ? end(message.id) : working(message, worker)));
+    const { pool } = await open((message, worker) =>
+      message.type === "encode" ? end(message.id) : working(message, worker),
+    );
     const outcomes = await Promise.allSettled([1, 2, 3].map(() => encode(pool, Array(8).fill("text"))));
-    assert.deepEqual(outcomes.map(({ status }) => status), ["rejected", "rejected", "rejected"]);
+    assert.deepEqual(
+      outcomes.map(({ status }) => status),
+      ["rejected", "rejected", "rejected"],
+    );
   });
 }
 
@@ -127,7 +152,10 @@ test("a listener that disposes of the embedder when its GPU's worker ends: no wo
   const reason = new EmbervecError("disposed", "over");
   let pool: WorkerPool | undefined;
   const onDevice = () => pool?.terminate(reason);
-  ({ pool } = await WorkerPool.start({ request, cache: "indexeddb", workers: 4, workerUrl: undefined, fetch: undefined, onDevice, onWorkers: () => {} }, {}));
+  ({ pool } = await WorkerPool.start(
+    { request, cache: "indexeddb", workers: 4, workerUrl: undefined, fetch: undefined, onDevice, onWorkers: () => {} },
+    {},
+  ));
   await pool.useGpu(false);
   await assert.rejects(encode(pool, ["a"]));
   pool.grow();
@@ -143,7 +171,10 @@ test("a GPU that was not taken is not said to have failed with its worker", asyn
   });
   const told: string[] = [];
   const onDevice = ({ deviceReason }: { deviceReason: string }) => void told.push(deviceReason);
-  const { pool } = await WorkerPool.start({ request, cache: "indexeddb", workers: 1, workerUrl: undefined, fetch: undefined, onDevice, onWorkers: () => {} }, {});
+  const { pool } = await WorkerPool.start(
+    { request, cache: "indexeddb", workers: 1, workerUrl: undefined, fetch: undefined, onDevice, onWorkers: () => {} },
+    {},
+  );
   await pool.useGpu(false);
   await assert.rejects(encode(pool, ["dies"]));
   assert.deepEqual(await encode(pool, ["abc"]), [3]);
@@ -164,7 +195,12 @@ test("a worker that ends without a word during a GPU's trial: the text is found,
 test("a text that ends its worker while it is tokenized is named, and another one's tokens come", async () => {
   const { pool } = await open((message, worker) => {
     if (message.type !== "tokenize") return working(message, worker);
-    return message.request.text === "deadly" ? "dies" : { type: "result", result: { inputIds: [1], tokenTypeIds: [0], tokens: ["a"], offsets: [[0, 1]], truncated: false } };
+    return message.request.text === "deadly"
+      ? "dies"
+      : {
+          type: "result",
+          result: { inputIds: [1], tokenTypeIds: [0], tokens: ["a"], offsets: [[0, 1]], truncated: false },
+        };
   });
   const [deadly, fine] = await Promise.allSettled([pool.tokenize("deadly"), pool.tokenize("fine")]);
   assert.ok(deadly.status === "rejected" && isInternal(/"deadly"/)(deadly.reason));
@@ -190,7 +226,9 @@ test("one of several workers that cannot start: the limit is what is left", asyn
   let loads = 0;
   const { pool, limits } = await open(
     (message, worker) =>
-      message.type === "load" && ++loads === 2 ? { type: "error", code: "internal", message: "no memory", fatal: true } : working(message, worker),
+      message.type === "load" && ++loads === 2
+        ? { type: "error", code: "internal", message: "no memory", fatal: true }
+        : working(message, worker),
     { workers: 4 },
   );
   pool.grow();
@@ -200,12 +238,18 @@ test("one of several workers that cannot start: the limit is what is left", asyn
 
 test("workers that are still starting end with the pool", async () => {
   let loads = 0;
-  const { pool } = await open((message, worker) => (message.type === "load" && ++loads > 1 ? "nothing" : working(message, worker)), { workers: 4 });
+  const { pool } = await open(
+    (message, worker) => (message.type === "load" && ++loads > 1 ? "nothing" : working(message, worker)),
+    { workers: 4 },
+  );
   pool.grow();
   assert.equal(started.length, 4);
   const reason = new EmbervecError("disposed", "over");
   pool.terminate(reason);
-  assert.deepEqual(started.map(({ isTerminated }) => isTerminated), [true, true, true, true]);
+  assert.deepEqual(
+    started.map(({ isTerminated }) => isTerminated),
+    [true, true, true, true],
+  );
   await assert.rejects(encode(pool, ["a"]), (error) => error === reason);
   pool.grow();
   assert.equal(started.length, 4);
@@ -229,7 +273,10 @@ test("an abort of a load that nobody answers: its reason within a second, and th
   const abort = new AbortController();
   setTimeout(() => abort.abort("enough"), 20);
   const begun = performance.now();
-  await assert.rejects(open(() => "nothing", { signal: abort.signal }), (error) => error === "enough");
+  await assert.rejects(
+    open(() => "nothing", { signal: abort.signal }),
+    (error) => error === "enough",
+  );
   assert.ok(performance.now() - begun < 1000);
   assert.equal(started[0]?.isTerminated, true);
 });
@@ -252,10 +299,20 @@ test("a browser that refuses to start another worker: the job goes on with those
 });
 
 test("the number of workers follows the model's size, and what cannot start is told", async () => {
-  const withMemory = (memoryBytes: number): Behaviour => (message, worker) =>
-    message.type === "load" ? { type: "result", result: { ...LOADED, memoryBytes } } : working(message, worker);
-  Object.defineProperty(globalThis, "navigator", { value: { hardwareConcurrency: 8, deviceMemory: 8 }, configurable: true });
-  for (const [bytes, workers] of [[30e6, 4], [600e6, 3], [1.4e9, 1], [4e9, 1]] as const) {
+  const withMemory =
+    (memoryBytes: number): Behaviour =>
+    (message, worker) =>
+      message.type === "load" ? { type: "result", result: { ...LOADED, memoryBytes } } : working(message, worker);
+  Object.defineProperty(globalThis, "navigator", {
+    value: { hardwareConcurrency: 8, deviceMemory: 8 },
+    configurable: true,
+  });
+  for (const [bytes, workers] of [
+    [30e6, 4],
+    [600e6, 3],
+    [1.4e9, 1],
+    [4e9, 1],
+  ] as const) {
     const { pool } = await open(withMemory(bytes), { workers: "auto" });
     assert.equal(pool.limit, workers, `${bytes}`);
   }
@@ -264,7 +321,9 @@ test("the number of workers follows the model's size, and what cannot start is t
   let loads = 0;
   const { pool, limits } = await open(
     (message, worker) =>
-      message.type === "load" && ++loads > 2 ? { type: "error", code: "internal", message: "no memory", fatal: true } : working(message, worker),
+      message.type === "load" && ++loads > 2
+        ? { type: "error", code: "internal", message: "no memory", fatal: true }
+        : working(message, worker),
     { workers: 4 },
   );
   pool.grow();

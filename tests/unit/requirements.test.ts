@@ -83,7 +83,8 @@ test("a worker's address that is refused says nothing of module workers", () => 
 const file = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 
 test("the README names the same versions", () => {
-  const [, chrome, firefox, safari] = /^\| \*\*all\*\* \| \*\*(\d+)\*\* \| \*\*(\d+)\*\* \| \*\*([\d.]+)\*\* \|$/m.exec(file("README.md")) ?? [];
+  const [, chrome, firefox, safari] =
+    /^\| \*\*all\*\* \| \*\*(\d+)\*\* \| \*\*(\d+)\*\* \| \*\*([\d.]+)\*\* \|$/m.exec(file("README.md")) ?? [];
   Object.assign(globalThis, { WebAssembly: undefined });
   assertMissing(`Chrome ${chrome}, Edge ${chrome}, Firefox ${firefox}, Safari ${safari},`);
 });
@@ -104,7 +105,11 @@ test("the package calls nothing that these versions lack", () => {
   ];
   for (const path of ["pkg/dist/index.js", "pkg/dist/worker.js"]) {
     const script = file(path);
-    assert.deepEqual(newer.filter((name) => script.includes(name)), [], path);
+    assert.deepEqual(
+      newer.filter((name) => script.includes(name)),
+      [],
+      path,
+    );
     // Safari cannot take a stream's pieces so.
     assert.doesNotMatch(script, /for await\([^)]* of [\w.]*\.body\)/, path);
   }

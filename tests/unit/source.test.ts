@@ -50,16 +50,49 @@ test("a folder's address is relative to the page and ends with a slash", () => {
     "/a b/ü": "https://page.test/a%20b/%C3%BC/",
     "/a%23b": "https://page.test/a%23b/",
   };
-  for (const [model, base] of Object.entries(bases)) assert.deepEqual(resolve(model), { base, revision: undefined, pointers: undefined });
+  for (const [model, base] of Object.entries(bases))
+    assert.deepEqual(resolve(model), { base, revision: undefined, pointers: undefined });
 });
 
 test("what is neither is refused", () => {
-  const bad = ["", ".", "..", "...", "owner/", "owner/..", "a/b/c", "/a?b", "./a#b", "owner name", " o/n", "o/n\n", "o\\n", "öwner/n", "https://", "%2e%2e/n"];
+  const bad = [
+    "",
+    ".",
+    "..",
+    "...",
+    "owner/",
+    "owner/..",
+    "a/b/c",
+    "/a?b",
+    "./a#b",
+    "owner name",
+    " o/n",
+    "o/n\n",
+    "o\\n",
+    "öwner/n",
+    "https://",
+    "%2e%2e/n",
+  ];
   for (const model of [...bad, undefined, null, 7, {}]) {
-    assert.throws(() => resolve(model), (error) => error instanceof EmbervecError && error.code === "invalid_input", String(model));
+    assert.throws(
+      () => resolve(model),
+      (error) => error instanceof EmbervecError && error.code === "invalid_input",
+      String(model),
+    );
   }
-  for (const options of [{ revision: "" }, { revision: "." }, { revision: ".." }, { revision: "\ud800" }, { hub: "https://[" }, { hub: "https://h.test/?a" }]) {
-    assert.throws(() => resolve("o/n", options), (error) => error instanceof EmbervecError && error.code === "invalid_input", JSON.stringify(options));
+  for (const options of [
+    { revision: "" },
+    { revision: "." },
+    { revision: ".." },
+    { revision: "\ud800" },
+    { hub: "https://[" },
+    { hub: "https://h.test/?a" },
+  ]) {
+    assert.throws(
+      () => resolve("o/n", options),
+      (error) => error instanceof EmbervecError && error.code === "invalid_input",
+      JSON.stringify(options),
+    );
   }
 });
 
@@ -87,7 +120,9 @@ test("no message shows a password or a token, and no address holds one", () => {
   ];
   for (const [model, options = {}] of refused) {
     const isSafe = (error: Error) =>
-      error instanceof EmbervecError && error.code === "invalid_input" && !`${error.message} ${error.cause}`.includes(secret);
+      error instanceof EmbervecError &&
+      error.code === "invalid_input" &&
+      !`${error.message} ${error.cause}`.includes(secret);
     assert.throws(() => resolve(model, options), isSafe, model);
     if (model.includes("host.test")) assert.throws(() => folderUrl(model, PAGE), isSafe, model);
   }

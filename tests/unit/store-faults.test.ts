@@ -45,7 +45,10 @@ interface Load {
   signal?: AbortSignal;
 }
 
-function load(store: ModelStore, { dtype = "fp32", localFilesOnly = false, signal }: Load = {}): Promise<LoadedModel<Taken>> {
+function load(
+  store: ModelStore,
+  { dtype = "fp32", localFilesOnly = false, signal }: Load = {},
+): Promise<LoadedModel<Taken>> {
   const host = { base: BASE, pointers: undefined, headers: {}, signal: signal ?? new AbortController().signal };
   const options = { name: BASE, revision: undefined, host, dtype, localFilesOnly, progress: () => {} };
   return loadModel(store, () => plainSink(pack), options);
@@ -104,8 +107,17 @@ describe("a cache", () => {
       t.mock.timers.enable({ apis: ["setTimeout"] });
       const cache: ModelCache = new MemoryCache();
       cache.keys = cache.get = cache.delete = fault;
-      for (const call of [listModels, cacheSize, clearCache, () => deleteModel(BASE, { cache }), () => isCached(BASE, { cache })]) {
-        const [code, ms] = await timed(t.mock.timers, call({ cache }).then(() => "none", codeOf));
+      for (const call of [
+        listModels,
+        cacheSize,
+        clearCache,
+        () => deleteModel(BASE, { cache }),
+        () => isCached(BASE, { cache }),
+      ]) {
+        const [code, ms] = await timed(
+          t.mock.timers,
+          call({ cache }).then(() => "none", codeOf),
+        );
         assert.equal(code, "storage");
         assert.ok(ms <= 11_000, `${ms} ms`);
       }
@@ -115,7 +127,10 @@ describe("a cache", () => {
       t.mock.timers.enable({ apis: ["setTimeout"] });
       const cache: ModelCache = new MemoryCache();
       cache.get = fault;
-      const [error] = await timed(t.mock.timers, load(ModelStore.over(cache), { localFilesOnly: true }).catch((error) => error));
+      const [error] = await timed(
+        t.mock.timers,
+        load(ModelStore.over(cache), { localFilesOnly: true }).catch((error) => error),
+      );
       assert.equal(codeOf(error), "storage", String(error));
     });
   }
@@ -210,7 +225,10 @@ describe("a lock manager", () => {
 
 describe("deleted", () => {
   const gone = "because it was deleted while it was loading";
-  const deletions = { deleteModel: (cache: ModelCache) => deleteModel(BASE, { cache }), clearCache: (cache: ModelCache) => clearCache({ cache }) };
+  const deletions = {
+    deleteModel: (cache: ModelCache) => deleteModel(BASE, { cache }),
+    clearCache: (cache: ModelCache) => clearCache({ cache }),
+  };
   for (const [name, remove] of Object.entries(deletions)) {
     for (const dtype of ["fp32", "q8"] as const) {
       test(`by ${name} between the last read and the note that it is in use, ${dtype}`, async () => {
@@ -310,7 +328,10 @@ describe("without the network", () => {
     assert.equal(codeOf(error), "integrity");
     assert.match(error.message, /model\.q8\.safetensors/);
     assert.equal(await isCached(BASE, { cache }), false);
-    assert.deepEqual((await listModels({ cache })).map(({ complete }) => complete), [false, false]);
+    assert.deepEqual(
+      (await listModels({ cache })).map(({ complete }) => complete),
+      [false, false],
+    );
   });
 
   test("a piece that is gone takes its record with it", async () => {
@@ -346,7 +367,11 @@ describe("room", () => {
     const keepOther = async () => {
       setLocks(server.openTab());
       const store = ModelStore.over(cache);
-      const chunks = await Promise.all([0, 1, 2].map((i) => store.keep(other, `chunk ${other} file - ${i} ${String(i).repeat(64)}`, WEIGHTS.slice(0, CHUNK_BYTES))));
+      const chunks = await Promise.all(
+        [0, 1, 2].map((i) =>
+          store.keep(other, `chunk ${other} file - ${i} ${String(i).repeat(64)}`, WEIGHTS.slice(0, CHUNK_BYTES)),
+        ),
+      );
       return { chunks, unusable: store.unusable };
     };
     const refused = await keepOther();
@@ -429,7 +454,10 @@ describe("a cache of the page's, in a worker", () => {
       for (const name of ["steal", "secret", "constructor", "toString", "__proto__", "hasOwnProperty"]) {
         await assert.rejects(client.call(name), { name: "TypeError" }, name);
       }
-      await assert.rejects(client.call("put", "key", new Uint8Array(1)), { name: "QuotaExceededError", message: "full" });
+      await assert.rejects(client.call("put", "key", new Uint8Array(1)), {
+        name: "QuotaExceededError",
+        message: "full",
+      });
       assert.deepEqual(await client.call("keys", ""), []);
     } finally {
       port.close();

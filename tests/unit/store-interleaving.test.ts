@@ -93,7 +93,13 @@ async function manifestOf(folder: number): Promise<Uint8Array<ArrayBuffer>> {
   return encode(writeManifest(await Promise.all(entries)));
 }
 
-function load(store: ModelStore, folder: number, dtype: Dtype, localFilesOnly = false, signal = new AbortController().signal) {
+function load(
+  store: ModelStore,
+  folder: number,
+  dtype: Dtype,
+  localFilesOnly = false,
+  signal = new AbortController().signal,
+) {
   const host = { base: FOLDERS[folder]!, pointers: undefined, headers: {}, signal };
   const options = { name: host.base, revision: undefined, host, dtype, localFilesOnly, progress: () => {} };
   return loadModel(store, () => plainSink(pack, SHARDS), options);
@@ -215,102 +221,111 @@ const actions = fc.array(
 test("whatever is done at the same time, a record has all of its bytes", async (t) => {
   const outcomes = new Map<string, number>();
   const count = (outcome: string) => outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
-  const property = fc.asyncProperty(actions, fc.constantFrom(...ROOMS), fc.boolean(), fc.scheduler(), async (actions, room, isAtomic, scheduler) => {
-    turn = () => scheduler.schedule(Promise.resolve());
-    const server = new LockServer(turn);
-    const cache = new SlowCache(room);
-    ModelStore.over = (choice, signal) =>
-      isAtomic ? new ModelStore(new SlowEntries(choice as SlowCache), new Locks(), signal) : over(choice, signal);
-    /** What was told to be stored, by a tab that is still there. */
-    const claimed = new Set<string>();
-    const stores: ModelStore[] = [];
-    const run = async ({ kind, folder, dtype, begins, aborts }: Action) => {
-      for (let i = 0; i < begins; i++) await turn();
-      const base = FOLDERS[folder]!;
-      const options = { cache };
-      switch (kind) {
-        case "load":
-        case "local": {
-          const controller = new AbortController();
-          const abort = async (turns: number) => {
-            for (let i = 0; i < turns; i++) await turn();
-            controller.abort(new Error("aborted"));
-          };
-          const store = inTab(server.openTab(), () => ModelStore.over(cache, controller.signal));
-          stores.push(store);
-          const loading = load(store, folder, dtype, kind === "local", controller.signal);
-          if (aborts !== undefined) void abort(aborts);
-          try {
-            const { model, cached } = await loading;
-            assert.deepEqual(model.get("config.json"), CONFIG);
-            SHARDS.forEach((shard, i) => {
-              const original = model.get(shard);
-              const weights = original ?? model.get(shard.replace(".safetensors", ".q8.safetensors"));
-              const wanted = WEIGHTS[folder]![i]!;
-              assert.deepEqual(weights, Buffer.from(original ? wanted : pack(wanted)));
-            });
-            if (store.unusable === undefined) claimed.add(modelKey(base, dtype));
-            return count(`${kind}: ${cached ? "cached, " : ""}${store.unusable ?? "stored"}`);
-          } catch (error) {
-            // Whoever loads it in vain is gone.
-            store.close();
-            if (controller.signal.aborted && error === controller.signal.reason) return count("aborted");
-            assert.equal(kind, "local", String(error));
-            assert.ok(["model_not_found", "integrity"].includes(codeOf(error)!), String(error));
-            return count(`local: ${codeOf(error)}`);
+  const property = fc.asyncProperty(
+    actions,
+    fc.constantFrom(...ROOMS),
+    fc.boolean(),
+    fc.scheduler(),
+    async (actions, room, isAtomic, scheduler) => {
+      turn = () => scheduler.schedule(Promise.resolve());
+      const server = new LockServer(turn);
+      const cache = new SlowCache(room);
+      ModelStore.over = (choice, signal) =>
+        isAtomic ? new ModelStore(new SlowEntries(choice as SlowCache), new Locks(), signal) : over(choice, signal);
+      /** What was told to be stored, by a tab that is still there. */
+      const claimed = new Set<string>();
+      const stores: ModelStore[] = [];
+      const run = async ({ kind, folder, dtype, begins, aborts }: Action) => {
+        for (let i = 0; i < begins; i++) await turn();
+        const base = FOLDERS[folder]!;
+        const options = { cache };
+        switch (kind) {
+          case "load":
+          case "local": {
+            const controller = new AbortController();
+            const abort = async (turns: number) => {
+              for (let i = 0; i < turns; i++) await turn();
+              controller.abort(new Error("aborted"));
+            };
+            const store = inTab(server.openTab(), () => ModelStore.over(cache, controller.signal));
+            stores.push(store);
+            const loading = load(store, folder, dtype, kind === "local", controller.signal);
+            if (aborts !== undefined) void abort(aborts);
+            try {
+              const { model, cached } = await loading;
+              assert.deepEqual(model.get("config.json"), CONFIG);
+              SHARDS.forEach((shard, i) => {
+                const original = model.get(shard);
+                const weights = original ?? model.get(shard.replace(".safetensors", ".q8.safetensors"));
+                const wanted = WEIGHTS[folder]![i]!;
+                assert.deepEqual(weights, Buffer.from(original ? wanted : pack(wanted)));
+              });
+              if (store.unusable === undefined) claimed.add(modelKey(base, dtype));
+              return count(`${kind}: ${cached ? "cached, " : ""}${store.unusable ?? "stored"}`);
+            } catch (error) {
+              // Whoever loads it in vain is gone.
+              store.close();
+              if (controller.signal.aborted && error === controller.signal.reason) return count("aborted");
+              assert.equal(kind, "local", String(error));
+              assert.ok(["model_not_found", "integrity"].includes(codeOf(error)!), String(error));
+              return count(`local: ${codeOf(error)}`);
+            }
+          }
+          case "delete":
+            return inTab(server.openTab(), () => deleteModel(base, options));
+          case "clear":
+            return inTab(server.openTab(), () => clearCache(options));
+          case "import":
+            try {
+              await inTab(server.openTab(), () => importModel(base, archives.get(`${folder} ${dtype}`)!, options));
+              return count("imported");
+            } catch (error) {
+              assert.ok(["quota", "storage"].includes(codeOf(error)!), String(error));
+              return count(`import: ${codeOf(error)}`);
+            }
+          case "export":
+            try {
+              await inTab(server.openTab(), () => exportModel(base, options));
+              return count("exported");
+            } catch (error) {
+              assert.ok(["model_not_found", "integrity"].includes(codeOf(error)!), String(error));
+              return count(`export: ${codeOf(error)}`);
+            }
+          case "isCached":
+            return void (await inTab(server.openTab(), () => isCached(base, options)));
+          case "list": {
+            await inTab(server.openTab(), () => listModels(options));
+            return void (await inTab(server.openTab(), () => cacheSize(options)));
           }
         }
-        case "delete":
-          return inTab(server.openTab(), () => deleteModel(base, options));
-        case "clear":
-          return inTab(server.openTab(), () => clearCache(options));
-        case "import":
-          try {
-            await inTab(server.openTab(), () => importModel(base, archives.get(`${folder} ${dtype}`)!, options));
-            return count("imported");
-          } catch (error) {
-            assert.ok(["quota", "storage"].includes(codeOf(error)!), String(error));
-            return count(`import: ${codeOf(error)}`);
-          }
-        case "export":
-          try {
-            await inTab(server.openTab(), () => exportModel(base, options));
-            return count("exported");
-          } catch (error) {
-            assert.ok(["model_not_found", "integrity"].includes(codeOf(error)!), String(error));
-            return count(`export: ${codeOf(error)}`);
-          }
-        case "isCached":
-          return void (await inTab(server.openTab(), () => isCached(base, options)));
-        case "list": {
-          await inTab(server.openTab(), () => listModels(options));
-          return void (await inTab(server.openTab(), () => cacheSize(options)));
-        }
+      };
+      let isOver = false;
+      const running = Promise.all(actions.map(run)).finally(() => (isOver = true));
+      // What an abort has left under way still ends.
+      for (let idle = 0; isOver ? idle < 5 : idle < NEVER; idle++) {
+        // Whatever does not wait for its turn goes on first.
+        await new Promise((resolve) => setImmediate(resolve));
+        if (scheduler.count() === 0) continue;
+        idle = 0;
+        await scheduler.waitOne();
       }
-    };
-    let isOver = false;
-    const running = Promise.all(actions.map(run)).finally(() => (isOver = true));
-    // What an abort has left under way still ends.
-    for (let idle = 0; isOver ? idle < 5 : idle < NEVER; idle++) {
-      // Whatever does not wait for its turn goes on first.
-      await new Promise((resolve) => setImmediate(resolve));
-      if (scheduler.count() === 0) continue;
-      idle = 0;
-      await scheduler.waitOne();
-    }
-    assert.ok(isOver, "something waits for ever");
-    await running;
+      assert.ok(isOver, "something waits for ever");
+      await running;
 
-    assert.deepEqual(broken(cache), []);
-    if (!actions.some(({ kind }) => kind === "delete" || kind === "clear")) {
-      for (const key of claimed) assert.ok(cache.entries.has(`model ${key} `), `${key} is gone`);
-    }
-    assert.deepEqual(server.names.filter((name) => !name.startsWith("embervec uses ")), []);
-    for (const store of stores) store.close();
-    await new Promise((resolve) => setImmediate(resolve));
-    assert.deepEqual(server.names, []);
-    assert.deepEqual(unhandled.splice(0), []);
-  });
+      assert.deepEqual(broken(cache), []);
+      if (!actions.some(({ kind }) => kind === "delete" || kind === "clear")) {
+        for (const key of claimed) assert.ok(cache.entries.has(`model ${key} `), `${key} is gone`);
+      }
+      assert.deepEqual(
+        server.names.filter((name) => !name.startsWith("embervec uses ")),
+        [],
+      );
+      for (const store of stores) store.close();
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.deepEqual(server.names, []);
+      assert.deepEqual(unhandled.splice(0), []);
+    },
+  );
   const { EMBERVEC_FUZZ_SEED: seed, EMBERVEC_FUZZ_PATH: path } = process.env;
   try {
     await fc.assert(property, {

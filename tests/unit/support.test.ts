@@ -11,7 +11,10 @@ test("a comparison fails on what is not a number, is infinite or is missing", ()
   assert.equal(cosine([1, 0], [2, 0]), 1);
   const wrong: [number[], number[]][] = [
     [[NaN], [NaN]],
-    [[1, NaN], [1, 2]],
+    [
+      [1, NaN],
+      [1, 2],
+    ],
     [[Infinity], [Infinity]],
     [[1], [-Infinity]],
     [[], []],

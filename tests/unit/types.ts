@@ -79,8 +79,16 @@ export async function stream(): Promise<void> {
 }
 
 export async function load(): Promise<void> {
-  is<Embedder>()(await Embedder.load("owner/name", { device: "auto", dtype: "fp32", wasmUrl: new URL("https://a.test") }), true);
-  await Embedder.load("/m/", { fetch: async (url, init) => fetch(url, init), credentials: "omit", persist: false, workerUrl: "/worker.js" });
+  is<Embedder>()(
+    await Embedder.load("owner/name", { device: "auto", dtype: "fp32", wasmUrl: new URL("https://a.test") }),
+    true,
+  );
+  await Embedder.load("/m/", {
+    fetch: async (url, init) => fetch(url, init),
+    credentials: "omit",
+    persist: false,
+    workerUrl: "/worker.js",
+  });
   await Embedder.load("/m/", { integrity: { "config.json": "sha256-…" } });
   // @ts-expect-error not a Response
   await Embedder.load("/m/", { fetch: async () => new Uint8Array() });
@@ -100,7 +108,10 @@ export function vectors(a: Float32Array[]): void {
   is<Uint8Array[]>()(quantizeEmbeddings(a, "ubinary"), true);
   is<AnyVector[]>()(quantizeEmbeddings(a, precision), true);
   is<Float32Array[]>()(similarity(a, [[1, 2]], "euclidean"), true);
-  is<{ corpusId: number; score: number } | undefined>()(semanticSearch(a[0]!, a)[0]?.map(({ corpusId, score }) => ({ corpusId, score }))[0], true);
+  is<{ corpusId: number; score: number } | undefined>()(
+    semanticSearch(a[0]!, a)[0]?.map(({ corpusId, score }) => ({ corpusId, score }))[0],
+    true,
+  );
   const hits = semanticSearch([0.1, 0.2], [a[0]!, [1, 2]], { topK: Infinity, similarity: "dot", precision: "float32" });
   is<SearchHit[][]>()(hits, true);
   is<Ranges>()(rangesOf(a), true);

@@ -8,7 +8,10 @@ import { underServiceWorker } from "./offline";
 const MODEL = new URLSearchParams(location.search).get("model") ?? "./models/all-MiniLM-L6-v2/";
 
 /** "a" is one token; `[CLS]` and `[SEP]` make two. */
-const textOf = (tokens: number): string => Array(tokens - 2).fill("a").join(" ");
+const textOf = (tokens: number): string =>
+  Array(tokens - 2)
+    .fill("a")
+    .join(" ");
 
 const WORKLOADS = [[textOf(8)], [textOf(128)], Array<string>(8).fill(textOf(128))];
 
@@ -85,7 +88,9 @@ async function median(run: () => Promise<unknown>): Promise<number> {
 async function showMachine(): Promise<void> {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
   const info = adapter?.info;
-  const name = info ? [info.vendor, info.architecture, info.device, info.description].filter(Boolean).join(" ") : "none";
+  const name = info
+    ? [info.vendor, info.architecture, info.device, info.description].filter(Boolean).join(" ")
+    : "none";
   const facts = [
     ["Browser", navigator.userAgent],
     ["Processors", String(navigator.hardwareConcurrency)],
@@ -109,6 +114,8 @@ function show(cells: string[]): void {
 function markdown(): string {
   const head = [...table.tHead!.rows[0]!.cells].map((cell) => cell.textContent ?? "");
   const line = (cells: string[]): string => `| ${cells.join(" | ")} |`;
-  const machine = [...document.querySelectorAll("#machine > div")].map((fact) => `- ${fact.children[0]!.textContent}: ${fact.children[1]!.textContent}`);
+  const machine = [...document.querySelectorAll("#machine > div")].map(
+    (fact) => `- ${fact.children[0]!.textContent}: ${fact.children[1]!.textContent}`,
+  );
   return [...machine, "", line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
 }

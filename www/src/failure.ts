@@ -10,7 +10,8 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   },
   unauthorized: {
     title: "The model's host wants a login",
-    advice: "The model is private or needs its terms to be accepted, or there is none of this name. Choose a public model, or check the name.",
+    advice:
+      "The model is private or needs its terms to be accepted, or there is none of this name. Choose a public model, or check the name.",
   },
   network: {
     title: "The model could not be fetched",
@@ -26,7 +27,8 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   },
   unsupported_model: {
     title: "This model cannot run here",
-    advice: "Choose a BERT model whose folder holds model.safetensors, for example sentence-transformers/all-MiniLM-L6-v2.",
+    advice:
+      "Choose a BERT model whose folder holds model.safetensors, for example sentence-transformers/all-MiniLM-L6-v2.",
   },
   unsupported_device: {
     title: "This device or precision is not there",
@@ -67,7 +69,8 @@ export class FailurePanel {
     const known = loading && code === "invalid_input" ? WRONG_SETTING : ADVICE[code];
     const advice = code === "model_not_found" && !ownModel ? NO_DEMO_MODEL : known?.advice;
     byId("failure-title", HTMLHeadingElement).textContent = known?.title ?? "Something went wrong";
-    byId("failure-advice", HTMLParagraphElement).textContent = advice ?? "Try again. If it fails in the same way, reload the page.";
+    byId("failure-advice", HTMLParagraphElement).textContent =
+      advice ?? "Try again. If it fails in the same way, reload the page.";
     byId("failure-code", HTMLElement).textContent = code;
     byId("failure-message", HTMLSpanElement).textContent = error instanceof Error ? error.message : String(error);
 
@@ -79,7 +82,9 @@ export class FailurePanel {
     ];
     if (ownModel) actions.push(button("Use the demo's model", "button", () => reloadWith({ model: undefined })));
     if (code === "unsupported_device") {
-      actions.push(button("Use the automatic choices", "button", () => reloadWith({ device: undefined, dtype: undefined })));
+      actions.push(
+        button("Use the automatic choices", "button", () => reloadWith({ device: undefined, dtype: undefined })),
+      );
     }
     if (code === "device_lost") actions.push(button("Run on the CPU", "button", () => reloadWith({ device: "cpu" })));
     byId("failure-actions", HTMLDivElement).replaceChildren(...actions);

@@ -66,7 +66,12 @@ export class Field {
 
     const style = getComputedStyle(this.#canvas);
     const colour = (name: string) => style.getPropertyValue(name).trim();
-    const [empty, ready, glow, peak] = [colour("--cell-empty"), colour("--cell-ready"), colour("--cell-glow"), colour("--cell-peak")];
+    const [empty, ready, glow, peak] = [
+      colour("--cell-empty"),
+      colour("--cell-ready"),
+      colour("--cell-glow"),
+      colour("--cell-peak"),
+    ];
     const strength = glowOf(this.#scores);
     const size = pitch * (1 - GAP);
     this.#entries.forEach((entry, index) => {

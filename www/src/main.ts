@@ -77,7 +77,8 @@ async function load(): Promise<void> {
     showFact("device", "not started");
     if (controller.signal.aborted) setup.halt("Stopped", () => void load());
     else setup.halt("Not loaded");
-    if (!controller.signal.aborted) failure.show(error, { retryLabel: "Try again", onRetry: () => void load(), loading: true });
+    if (!controller.signal.aborted)
+      failure.show(error, { retryLabel: "Try again", onRetry: () => void load(), loading: true });
     render();
     return;
   } finally {
@@ -89,7 +90,8 @@ async function load(): Promise<void> {
   announce(`The model is ready on the ${deviceName(embedder.info.device)}.`);
   // Typing is what the page is for; but whoever is in the dialog or the settings stays there, and on a touch screen the
   // keyboard would cover half the page.
-  if (document.activeElement === document.body && matchMedia("(pointer: fine)").matches) queryInput.focus({ preventScroll: true });
+  if (document.activeElement === document.body && matchMedia("(pointer: fine)").matches)
+    queryInput.focus({ preventScroll: true });
   const query = queryInput.value.trim();
   if (query !== "") void search.run(query);
   await encodePending();
@@ -125,9 +127,11 @@ async function encodePending(): Promise<void> {
           render();
         }, REFRESH_MS);
       }
-      if (pending.every((entry) => entry.embedding === undefined)) throw new Error("The encoder ended without a vector.");
+      if (pending.every((entry) => entry.embedding === undefined))
+        throw new Error("The encoder ended without a vector.");
     }
-    encodedIn = done > 0 ? `${formatCount(done, "passage")} encoded in ${formatSeconds(performance.now() - started)}` : encodedIn;
+    encodedIn =
+      done > 0 ? `${formatCount(done, "passage")} encoded in ${formatSeconds(performance.now() - started)}` : encodedIn;
     setup.hide();
     void showOffline(current.info);
     announce(`${encodedIn}.`);
@@ -148,7 +152,10 @@ async function encodePending(): Promise<void> {
 /** After the device is lost, only a new start helps; anything else can be tried again as it is. */
 function handleFailure(error: unknown, retryLabel: string, retry: () => void): void {
   const lost = error instanceof Error && "code" in error && error.code === "device_lost";
-  failure.show(error, lost ? { retryLabel: "Start again", onRetry: () => void load() } : { retryLabel, onRetry: retry });
+  failure.show(
+    error,
+    lost ? { retryLabel: "Start again", onRetry: () => void load() } : { retryLabel, onRetry: retry },
+  );
 }
 
 /** The folder beside this page, unless `?model=` names a hub id or another folder. */
@@ -207,7 +214,8 @@ function onQuery(immediately: boolean): void {
 function rank(query: Float32Array, entries: readonly Entry[]): { ranked: Ranked[]; rankMs: number } {
   const ready = encoded(entries);
   const started = performance.now();
-  const [hits = []] = ready.entries.length === 0 ? [] : semanticSearch(query, ready.embeddings, { topK: ready.entries.length });
+  const [hits = []] =
+    ready.entries.length === 0 ? [] : semanticSearch(query, ready.embeddings, { topK: ready.entries.length });
   const rankMs = performance.now() - started;
   const ranked = hits.flatMap(({ corpusId, score }) => {
     const entry = ready.entries[corpusId];
@@ -241,11 +249,19 @@ function renderRanked(current: QueryVector, entries: readonly Entry[], ready: nu
   if (ranked.length === 0) {
     resultsNote.textContent = "";
     more.hidden = true;
-    renderEmpty(results, "Nothing to rank yet", encoding ? "The first passages are being encoded and will appear here." : "No passage has been encoded so far.");
+    renderEmpty(
+      results,
+      "Nothing to rank yet",
+      encoding ? "The first passages are being encoded and will appear here." : "No passage has been encoded so far.",
+    );
     return;
   }
-  const where = embedder === undefined ? "" : ` on the ${deviceName(embedder.info.device)} (${embedder.info.dtype}, ${simdName(embedder.info.simd)})`;
-  const partly = ready < entries.length ? ` (${formatCount(entries.length - ready, "more is", "more are")} not encoded yet)` : "";
+  const where =
+    embedder === undefined
+      ? ""
+      : ` on the ${deviceName(embedder.info.device)} (${embedder.info.dtype}, ${simdName(embedder.info.simd)})`;
+  const partly =
+    ready < entries.length ? ` (${formatCount(entries.length - ready, "more is", "more are")} not encoded yet)` : "";
   const weak = (ranked[0]?.score ?? 0) < WEAK_SCORE ? " Nothing here is really close to that." : "";
   resultsNote.textContent = `${formatCount(ready, "passage")} ranked in ${time}${where}${partly}.${weak}`;
   announcement = `${resultsNote.textContent} Closest: ${ranked[0]?.entry.text ?? ""}`;
@@ -256,7 +272,8 @@ function renderRanked(current: QueryVector, entries: readonly Entry[], ready: nu
 function renderUnranked(entries: readonly Entry[]): void {
   field.show(entries);
   const waiting = queryInput.value.trim() !== "";
-  resultsTitle.textContent = scope === "own" ? "Your text" : scope === "all" ? "All passages" : `The ${formatCount(entries.length, "passage")}`;
+  resultsTitle.textContent =
+    scope === "own" ? "Your text" : scope === "all" ? "All passages" : `The ${formatCount(entries.length, "passage")}`;
   resultsNote.textContent = !waiting
     ? (scope === "own" ? "In your order." : "Written for this demo, by topic.") + " Type to put the closest on top."
     : embedder !== undefined || loading !== undefined
@@ -264,7 +281,8 @@ function renderUnranked(entries: readonly Entry[]): void {
       : "The model is not loaded, so nothing can be ranked.";
   more.hidden = browsed === BROWSE_LIMIT || entries.length <= browsed;
   more.textContent = `Show ${entries.length > BROWSE_LIMIT ? `${BROWSE_LIMIT} of` : "all"} ${entries.length.toLocaleString("en")}`;
-  if (entries.length === 0) renderEmpty(results, "No passages here", "Add your own text, or search the demo's passages.");
+  if (entries.length === 0)
+    renderEmpty(results, "No passages here", "Add your own text, or search the demo's passages.");
   else if (results.dataset["browsing"] !== browsingKey(entries)) renderByTopic(results, entries, browsed);
   results.dataset["browsing"] = browsingKey(entries);
 }
@@ -298,7 +316,8 @@ function showInfo(embedder: Embedder, loadMs: number): void {
   const { info } = embedder;
   showDevice(info);
   // A bulk job may find a faster device.
-  for (const change of ["device", "workers"] as const) embedder.addEventListener(change, () => showDevice(embedder.info));
+  for (const change of ["device", "workers"] as const)
+    embedder.addEventListener(change, () => showDevice(embedder.info));
   showFact("simd", simdName(info.simd));
   showFact("kernels", `fastest here: ${info.kernels}`);
   showFact("dtype", info.dtype);
@@ -363,7 +382,8 @@ byId("search-form", HTMLFormElement).addEventListener("submit", (event) => {
 });
 addEventListener("keydown", (event) => {
   const target = event.target;
-  const typing = target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
+  const typing =
+    target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
     event.preventDefault();
     queryInput.focus();

@@ -16,7 +16,9 @@ export const underServiceWorker: Promise<void> = Promise.race([
 async function start(): Promise<void> {
   if (!("serviceWorker" in navigator)) return;
   const container = navigator.serviceWorker;
-  const controlled = new Promise<void>((resolve) => container.addEventListener("controllerchange", () => resolve(), { once: true }));
+  const controlled = new Promise<void>((resolve) =>
+    container.addEventListener("controllerchange", () => resolve(), { once: true }),
+  );
   if (container.controller !== null) return; // the browser itself looks for a newer one
   const registration = await container.register("service-worker.js");
   // An active worker that is not in control: the visitor has forced a reload past it.
@@ -24,7 +26,9 @@ async function start(): Promise<void> {
 }
 
 function failed(worker: ServiceWorker | null): Promise<void> {
-  return new Promise((resolve) => worker?.addEventListener("statechange", () => worker.state === "redundant" && resolve()));
+  return new Promise((resolve) =>
+    worker?.addEventListener("statechange", () => worker.state === "redundant" && resolve()),
+  );
 }
 
 /** Whether the next visit finds the page and these artefacts, such as `embervec-relaxed`, without a network. */

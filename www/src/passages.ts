@@ -161,8 +161,8 @@ const byTopic: Readonly<Record<string, readonly string[]>> = {
     "When the eruption of Tambora dimmed the Sun, 1816 became a year without a summer. Harvests failed across Europe and North America.",
   ],
   Language: [
-    "Children acquire grammar without lessons. A four-year-old who says \"goed\" has learned a rule, not copied an adult.",
-    "The word \"salary\" goes back to the Latin for salt, although nobody is sure how the two came to be connected.",
+    'Children acquire grammar without lessons. A four-year-old who says "goed" has learned a rule, not copied an adult.',
+    'The word "salary" goes back to the Latin for salt, although nobody is sure how the two came to be connected.',
     "In sign languages the face is part of the grammar: raised eyebrows can turn a statement into a question.",
     "Learn the thousand most frequent words of a foreign tongue first. They cover about four fifths of everyday conversation.",
     "Shepherds on the island of La Gomera whistle whole sentences across the valleys, and their neighbours understand them.",
@@ -259,9 +259,9 @@ const byTopic: Readonly<Record<string, readonly string[]>> = {
     "Cool down with ten minutes of slow movement after a race; stopping dead can make you dizzy as blood pools in the legs.",
   ],
   Feelings: [
-    "In a quarrel with someone you love, say what you felt before you say what they did. \"I was worried\" opens a door that \"you never call\" slams.",
+    'In a quarrel with someone you love, say what you felt before you say what they did. "I was worried" opens a door that "you never call" slams.',
     "Grief does not move in tidy stages. It comes in waves, and years later a smell or a song may bring one back.",
-    "Putting a name to what you feel calms it. Saying \"this is envy\" already creates some distance from it.",
+    'Putting a name to what you feel calms it. Saying "this is envy" already creates some distance from it.',
     "Anger is often a bodyguard for fear or hurt. Ask what it is protecting.",
     "We overestimate how closely others watch us. The stain on your shirt that burned all evening was noticed by hardly anyone.",
     "Writing down three good things each night trains attention to look for them by day.",

@@ -29,7 +29,12 @@ export function renderByTopic(container: HTMLElement, entries: readonly Entry[],
     else topics.set(entry.topic, [entry]);
   }
   const sections = [...topics].map(([topic, group]) =>
-    element("section", "topic-group", element("h3", "topic", topic), element("ul", "", ...group.map(({ text }) => element("li", "", text)))),
+    element(
+      "section",
+      "topic-group",
+      element("h3", "topic", topic),
+      element("ul", "", ...group.map(({ text }) => element("li", "", text))),
+    ),
   );
   container.replaceChildren(...sections);
 }

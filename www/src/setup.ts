@@ -35,7 +35,13 @@ class Step {
   }
 
   halt(): void {
-    if (this.state === "active") this.show("halted", this.#bar.value > 0 ? `stopped at ${Math.round(this.#bar.value * 100)} %` : "stopped", this.#bar.value, 1);
+    if (this.state === "active")
+      this.show(
+        "halted",
+        this.#bar.value > 0 ? `stopped at ${Math.round(this.#bar.value * 100)} %` : "stopped",
+        this.#bar.value,
+        1,
+      );
   }
 }
 
@@ -73,8 +79,16 @@ export class SetupPanel {
         this.#downloadBytes = loaded; // what a cache already holds is not counted as speed
       }
       const seconds = (now - this.#downloadStarted) / 1000;
-      const speed = seconds > 0.5 && loaded < total ? ` · ${((loaded - this.#downloadBytes) / 1e6 / seconds).toFixed(1)}\u00a0MB/s` : "";
-      this.#download.show(total > 0 && loaded >= total ? "done" : "active", formatBytes(loaded, total) + speed, loaded, total);
+      const speed =
+        seconds > 0.5 && loaded < total
+          ? ` · ${((loaded - this.#downloadBytes) / 1e6 / seconds).toFixed(1)}\u00a0MB/s`
+          : "";
+      this.#download.show(
+        total > 0 && loaded >= total ? "done" : "active",
+        formatBytes(loaded, total) + speed,
+        loaded,
+        total,
+      );
     } else {
       if (this.#download.state !== "done") this.#download.show("done", "from this browser's storage");
       this.#load.show("active", stage === "load" ? "" : stage, loaded, total);

@@ -9,7 +9,10 @@ const MAX_CHARACTERS = 900;
 export function splitText(text: string, name: string): Passage[] {
   const passages: Passage[] = [];
   let topic = name;
-  const withoutFrontMatter = text.replace(/\r\n?/g, "\n").replace(/^\uFEFF/, "").replace(/^---\n[\s\S]*?\n---\n/, "");
+  const withoutFrontMatter = text
+    .replace(/\r\n?/g, "\n")
+    .replace(/^\uFEFF/, "")
+    .replace(/^---\n[\s\S]*?\n---\n/, "");
   for (const block of withoutFrontMatter.split(/\n[ \t]*\n+/)) {
     let body = block.trim();
     const heading = /^#{1,6}[ \t]+(.+?)[ \t]*#*(?:\n|$)/.exec(body);

@@ -59,7 +59,7 @@ export const WRITE_MS = 10_000;
 /** The cache that is to be managed. */
 export function managed(choice: CacheChoice = "indexeddb"): Exclude<CacheChoice, "memory"> {
   if (choice !== "memory") return choice;
-  throw new EmbervecError("invalid_input", "cache \"memory\" keeps no models; leave `cache` out");
+  throw new EmbervecError("invalid_input", 'cache "memory" keeps no models; leave `cache` out');
 }
 
 /** @returns whether all of `parts` are among `keys` */

@@ -111,11 +111,19 @@ export function chunkBytes(index: number, size: number): number {
 
 export function encodeRecord({ files, absent, integrity, ...record }: ModelRecord): Uint8Array<ArrayBuffer> {
   const pins = integrity && { integrity: [...integrity] };
-  return encode({ ...record, ...pins, files: Object.fromEntries(files), absent: absent === "others" ? absent : [...absent] });
+  return encode({
+    ...record,
+    ...pins,
+    files: Object.fromEntries(files),
+    absent: absent === "others" ? absent : [...absent],
+  });
 }
 
 export function parseRecord(value: unknown): ModelRecord | undefined {
-  const { name, revision, files, absent, integrity, storedAt, usedAt } = Object(parse(value)) as Record<string, unknown>;
+  const { name, revision, files, absent, integrity, storedAt, usedAt } = Object(parse(value)) as Record<
+    string,
+    unknown
+  >;
   const isSound =
     typeof name === "string" &&
     (revision === undefined || typeof revision === "string") &&
@@ -137,7 +145,8 @@ export function parseRecord(value: unknown): ModelRecord | undefined {
     revision,
     files: stored,
     absent: absent === "others" ? absent : new Set(absent as string[]),
-    ...(Array.isArray(integrity) && integrity.every(Array.isArray) && { integrity: new Map(integrity as [string, string][]) }),
+    ...(Array.isArray(integrity) &&
+      integrity.every(Array.isArray) && { integrity: new Map(integrity as [string, string][]) }),
     storedAt,
     usedAt,
   };

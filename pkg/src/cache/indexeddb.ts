@@ -69,7 +69,10 @@ export class IndexedDbCache implements Entries {
 
   close(): void {
     clearTimeout(this.#idle);
-    this.#connection?.then((database) => this.#forget(database), () => {});
+    this.#connection?.then(
+      (database) => this.#forget(database),
+      () => {},
+    );
   }
 
   #read<T>(action: (store: IDBPObjectStore<Schema, ["entries"]>) => Promise<T>): Promise<T> {
@@ -138,7 +141,9 @@ export class IndexedDbCache implements Entries {
     } catch (error) {
       this.#connection = undefined;
       // Its own words would not say what to do.
-      throw isBlocked ? new Error("another tab keeps an older version of it open; close this site's other tabs") : error;
+      throw isBlocked
+        ? new Error("another tab keeps an older version of it open; close this site's other tabs")
+        : error;
     }
   }
 

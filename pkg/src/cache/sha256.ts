@@ -38,5 +38,11 @@ export async function sha256Of(bytes: Uint8Array<ArrayBuffer>): Promise<string> 
 
 /** The name that git gives to a file: <https://git-scm.com/book/en/v2/Git-Internals-Git-Objects>. */
 export function gitBlobOf(bytes: Uint8Array): string {
-  return bytesToHex(sha1.create().update(new TextEncoder().encode(`blob ${bytes.byteLength}\0`)).update(bytes).digest());
+  return bytesToHex(
+    sha1
+      .create()
+      .update(new TextEncoder().encode(`blob ${bytes.byteLength}\0`))
+      .update(bytes)
+      .digest(),
+  );
 }

@@ -98,7 +98,11 @@ export class ModelStore {
   /** Gives back what it holds of the browser. */
   close(): void {
     this.entries?.close();
-    for (const use of this.#uses.splice(0)) use.then((release) => release(), () => {});
+    for (const use of this.#uses.splice(0))
+      use.then(
+        (release) => release(),
+        () => {},
+      );
   }
 
   async find(model: string): Promise<ModelRecord | undefined> {
@@ -134,7 +138,12 @@ export class ModelStore {
   /** The chunks of a stored file in order, each verified. The first are read at once, the others while the caller is busy. */
   chunks(model: string, path: string, { size, version, chunks }: StoredFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const read = (digest: string, index: number) => {
-      const chunk = this.readChunk(model, chunkKey(model, path, version, index, digest), digest, chunkBytes(index, size));
+      const chunk = this.readChunk(
+        model,
+        chunkKey(model, path, version, index, digest),
+        digest,
+        chunkBytes(index, size),
+      );
       // Whoever awaits it sees the error, and nobody does after an earlier one.
       chunk.catch(() => {});
       return chunk;
@@ -142,7 +151,8 @@ export class ModelStore {
     const reading = chunks.slice(0, READ_AHEAD).map(read);
     const missing = (index: number) => {
       const piece = `piece ${index} of ${folderOf(model)}${path}`;
-      if (this.#broken !== undefined) return new EmbervecError("storage", `${piece} could not be read, ${this.#broken}`);
+      if (this.#broken !== undefined)
+        return new EmbervecError("storage", `${piece} could not be read, ${this.#broken}`);
       const problem = "is damaged in this browser's storage, or gone from it; load the model once with the network on";
       return new EmbervecError("integrity", `${piece} ${problem}`);
     };
@@ -194,7 +204,9 @@ export class ModelStore {
       chunks.forEach((digest, index) => keys.add(chunkKey(model, path, version, index, digest)));
     }
     const parts = { prefix: chunksKey(model), keys };
-    const isPut = await this.#keep(model, bytes.byteLength, (entries) => entries.putWhole(recordKey(model), bytes, parts, isOnly));
+    const isPut = await this.#keep(model, bytes.byteLength, (entries) =>
+      entries.putWhole(recordKey(model), bytes, parts, isOnly),
+    );
     if (isPut === false) this.#lost = "because it was deleted while it was loading";
   }
 
@@ -347,7 +359,12 @@ export class ModelStore {
   }
 
   /** A chunk, unless it is damaged or not there. `length`: its bytes, where that is known. */
-  async readChunk(model: string, key: string, digest: string, length?: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async readChunk(
+    model: string,
+    key: string,
+    digest: string,
+    length?: number,
+  ): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const value: unknown = await this.#use((entries) => entries.get(key));
     if (value === undefined || value === null) return undefined;
     const bytes = bytesOf(value, CHUNK_BYTES);
@@ -362,7 +379,9 @@ export class ModelStore {
   async forget(model: string, path: string, version: string): Promise<void> {
     const record = await this.find(model);
     const isOther = record && record.files.get(path)?.version !== version;
-    await this.#use((entries) => entries.delete([...(isOther ? [] : [recordKey(model)]), fileKey(model, path, version)]));
+    await this.#use((entries) =>
+      entries.delete([...(isOther ? [] : [recordKey(model)]), fileKey(model, path, version)]),
+    );
   }
 
   /**

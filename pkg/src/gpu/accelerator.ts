@@ -34,7 +34,11 @@ const KNOWN_TEXTS = [
 const LEAST_COSINE = { fp32: 0.9999, fp16: 0.9995, q8: 0.9995 };
 
 /** The batches that are timed, as texts of so many tokens: a query, a paragraph, a full batch. */
-const TIMED: readonly (readonly [texts: number, tokens: number])[] = [[1, 8], [1, 128], [4, 128]];
+const TIMED: readonly (readonly [texts: number, tokens: number])[] = [
+  [1, 8],
+  [1, 128],
+  [4, 128],
+];
 
 /** A GPU that is so much slower for a batch is not timed with a larger one. */
 const HOPELESS = 4;
@@ -111,14 +115,22 @@ export class Accelerator {
     } catch (error) {
       const reason = messageOf(error);
       if (options.demanded) {
-        throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${reason}; use "auto" or "cpu"`, { cause: error });
+        throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${reason}; use "auto" or "cpu"`, {
+          cause: error,
+        });
       }
       return { choice: { device: "cpu", deviceReason: `The CPU, because ${reason}.` } };
     }
   }
 
   /** One that has been compared. */
-  static of(options: AcceleratorOptions, worker: GpuWorker, references: readonly Reference[], timings: readonly Timing[], deviceReason: string): Found {
+  static of(
+    options: AcceleratorOptions,
+    worker: GpuWorker,
+    references: readonly Reference[],
+    timings: readonly Timing[],
+    deviceReason: string,
+  ): Found {
     const choice: DeviceChoice = { device: "webgpu", deviceReason };
     return { choice, accelerator: new Accelerator(options, worker, references, timings, choice) };
   }
@@ -135,7 +147,11 @@ export class Accelerator {
     for (;;) {
       const worker = this.#worker instanceof Promise ? (demanded ? await this.#worker : undefined) : this.#worker;
       if (!worker) {
-        if (demanded) throw new EmbervecError("device_lost", "the GPU was lost, and is not to be had again; load the model anew, with device \"auto\" to go on without one");
+        if (demanded)
+          throw new EmbervecError(
+            "device_lost",
+            'the GPU was lost, and is not to be had again; load the model anew, with device "auto" to go on without one',
+          );
         return undefined;
       }
       this.#pending += 1;
@@ -156,7 +172,9 @@ export class Accelerator {
     // Several batches may have been under way.
     if (worker !== this.#worker || worker instanceof Promise) return;
     const { demanded, onChange } = this.options;
-    const reason = demanded ? `WebGPU, as demanded, which failed: ${messageOf(error)}` : `The CPU, because the GPU failed: ${messageOf(error)}`;
+    const reason = demanded
+      ? `WebGPU, as demanded, which failed: ${messageOf(error)}`
+      : `The CPU, because the GPU failed: ${messageOf(error)}`;
     const device = demanded ? "webgpu" : "cpu";
     worker.terminate(new EmbervecError("device_lost", reason));
     console.warn(`embervec: ${reason}`);
@@ -176,7 +194,10 @@ export class Accelerator {
       onChange({ ...this.choice, deviceReason: `${this.choice.deviceReason} It failed once and was started again.` });
       return worker;
     } catch (error) {
-      onChange({ device: demanded ? "webgpu" : "cpu", deviceReason: `${reason}; and again when it was started anew: ${messageOf(error)}` });
+      onChange({
+        device: demanded ? "webgpu" : "cpu",
+        deviceReason: `${reason}; and again when it was started anew: ${messageOf(error)}`,
+      });
       return undefined;
     }
   }
@@ -192,8 +213,16 @@ async function demand(options: AcceleratorOptions): Promise<Found> {
   const started = performance.now();
   await compare(options, worker, references);
   // The kernels were compiled meanwhile, so it takes less from now on.
-  const timings = [{ tokens: tokenCounts.reduce((sum, count) => sum + count, 0), cpu: 0, gpu: performance.now() - started }];
-  return Accelerator.of(options, worker, references, timings, `WebGPU (${adapter.name}), as demanded; its vectors agree with the CPU's.`);
+  const timings = [
+    { tokens: tokenCounts.reduce((sum, count) => sum + count, 0), cpu: 0, gpu: performance.now() - started },
+  ];
+  return Accelerator.of(
+    options,
+    worker,
+    references,
+    timings,
+    `WebGPU (${adapter.name}), as demanded; its vectors agree with the CPU's.`,
+  );
 }
 
 async function tryOut(options: AcceleratorOptions): Promise<Found> {
@@ -204,7 +233,10 @@ async function tryOut(options: AcceleratorOptions): Promise<Found> {
   const known = await store.timings(key, Date.now() - MAX_AGE_MS);
   const onCpu = (deviceReason: string): Found => ({ choice: { device: "cpu", deviceReason } });
   if (known && !isUseful(known)) return onCpu(`${describe(adapter.name, known)} It was measured at an earlier visit.`);
-  onChange({ device: "cpu", deviceReason: `The CPU, until WebGPU (${adapter.name}) has been compared with it by some texts.` });
+  onChange({
+    device: "cpu",
+    deviceReason: `The CPU, until WebGPU (${adapter.name}) has been compared with it by some texts.`,
+  });
   // Who has no work for it is not to pay for a GPU, either.
   const references = await work.references();
   const worker = await open(options, progress);
@@ -212,7 +244,8 @@ async function tryOut(options: AcceleratorOptions): Promise<Found> {
     const timings = known ?? (await measure(embedder, worker, work));
     if (!isUseful(timings)) worker.terminate(new EmbervecError("disposed", "the GPU is of no use here"));
     // On a clock that stands still.
-    if (timings.every(({ cpu, gpu }) => cpu === 0 && gpu === 0)) return onCpu(`The CPU, because this browser's clock cannot time WebGPU (${adapter.name}).`);
+    if (timings.every(({ cpu, gpu }) => cpu === 0 && gpu === 0))
+      return onCpu(`The CPU, because this browser's clock cannot time WebGPU (${adapter.name}).`);
     if (!known) await store.keepTimings(key, timings);
     if (!isUseful(timings)) return onCpu(describe(adapter.name, timings));
     await compare(options, worker, references);
@@ -228,7 +261,10 @@ function isUseful(timings: readonly Timing[]): boolean {
 }
 
 /** A GPU's worker with the model. */
-async function open({ embedder, cache: choice, request }: AcceleratorOptions, progress?: ProgressCallback): Promise<GpuWorker> {
+async function open(
+  { embedder, cache: choice, request }: AcceleratorOptions,
+  progress?: ProgressCallback,
+): Promise<GpuWorker> {
   const start = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name: "embervec-gpu" });
   const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
   try {
@@ -246,7 +282,11 @@ async function open({ embedder, cache: choice, request }: AcceleratorOptions, pr
 }
 
 /** Refuses a GPU whose vectors differ from the CPU's, and ends it. */
-async function compare({ embedder, request: { dtype } }: AcceleratorOptions, worker: GpuWorker, references: readonly Reference[]): Promise<void> {
+async function compare(
+  { embedder, request: { dtype } }: AcceleratorOptions,
+  worker: GpuWorker,
+  references: readonly Reference[],
+): Promise<void> {
   try {
     for (const { texts, options, vectors, dimension } of references) {
       const job = embedder.begin(texts, options);

@@ -22,7 +22,9 @@ export async function findAdapter(needs: GpuNeeds): Promise<Adapter> {
   let adapter: GPUAdapter | null;
   try {
     const { gpu } = navigator;
-    adapter = await settled("the browser", () => gpu.requestAdapter({ powerPreference: "high-performance" }), { ms: ADAPTER_MS });
+    adapter = await settled("the browser", () => gpu.requestAdapter({ powerPreference: "high-performance" }), {
+      ms: ADAPTER_MS,
+    });
   } catch (cause) {
     throw none(`the browser refused to look for a GPU (${messageOf(cause)})`, cause);
   }
@@ -30,7 +32,9 @@ export async function findAdapter(needs: GpuNeeds): Promise<Adapter> {
   const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
   const largest = Math.min(maxStorageBufferBindingSize, maxBufferSize);
   if (largest < needs.bufferBytes) {
-    throw none(`the GPU takes buffers of ${megabytes(largest)} MB, and the largest of this model has ${megabytes(needs.bufferBytes)} MB`);
+    throw none(
+      `the GPU takes buffers of ${megabytes(largest)} MB, and the largest of this model has ${megabytes(needs.bufferBytes)} MB`,
+    );
   }
   const { vendor, architecture, device, description } = adapter.info;
   const parts = [vendor, architecture, device, description].filter((part) => part !== "");

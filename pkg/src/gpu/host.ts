@@ -42,13 +42,17 @@ async function answer(data: ToWorker<GpuCalls>): Promise<void> {
   }
 }
 
-async function open({ cache, model, dtype, config, weights, wasmUrl }: OpenRequest, progress: ProgressCallback): Promise<void> {
+async function open(
+  { cache, model, dtype, config, weights, wasmUrl }: OpenRequest,
+  progress: ProgressCallback,
+): Promise<void> {
   const module = wasmUrl === undefined ? withoutCredentials(MODULE) : new URL("embervec-webgpu.wasm", wasmUrl);
   const [store] = await Promise.all([ModelStore.open(receiveCache(cache)), init({ module_or_path: module })]);
   const record = await store.find(model);
   const files = weights.map((path) => {
     const file = record?.files.get(path);
-    if (!file) throw new EmbervecError("integrity", `${path} is no longer in the browser's storage; load the model again`);
+    if (!file)
+      throw new EmbervecError("integrity", `${path} is no longer in the browser's storage; load the model again`);
     return { path, file };
   });
   const total = files.reduce((sum, { file }) => sum + file.size, 0);

@@ -29,7 +29,8 @@ function ratio(timings: readonly Timing[], tokens: number): number {
 /** A sentence for `info.deviceReason`. */
 export function describe(adapter: string, timings: readonly Timing[]): string {
   const faster = timings.filter(({ cpu, gpu }) => gpu < cpu);
-  const times = ({ tokens, cpu, gpu }: Timing) => `${tokens} tokens take ${gpu.toFixed(0)} ms there and ${cpu.toFixed(0)} ms on the CPU`;
+  const times = ({ tokens, cpu, gpu }: Timing) =>
+    `${tokens} tokens take ${gpu.toFixed(0)} ms there and ${cpu.toFixed(0)} ms on the CPU`;
   if (faster.length === 0) {
     const last = timings[timings.length - 1]!;
     return `The CPU, because WebGPU (${adapter}) is slower here: ${times(last)}.`;

@@ -24,7 +24,12 @@ export class CpuWork {
   #noted = () => {};
 
   /** Takes down what the CPU has encoded. */
-  note(texts: string[], options: EncodeRequestOptions, { vectors, dimension, tokenCounts }: EncodeResult, ms: number): void {
+  note(
+    texts: string[],
+    options: EncodeRequestOptions,
+    { vectors, dimension, tokenCounts }: EncodeResult,
+    ms: number,
+  ): void {
     const tokens = tokenCounts.reduce((sum, count) => sum + count, 0);
     if (this.#tokens > REMEMBERED_TOKENS) {
       this.#tokens /= 2;

@@ -59,11 +59,13 @@ export async function unpackModel(
   const stored = new Map<string, StoredFile>();
   for (const [path, { size, chunks }] of manifest) {
     const file = entries.get(folder + path);
-    if (file?.size !== size) throw invalid(`has ${file ? `${file.size} bytes` : "nothing"} in place of the ${size} of ${path}`);
+    if (file?.size !== size)
+      throw invalid(`has ${file ? `${file.size} bytes` : "nothing"} in place of the ${size} of ${path}`);
     const target = store.file(model, path, ANY_VERSION);
     for (const [index, digest] of chunks.entries()) {
       const chunk = await bytesOfPart(file.slice(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES));
-      if ((await sha256Of(chunk)) !== digest) throw invalid(`is damaged: ${path} does not have the SHA-256 of its manifest.json`);
+      if ((await sha256Of(chunk)) !== digest)
+        throw invalid(`is damaged: ${path} does not have the SHA-256 of its manifest.json`);
       await target.write(index, digest, chunk);
     }
     stored.set(path, { size, version: ANY_VERSION, chunks });
@@ -76,7 +78,10 @@ function headerOf(path: string, size: number): Uint8Array<ArrayBuffer> {
   const put = (at: number, text: string) => header.set(new TextEncoder().encode(text), at);
   const octal = (at: number, length: number, value: number) => put(at, value.toString(8).padStart(length - 1, "0"));
   if (new TextEncoder().encode(path).byteLength > MAX_NAME) {
-    throw new EmbervecError("unsupported_model", `${path} is too long a name for an archive, which takes ${MAX_NAME} bytes`);
+    throw new EmbervecError(
+      "unsupported_model",
+      `${path} is too long a name for an archive, which takes ${MAX_NAME} bytes`,
+    );
   }
   put(0, path);
   octal(100, 8, 0o644);
@@ -87,7 +92,11 @@ function headerOf(path: string, size: number): Uint8Array<ArrayBuffer> {
   put(148, " ".repeat(8));
   put(156, "0");
   put(257, "ustar\x0000");
-  octal(148, 7, header.reduce((sum, byte) => sum + byte, 0));
+  octal(
+    148,
+    7,
+    header.reduce((sum, byte) => sum + byte, 0),
+  );
   return header;
 }
 
@@ -101,15 +110,18 @@ async function list(archive: Blob): Promise<Map<string, Blob>> {
   for (let at = 0; at + BLOCK <= archive.size; ) {
     const header = await bytesOfPart(archive.slice(at, at + BLOCK));
     if (header.every((byte) => byte === 0)) return entries;
-    const text = (from: number, length: number) => new TextDecoder().decode(header.subarray(from, from + length)).replace(/\0.*$/s, "");
+    const text = (from: number, length: number) =>
+      new TextDecoder().decode(header.subarray(from, from + length)).replace(/\0.*$/s, "");
     const number = (from: number, length: number) => Number.parseInt(text(from, length).trim() || "0", 8);
     const size = number(124, 12);
     // As long as it is written in octal, a size has at most 8 GB.
-    if (!text(257, 6).startsWith("ustar") || !(size >= 0) || at + BLOCK + size > archive.size) throw invalid("is no tar archive, or was cut off");
+    if (!text(257, 6).startsWith("ustar") || !(size >= 0) || at + BLOCK + size > archive.size)
+      throw invalid("is no tar archive, or was cut off");
     const kind = text(156, 1);
     const prefix = text(345, 155);
     const name = (prefix === "" ? "" : `${prefix}/`) + text(0, 100);
-    if (kind === "" || kind === "0") entries.set(name.replace(/^\.\//, ""), archive.slice(at + BLOCK, at + BLOCK + size));
+    if (kind === "" || kind === "0")
+      entries.set(name.replace(/^\.\//, ""), archive.slice(at + BLOCK, at + BLOCK + size));
     at += BLOCK + Math.ceil(size / BLOCK) * BLOCK;
   }
   return entries;
@@ -129,5 +141,8 @@ async function bytesOfPart(part: Blob): Promise<Uint8Array<ArrayBuffer>> {
 }
 
 function invalid(problem: string): EmbervecError {
-  return new EmbervecError("integrity", `the archive ${problem}; take one that exportModel has made, or pack a folder with \`cargo xtask pack\``);
+  return new EmbervecError(
+    "integrity",
+    `the archive ${problem}; take one that exportModel has made, or pack a folder with \`cargo xtask pack\``,
+  );
 }

@@ -116,6 +116,11 @@ export function portFetch(port: MessagePort): HostFetch {
     const id = nextId++;
     signal?.addEventListener("abort", () => void client.call("cancel", id), { once: true });
     const { status, headers, redirected } = (await call("open", id, url, init)) as SentResponse;
-    return { status, headers: new Headers(headers), redirected, read: () => call("read", id) as Promise<Uint8Array | undefined> };
+    return {
+      status,
+      headers: new Headers(headers),
+      redirected,
+      read: () => call("read", id) as Promise<Uint8Array | undefined>,
+    };
   };
 }

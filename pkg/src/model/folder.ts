@@ -95,7 +95,12 @@ export interface Folder {
  *
  * @param model as which the folder is stored
  */
-export async function openFolder(store: ModelStore, model: string, plan: FolderPlan, options: FolderOptions): Promise<Folder> {
+export async function openFolder(
+  store: ModelStore,
+  model: string,
+  plan: FolderPlan,
+  options: FolderOptions,
+): Promise<Folder> {
   const { dtype } = options;
   const host = { ...options.host, patience: { ms: PATIENCE_MS } };
   const progress = new Progress("download", options.progress);
@@ -146,7 +151,11 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
   };
 
   const cancel = () => {
-    for (const weight of weights.values()) weight.then((file) => file?.remote.cancel(), () => {});
+    for (const weight of weights.values())
+      weight.then(
+        (file) => file?.remote.cancel(),
+        () => {},
+      );
   };
 
   const findSmall = async (path: string): Promise<SmallFile | undefined> => {
@@ -157,7 +166,9 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     if (known && !digests) return undefined;
     const kept = digests && (await readStored(store, model, path, digests));
     const bytes = kept && (await isAsPinned(host, path, kept)) ? kept : undefined;
-    return bytes ? { announced: bytes.byteLength, bytes: async () => bytes, cancel() {} } : (early ?? requestSmall(path));
+    return bytes
+      ? { announced: bytes.byteLength, bytes: async () => bytes, cancel() {} }
+      : (early ?? requestSmall(path));
   };
 
   const find = async ({ path, kind, packed }: FolderFile): Promise<void> => {
@@ -192,7 +203,9 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
     }
     const [, doubt] = [...doubts].find(([path]) => isOf(path)) ?? [];
     if (doubt) return isAnswered && doubt instanceof RefusedError ? doubt.amongAnswers() : doubt;
-    const hint = known ? "its manifest.json does not list it: pack the folder anew" : "check the model's name, or what the folder holds";
+    const hint = known
+      ? "its manifest.json does not list it: pack the folder anew"
+      : "check the model's name, or what the folder holds";
     return new EmbervecError("model_not_found", `${host.base}${message}; ${hint}`, { cause: error });
   };
 
@@ -208,7 +221,10 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
       asked.add(path);
     }
     if (asked.size > MAX_FILES) {
-      throw new EmbervecError("unsupported_model", `${host.base} wants more than ${MAX_FILES} files, which no model has`);
+      throw new EmbervecError(
+        "unsupported_model",
+        `${host.base} wants more than ${MAX_FILES} files, which no model has`,
+      );
     }
     return files;
   };
@@ -226,7 +242,14 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
         const digests = (await manifest)?.get(path);
         const bytes = await small.get(path)?.bytes(digests);
         if (!bytes) {
-          if (digests) throw doubts.get(path) ?? new StaleError("model_not_found", `${fileUrl(host.base, path)} does not exist, but the folder's manifest.json lists it`);
+          if (digests)
+            throw (
+              doubts.get(path) ??
+              new StaleError(
+                "model_not_found",
+                `${fileUrl(host.base, path)} does not exist, but the folder's manifest.json lists it`,
+              )
+            );
           isNotThere(path);
           continue;
         }
@@ -259,11 +282,18 @@ export async function openFolder(store: ModelStore, model: string, plan: FolderP
   } finally {
     goOn();
     // What nobody has read is not wanted any more.
-    for (const opening of requests) opening.then((file) => file?.cancel(), () => {});
+    for (const opening of requests)
+      opening.then(
+        (file) => file?.cancel(),
+        () => {},
+      );
   }
 }
 
-function openedWeights(files: FolderFile[], weights: Map<string, Promise<WeightFile | undefined>>): Promise<WeightFile[]> {
+function openedWeights(
+  files: FolderFile[],
+  weights: Map<string, Promise<WeightFile | undefined>>,
+): Promise<WeightFile[]> {
   const opened = Promise.all(files.map(async ({ path }) => (await weights.get(path))!));
   // Whoever awaits it sees the error.
   opened.catch(() => {});
@@ -354,7 +384,8 @@ async function openSmall(host: Host, path: string): Promise<SmallFile | undefine
     if (problem === undefined && (digests || digest === last)) throw new PinError(url);
     last = problem === undefined ? digest : undefined;
     const message = problem === undefined ? new PinError(url).message : `${url} ${problem}`;
-    if (++wrong === MAX_WRONG) throw new StaleError("integrity", `${message}; the server, or something on the way, alters the file`);
+    if (++wrong === MAX_WRONG)
+      throw new StaleError("integrity", `${message}; the server, or something on the way, alters the file`);
     throw new TransientError(message);
   };
   return {
@@ -387,9 +418,12 @@ async function compareWithHub(
 ): Promise<string | undefined> {
   if (host.pointers === undefined) return undefined;
   const blob = blobOf(response);
-  if (blob !== undefined) return gitBlobOf(bytes) === blob ? undefined : "does not have the hash that the hub gives for it";
+  if (blob !== undefined)
+    return gitBlobOf(bytes) === blob ? undefined : "does not have the hash that the hub gives for it";
   const pointer = await asking?.beside(Promise.resolve(), host.patience);
-  return pointer && (await sha256Of(bytes)) !== pointer.sha256 ? "does not have the SHA-256 that the hub gives for it" : undefined;
+  return pointer && (await sha256Of(bytes)) !== pointer.sha256
+    ? "does not have the SHA-256 that the hub gives for it"
+    : undefined;
 }
 
 /** What a hub knows of a file that it keeps outside of git. */
@@ -437,14 +471,18 @@ async function openWeights(
 ): Promise<WeightFile | undefined> {
   const { integrity } = host;
   // A pin of the original weights is for what is used: others are only if they are pinned, too.
-  const isPackedTrusted = !integrity?.has(path) || integrity.has(MANIFEST_JSON) || (packed !== undefined && integrity.has(packed));
+  const isPackedTrusted =
+    !integrity?.has(path) || integrity.has(MANIFEST_JSON) || (packed !== undefined && integrity.has(packed));
   if (dtype === "q8" && packed !== undefined && manifest?.has(packed) && (isPackedTrusted || !manifest.has(path))) {
     const remote = await openRemote(store, model, host, packed, manifest);
     return remote && { remote, packed: undefined };
   }
   if (manifest && !manifest.has(path)) {
     if (packed === undefined || !manifest.has(packed)) return undefined;
-    throw new EmbervecError("unsupported_model", `${fileUrl(host.base, packed)} holds weights in 8 bits only, so dtype "${dtype}" cannot be had; use "q8"`);
+    throw new EmbervecError(
+      "unsupported_model",
+      `${fileUrl(host.base, packed)} holds weights in 8 bits only, so dtype "${dtype}" cannot be had; use "q8"`,
+    );
   }
   const isSource = dtype === "q8" && packed !== undefined;
   const remote = await openRemote(store, isSource ? host.base : model, host, path, manifest, isSource);
@@ -477,20 +515,30 @@ async function openRemote(
       pointer = await asking.beside(opening ?? Promise.resolve(), host.patience);
       if (pointer && sha256 !== undefined && sha256 !== pointer.sha256) throw new PinError(fileUrl(host.base, path));
     } catch (error) {
-      opening?.then((body) => body?.cancel(), () => {});
+      opening?.then(
+        (body) => body?.cancel(),
+        () => {},
+      );
       throw error;
     }
     if (pointer) {
       const body = await opening;
       if (opening && !body) return undefined;
       if (body) refuseHtml(path, body.url, body);
-      return new RemoteFile(host, path, pointer, storedAs(pointer.sha256), body && { body, position: 0, ignoresRanges: false });
+      return new RemoteFile(
+        host,
+        path,
+        pointer,
+        storedAs(pointer.sha256),
+        body && { body, position: 0, ignoresRanges: false },
+      );
     }
   }
 
   // Nothing is known of the file but what a response says: whether it is the one of which a part is stored, too. What is
   // pinned is stored under its pin, apart from what others have stored.
-  const isLike = ({ version }: StoredChunks) => (sha256 === undefined ? version !== ANY_VERSION && !version.startsWith(NO_VERSION) : version === sha256);
+  const isLike = ({ version }: StoredChunks) =>
+    sha256 === undefined ? version !== ANY_VERSION && !version.startsWith(NO_VERSION) : version === sha256;
   const [best] = [...stored.values()].filter(isLike).sort((a, b) => b.beginning - a.beginning);
   if (best && best.beginning > 0 && !host.isSecond) {
     // What a pointer told that does not come this time.
@@ -499,7 +547,8 @@ async function openRemote(
     const body = await requestFile(host, path, range).catch(() => undefined);
     host.signal.throwIfAborted();
     // Whether a part is of this place must be seen, or else RemoteFile sees it by what comes before it.
-    const isPart = body !== undefined && isPartOf(body.response, range, undefined) && body.response.headers.has("content-range");
+    const isPart =
+      body !== undefined && isPartOf(body.response, range, undefined) && body.response.headers.has("content-range");
     if (body && (isHash || isOfVersion(body.response, best.version)) && (isPart || body.response.status === 200)) {
       const opened = { body, position: isPart ? range.from : 0, ignoresRanges: !isPart };
       const expected = isHash ? { version: versionOf(body.response), sha256: best.version } : { version: best.version };

@@ -56,7 +56,7 @@ export class RefusedError extends EmbervecError {
     super(
       "unauthorized",
       `${url} was refused (HTTP ${status}). Either it does not exist: check the model's name. Or you must log in: accept ` +
-        "the model's terms on its host, and pass a token in the option `headers`, as { Authorization: \"Bearer …\" }",
+        'the model\'s terms on its host, and pass a token in the option `headers`, as { Authorization: "Bearer …" }',
     );
   }
 
@@ -142,7 +142,8 @@ export async function request(host: Host, url: string, range?: Range): Promise<B
   const pause = response.headers.get("retry-after");
   if (status === 401 || (status === 403 && pause === null)) throw new RefusedError(url, status);
   const message = `${url} failed with HTTP ${status}; try again later`;
-  if (status >= 500 || status === 403 || TRANSIENT.includes(status)) throw new TransientError(message, {}, retryAfter(pause));
+  if (status >= 500 || status === 403 || TRANSIENT.includes(status))
+    throw new TransientError(message, {}, retryAfter(pause));
   throw new EmbervecError("network", message);
 }
 
@@ -186,7 +187,8 @@ export class Aside<T> {
       await others.catch(() => {});
       const now = performance.now();
       const ms = patience.ms && Math.max(patience.ms, now - started);
-      for (let left = ms; left > 0; left = Math.max(now, this.#heardAt) + ms - performance.now()) await sleep(left, end.signal);
+      for (let left = ms; left > 0; left = Math.max(now, this.#heardAt) + ms - performance.now())
+        await sleep(left, end.signal);
       patience.ms = 0;
       this.problem ??= new TransientError("it has not answered in time");
       this.#abort.abort(this.problem);
@@ -239,7 +241,8 @@ export class Body {
       this.response = await this.#watched(() => this.fetch(this.url, init));
     } catch (cause) {
       this.#refuse(cause);
-      if (cause instanceof TimeoutError) throw new TransientError(`${this.url} has not been answered (${messageOf(cause)})`, { cause });
+      if (cause instanceof TimeoutError)
+        throw new TransientError(`${this.url} has not been answered (${messageOf(cause)})`, { cause });
       if (this.fetch !== platformFetch) {
         throw new TransientError(`${this.url} could not be fetched by the option \`fetch\`: ${this.#messageOf(cause)}`);
       }

@@ -45,7 +45,12 @@ export interface LoadedModel<Model> {
  * A stored model that fails so is damaged, or an earlier version of this package has stored less than is needed; or the
  * cache is broken.
  */
-const REFETCHED: readonly (EmbervecErrorCode | undefined)[] = ["integrity", "model_not_found", "unsupported_model", "storage"];
+const REFETCHED: readonly (EmbervecErrorCode | undefined)[] = [
+  "integrity",
+  "model_not_found",
+  "unsupported_model",
+  "storage",
+];
 
 /** What 8 bits take of 32, scales included. */
 const PACKED_SHARE = 0.26;
@@ -90,7 +95,8 @@ export async function loadModel<Model>(
   if (stored) return stored;
   const refuseToFetch = (): never => {
     if (failure) throw failure.error;
-    if (store.isBroken) throw new EmbervecError("storage", `${base} could not be read from the cache, ${store.unusable}`);
+    if (store.isBroken)
+      throw new EmbervecError("storage", `${base} could not be read from the cache, ${store.unusable}`);
     throw new EmbervecError(
       "model_not_found",
       `${base} is not whole in this browser's storage, and localFilesOnly forbids the network; load it once without, or bring it with importModel`,
@@ -109,7 +115,12 @@ export async function loadModel<Model>(
 }
 
 /** Starts over if the first attempt met what does not fit together, but no more than once. */
-async function fromHost<Model>(store: ModelStore, key: string, newSink: () => ModelSink<Model>, options: LoadModelOptions): Promise<Model> {
+async function fromHost<Model>(
+  store: ModelStore,
+  key: string,
+  newSink: () => ModelSink<Model>,
+  options: LoadModelOptions,
+): Promise<Model> {
   // What has been reported stays so.
   let most = { loaded: 0, total: 0 };
   const progress: ProgressCallback = (event) => {
@@ -172,7 +183,7 @@ async function loadStored<Model>(
     const stored = packed !== undefined && record.files.has(packed) ? packed : path;
     const file = record.files.get(stored)!;
     // A model of the host's own weights becomes one in 8 bits, which is stored beside it.
-    const target = from === key ? undefined : packed ?? path;
+    const target = from === key ? undefined : (packed ?? path);
     const writer = target === undefined ? undefined : new ChunkWriter(store, key, target);
     const chunks = counted(store.chunks(from, stored, file), stored, progress);
     await fill(sink, stored, file.size, chunks, host.signal, writer, packed === undefined);
@@ -188,7 +199,12 @@ async function loadStored<Model>(
 }
 
 /** A stored model is used only if every file that the caller has pinned matches, or has matched when it came. */
-async function checkPins(store: ModelStore, from: string, { files, integrity }: ModelRecord, { host }: LoadModelOptions): Promise<void> {
+async function checkPins(
+  store: ModelStore,
+  from: string,
+  { files, integrity }: ModelRecord,
+  { host }: LoadModelOptions,
+): Promise<void> {
   for (const [path, sha256] of host.integrity ?? []) {
     if (integrity?.get(path) === sha256) continue;
     const file = files.get(path);
@@ -206,7 +222,11 @@ function refuseUnknown({ absent }: ModelRecord, model: string, path: string): vo
   throw new EmbervecError("model_not_found", `${folderOf(model)}${path} ${problem}; load it once with the network on`);
 }
 
-async function* counted(chunks: AsyncIterable<Uint8Array<ArrayBuffer>>, path: string, progress: Progress): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+async function* counted(
+  chunks: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  path: string,
+  progress: Progress,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   for await (const chunk of chunks) {
     yield chunk;
     progress.add(path, chunk.byteLength);

@@ -140,7 +140,10 @@ export class RemoteFile {
       // What the manifest's digests have verified is as good as it was.
       if (!this.expected.chunks) await this.stored.clear();
       if (this.host.integrity?.has(this.path)) throw new PinError(this.#url);
-      throw new StaleError("integrity", `${this.#url} arrived with another SHA-256 than the hub gives for it (${sha256}); load it again`);
+      throw new StaleError(
+        "integrity",
+        `${this.#url} arrived with another SHA-256 than the hub gives for it (${sha256}); load it again`,
+      );
     }
   }
 
@@ -200,7 +203,11 @@ export class RemoteFile {
           progress.add(this.path, -filled);
           filled = 0;
           const message = `${this.#url}: bytes ${start} to ${start + bytes.byteLength} do not have the SHA-256 of the folder's manifest.json`;
-          if (++wrong === MAX_WRONG) throw new StaleError("integrity", `${message}; the server, or something on the way, alters the file, or it was changed without its manifest`);
+          if (++wrong === MAX_WRONG)
+            throw new StaleError(
+              "integrity",
+              `${message}; the server, or something on the way, alters the file, or it was changed without its manifest`,
+            );
           // Perhaps a part of another place: not every page can see which it is.
           this.#isWholeOnly ||= body.response.status === 206 && !body.response.headers.has("content-range");
           throw new TransientError(message);
@@ -266,7 +273,8 @@ export class RemoteFile {
     // While it is read, too, it is the one that may fail.
     this.#body = body;
     this.#openedAt = this.#position = position;
-    const isPart = range !== undefined && isPartOf(body.response, range, this.expected.size) && (await begins(body, before));
+    const isPart =
+      range !== undefined && isPartOf(body.response, range, this.expected.size) && (await begins(body, before));
     const isEnd = body.response.status === 416;
     if (isEnd || (body.response.status === 206 && !isPart)) {
       // Other bytes than were asked for, or none: what is the matter the whole file tells.
@@ -291,7 +299,14 @@ export class RemoteFile {
   }
 
   get #mayFetchAhead(): boolean {
-    return this.expected.size !== undefined && this.isVerified && this.stored.isKept && !this.#ignoresRanges && !this.#withoutRanges && !this.#isAheadOver;
+    return (
+      this.expected.size !== undefined &&
+      this.isVerified &&
+      this.stored.isKept &&
+      !this.#ignoresRanges &&
+      !this.#withoutRanges &&
+      !this.#isAheadOver
+    );
   }
 
   /** Fetches the end of a large file at the same time, where that loses nothing. */
@@ -363,7 +378,11 @@ export async function requestFile(host: Host, path: string, range?: Range): Prom
   const body = await request(host, url, range).catch((error: unknown) => {
     throw error instanceof RefusedError ? error.amongAnswers() : error;
   });
-  if (!body) throw new EmbervecError("model_not_found", `${url} does not exist (HTTP 404); check the model's name, or what the folder holds`);
+  if (!body)
+    throw new EmbervecError(
+      "model_not_found",
+      `${url} does not exist (HTTP 404); check the model's name, or what the folder holds`,
+    );
   refuseHtml(path, url, body);
   return body;
 }
@@ -371,7 +390,10 @@ export async function requestFile(host: Host, path: string, range?: Range): Prom
 /** A web page in place of a file: servers of single-page apps answer every unknown path with their start page. */
 export class WebPageError extends EmbervecError {
   constructor(path: string, url: string) {
-    super("integrity", `${url} is a web page, not the model's ${path}; the server must answer 404 for files that it does not have`);
+    super(
+      "integrity",
+      `${url} is a web page, not the model's ${path}; the server must answer 404 for files that it does not have`,
+    );
   }
 }
 

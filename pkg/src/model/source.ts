@@ -26,7 +26,10 @@ export function resolveModel(
   page: string,
 ): ModelSource {
   if (typeof model !== "string" || model === "") {
-    throw new EmbervecError("invalid_input", "load needs a hub id such as \"sentence-transformers/all-MiniLM-L6-v2\" or a folder's address");
+    throw new EmbervecError(
+      "invalid_input",
+      'load needs a hub id such as "sentence-transformers/all-MiniLM-L6-v2" or a folder\'s address',
+    );
   }
   if (/^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(model)) {
     return { base: parse(withSlash(model), page, model), revision: undefined, pointers: undefined };
@@ -41,7 +44,8 @@ export function resolveModel(
   if (/^\.{0,2}$|\p{Surrogate}/u.test(revision)) {
     throw new EmbervecError("invalid_input", `revision "${revision}" is not a branch, tag or commit`);
   }
-  const address = (view: string) => parse(`${withSlash(hub)}${model}/${view}/${encodeURIComponent(revision)}/`, page, hub);
+  const address = (view: string) =>
+    parse(`${withSlash(hub)}${model}/${view}/${encodeURIComponent(revision)}/`, page, hub);
   return { base: address("resolve"), revision, pointers: address("raw") };
 }
 
@@ -53,7 +57,10 @@ function parse(address: string, page: string, given: string): string {
   const url = urlOf(address, page, given);
   // A file's path could not be appended to it.
   if (/[?#]/.test(url.href)) {
-    throw new EmbervecError("invalid_input", `${shownAddress(given)} is not the address of a folder: it holds "?" or "#", in a name written %3F and %23`);
+    throw new EmbervecError(
+      "invalid_input",
+      `${shownAddress(given)} is not the address of a folder: it holds "?" or "#", in a name written %3F and %23`,
+    );
   }
   // Only in an address without a host; in a key of the cache it would end the address.
   return url.href.replaceAll(" ", "%20");
@@ -69,7 +76,10 @@ function urlOf(address: string, page: string, given: string): URL {
   }
   if (url.username !== "" || url.password !== "" || /^[^/]*@/.test(url.href)) {
     const instead = "a token in the option `headers`, or the option `credentials`";
-    throw new EmbervecError("invalid_input", `${shownAddress(given)} holds a user name or a password, which browsers refuse in addresses; use ${instead}`);
+    throw new EmbervecError(
+      "invalid_input",
+      `${shownAddress(given)} holds a user name or a password, which browsers refuse in addresses; use ${instead}`,
+    );
   }
   return url;
 }

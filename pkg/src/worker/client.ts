@@ -64,7 +64,8 @@ export class WorkerClient<Map extends CallMap> {
     script: string,
     private readonly onDevice: (choice: DeviceChoice) => void = () => {},
   ) {
-    const failure = (problem: string, cause?: unknown) => new EmbervecError("network", `${script} ${problem}: ${MUST_BE}`, { cause });
+    const failure = (problem: string, cause?: unknown) =>
+      new EmbervecError("network", `${script} ${problem}: ${MUST_BE}`, { cause });
     try {
       this.#worker = start();
     } catch (cause) {
@@ -80,7 +81,9 @@ export class WorkerClient<Map extends CallMap> {
       this.#fail(message ? new EmbervecError("internal", `the worker stopped: ${message}`) : failure("did not load"));
     };
     // Nobody knows whose answer it was. Chromium's workers have no `onmessageerror`, only the event.
-    this.#worker.addEventListener("messageerror", () => this.#fail(new EmbervecError("internal", "an answer of the worker could not be read")));
+    this.#worker.addEventListener("messageerror", () =>
+      this.#fail(new EmbervecError("internal", "an answer of the worker could not be read")),
+    );
   }
 
   /** Whether requests still have a chance. */
@@ -184,7 +187,8 @@ export class WorkerClient<Map extends CallMap> {
         return this.#take(message.id)?.resolve(message.result as never);
       case "error": {
         const { code, cause, fatal, id } = message;
-        const options = cause === undefined ? {} : { cause: Object.assign(new Error(cause.message), { name: cause.name }) };
+        const options =
+          cause === undefined ? {} : { cause: Object.assign(new Error(cause.message), { name: cause.name }) };
         const error = new EmbervecError(code, message.message, options);
         if (fatal) return this.#fail(error, id);
         return this.#take(id)?.reject(error);

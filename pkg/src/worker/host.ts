@@ -88,7 +88,9 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
   aborts.set(id, abort);
   try {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
-    const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : withoutCredentials(MODULES[simd]);
+    const module = request.wasmUrl
+      ? new URL(`embervec-${simd}.wasm`, request.wasmUrl)
+      : withoutCredentials(MODULES[simd]);
     cache = receiveCache(request.cache);
     const [opened, memory] = await Promise.all([ModelStore.open(cache, abort.signal), startWasm(module, abort.signal)]);
     store = opened;
@@ -111,8 +113,15 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     return {
       cached,
       stored: unusable === undefined,
-      storedReason: unusable === undefined ? "This browser keeps the model for the next visit." : `The model is not kept, ${unusable}.`,
-      asksForPersistence: request.persist && cache === "indexeddb" && unusable === undefined && (await store.isFirst("asked for persistence")),
+      storedReason:
+        unusable === undefined
+          ? "This browser keeps the model for the next visit."
+          : `The model is not kept, ${unusable}.`,
+      asksForPersistence:
+        request.persist &&
+        cache === "indexeddb" &&
+        unusable === undefined &&
+        (await store.isFirst("asked for persistence")),
       simd,
       memoryBytes: memory.buffer.byteLength,
       ...info,
@@ -188,8 +197,42 @@ async function useGpu(id: number, demanded: boolean): Promise<DeviceChoice> {
 function hasRelaxedSimd(): boolean {
   return WebAssembly.validate(
     Uint8Array.of(
-      0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253,
-      128, 2, 11,
+      0,
+      97,
+      115,
+      109,
+      1,
+      0,
+      0,
+      0,
+      1,
+      5,
+      1,
+      96,
+      0,
+      1,
+      123,
+      3,
+      2,
+      1,
+      0,
+      10,
+      15,
+      1,
+      13,
+      0,
+      65,
+      1,
+      253,
+      15,
+      65,
+      2,
+      253,
+      15,
+      253,
+      128,
+      2,
+      11,
     ),
   );
 }
@@ -258,11 +301,16 @@ function withAddress(error: unknown, base: string): unknown {
 function errorReply(id: number, error: unknown): FromWorker {
   const code = codeOf(error);
   const { fatal, cause: origin } = Object(error) as { fatal?: unknown; cause?: unknown };
-  const cause = origin === undefined ? {} : { cause: { name: origin instanceof Error ? origin.name : "Error", message: messageOf(origin) } };
+  const cause =
+    origin === undefined
+      ? {}
+      : { cause: { name: origin instanceof Error ? origin.name : "Error", message: messageOf(origin) } };
   if (code) return { type: "error", id, code, message: messageOf(error), ...cause, fatal: fatal === true };
   // A trap, such as memory that could not grow; or a bug. Either way nothing is certain any more.
   const isAbort = error instanceof DOMException && error.name === "AbortError";
-  const message = isAbort ? "aborted" : `the worker stopped: ${messageOf(error)}; most likely this device has too little memory for the model`;
+  const message = isAbort
+    ? "aborted"
+    : `the worker stopped: ${messageOf(error)}; most likely this device has too little memory for the model`;
   return { type: "error", id, code: "internal", message, fatal: !isAbort };
 }
 

@@ -96,7 +96,10 @@ export class WorkerPool {
   }
 
   /** Asks the worker that has least to do; a new one where the last one has failed for good. */
-  async #request<Name extends "encode" | "tokenize">(type: Name, request: Calls[Name]["request"]): Promise<Calls[Name]["result"]> {
+  async #request<Name extends "encode" | "tokenize">(
+    type: Name,
+    request: Calls[Name]["request"],
+  ): Promise<Calls[Name]["result"]> {
     for (let orphaned = 0; ; ) {
       const member = await this.#leastBusy();
       try {
@@ -136,7 +139,9 @@ export class WorkerPool {
         // Slower, but not wrong: most likely there is no memory for another one.
         this.#limit = Math.max(1, this.#alive().length);
         this.options.onWorkers(this.#limit);
-        console.warn(`embervec goes on with ${this.#limit} worker(s), because another one could not start: ${messageOf(error)}`);
+        console.warn(
+          `embervec goes on with ${this.#limit} worker(s), because another one could not start: ${messageOf(error)}`,
+        );
       });
     }
   }
@@ -145,7 +150,10 @@ export class WorkerPool {
    * Has one of the workers use a GPU, from then on for whatever it is faster for. Only one: a second model on the same
    * GPU would only wait for the first.
    */
-  async useGpu(demanded: boolean, { signal, progress }: { signal?: AbortSignal; progress?: ProgressCallback } = {}): Promise<DeviceChoice> {
+  async useGpu(
+    demanded: boolean,
+    { signal, progress }: { signal?: AbortSignal; progress?: ProgressCallback } = {},
+  ): Promise<DeviceChoice> {
     const member = await this.#leastBusy();
     const { worker } = member;
     // It goes on with texts meanwhile.
@@ -185,7 +193,11 @@ export class WorkerPool {
     return member.loading;
   }
 
-  async #load(worker: WorkerClient<Calls>, request: Omit<LoadRequest, "cache" | "fetch">, { signal, progress }: LoadOptions): Promise<LoadResult> {
+  async #load(
+    worker: WorkerClient<Calls>,
+    request: Omit<LoadRequest, "cache" | "fetch">,
+    { signal, progress }: LoadOptions,
+  ): Promise<LoadResult> {
     const cache = sendCache(this.options.cache);
     const served = this.options.fetch && new FetchServer(this.options.fetch);
     const transfer = [...transferOf(cache), ...(served ? [served.port] : [])];
@@ -206,7 +218,9 @@ export class WorkerPool {
       await worker.request("useGpu", { demanded: true });
       this.#gpuWorker = worker;
     } catch (cause) {
-      throw codeOf(cause) === "device_lost" ? cause : new EmbervecError("device_lost", `the GPU was lost with its worker: ${messageOf(cause)}`, { cause });
+      throw codeOf(cause) === "device_lost"
+        ? cause
+        : new EmbervecError("device_lost", `the GPU was lost with its worker: ${messageOf(cause)}`, { cause });
     }
   }
 
@@ -235,7 +249,8 @@ export class WorkerPool {
     for (const member of this.#members) if (!member.worker.alive) this.#members.delete(member);
     if (this.#gpuWorker && !this.#gpuWorker.alive) {
       this.#gpuWorker = undefined;
-      if (!this.#demandsGpu) this.options.onDevice({ device: "cpu", deviceReason: "The CPU, because the worker that had the GPU failed." });
+      if (!this.#demandsGpu)
+        this.options.onDevice({ device: "cpu", deviceReason: "The CPU, because the worker that had the GPU failed." });
     }
     return [...this.#members];
   }
@@ -246,13 +261,18 @@ export class WorkerPool {
  * browser says, and one of them is the page's. Each holds a model of `bytes`.
  */
 function workersFor(bytes: number): number {
-  const { hardwareConcurrency = 2, deviceMemory = ASSUMED_MEMORY } = (globalThis.navigator ?? {}) as { hardwareConcurrency?: number; deviceMemory?: number };
+  const { hardwareConcurrency = 2, deviceMemory = ASSUMED_MEMORY } = (globalThis.navigator ?? {}) as {
+    hardwareConcurrency?: number;
+    deviceMemory?: number;
+  };
   const fitting = Math.floor((MEMORY_SHARE * deviceMemory * 2 ** 30) / bytes);
   return Math.max(1, Math.min(4, Math.floor(hardwareConcurrency / 2), fitting));
 }
 
 function endedBy(text: string, error: Culprit): EmbervecError {
-  return new EmbervecError(error.code, `the text ${shown(text)} ends the worker that has it: ${error.message}`, { cause: error.cause });
+  return new EmbervecError(error.code, `the text ${shown(text)} ends the worker that has it: ${error.message}`, {
+    cause: error.cause,
+  });
 }
 
 function joined(a: EncodeResult, b: EncodeResult): EncodeResult {
@@ -260,5 +280,10 @@ function joined(a: EncodeResult, b: EncodeResult): EncodeResult {
   vectors.set(a.vectors);
   vectors.set(b.vectors, a.vectors.length);
   const { dimension } = a;
-  return { vectors, dimension, tokenCounts: Uint32Array.of(...a.tokenCounts, ...b.tokenCounts), truncated: Uint8Array.of(...a.truncated, ...b.truncated) };
+  return {
+    vectors,
+    dimension,
+    tokenCounts: Uint32Array.of(...a.tokenCounts, ...b.tokenCounts),
+    truncated: Uint8Array.of(...a.truncated, ...b.truncated),
+  };
 }

@@ -101,4 +101,11 @@ export type FromWorker<Map extends CallMap = Calls> =
   /** Nobody asked: a GPU failed, or was found again. */
   | ({ type: "device" } & DeviceChoice)
   /** `fatal`: the wasm instance is in an unknown state; the worker must not be used any more. */
-  | { type: "error"; id: number; code: EmbervecErrorCode; message: string; cause?: { name: string; message: string }; fatal: boolean };
+  | {
+      type: "error";
+      id: number;
+      code: EmbervecErrorCode;
+      message: string;
+      cause?: { name: string; message: string };
+      fatal: boolean;
+    };

@@ -18,7 +18,11 @@ const HIGHLIGHT = "embervec";
 const STYLE = `::highlight(${HIGHLIGHT}) { background-color: #ffcf9e; color: #221b15; }`;
 
 globalThis.embervec = {
-  read: () => ({ url: addressOf(location), title: document.title.trim() || location.host || location.pathname, passages: read().map(({ text }) => text) }),
+  read: () => ({
+    url: addressOf(location),
+    title: document.title.trim() || location.host || location.pathname,
+    passages: read().map(({ text }) => text),
+  }),
   show: (text, index) => {
     const passages = read();
     const passage = passages[index]?.text === text ? passages[index] : passages.find((other) => other.text === text);

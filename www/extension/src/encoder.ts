@@ -79,7 +79,8 @@ export class Encoder {
       try {
         // Rejects where the service worker is stopped before it has answered.
         const problem: unknown = await chrome.runtime.sendMessage(ENSURE_ENCODER);
-        if (problem !== "") throw new RemoteError({ code: "internal", message: `The encoder cannot be started: ${String(problem)}` });
+        if (problem !== "")
+          throw new RemoteError({ code: "internal", message: `The encoder cannot be started: ${String(problem)}` });
         return await this.#openPort();
       } catch (error) {
         if (error instanceof RemoteError || attempt === CONNECT_ATTEMPTS) throw error;

@@ -72,15 +72,23 @@ async function encodePage({ key, passages }: PageText): Promise<readonly Float32
   return vectors;
 }
 
-async function rank(query: string, vectors: readonly Float32Array[], place: (index: number) => Omit<Hit, "score">): Promise<Ranking> {
+async function rank(
+  query: string,
+  vectors: readonly Float32Array[],
+  place: (index: number) => Omit<Hit, "score">,
+): Promise<Ranking> {
   const embedder: Embedder = await model.embedder();
   const started = performance.now();
-  const [found = []] = vectors.length === 0 ? [] : semanticSearch(await embedder.encodeQuery(query), vectors, { topK: HITS });
+  const [found = []] =
+    vectors.length === 0 ? [] : semanticSearch(await embedder.encodeQuery(query), vectors, { topK: HITS });
   const hits = found.map(({ corpusId, score }) => ({ ...place(corpusId), score }));
   return { hits, passageCount: vectors.length, milliseconds: performance.now() - started };
 }
 
-function hit({ url, title, passages }: Pick<PageText, "url" | "title" | "passages">, index: number): Omit<Hit, "score"> {
+function hit(
+  { url, title, passages }: Pick<PageText, "url" | "title" | "passages">,
+  index: number,
+): Omit<Hit, "score"> {
   return { url, title, index, text: passages[index]! };
 }
 
@@ -114,8 +122,10 @@ async function answer(port: chrome.runtime.Port, { id, name, request }: Request)
 }
 
 function describe(error: unknown): Failure {
-  if (error instanceof EmbervecError || error instanceof AbsentError) return { code: error.code, message: error.message };
-  if (error instanceof DOMException) return { code: error.name === "QuotaExceededError" ? "quota" : "storage", message: error.message };
+  if (error instanceof EmbervecError || error instanceof AbsentError)
+    return { code: error.code, message: error.message };
+  if (error instanceof DOMException)
+    return { code: error.name === "QuotaExceededError" ? "quota" : "storage", message: error.message };
   return { code: "internal", message: error instanceof Error ? error.message : String(error) };
 }
 

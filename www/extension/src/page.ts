@@ -13,11 +13,27 @@ const DEBOUNCE_MS = 120;
 const WEAK_SCORE = 0.25;
 
 const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
-  network: { title: "The model could not be fetched", advice: "Check the connection and try again; it goes on where it stopped. Once it is here, nothing needs a network." },
-  model_not_found: { title: "The model is not there", advice: "Put it into the extension's folder as its README says, or remove the folder models to have it fetched." },
-  unauthorized: { title: "The model's host wants a login", advice: "Put the model into the extension's folder as its README says." },
-  integrity: { title: "The model arrived damaged", advice: "Nothing of it was used. Try again; if it happens twice, the copy itself is broken." },
-  quota: { title: "There is no room left", advice: "Free some space on this device, or remove saved pages, then try again." },
+  network: {
+    title: "The model could not be fetched",
+    advice:
+      "Check the connection and try again; it goes on where it stopped. Once it is here, nothing needs a network.",
+  },
+  model_not_found: {
+    title: "The model is not there",
+    advice: "Put it into the extension's folder as its README says, or remove the folder models to have it fetched.",
+  },
+  unauthorized: {
+    title: "The model's host wants a login",
+    advice: "Put the model into the extension's folder as its README says.",
+  },
+  integrity: {
+    title: "The model arrived damaged",
+    advice: "Nothing of it was used. Try again; if it happens twice, the copy itself is broken.",
+  },
+  quota: {
+    title: "There is no room left",
+    advice: "Free some space on this device, or remove saved pages, then try again.",
+  },
   storage: { title: "The browser's storage refuses to work", advice: "Restart the browser, then try again." },
 };
 
@@ -86,11 +102,15 @@ async function attempt(action: () => Promise<void>, again: () => void = () => vo
     await action();
     failure.hidden = true;
   } catch (error) {
-    const { code, message } = error instanceof RemoteError ? error : { code: "internal", message: error instanceof Error ? error.message : String(error) };
+    const { code, message } =
+      error instanceof RemoteError
+        ? error
+        : { code: "internal", message: error instanceof Error ? error.message : String(error) };
     if (code === ABSENT) return; // the model's state says so, and asks
     const known = ADVICE[code];
     byId("failure-title", HTMLHeadingElement).textContent = known?.title ?? "Something went wrong";
-    byId("failure-advice", HTMLParagraphElement).textContent = known?.advice ?? "Try again. If it fails in the same way, reload the extension.";
+    byId("failure-advice", HTMLParagraphElement).textContent =
+      known?.advice ?? "Try again. If it fails in the same way, reload the extension.";
     byId("failure-code", HTMLElement).textContent = code;
     byId("failure-message", HTMLSpanElement).textContent = message;
     byId("retry", HTMLButtonElement).onclick = () => {
@@ -108,10 +128,14 @@ async function savePage(): Promise<void> {
   if (!current) return;
   saving = true;
   render();
-  await attempt(async () => void (await encoder.request("savePage", current)), () => void savePage());
+  await attempt(
+    async () => void (await encoder.request("savePage", current)),
+    () => void savePage(),
+  );
   saving = false;
   render();
-  if (saved.some(({ hash }) => hash === current.hash)) note.textContent = `Saved: ${formatCount(current.passages.length, "passage")}.`;
+  if (saved.some(({ hash }) => hash === current.hash))
+    note.textContent = `Saved: ${formatCount(current.passages.length, "passage")}.`;
 }
 
 async function removePage({ url, title }: SavedPage): Promise<void> {
@@ -135,7 +159,8 @@ async function search(): Promise<void> {
   const asked = scope;
   if (query === "") ranking = undefined;
   else if (asked === "page" ? page !== undefined && page.passages.length > 0 : saved.length > 0) {
-    const found = asked === "saved" || !page ? await encoder.request("searchSaved", { query }) : await searchPage(page, query);
+    const found =
+      asked === "saved" || !page ? await encoder.request("searchSaved", { query }) : await searchPage(page, query);
     if (current !== turn) return;
     ranking = { scope: asked, query, found };
     byId("main", HTMLElement).scrollTo(0, 0);
@@ -164,7 +189,8 @@ async function show({ text, index }: Hit): Promise<void> {
 // What is shown
 
 function render(): void {
-  byId("scope-saved", HTMLSpanElement).textContent = saved.length === 0 ? "Saved pages" : `Saved pages (${saved.length.toLocaleString("en")})`;
+  byId("scope-saved", HTMLSpanElement).textContent =
+    saved.length === 0 ? "Saved pages" : `Saved pages (${saved.length.toLocaleString("en")})`;
   renderSave();
   renderWork();
   renderModel();
@@ -178,11 +204,24 @@ function renderSave(): void {
 }
 
 function renderWork(): void {
-  const current = reading !== undefined && reading.key === page?.key && reading.loaded < reading.total ? reading : undefined;
+  const current =
+    reading !== undefined && reading.key === page?.key && reading.loaded < reading.total ? reading : undefined;
   byId("consent", HTMLElement).hidden = model.stage !== "absent";
   byId("work", HTMLElement).hidden = model.stage !== "loading" && !current;
-  if (model.stage === "loading") showWork(model.isDownload ? "Downloading the model" : "Starting the model", model.total > 0 ? formatBytes(model.loaded, model.total) : "", model.loaded, model.total);
-  else if (current) showWork("Reading the page", `${current.loaded.toLocaleString("en")} of ${formatCount(current.total, "passage")}`, current.loaded, current.total);
+  if (model.stage === "loading")
+    showWork(
+      model.isDownload ? "Downloading the model" : "Starting the model",
+      model.total > 0 ? formatBytes(model.loaded, model.total) : "",
+      model.loaded,
+      model.total,
+    );
+  else if (current)
+    showWork(
+      "Reading the page",
+      `${current.loaded.toLocaleString("en")} of ${formatCount(current.total, "passage")}`,
+      current.loaded,
+      current.total,
+    );
 }
 
 function showWork(label: string, detail: string, loaded: number, total: number): void {
@@ -196,7 +235,9 @@ function showWork(label: string, detail: string, loaded: number, total: number):
 function renderModel(): void {
   const parts: string[] = [];
   if (model.stage === "loading" || model.stage === "ready") {
-    parts.push(model.source === "bundled" ? "all-MiniLM-L6-v2, part of this extension" : "all-MiniLM-L6-v2, from huggingface.co");
+    parts.push(
+      model.source === "bundled" ? "all-MiniLM-L6-v2, part of this extension" : "all-MiniLM-L6-v2, from huggingface.co",
+    );
   }
   if (model.stage === "ready") {
     if (model.source === "hub") parts.push(model.stored ? "kept in this browser" : `not kept: ${model.storedReason}`);
@@ -209,14 +250,27 @@ function renderResults(): void {
   if (ranking?.scope === scope && queryInput.value.trim() !== "") return renderRanking(ranking.found);
   if (scope === "saved") {
     if (saved.length > 0) draw(saved, "", () => renderSavedPages(results, saved, (page) => void removePage(page)));
-    else drawEmpty("No saved pages yet", "Open a page that you want to find again, and press “Save this page”. Its text is kept in this browser.");
+    else
+      drawEmpty(
+        "No saved pages yet",
+        "Open a page that you want to find again, and press “Save this page”. Its text is kept in this browser.",
+      );
   } else if (page) {
     const count = page.passages.length;
-    if (count === 0) drawEmpty("There is no text on this page", "Pictures, videos and text inside of frames cannot be searched.");
+    if (count === 0)
+      drawEmpty("There is no text on this page", "Pictures, videos and text inside of frames cannot be searched.");
     else drawEmpty(page.title, `${formatCount(count, "passage")}. Ask, and the closest come first.`);
   } else if (unreadable !== "") {
-    if (isPopup) drawEmpty("This page cannot be read", `Browsers keep extensions out of their own pages, their shop and PDF files. Saved pages can be searched. (${unreadable})`);
-    else drawEmpty("This page has not been read", "Press the embervec button in the toolbar, or Alt+Shift+M, to let it read this page; then come back here.");
+    if (isPopup)
+      drawEmpty(
+        "This page cannot be read",
+        `Browsers keep extensions out of their own pages, their shop and PDF files. Saved pages can be searched. (${unreadable})`,
+      );
+    else
+      drawEmpty(
+        "This page has not been read",
+        "Press the embervec button in the toolbar, or Alt+Shift+M, to let it read this page; then come back here.",
+      );
   }
 }
 
@@ -224,7 +278,9 @@ function renderRanking(found: Ranking): void {
   const weak = (found.hits[0]?.score ?? 0) < WEAK_SCORE ? " Nothing here is really close to that." : "";
   const where = scope === "page" ? "of this page" : `of ${formatCount(saved.length, "page")}`;
   const text = `${formatCount(found.passageCount, "passage")} ${where} ranked in ${formatMilliseconds(found.milliseconds)}.${weak}`;
-  draw(found, text, () => (scope === "page" ? renderHits(results, found.hits, (hit) => void show(hit)) : renderHits(results, found.hits)));
+  draw(found, text, () =>
+    scope === "page" ? renderHits(results, found.hits, (hit) => void show(hit)) : renderHits(results, found.hits),
+  );
 }
 
 function drawEmpty(title: string, text: string): void {
@@ -272,10 +328,13 @@ scopeChoice.addEventListener("change", (event) => {
 save.addEventListener("click", () => void savePage());
 byId("download", HTMLButtonElement).addEventListener("click", () => {
   queryInput.focus();
-  void attempt(async () => {
-    await encoder.request("load", { download: true });
-    await start();
-  }, () => byId("download", HTMLButtonElement).click());
+  void attempt(
+    async () => {
+      await encoder.request("load", { download: true });
+      await start();
+    },
+    () => byId("download", HTMLButtonElement).click(),
+  );
 });
 document.addEventListener("keydown", moveFocus);
 

@@ -66,8 +66,21 @@ export type ModelSource = "bundled" | "hub";
 export type ModelState =
   | { readonly stage: "idle" }
   | { readonly stage: "absent" }
-  | { readonly stage: "loading"; readonly source: ModelSource; readonly isDownload: boolean; readonly loaded: number; readonly total: number }
-  | { readonly stage: "ready"; readonly source: ModelSource; readonly device: string; readonly dtype: string; readonly stored: boolean; readonly storedReason: string };
+  | {
+      readonly stage: "loading";
+      readonly source: ModelSource;
+      readonly isDownload: boolean;
+      readonly loaded: number;
+      readonly total: number;
+    }
+  | {
+      readonly stage: "ready";
+      readonly source: ModelSource;
+      readonly device: string;
+      readonly dtype: string;
+      readonly stored: boolean;
+      readonly storedReason: string;
+    };
 
 /** How much of a page has been encoded. */
 export interface Reading {
@@ -76,7 +89,9 @@ export interface Reading {
   readonly total: number;
 }
 
-export type Request = { [Name in keyof Calls]: { id: number; name: Name; request: Calls[Name]["request"] } }[keyof Calls];
+export type Request = {
+  [Name in keyof Calls]: { id: number; name: Name; request: Calls[Name]["request"] };
+}[keyof Calls];
 
 /** Answers by their request's id; the others go to every panel, the model and the list of saved pages also to one that has just come. */
 export type Message =

@@ -14,14 +14,20 @@ export function renderHits(container: HTMLElement, hits: readonly Hit[], onShow?
     const number = element("span", "score", hit.score.toFixed(2));
     number.title = `similarity ${hit.score.toFixed(4)}`;
     const head = element("span", "hit-head", element("span", "topic", hit.title), number);
-    const target = onShow ? button("", "hit-target", () => onShow(hit)) : linkTo(linkToPassage(hit.url, hit.text), "hit-target");
+    const target = onShow
+      ? button("", "hit-target", () => onShow(hit))
+      : linkTo(linkToPassage(hit.url, hit.text), "hit-target");
     target.append(bar, head, element("span", "hit-text", hit.text));
     list.append(element("li", "hit", target));
   }
   container.replaceChildren(list);
 }
 
-export function renderSavedPages(container: HTMLElement, pages: readonly SavedPage[], onRemove: (page: SavedPage) => void): void {
+export function renderSavedPages(
+  container: HTMLElement,
+  pages: readonly SavedPage[],
+  onRemove: (page: SavedPage) => void,
+): void {
   const list = element("ul", "");
   for (const page of pages) {
     const link = linkTo(page.url, "");

@@ -27,7 +27,13 @@ export class SavedPages {
 
   async list(): Promise<SavedPage[]> {
     const pages = [...(await this.pages())].sort((a, b) => b.savedAt - a.savedAt);
-    return pages.map(({ url, title, hash, savedAt, passages }) => ({ url, title, hash, savedAt, passageCount: passages.length }));
+    return pages.map(({ url, title, hash, savedAt, passages }) => ({
+      url,
+      title,
+      hash,
+      savedAt,
+      passageCount: passages.length,
+    }));
   }
 
   async pages(): Promise<Iterable<StoredPage>> {

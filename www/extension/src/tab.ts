@@ -26,7 +26,11 @@ export function showPassage(tabId: number, text: string, index: number): Promise
  * @param call is sent to the page as its source text, so it may only use its arguments; gives `undefined` where the script is not there,
  *   even if an element of the page has its name
  */
-async function inPage<const Args extends readonly unknown[], Result>(tabId: number, args: Args, call: (...args: [...Args]) => Result | undefined): Promise<Result> {
+async function inPage<const Args extends readonly unknown[], Result>(
+  tabId: number,
+  args: Args,
+  call: (...args: [...Args]) => Result | undefined,
+): Promise<Result> {
   const target = { tabId };
   const run = async () => {
     const [injection] = await chrome.scripting.executeScript({ target, func: call, args: [...args] });
@@ -49,4 +53,3 @@ async function sha256(text: string): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
-
