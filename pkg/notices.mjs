@@ -49,7 +49,8 @@ export async function notices(bundled) {
   return [INTRODUCTION, ...sections.map(section)].join(`\n${"=".repeat(80)}\n\n`);
 }
 
-const INTRODUCTION = `embervec contains code of other projects, under the licences below. "crate" stands for Rust code in the .wasm files,
+const INTRODUCTION = `\
+embervec contains code of other projects, under the licences below. "crate" stands for Rust code in the .wasm files,
 "npm" for JavaScript in the .js files. embervec itself is licensed under MIT or Apache-2.0: see LICENSE-MIT and
 LICENSE-APACHE.
 `;
@@ -129,8 +130,8 @@ const collapsed = (text) => text.replace(/\s+/g, " ").replace(/[‘’`]/g, "'")
 
 // --- licences ------------------------------------------------------------------------------------------------------
 
-/** The ids of a package's licences, of those that it lets one choose from the ones that we would take first. */
-function choose({ kind, name, version, license, texts }) {
+/** The ids of the licences under which we take a package. */
+export function choose({ kind, name, version, license, texts }) {
   const fail = (why) => {
     throw new Error(`${kind} ${name} ${version}: ${why}: see ALLOWED in pkg/notices.mjs`);
   };
