@@ -12,15 +12,12 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 export interface Tarball {
   file: string;
-  /** Bytes of the tarball. */
-  size: number;
   /** Bytes of each file in it, by path. */
   files: ReadonlyMap<string, number>;
 }
 
 interface Packed {
   filename: string;
-  size: number;
   files: { path: string; size: number }[];
 }
 
@@ -36,7 +33,6 @@ export async function pack(): Promise<Tarball> {
   const [packed] = JSON.parse(await npm(join(ROOT, "pkg"), "pack", "--json", "--pack-destination", folder)) as [Packed];
   return {
     file: join(folder, packed.filename),
-    size: packed.size,
     files: new Map(packed.files.map(({ path, size }) => [path, size])),
   };
 }
