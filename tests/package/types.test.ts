@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { cp, mkdir, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -12,6 +12,22 @@ import { installed, pack } from "../support/tarball.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const project = await installed(await pack());
+
+/** A file that imports every entry, but for those with types of packages that are not installed here. */
+async function entries(): Promise<string> {
+  const folder = join(project, "node_modules/embervec");
+  const { exports } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
+  const lines: string[] = [];
+  for (const [name, { types }] of Object.entries(exports as Record<string, { types?: string }>)) {
+    const imports = types && [...(await readFile(join(folder, types), "utf8")).matchAll(/ from ['"]([^'"]+)['"]/g)];
+    if (!imports || imports.some(([, address]) => !address!.startsWith("."))) continue;
+    lines.push(`export * as entry${lines.length} from "embervec${name.slice(1)}";`);
+  }
+  assert.ok(lines.length >= 3);
+  return lines.join("\n");
+}
+
+const ENTRIES = await entries();
 
 interface Version {
   name: string;
@@ -55,6 +71,7 @@ async function compile(
   await mkdir(join(folder, "node_modules/@types"), { recursive: true });
   await symlink(join(here, "node_modules", node), join(folder, "node_modules/@types/node"), "junction");
   await cp(join(here, "consumer.ts"), join(folder, "consumer.ts"));
+  await writeFile(join(folder, "entries.ts"), ENTRIES);
   await writeFile(join(folder, "package.json"), JSON.stringify({ type: "module" }));
   const compilerOptions = {
     ...LIBRARIES[library],
@@ -70,7 +87,10 @@ async function compile(
     // It says so of node10.
     ...(name === "6.0" && { ignoreDeprecations: "6.0" }),
   };
-  await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
+  await writeFile(
+    join(folder, "tsconfig.json"),
+    JSON.stringify({ compilerOptions, files: ["consumer.ts", "entries.ts"] }),
+  );
   const tsc = join(here, "node_modules", `typescript-${name}`, "bin/tsc");
   const env = { ...process.env, NODE_OPTIONS: "" };
   await promisify(execFile)(process.execPath, [tsc, "--project", folder], { cwd: folder, env }).catch(
