@@ -39,38 +39,38 @@ const WORKERS = sources("worker/host.ts", "gpu/host.ts");
 
 const RULES: Rule[] = [
   {
-    why: "the cache keeps models, whoever loads them; of their files it knows only what a manifest says",
+    why: "the cache does not know who loads a model, and of a model's files it knows only the manifest",
     from: sources("cache/"),
     never: [...sources("model/", "worker/", "gpu/"), ...PAGE],
     except: sources("model/manifest.ts"),
     butTypes: true,
   },
   {
-    why: "a download does not know who asked for it, or who computes with it",
+    why: "a download does not know who asked for it, or who uses it",
     from: sources("model/"),
     never: [...sources("worker/", "gpu/"), ...PAGE],
     butTypes: true,
   },
   {
-    why: "a worker's script is started, never imported, but by its sister for Node",
+    why: "a worker's script is started, never imported, except by the one for Node",
     from: sources(""),
     exceptFrom: sources("node/"),
     never: WORKERS,
   },
   {
-    why: "what has wasm in its imports has its bindings in its bundle: that is for the workers, and for programs of Node",
+    why: "an import of wasm puts its bindings into the bundle; only workers and Node's programs need them",
     from: sources(""),
     exceptFrom: [...WORKERS, ...sources("node/")],
     never: ["pkg/wasm/"],
   },
   {
-    why: "index.ts is for those outside; inside, it would close a cycle",
+    why: "index.ts is for users of the package; importing it inside would make a cycle",
     from: sources(""),
     exceptFrom: sources("adapters/", "node/"),
     never: sources("index.ts"),
   },
   {
-    why: "an adapter is built apart from the package and shares its classes, so it knows only what index.ts exports",
+    why: "an adapter is a bundle of its own that imports index.js, so that there is one class Embedder",
     from: sources("adapters/"),
     never: ["pkg/"],
     except: sources("index.ts", "adapters/"),
@@ -92,7 +92,7 @@ const RULES: Rule[] = [
     never: ["pkg/", "/pkg/", "tests/"],
   },
   {
-    why: "these test what users have, which is what index.ts exports",
+    why: "these test the package as its users see it, through index.ts",
     from: ["tests/browser/", "tests/engines/", "tests/bench/"],
     never: ["pkg/"],
     except: sources("index.ts", "types.ts"),
