@@ -33,7 +33,7 @@ interface Import {
 const sources = (...names: string[]): Place[] => names.map((name) => SOURCES + name);
 
 /** What runs on the page. */
-const PAGE = sources("index.ts", "embedder.ts", "manage.ts", "options.ts", "requirements.ts", "worker/pool.ts");
+const PAGE = sources("index.ts", "embedder.ts", "manage.ts", "options.ts", "worker/pool.ts");
 /** The first modules of the workers' scripts. */
 const WORKERS = sources("worker/host.ts", "gpu/host.ts");
 
