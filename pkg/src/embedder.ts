@@ -99,7 +99,7 @@ export class Embedder extends EventTarget {
   override addEventListener(
     type: keyof EmbedderEventMap,
     listener: EmbedderListener,
-    options?: boolean | AddEventListenerOptions,
+    options?: Parameters<EventTarget["addEventListener"]>[2],
   ): void {
     super.addEventListener(type, listener, options);
   }
@@ -107,7 +107,7 @@ export class Embedder extends EventTarget {
   override removeEventListener(
     type: keyof EmbedderEventMap,
     listener: EmbedderListener,
-    options?: boolean | EventListenerOptions,
+    options?: Parameters<EventTarget["removeEventListener"]>[2],
   ): void {
     super.removeEventListener(type, listener, options);
   }

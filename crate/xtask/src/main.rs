@@ -13,6 +13,7 @@ mod lint;
 mod model;
 mod npm;
 mod pack;
+mod package;
 mod packages;
 mod python;
 mod sh;
@@ -32,7 +33,8 @@ cargo xtask <verb>
   build                       wasm, npm package (pkg/dist) and demo page (www/dist)
   wasm | pkg                  only the first step | the first two steps of `build`
   demo [--port N]             build, then serve the demo page
-  test [rust|fuzz|unit|browser|engines]
+  package                     build, then the npm package as a tarball in target/package, with its size against the budget
+  test [rust|fuzz|unit|browser|engines|package]
                               build, then every test, or one kind
   fuzz [--seconds N] [target…]
                               hostile model folders, chosen by libFuzzer: so many seconds (60) for each target of
@@ -82,12 +84,14 @@ fn run(args: &[String]) -> Result<()> {
         "fixtures" => fixtures::run(rest),
         "fuzz" => fuzz::run(rest),
         "test" => test::run(rest),
-        "build" | "help" | "--help" | "-h" | "lint" | "model" | "pkg" | "size" | "wasm" => {
+        "build" | "help" | "--help" | "-h" | "lint" | "model" | "package" | "pkg" | "size"
+        | "wasm" => {
             no_arguments(verb, rest)?;
             match verb {
                 "build" => build::www(),
                 "lint" => lint::run(),
                 "model" => model::ensure(),
+                "package" => package::run(),
                 "pkg" => build::package(),
                 "size" => build::package().and_then(|()| size::check()),
                 "wasm" => wasm::build(),
