@@ -25,6 +25,23 @@ await build({
   sourcemap: true,
   sourcesContent: true,
 });
+/** Takes what is Node's in place of what is a browser's. */
+const forNode = {
+  name: "node",
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /\/platform\/web\.js$/ }, () => ({ path: join(pkg, "src/platform/node.ts") })),
+};
+await build({
+  absWorkingDir: pkg,
+  entryPoints: { index: "src/index.ts", worker: "src/worker/host.ts" },
+  define: { EMBERVEC_VERSION: JSON.stringify(version) },
+  outdir: join(dist, "node"),
+  bundle: true,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  plugins: [forNode],
+});
 // npm packs only what lies below the package.
 for (const name of ["README.md", "LICENSE-MIT", "LICENSE-APACHE"])
   await copyFile(join(pkg, "..", name), join(pkg, name));
