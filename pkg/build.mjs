@@ -17,8 +17,8 @@ const dist = join(pkg, "dist");
  * becomes `dist/NAME.js` for browsers and `dist/node/NAME.js` for Node, and its declarations `dist/NAME.d.ts`.
  */
 const ENTRIES = {
-  index: { browser: "src/index.ts", types: "src/index.ts" },
-  worker: { browser: "src/worker/host.ts", types: "src/worker/host.ts" },
+  index: { browser: "src/index.ts", node: "src/index.ts", types: "src/index.ts" },
+  worker: { browser: "src/worker/host.ts", node: "src/worker/host.ts", types: "src/worker/host.ts" },
   gpu: { browser: "src/gpu/host.ts", types: "src/gpu/host.ts" },
 };
 
@@ -51,6 +51,13 @@ const oneIndex = {
   },
 };
 
+/** Takes what is Node's in place of what is a browser's. */
+const forNode = {
+  name: "node",
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /\/platform\/web\.js$/ }, () => ({ path: join(pkg, "src/platform/node.ts") })),
+};
+
 /** Sources of classes that callers see. An adapter with a copy of one would fail `instanceof`. */
 const CLASSES = ["src/embedder.ts", "src/errors.ts"];
 
@@ -79,7 +86,7 @@ async function bundle(platform, outdir) {
     outdir,
     bundle: true,
     external: Object.keys(peerDependencies),
-    plugins: [oneIndex],
+    plugins: platform === "node" ? [oneIndex, forNode] : [oneIndex],
     format: "esm",
     platform,
     target: platform === "node" ? "node20" : "es2022",

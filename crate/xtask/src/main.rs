@@ -40,7 +40,8 @@ cargo xtask <verb>
                               hostile model folders, chosen by libFuzzer: so many seconds (60) for each target of
                               crate/fuzz, or for these
   bench [args…]               build, then tests/bench/run.ts with these arguments
-  lint                        clippy and the documentation, here and for the browser, without a warning
+  lint                        TypeScript (format and faults), licences (if cargo-deny is installed), clippy and rustdoc
+                              for this machine and for the browser
   size                        bytes of pkg/dist, raw and compressed, against the budget
   model                       all-MiniLM-L6-v2 into www/models
   pack MODEL_DIR [args…]      a model folder's weights in 8 bits, and its manifest (--help: how)
