@@ -103,7 +103,7 @@ async function npmPackages(bundled) {
   const folders = new Set(bundled.map((file) => /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(file)?.[0]));
   folders.delete(undefined);
   return Promise.all(
-    [...folders].sort().map(async (path) => {
+    [...folders].map(async (path) => {
       const folder = join(import.meta.dirname, path);
       const { name, version, license, author } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
       const authors = (author?.name ?? author ?? `the authors of ${name}`).replace(/ *[<(].*/, "");
@@ -149,7 +149,10 @@ function alternatives(expression) {
   const words = expression.replaceAll("/", " OR ").match(/[()]|[^\s()]+/g);
   const or = () => {
     const found = and();
-    while (words[0] === "OR") words.shift(), found.push(...and());
+    while (words[0] === "OR") {
+      words.shift();
+      found.push(...and());
+    }
     return found;
   };
   const and = () => {
