@@ -15,8 +15,8 @@ const dist = join(pkg, "dist");
  * `dist/NAME.js` for browsers and `dist/node/NAME.js` for Node; its declarations are rolled up into `dist/NAME.d.ts`.
  */
 const ENTRIES = {
-  index: { browser: "src/index.ts", types: "src/index.ts" },
-  worker: { browser: "src/worker/host.ts", types: "src/worker/host.ts" },
+  index: { browser: "src/index.ts", node: "src/index.ts", types: "src/index.ts" },
+  worker: { browser: "src/worker/host.ts", node: "src/worker/host.ts", types: "src/worker/host.ts" },
   gpu: { browser: "src/gpu/host.ts", types: "src/gpu/host.ts" },
   ...Object.fromEntries(
     ["ai", "langchain", "transformers", "semantic-embedder", "orama"].map((name) => {
@@ -55,6 +55,13 @@ const oneIndex = {
   },
 };
 
+/** Takes what is Node's in place of what is a browser's. */
+const forNode = {
+  name: "node",
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /\/platform\/web\.js$/ }, () => ({ path: join(pkg, "src/platform/node.ts") })),
+};
+
 /** A copy of one of these classes would fail `instanceof`. The workers are other realms, so theirs are copies anyway. */
 const CLASSES = ["src/embedder.ts", "src/errors.ts"];
 
@@ -82,7 +89,7 @@ async function bundle(platform, outdir) {
     outdir,
     bundle: true,
     external: Object.keys(peerDependencies),
-    plugins: [oneIndex],
+    plugins: platform === "node" ? [oneIndex, forNode] : [oneIndex],
     format: "esm",
     platform,
     target: platform === "node" ? "node20" : "es2022",

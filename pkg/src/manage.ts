@@ -5,7 +5,8 @@ import { managed } from "./cache/cache.js";
 import { ModelStore } from "./cache/store.js";
 import { EmbervecError, codeOf } from "./errors.js";
 import { packModel, unpackModel } from "./model/archive.js";
-import { modelKey, pageUrl, resolveModel } from "./model/source.js";
+import { modelKey, resolveModel } from "./model/source.js";
+import { STORAGE, pageUrl } from "./platform/web.js";
 import { checkCachedOptions, checkModelOptions } from "./options.js";
 import type { LoadOptions } from "./types.js";
 
@@ -111,10 +112,7 @@ export async function exportModel(model: string, options: ModelOptions = {}): Pr
     refuseUnusable(store);
     throw (
       damage ??
-      new EmbervecError(
-        "model_not_found",
-        `${base} is not in this browser's storage; load it once, and it can be exported`,
-      )
+      new EmbervecError("model_not_found", `${base} is not in ${STORAGE}; load it once, and it can be exported`)
     );
   });
 }

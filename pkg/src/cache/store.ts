@@ -3,8 +3,9 @@
 import { bytesOf } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { CHUNK_BYTES } from "../limits.js";
+import { NO_ROOM, STORAGE, openCache } from "../platform/web.js";
 import { settled } from "../settle.js";
-import type { CacheChoice, Entries, ModelCache } from "./cache.js";
+import type { CacheChoice, Entries } from "./cache.js";
 import {
   ANY_VERSION,
   CHUNKS,
@@ -27,7 +28,6 @@ import {
   parseTimings,
   recordKey,
 } from "./entries.js";
-import { IndexedDbCache } from "./indexeddb.js";
 import { Locks, type Release } from "./locks.js";
 import { OwnCache } from "./own.js";
 import { sha256Of } from "./sha256.js";
@@ -39,7 +39,6 @@ import { sha256Of } from "./sha256.js";
 const READ_AHEAD = 2;
 
 const NOT_WANTED = "as the option `cache` says";
-const NO_ROOM = "because this browser has no room left for it; free some, such as with deleteModel";
 
 /** The models of a cache. One that fails is done without from then on; into one that is full nothing more is put. */
 export class ModelStore {
@@ -66,9 +65,9 @@ export class ModelStore {
   ) {}
 
   /** Whatever is wrong with the cache is found out as it is used. */
-  static over(choice: "indexeddb" | ModelCache, signal?: AbortSignal): ModelStore {
+  static over(choice: Exclude<CacheChoice, "memory">, signal?: AbortSignal): ModelStore {
     const locks = new Locks();
-    return new ModelStore(choice === "indexeddb" ? new IndexedDbCache() : new OwnCache(choice, locks), locks, signal);
+    return new ModelStore(typeof choice === "string" ? openCache(locks) : new OwnCache(choice, locks), locks, signal);
   }
 
   /** Opens a cache; does without where the browser's storage is blocked. */
@@ -153,7 +152,7 @@ export class ModelStore {
       const piece = `piece ${index} of ${folderOf(model)}${path}`;
       if (this.#broken !== undefined)
         return new EmbervecError("storage", `${piece} could not be read, ${this.#broken}`);
-      const problem = "is damaged in this browser's storage, or gone from it; load the model once with the network on";
+      const problem = `is damaged in ${STORAGE}, or gone from it; load the model once with the network on`;
       return new EmbervecError("integrity", `${piece} ${problem}`);
     };
     return (async function* () {
