@@ -20,6 +20,12 @@ const ENTRIES = {
   index: { browser: "src/index.ts", node: "src/index.ts", types: "src/index.ts" },
   worker: { browser: "src/worker/host.ts", node: "src/worker/host.ts", types: "src/worker/host.ts" },
   gpu: { browser: "src/gpu/host.ts", types: "src/gpu/host.ts" },
+  ...Object.fromEntries(
+    ["ai", "langchain", "transformers", "semantic-embedder", "orama"].map((name) => {
+      const source = `src/adapters/${name}.ts`;
+      return [name, { browser: source, node: source, types: source }];
+    }),
+  ),
 };
 
 /** The wasm modules, by the names that they are published under. */
@@ -58,7 +64,7 @@ const forNode = {
     onResolve({ filter: /\/platform\/web\.js$/ }, () => ({ path: join(pkg, "src/platform/node.ts") })),
 };
 
-/** Sources of classes that callers see. An adapter with a copy of one would fail `instanceof`. */
+/** A copy of one of these classes would fail `instanceof`. The workers are other realms, so theirs are copies anyway. */
 const CLASSES = ["src/embedder.ts", "src/errors.ts"];
 
 function checkClasses({ outputs }) {

@@ -1,4 +1,5 @@
 import { EmbervecError, messageOf } from "./errors.js";
+import { explainConversion, originalOf } from "./model/originals.js";
 import { dtypeOf, folderUrl, headersOf, resolveModel, scriptUrl } from "./model/source.js";
 import {
   checkEncodeOptions,
@@ -116,7 +117,8 @@ export class Embedder extends EventTarget {
    * Loads a model: from this browser's cache, else from the model host.
    *
    * @param model a hub id such as `"sentence-transformers/all-MiniLM-L6-v2"`, or the address of a
-   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme.
+   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme. The id of a conversion to ONNX for
+   *   transformers.js (`Xenova/…`, `onnx-community/…`) leads to the model that it was made of.
    * @throws {EmbervecError} when the model cannot be had or is not supported
    */
   static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
@@ -124,8 +126,10 @@ export class Embedder extends EventTarget {
     checkLoadOptions(options);
     const page = pageUrl();
     const { base, revision, pointers } = resolveModel(model, options, page);
+    const name = originalOf(model) ?? model;
+    if (name !== model) tellOriginal(model, name);
     const request = {
-      name: model,
+      name,
       revision,
       base,
       pointers,
@@ -155,7 +159,9 @@ export class Embedder extends EventTarget {
         onWorkers: (workers) => void (embedder && embedder.#update("workers", { workers })),
       },
       options,
-    );
+    ).catch((error: unknown) => {
+      throw explainConversion(model, error);
+    });
     const { isLarge, asksForPersistence, memoryBytes, ...loaded } = result;
     const { stored, storedReason } = result;
     // Only a page can ask. A browser that refuses may clear the model when it is short of room, which costs a download.
@@ -163,7 +169,10 @@ export class Embedder extends EventTarget {
       void settled("navigator.storage.persist", async () => navigator.storage?.persist?.(), {}).catch(() => {});
     Object.freeze(loaded.prompts);
     const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options, stored) };
-    embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded }, pool);
+    embedder = new Embedder(
+      { model: name, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded },
+      pool,
+    );
     if (device === "webgpu") {
       try {
         if (!stored) {
@@ -380,6 +389,17 @@ export class Embedder extends EventTarget {
       if (!isOver) source.close();
     }
   }
+}
+
+/** Ids of which it has been said that they lead elsewhere. */
+const told = new Set<string>();
+
+function tellOriginal(model: string, original: string): void {
+  if (told.has(model)) return;
+  told.add(model);
+  console.info(
+    `embervec: ${model} is a conversion to ONNX; its original, ${original}, is loaded instead. Use that id to leave this message out.`,
+  );
 }
 
 function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {

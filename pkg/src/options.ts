@@ -99,7 +99,8 @@ const ENCODE_OPTIONS: Record<keyof EncodeOptions, Rule> = {
 };
 
 /** A stream gives one float32 vector per text, and says of each whether it was cut. */
-const { precision, output, onTruncated, ...STREAM_OPTIONS } = ENCODE_OPTIONS;
+const { precision, output, onTruncated, ...SENTENCE_OPTIONS } = ENCODE_OPTIONS;
+const STREAM_OPTIONS: Record<keyof StreamOptions, Rule> = { ...SENTENCE_OPTIONS, task: oneOf("query", "document") };
 
 const { hub, revision, cache } = LOAD_OPTIONS;
 const MODEL_OPTIONS = { hub, revision, cache };
@@ -146,7 +147,7 @@ export function checkEncodeOptions(options: EncodeOptions, task?: "query" | "doc
 /** The worker's options for a stream's. */
 export function checkStreamOptions(options: StreamOptions): EncodeRequestOptions {
   check("encodeStream", options, STREAM_OPTIONS);
-  return requestOptions(options);
+  return requestOptions(options, options.task);
 }
 
 function requestOptions(options: EncodeOptions, task?: "query" | "document"): EncodeRequestOptions {

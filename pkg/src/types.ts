@@ -128,7 +128,10 @@ export interface EncodeOptions {
 }
 
 /** Options of {@link Embedder.encodeStream}. */
-export type StreamOptions = Omit<EncodeOptions, "precision" | "output" | "onTruncated">;
+export interface StreamOptions extends Omit<EncodeOptions, "precision" | "output" | "onTruncated"> {
+  /** What the texts are for: as `encodeQuery` or `encodeDocument`, with the model's own prompt. Default: as `encode`. */
+  task?: "query" | "document";
+}
 
 /** One result of {@link Embedder.encodeStream}. */
 export interface StreamItem {
@@ -159,7 +162,7 @@ export type SimilarityFunction = "cosine" | "dot" | "euclidean" | "manhattan";
 
 /** What a loaded model is and how it runs. It is frozen; what changes comes as another object, with an event. */
 export interface EmbedderInfo {
-  /** As given to `load`. */
+  /** As given to `load`; for the id of a conversion to ONNX, that of its original. */
   readonly model: string;
   /** `undefined` for a folder's address. */
   readonly revision: string | undefined;

@@ -3,6 +3,7 @@
 import { EmbervecError } from "../errors.js";
 import { addressOfPath, environment } from "../platform/web.js";
 import type { Dtype } from "../types.js";
+import { originalOf } from "./originals.js";
 
 const DEFAULT_HUB = "https://huggingface.co";
 const DEFAULT_REVISION = "main";
@@ -18,7 +19,7 @@ export interface ModelSource {
 }
 
 /**
- * A hub id is `{hub}/{id}/resolve/{revision}/`; what starts with `/`, `./`, `../` or a scheme is the
+ * A hub id is `{hub}/{id}/resolve/{revision}/`, of a conversion to ONNX that of its original; what starts with `/`, `./`, `../` or a scheme is the
  * address of a folder, relative to the page.
  */
 export function resolveModel(
@@ -45,8 +46,15 @@ export function resolveModel(
   if (/^\.{0,2}$|\p{Surrogate}/u.test(revision)) {
     throw new EmbervecError("invalid_input", `revision "${revision}" is not a branch, tag or commit`);
   }
+  const original = originalOf(model);
+  if (original && revision !== DEFAULT_REVISION) {
+    throw new EmbervecError(
+      "invalid_input",
+      `revision "${revision}" is one of ${model}, a conversion to ONNX; load "${original}", which it was made of, with a revision of its own`,
+    );
+  }
   const address = (view: string) =>
-    parse(`${withSlash(hub)}${model}/${view}/${encodeURIComponent(revision)}/`, page, hub);
+    parse(`${withSlash(hub)}${original ?? model}/${view}/${encodeURIComponent(revision)}/`, page, hub);
   return { base: address("resolve"), revision, pointers: address("raw") };
 }
 
