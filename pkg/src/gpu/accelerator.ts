@@ -10,6 +10,7 @@ import type { ProgressCallback } from "../types.js";
 import { lengthOf, product } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
 import type { DeviceChoice, LoadRequest } from "../worker/protocol.js";
+import { besides, startBeside, startByBlob } from "../worker/start.js";
 import { findAdapter } from "./adapter.js";
 import type { Batch, CpuEncoder, GpuCalls } from "./protocol.js";
 import { describe, expected, isFaster } from "./timings.js";
@@ -265,8 +266,12 @@ async function open(
   { embedder, cache: choice, request }: AcceleratorOptions,
   progress?: ProgressCallback,
 ): Promise<GpuWorker> {
-  const start = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name: "embervec-gpu" });
-  const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
+  const name = "embervec-gpu";
+  const plain = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name });
+  const url = besides("gpu.js");
+  // A worker that itself comes from a `blob:` may start one of another origin in the same way, and only so.
+  const start = () => (location.protocol === "blob:" ? startByBlob(url, name) : startBeside("gpu.js", name, plain));
+  const worker = new WorkerClient<GpuCalls>(start, url);
   try {
     const { dtype, base, wasmUrl } = request;
     const { config, weights: files } = embedder.encoderFiles();

@@ -13,7 +13,8 @@ import type { Batch, GpuCalls, OpenRequest } from "./protocol.js";
 
 declare const self: DedicatedWorkerGlobalScope;
 
-const MODULE = new URL("./embervec-webgpu.wasm", import.meta.url);
+/** Not before it is needed: in a script without a real address this fails. */
+const moduleUrl = () => new URL("./embervec-webgpu.wasm", import.meta.url);
 
 let encoder: Encoder | undefined;
 
@@ -46,7 +47,7 @@ async function open(
   { cache, model, dtype, config, weights, wasmUrl }: OpenRequest,
   progress: ProgressCallback,
 ): Promise<void> {
-  const module = wasmUrl === undefined ? withoutCredentials(MODULE) : new URL("embervec-webgpu.wasm", wasmUrl);
+  const module = wasmUrl === undefined ? withoutCredentials(moduleUrl()) : new URL("embervec-webgpu.wasm", wasmUrl);
   const [store] = await Promise.all([ModelStore.open(receiveCache(cache)), init({ module_or_path: module })]);
   const record = await store.find(model);
   const files = weights.map((path) => {

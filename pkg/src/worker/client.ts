@@ -1,9 +1,11 @@
 // The page's side of a worker: requests as promises. A worker is starting until it says that it runs, and ends once, for one reason.
 
+import { describe } from "../check.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { after } from "../settle.js";
 import type { ProgressCallback } from "../types.js";
 import type { CallMap, DeviceChoice, FromWorker, ToWorker } from "./protocol.js";
+import { isMoved } from "./start.js";
 
 interface Pending {
   /** What was asked. */
@@ -30,8 +32,15 @@ const START_MS = 30_000;
 /** Milliseconds that a worker has to tidy up after an abort, before the caller has its answer all the same. */
 const ABORT_MS = 250;
 
-const MUST_BE =
-  "it must lie beside the package's other files, or where the option `workerUrl` says, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)";
+/** What to do where a worker does not start. */
+const ADVICE = [
+  "Copy worker.js, gpu.js and the .wasm files from node_modules/embervec/dist to a folder of this site and pass the address of worker.js there as `workerUrl`,",
+  'or start a module worker (`type: "module"`) yourself with the option `createWorker`.',
+  "A Content-Security-Policy must allow it (worker-src; where it demands Trusted Types, `trusted-types embervec`).",
+].join(" ");
+
+/** For Vite's dev server. */
+const VITE_ADVICE = 'With Vite, add `optimizeDeps: { exclude: ["embervec"] }` to its configuration.';
 
 /** A request was in a worker that ended for something else: it can be made again elsewhere. */
 export class Orphaned extends EmbervecError {
@@ -49,6 +58,8 @@ export class WorkerClient<Map extends CallMap> {
   readonly #pending = new Map<number, Pending>();
   /** Ends the wait for the script to run. */
   readonly #runs: () => void;
+  /** Whether the script has run. */
+  #hasStarted = false;
   #nextId = 0;
   /** Why the worker is gone. */
   #ended: EmbervecError | undefined;
@@ -56,29 +67,38 @@ export class WorkerClient<Map extends CallMap> {
   /**
    * @param start starts the worker; its `new Worker(new URL(…))` is written out at the caller's, because
    *   bundlers look for exactly this
-   * @param script the worker's file, for messages
-   * @throws {EmbervecError} where the browser refuses to start it
+   * @param script the worker's address or what else it is, for messages
+   * @throws {EmbervecError} where the browser refuses to start it, or `start` gives something else
    */
   constructor(
     start: () => Worker,
-    script: string,
+    script: string | URL,
     private readonly onDevice: (choice: DeviceChoice) => void = () => {},
   ) {
     const failure = (problem: string, cause?: unknown) =>
-      new EmbervecError("network", `${script} ${problem}: ${MUST_BE}`, { cause });
+      new EmbervecError(
+        "network",
+        `${nameOf(script)} ${problem}. ${isMoved ? `${VITE_ADVICE} Otherwise: ` : ""}${ADVICE}`,
+        { cause },
+      );
     try {
       this.#worker = start();
     } catch (cause) {
       throw failure(`cannot be started (${messageOf(cause)})`, cause);
+    }
+    if (!isWorker(this.#worker)) {
+      const given = describe(this.#worker);
+      throw new EmbervecError("invalid_input", `load: option "createWorker" must return a Worker, not ${given}`);
     }
     const late = () => this.#fail(failure(`does not run after ${START_MS / 1000} s`));
     this.#runs = after(START_MS, late);
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker<Map>>) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault?.();
-      // A script that did not load has no message.
       const { message } = event;
-      this.#fail(message ? new EmbervecError("internal", `the worker stopped: ${message}`) : failure("did not load"));
+      if (this.#hasStarted) return this.#fail(new EmbervecError("internal", `the worker stopped: ${message}`));
+      // A script that did not load has no message.
+      this.#fail(failure(message ? `stopped before it ran (${message})` : "did not load"));
     };
     // Nobody knows whose answer it was. Chromium's workers have no `onmessageerror`, only the event.
     this.#worker.addEventListener("messageerror", () =>
@@ -173,6 +193,7 @@ export class WorkerClient<Map extends CallMap> {
     if (!message) return;
     switch (message.type) {
       case "started":
+        this.#hasStarted = true;
         return this.#runs();
       case "device": {
         const { device, deviceReason } = message;
@@ -195,4 +216,15 @@ export class WorkerClient<Map extends CallMap> {
       }
     }
   }
+}
+
+/** Without what may be a token. */
+function nameOf(script: string | URL): string {
+  return typeof script === "string" ? script : `${script.origin}${script.pathname}`;
+}
+
+/** Whether it has what is used of a worker; it may be of another realm. */
+function isWorker(value: unknown): boolean {
+  const { postMessage, terminate, addEventListener } = Object(value) as Partial<Worker>;
+  return [postMessage, terminate, addEventListener].every((method) => typeof method === "function");
 }

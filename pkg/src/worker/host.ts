@@ -29,10 +29,10 @@ import type {
 
 declare const self: DedicatedWorkerGlobalScope;
 
-/** Written out, because bundlers look for exactly this. */
+/** Written out, because bundlers look for exactly this; not before they are needed, because a script without a real address fails. */
 const MODULES = {
-  simd128: new URL("./embervec-simd128.wasm", import.meta.url),
-  relaxed: new URL("./embervec-relaxed.wasm", import.meta.url),
+  simd128: () => new URL("./embervec-simd128.wasm", import.meta.url),
+  relaxed: () => new URL("./embervec-relaxed.wasm", import.meta.url),
 };
 
 /** Milliseconds for a wasm module to come and be compiled: 0.7 MB at 50 kbit/s. */
@@ -90,7 +90,7 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
     const module = request.wasmUrl
       ? new URL(`embervec-${simd}.wasm`, request.wasmUrl)
-      : withoutCredentials(MODULES[simd]);
+      : withoutCredentials(MODULES[simd]());
     cache = receiveCache(request.cache);
     const [opened, memory] = await Promise.all([ModelStore.open(cache, abort.signal), startWasm(module, abort.signal)]);
     store = opened;
@@ -243,9 +243,12 @@ async function startWasm(module: URL, signal: AbortSignal): Promise<WebAssembly.
     return memory;
   } catch (cause) {
     signal.throwIfAborted();
+    const reason = messageOf(cause);
+    // In the words of Chromium and Firefox, and of Safari.
+    const isOther = /magic|\\0asm/.test(reason);
     throw new EmbervecError(
       "network",
-      `${String(module)} could not be started (${messageOf(cause)}); it must be served as application/wasm, and a Content-Security-Policy must allow 'wasm-unsafe-eval'`,
+      `${String(module)} could not be started (${reason})${isOther ? ": the file is not WebAssembly; servers that do not have a file often send an HTML page" : ""}. Copy the .wasm files from node_modules/embervec/dist to a folder of this site and pass its address as \`wasmUrl\`, unless they are there. They must be served as application/wasm, and a Content-Security-Policy must allow 'wasm-unsafe-eval'.`,
       { cause },
     );
   }

@@ -6,6 +6,7 @@ import { EmbervecError, codeOf, messageOf, shown } from "../errors.js";
 import { FetchServer } from "../model/fetch.js";
 import type { LoadOptions, ProgressCallback, Tokens } from "../types.js";
 import { Culprit, Orphaned, WorkerClient } from "./client.js";
+import { besides, startAt, startBeside } from "./start.js";
 import type { Calls, DeviceChoice, EncodeRequest, EncodeResult, LoadRequest, LoadResult } from "./protocol.js";
 
 /** One request that a worker computes and one that waits, so that it never idles. */
@@ -31,6 +32,9 @@ export interface PoolOptions {
   fetch: LoadOptions["fetch"];
   workers: number | "auto";
   workerUrl: string | undefined;
+  createWorker: LoadOptions["createWorker"];
+  /** The page's address. */
+  page: string;
   onDevice: (choice: DeviceChoice) => void;
   onWorkers: (workers: number) => void;
 }
@@ -174,12 +178,16 @@ export class WorkerPool {
   async #add(request: Omit<LoadRequest, "cache" | "fetch">, load: LoadOptions, isSpare = false): Promise<LoadResult> {
     // A listener to one of the pool's events may have ended it.
     this.signal.throwIfAborted();
-    const { workerUrl, onDevice } = this.options;
+    const { workerUrl, createWorker, page, onDevice } = this.options;
+    const url = workerUrl === undefined ? besides("worker.js", page) : new URL(workerUrl);
+    const plain = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" });
     const start = () =>
-      workerUrl === undefined
-        ? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" })
-        : new Worker(workerUrl, { type: "module", name: "embervec" });
-    const worker = new WorkerClient<Calls>(start, "worker.js", onDevice);
+      createWorker
+        ? createWorker(url)
+        : workerUrl === undefined
+          ? startBeside("worker.js", "embervec", plain)
+          : startAt(url, "embervec");
+    const worker = new WorkerClient<Calls>(start, createWorker ? "the worker of `createWorker`" : url, onDevice);
     const member: Member = { worker, load: 0, isReady: false, isSpare, loading: this.#load(worker, request, load) };
     this.#members.add(member);
     const failed = (error: unknown) => {

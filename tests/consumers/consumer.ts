@@ -1,0 +1,140 @@
+// Projects that use the package as npm has it, and a browser for their pages.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { constants } from "node:fs";
+import { cp, mkdir, readdir, rename, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+import { type Browser, chromium, type Page } from "playwright-core";
+import sirv from "sirv";
+
+import { FLAGS, GPU_FLAGS } from "../support/browser.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+
+const run = promisify(execFile);
+const SOURCES = fileURLToPath(new URL(".", import.meta.url));
+const PACKAGE = fileURLToPath(new URL("../../pkg", import.meta.url));
+
+/** The options of npm where nothing is to be asked of the registry. */
+const NPM = { shell: process.platform === "win32" };
+
+let installed: Promise<string> | undefined;
+
+/** A folder with the package in its `node_modules`, from the tarball. */
+function install(): Promise<string> {
+  return (installed ??= (async () => {
+    const folder = await temporaryFolder();
+    const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", folder], { ...NPM, cwd: PACKAGE });
+    const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
+    const tarball = join(folder, "embervec.tgz");
+    await rename(join(folder, filename), tarball);
+    await writeFile(join(folder, "package.json"), '{ "private": true, "type": "module" }');
+    const flags = ["--offline", "--ignore-scripts", "--omit=peer", "--no-audit", "--no-fund", "--no-package-lock"];
+    await run("npm", ["install", ...flags, tarball], { ...NPM, cwd: folder });
+    return folder;
+  })());
+}
+
+/**
+ * A project of its own with the package installed and the files of `tests/consumers/<sources>`.
+ *
+ * @param under where below its folder the sources are: in a workspace, whose packages are all installed at its root
+ */
+export async function project(sources: string, under = "."): Promise<string> {
+  const [base, folder] = await Promise.all([install(), temporaryFolder()]);
+  await cp(base, folder, { recursive: true, mode: constants.COPYFILE_FICLONE });
+  const app = join(folder, under);
+  await mkdir(app, { recursive: true });
+  if (under !== ".") await writeFile(join(app, "package.json"), '{ "private": true, "type": "module" }');
+  await cp(join(SOURCES, sources), app, { recursive: true });
+  return app;
+}
+
+/** What `docs/BUNDLERS.md` says to copy. */
+export async function copyFiles(project: string, to: string): Promise<void> {
+  const dist = join(project, "node_modules/embervec/dist");
+  const names = (await readdir(dist)).filter((name) => /^(worker\.js|gpu\.js|.*\.wasm)$/.test(name));
+  await mkdir(to, { recursive: true });
+  for (const name of names) await cp(join(dist, name), join(to, name));
+}
+
+export interface Served {
+  origin: string;
+  close(): void | Promise<void>;
+}
+
+export interface ServeOptions {
+  headers?: Record<string, string>;
+  /** Whether there is a page at every address, as many servers have it. */
+  single?: boolean;
+}
+
+export async function serve(folder: string, { headers = {}, single = false }: ServeOptions = {}): Promise<Served> {
+  const files = sirv(folder, { dev: true, single, dotfiles: true });
+  const server = createServer((request, response) => {
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    files(request, response, () => void response.writeHead(404).end());
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+export function launch(): Promise<Browser> {
+  return chromium.launch({ executablePath: process.env["CHROME"] ?? "chromium", args: [...FLAGS, ...GPU_FLAGS] });
+}
+
+export interface Outcome {
+  /** Of the text "a quick brown fox". */
+  vector?: number[];
+  device?: string;
+  deviceReason?: string;
+  error?: { name: string; code: string; message: string };
+}
+
+declare const load: (
+  model: string,
+  options: object,
+) => Promise<{
+  info: { device: string; deviceReason: string };
+  encode(text: string): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}>;
+
+/** Loads a model with the page's own `load`, and encodes a text. */
+export async function embed(page: Pick<Page, "evaluate" | "waitForFunction">, model: string, options: object = {}) {
+  await page.waitForFunction(() => "load" in globalThis);
+  return page.evaluate(
+    async ({ model, options }): Promise<Outcome> => {
+      try {
+        const embedder = await load(model, options);
+        const vector = [...(await embedder.encode("a quick brown fox"))];
+        const { device, deviceReason } = embedder.info;
+        await embedder.dispose();
+        return { vector, device, deviceReason };
+      } catch (error) {
+        const { name, code, message } = error as { name: string; code: string; message: string };
+        return { error: { name, code, message } };
+      }
+    },
+    { model, options },
+  );
+}
+
+/** Loads with what is documented, on the CPU and on the GPU; or fails with the error that names the way. */
+export async function assertEmbeds(page: Page, model: string, expected: readonly number[]): Promise<void> {
+  const cpu = await embed(page, model);
+  assert.deepEqual(cpu.vector, expected, cpu.error?.message);
+  const gpu = await embed(page, model, { device: "webgpu" });
+  assert.equal(gpu.device, "webgpu", gpu.error?.message);
+}
