@@ -92,8 +92,7 @@ export interface LoadOptions {
    * `() => new Worker(new URL("embervec/worker.js", import.meta.url), { type: "module" })`. It is called once for each worker, with
    * `workerUrl` or else the address at which `worker.js` lies if the package's files are served as they are.
    *
-   * The package never makes a worker of a `blob:`. Where nothing else works (its files come from another origin, or the page is in a
-   * sandboxed frame), the page can:
+   * The package never makes a worker of a `blob:`. A page that imports the package from another origin can do so:
    * `(url) => new Worker(URL.createObjectURL(new Blob([`import ${JSON.stringify(url)}`], { type: "text/javascript" })), { type: "module" })`.
    */
   createWorker?: (url: URL) => Worker;

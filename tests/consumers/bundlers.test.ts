@@ -1,6 +1,7 @@
 // The package from its tarball with bundlers and without: in each page it loads a model and encodes a text.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -10,6 +11,8 @@ import type { Browser, Page } from "playwright-core";
 
 import { type ModelServer, serveModels } from "../support/model-server.ts";
 import { assertEmbeds, copyFiles, embed, launch, project, serve, type Served } from "./consumer.ts";
+
+declare const load: (model: string, options: object) => Promise<unknown>;
 
 let browser: Browser;
 let models: ModelServer;
@@ -79,7 +82,7 @@ function viteBuild(major: number) {
   return async (root: string): Promise<Served> => {
     const { build } = await tool(`vite${major}`);
     await build(viteConfig(root, { build: { target: "es2022" } }));
-    return serve(join(root, "dist"), { single: true });
+    return serve(join(root, "dist"));
   };
 }
 
@@ -118,11 +121,11 @@ function esbuild(format: "esm" | "iife") {
   };
 }
 
-/** With the package's files in a public folder, and a page at every other address. */
+/** With the package's files in a public folder. */
 async function publicSite(root: string, dist: string): Promise<Served> {
   await writeFile(join(dist, "index.html"), page("main.js"));
   await copyFiles(root, join(dist, "embervec"));
-  return serve(dist, { single: true });
+  return serve(dist);
 }
 
 const BUNDLERS: [name: string, sources: string, open: (root: string) => Promise<Served>][] = [
@@ -144,3 +147,145 @@ for (const [name, sources, open] of BUNDLERS) {
     await visit(await open(await project(sources)), (page) => assertEmbeds(page, model, expected));
   });
 }
+
+/** What a page hears that does not do what is documented, with the address that failed. */
+const WITHOUT: [name: string, open: () => Promise<Served>, options: object, said: RegExp[]][] = [
+  [
+    "rollup",
+    async () => rollup(await project("public")),
+    { workerUrl: undefined },
+    [/\/worker\.js did not load/, /`workerUrl`/],
+  ],
+  [
+    "esbuild, IIFE",
+    async () => esbuild("iife")(await project("public")),
+    { workerUrl: undefined },
+    [/import\.meta\.url/, /`workerUrl`/],
+  ],
+  [
+    "no worker where workerUrl says",
+    () => plain(),
+    { workerUrl: "/none/worker.js?token=s3cret" },
+    [/\/none\/worker\.js did not load/, /`workerUrl`/],
+  ],
+  [
+    "no wasm where wasmUrl says, but an HTML page",
+    async () => viteDev(7)(await project("bundled")),
+    { wasmUrl: "/none/" },
+    [/\/none\/embervec-\w+\.wasm/, /HTML/, /`wasmUrl`/],
+  ],
+  [
+    "vite 7, dev, in a workspace whose packages are at its root",
+    async () => viteDev(7)(await project("bundled", "packages/app")),
+    {},
+    [/worker\.js did not load/, /optimizeDeps: \{ exclude: \["embervec"\] \}/],
+  ],
+];
+
+for (const [name, open, options, said] of WITHOUT) {
+  test(`without the way: ${name}`, async () => {
+    await visit(await open(), async (page) => {
+      const { error } = await embed(page, model, options);
+      assert.equal(error?.name, "EmbervecError", error?.message);
+      assert.equal(error.code, "network");
+      for (const part of said) assert.match(error.message, part);
+      assert.doesNotMatch(error.message, /s3cret/);
+    });
+  });
+}
+
+test("createWorker that throws, gives something else, or a worker that cannot run", async () => {
+  await visit(await plain(), async (page) => {
+    const message = (createWorker: string) =>
+      page.evaluate(async (createWorker) => {
+        const options = { createWorker: new Function(`return ${createWorker}`)() };
+        return load("/none/", options).then(String, (error: Error) => `${error.name}: ${error.message}`);
+      }, createWorker);
+    assert.match(await message("() => { throw new Error('no room'); }"), /EmbervecError: .*createWorker.*no room/);
+    assert.match(
+      await message("() => undefined"),
+      /EmbervecError: .*createWorker.*must return a Worker, not undefined/,
+    );
+    assert.match(await message("async () => {}"), /EmbervecError: .*createWorker.*not an object \(Promise\)/);
+    assert.match(await message("(url) => new Worker(url)"), /EmbervecError: .*type: "module"/);
+  });
+});
+
+test("vite 7, dev, in a workspace, with exclude", async () => {
+  const open = viteDev(7, { optimizeDeps: { exclude: ["embervec"] } });
+  await visit(await open(await project("bundled", "packages/app")), (page) => assertEmbeds(page, model, expected));
+});
+
+const CORS = { "access-control-allow-origin": "*" };
+
+/** A page without a bundler, with these headers on all of its files, its workers' scripts included. */
+async function plain(headers: Record<string, string> = {}): Promise<Served> {
+  const root = await project("bundled");
+  await cp(new URL("no-bundler/", import.meta.url), root, { recursive: true });
+  return serve(root, headers);
+}
+
+test("no bundler", async () => {
+  await visit(await plain(), (page) => assertEmbeds(page, model, expected));
+});
+
+test("a strict Content-Security-Policy", async () => {
+  const csp = `default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' ${models.origin}`;
+  const root = await project("cdn");
+  await visit(await serve(root, { "content-security-policy": csp }), async (page) => {
+    await page.evaluate(() => open("/node_modules/embervec/dist/index.js"));
+    const { vector, error } = await embed(page, model, { createWorker: undefined });
+    assert.deepEqual(vector, expected, error?.message);
+    assert.equal((await embed(page, model, { createWorker: undefined, device: "webgpu" })).device, "webgpu");
+  });
+});
+
+test("Trusted Types: by a policy of the package's, or not at all", async () => {
+  const demand = "require-trusted-types-for 'script'";
+  for (const policy of [demand, `${demand}; trusted-types embervec`]) {
+    await visit(await plain({ "content-security-policy": policy }), (page) => assertEmbeds(page, model, expected));
+  }
+  await visit(await plain({ "content-security-policy": `${demand}; trusted-types other` }), async (page) => {
+    const { error } = await embed(page, model);
+    assert.match(error!.message, /trusted-types embervec/);
+  });
+  // A page that demands none, but names its policies.
+  await visit(await plain({ "content-security-policy": "trusted-types other" }), (page) =>
+    assertEmbeds(page, model, expected),
+  );
+});
+
+test("a CDN's address", async () => {
+  const cdn = await serve(await project("bundled"), CORS);
+  const address = `${cdn.origin}/node_modules/embervec/dist/index.js`;
+  try {
+    await visit(await serve(await project("cdn")), async (page) => {
+      await page.evaluate((address) => open(address), address);
+      await assertEmbeds(page, model, expected);
+      const { error } = await embed(page, model, { createWorker: undefined });
+      assert.equal(error?.code, "network", error?.message);
+      assert.ok(error.message.includes(new URL("worker.js", address).href), error.message);
+      assert.match(error.message, /createWorker/);
+    });
+  } finally {
+    await cdn.close();
+  }
+});
+
+test("a sandboxed frame", async () => {
+  await visit(await serve(await project("sandboxed"), CORS), async (page) => {
+    const frame = page.frames()[1]!;
+    const { vector, error } = await embed(frame, model);
+    assert.deepEqual(vector, expected, error?.message);
+    const without = await embed(frame, model, { createWorker: undefined });
+    assert.match(without.error!.message, /worker\.js cannot be started .*`createWorker`/);
+  });
+});
+
+test("CommonJS", async () => {
+  const root = await project("bundled");
+  const script = `const { Embedder, cosSim } = require("embervec"); console.log(typeof Embedder.load, cosSim([1, 0], [1, 0]));`;
+  await writeFile(join(root, "main.cjs"), script);
+  const { stdout } = await promisify(execFile)(process.execPath, ["main.cjs"], { cwd: root });
+  assert.equal(stdout, "function 1\n");
+});

@@ -50,7 +50,10 @@ export async function project(sources: string, under = "."): Promise<string> {
   await cp(base, folder, { recursive: true, mode: constants.COPYFILE_FICLONE });
   const app = join(folder, under);
   await mkdir(app, { recursive: true });
-  if (under !== ".") await writeFile(join(app, "package.json"), '{ "private": true, "type": "module" }');
+  if (under !== ".") {
+    await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, workspaces: [under] }));
+    await writeFile(join(app, "package.json"), '{ "private": true, "type": "module" }');
+  }
   await cp(join(SOURCES, sources), app, { recursive: true });
   return app;
 }
@@ -68,14 +71,9 @@ export interface Served {
   close(): void | Promise<void>;
 }
 
-export interface ServeOptions {
-  headers?: Record<string, string>;
-  /** Whether there is a page at every address, as many servers have it. */
-  single?: boolean;
-}
-
-export async function serve(folder: string, { headers = {}, single = false }: ServeOptions = {}): Promise<Served> {
-  const files = sirv(folder, { dev: true, single, dotfiles: true });
+/** Serves a folder, with these headers on every file. */
+export async function serve(folder: string, headers: Record<string, string> = {}): Promise<Served> {
+  const files = sirv(folder, { dev: true });
   const server = createServer((request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     files(request, response, () => void response.writeHead(404).end());
