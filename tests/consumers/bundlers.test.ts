@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 
-import type { Browser, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 
 import { type ModelServer, serveModels } from "../support/model-server.ts";
-import { assertEmbeds, copyFiles, embed, launch, project, serve, type Served } from "./consumer.ts";
+import { assertEmbeds, copyFiles, embed, launch, project, serve, type Served, visit } from "./consumer.ts";
 
 declare const load: (model: string, options: object) => Promise<unknown>;
 
@@ -25,7 +25,7 @@ before(async () => {
   model = `${models.origin}/tiny-cls/`;
   const folder = await project("bundled");
   await cp(new URL("no-bundler/", import.meta.url), folder, { recursive: true });
-  await visit(await serve(folder), async (page) => {
+  await visit(browser, await serve(folder), async (page) => {
     const { vector, error } = await embed(page, model);
     assert.ok(vector && vector.length > 0 && vector.every(Number.isFinite), error?.message);
     expected = vector;
@@ -36,21 +36,6 @@ after(async () => {
   await browser?.close();
   await models?.close();
 });
-
-/** Opens a page in a profile of its own. */
-async function visit(site: Served, look: (page: Page) => Promise<void>): Promise<void> {
-  const context = await browser.newContext();
-  // tsx wraps functions in a helper, which the pages that they are sent to do not have.
-  await context.addInitScript({ content: "globalThis.__name = (target) => target;" });
-  try {
-    const page = await context.newPage();
-    await page.goto(site.origin);
-    await look(page);
-  } finally {
-    await context.close();
-    await site.close();
-  }
-}
 
 /** Of the bundlers' own types nothing is needed, and where they are not installed there are none. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -144,7 +129,7 @@ const BUNDLERS: [name: string, sources: string, open: (root: string) => Promise<
 
 for (const [name, sources, open] of BUNDLERS) {
   test(name, async () => {
-    await visit(await open(await project(sources)), (page) => assertEmbeds(page, model, expected));
+    await visit(browser, await open(await project(sources)), (page) => assertEmbeds(page, model, expected));
   });
 }
 
@@ -176,7 +161,7 @@ const WITHOUT: [name: string, open: () => Promise<Served>, options: object, said
   ],
   [
     "vite 7, dev, in a workspace whose packages are at its root",
-    async () => viteDev(7)(await project("bundled", "packages/app")),
+    async () => viteDev(7)(await project("bundled", { under: "packages/app" })),
     {},
     [/worker\.js did not load/, /optimizeDeps: \{ exclude: \["embervec"\] \}/],
   ],
@@ -184,7 +169,7 @@ const WITHOUT: [name: string, open: () => Promise<Served>, options: object, said
 
 for (const [name, open, options, said] of WITHOUT) {
   test(`without the way: ${name}`, async () => {
-    await visit(await open(), async (page) => {
+    await visit(browser, await open(), async (page) => {
       const { error } = await embed(page, model, options);
       assert.equal(error?.name, "EmbervecError", error?.message);
       assert.equal(error.code, "network");
@@ -195,7 +180,7 @@ for (const [name, open, options, said] of WITHOUT) {
 }
 
 test("createWorker that throws, gives something else, or a worker that cannot run", async () => {
-  await visit(await plain(), async (page) => {
+  await visit(browser, await plain(), async (page) => {
     const message = (createWorker: string) =>
       page.evaluate(async (createWorker) => {
         const options = { createWorker: new Function(`return ${createWorker}`)() };
@@ -213,7 +198,9 @@ test("createWorker that throws, gives something else, or a worker that cannot ru
 
 test("vite 7, dev, in a workspace, with exclude", async () => {
   const open = viteDev(7, { optimizeDeps: { exclude: ["embervec"] } });
-  await visit(await open(await project("bundled", "packages/app")), (page) => assertEmbeds(page, model, expected));
+  await visit(browser, await open(await project("bundled", { under: "packages/app" })), (page) =>
+    assertEmbeds(page, model, expected),
+  );
 });
 
 const CORS = { "access-control-allow-origin": "*" };
@@ -226,13 +213,13 @@ async function plain(headers: Record<string, string> = {}): Promise<Served> {
 }
 
 test("no bundler", async () => {
-  await visit(await plain(), (page) => assertEmbeds(page, model, expected));
+  await visit(browser, await plain(), (page) => assertEmbeds(page, model, expected));
 });
 
 test("a strict Content-Security-Policy", async () => {
   const csp = `default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' ${models.origin}`;
   const root = await project("cdn");
-  await visit(await serve(root, { "content-security-policy": csp }), async (page) => {
+  await visit(browser, await serve(root, { "content-security-policy": csp }), async (page) => {
     await page.evaluate(() => open("/node_modules/embervec/dist/index.js"));
     const { vector, error } = await embed(page, model, { createWorker: undefined });
     assert.deepEqual(vector, expected, error?.message);
@@ -243,14 +230,16 @@ test("a strict Content-Security-Policy", async () => {
 test("Trusted Types: by a policy of the package's, or not at all", async () => {
   const demand = "require-trusted-types-for 'script'";
   for (const policy of [demand, `${demand}; trusted-types embervec`]) {
-    await visit(await plain({ "content-security-policy": policy }), (page) => assertEmbeds(page, model, expected));
+    await visit(browser, await plain({ "content-security-policy": policy }), (page) =>
+      assertEmbeds(page, model, expected),
+    );
   }
-  await visit(await plain({ "content-security-policy": `${demand}; trusted-types other` }), async (page) => {
+  await visit(browser, await plain({ "content-security-policy": `${demand}; trusted-types other` }), async (page) => {
     const { error } = await embed(page, model);
     assert.match(error!.message, /trusted-types embervec/);
   });
   // A page that demands none, but names its policies.
-  await visit(await plain({ "content-security-policy": "trusted-types other" }), (page) =>
+  await visit(browser, await plain({ "content-security-policy": "trusted-types other" }), (page) =>
     assertEmbeds(page, model, expected),
   );
 });
@@ -259,7 +248,7 @@ test("a CDN's address", async () => {
   const cdn = await serve(await project("bundled"), CORS);
   const address = `${cdn.origin}/node_modules/embervec/dist/index.js`;
   try {
-    await visit(await serve(await project("cdn")), async (page) => {
+    await visit(browser, await serve(await project("cdn")), async (page) => {
       await page.evaluate((address) => open(address), address);
       await assertEmbeds(page, model, expected);
       const { error } = await embed(page, model, { createWorker: undefined });
@@ -273,7 +262,7 @@ test("a CDN's address", async () => {
 });
 
 test("a sandboxed frame", async () => {
-  await visit(await serve(await project("sandboxed"), CORS), async (page) => {
+  await visit(browser, await serve(await project("sandboxed"), CORS), async (page) => {
     const frame = page.frames()[1]!;
     const { vector, error } = await embed(frame, model);
     assert.deepEqual(vector, expected, error?.message);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { constants } from "node:fs";
-import { cp, mkdir, readdir, rename, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -33,26 +33,30 @@ function install(): Promise<string> {
     const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
     const tarball = join(folder, "embervec.tgz");
     await rename(join(folder, filename), tarball);
-    await writeFile(join(folder, "package.json"), '{ "private": true, "type": "module" }');
+    await writeFile(join(folder, "package.json"), '{ "private": true }');
     const flags = ["--offline", "--ignore-scripts", "--omit=peer", "--no-audit", "--no-fund", "--no-package-lock"];
     await run("npm", ["install", ...flags, tarball], { ...NPM, cwd: folder });
     return folder;
   })());
 }
 
-/**
- * A project of its own with the package installed and the files of `tests/consumers/<sources>`.
- *
- * @param under where below its folder the sources are: in a workspace, whose packages are all installed at its root
- */
-export async function project(sources: string, under = "."): Promise<string> {
-  const [base, folder] = await Promise.all([install(), temporaryFolder()]);
-  await cp(base, folder, { recursive: true, mode: constants.COPYFILE_FICLONE });
+interface ProjectOptions {
+  /** Where below its folder the sources are: in a workspace, whose packages are all installed at its root. */
+  under?: string;
+  /** Its folder, which may lie where it finds the packages of a folder above. Default: a temporary one. */
+  folder?: string;
+}
+
+/** A project of its own with the package installed and the files of `tests/consumers/<sources>`. */
+export async function project(sources: string, options: ProjectOptions = {}): Promise<string> {
+  const { under = ".", folder = await temporaryFolder() } = options;
+  await rm(folder, { recursive: true, force: true });
+  await cp(await install(), folder, { recursive: true, mode: constants.COPYFILE_FICLONE });
   const app = join(folder, under);
   await mkdir(app, { recursive: true });
   if (under !== ".") {
     await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, workspaces: [under] }));
-    await writeFile(join(app, "package.json"), '{ "private": true, "type": "module" }');
+    await writeFile(join(app, "package.json"), '{ "private": true }');
   }
   await cp(join(SOURCES, sources), app, { recursive: true });
   return app;
@@ -90,6 +94,21 @@ export async function serve(folder: string, headers: Record<string, string> = {}
 
 export function launch(): Promise<Browser> {
   return chromium.launch({ executablePath: process.env["CHROME"] ?? "chromium", args: [...FLAGS, ...GPU_FLAGS] });
+}
+
+/** Opens a page in a profile of its own. */
+export async function visit(browser: Browser, site: Served, look: (page: Page) => Promise<void>): Promise<void> {
+  const context = await browser.newContext();
+  // tsx wraps functions in a helper, which the pages that they are sent to do not have.
+  await context.addInitScript({ content: "globalThis.__name = (target) => target;" });
+  try {
+    const page = await context.newPage();
+    await page.goto(site.origin);
+    await look(page);
+  } finally {
+    await context.close();
+    await site.close();
+  }
 }
 
 export interface Outcome {

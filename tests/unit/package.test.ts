@@ -77,6 +77,7 @@ test("what the page and the worker load lies beside them", () => {
     ["index.js", "./worker.js"],
     ["worker.js", "./embervec-simd128.wasm"],
     ["worker.js", "./embervec-relaxed.wasm"],
+    ["worker.js", "./embervec-webgpu.wasm"],
   ] as const;
   for (const [file, address] of addresses) {
     const source = readFileSync(new URL(`dist/${file}`, pkg), "utf8");

@@ -5,7 +5,7 @@ import { sendCache, transferOf } from "../cache/port.js";
 import type { Timing } from "../cache/entries.js";
 import type { ModelStore } from "../cache/store.js";
 import { EmbervecError, messageOf, shown } from "../errors.js";
-import { modelKey } from "../model/source.js";
+import { modelKey, withoutCredentials } from "../model/source.js";
 import type { ProgressCallback } from "../types.js";
 import { lengthOf, product } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
@@ -277,13 +277,20 @@ async function open(
     const { config, weights: files } = embedder.encoderFiles();
     const weights = files.map(({ path, packed }) => (dtype === "q8" ? (packed ?? path) : path));
     const cache = sendCache(choice);
-    const opening = { cache, model: modelKey(base, dtype), dtype, config, weights, wasmUrl };
+    const opening = { cache, model: modelKey(base, dtype), dtype, config, weights, module: moduleUrl(wasmUrl).href };
     await worker.request("open", opening, { progress, transfer: transferOf(cache), patience: OPEN_MS });
     return worker;
   } catch (error) {
     worker.terminate(new EmbervecError("disposed", "the GPU was not taken into use"));
     throw error;
   }
+}
+
+/** Here, and not in the GPU's worker: Parcel finds no files of workers that workers start. */
+function moduleUrl(wasmUrl: string | undefined): URL {
+  return wasmUrl === undefined
+    ? withoutCredentials(new URL("./embervec-webgpu.wasm", import.meta.url))
+    : new URL("embervec-webgpu.wasm", wasmUrl);
 }
 
 /** Refuses a GPU whose vectors differ from the CPU's, and ends it. */
