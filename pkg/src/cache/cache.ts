@@ -2,6 +2,9 @@
 
 import { EmbervecError } from "../errors.js";
 
+/** `Uint8Array<ArrayBuffer>`, which TypeScript before 5.7 cannot say. */
+type Bytes = ReturnType<Uint8Array["slice"]>;
+
 /**
  * A place for models. `"indexeddb"` and `"memory"` are built in; an object with these five methods is
  * one of the caller's own.
@@ -11,9 +14,9 @@ import { EmbervecError } from "../errors.js";
  */
 export interface ModelCache {
   /** `undefined` where there is nothing. */
-  get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  get(key: string): Promise<Bytes | undefined>;
   /** All of the bytes or none. Rejects with an error of the name `QuotaExceededError` where there is no room for them. */
-  put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  put(key: string, bytes: Bytes): Promise<void>;
   /** Deletes every key that begins with `prefix`. */
   delete(prefix: string): Promise<void>;
   /** Every key that begins with `prefix`. */
