@@ -12,8 +12,6 @@ import type { Browser } from "playwright-core";
 import { type ModelServer, serveModels } from "../support/model-server.ts";
 import { assertEmbeds, copyFiles, embed, launch, project, serve, type Served, visit } from "./consumer.ts";
 
-declare const load: (model: string, options: object) => Promise<unknown>;
-
 let browser: Browser;
 let models: ModelServer;
 let model: string;
@@ -38,7 +36,6 @@ after(async () => {
 });
 
 /** Of the bundlers' own types nothing is needed, and where they are not installed there are none. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
 const tool = async (name: string): Promise<any> => import(name);
 
 async function webpack(root: string): Promise<Served> {
@@ -181,11 +178,10 @@ for (const [name, open, options, said] of WITHOUT) {
 
 test("createWorker that throws, gives something else, or a worker that cannot run", async () => {
   await visit(browser, await plain(), async (page) => {
-    const message = (createWorker: string) =>
-      page.evaluate(async (createWorker) => {
-        const options = { createWorker: new Function(`return ${createWorker}`)() };
-        return load("/none/", options).then(String, (error: Error) => `${error.name}: ${error.message}`);
-      }, createWorker);
+    const message = (createWorker: string): Promise<string> =>
+      page.evaluate(
+        `load("/none/", { createWorker: ${createWorker} }).then(String, ({ name, message }) => name + ": " + message)`,
+      );
     assert.match(await message("() => { throw new Error('no room'); }"), /EmbervecError: .*createWorker.*no room/);
     assert.match(
       await message("() => undefined"),

@@ -1,44 +1,23 @@
 // Projects that use the package as npm has it, and a browser for their pages.
 
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { constants } from "node:fs";
-import { cp, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 
 import { type Browser, chromium, type Page } from "playwright-core";
 import sirv from "sirv";
 
 import { FLAGS, GPU_FLAGS } from "../support/browser.ts";
+import { installed, pack } from "../support/tarball.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
-const run = promisify(execFile);
 const SOURCES = fileURLToPath(new URL(".", import.meta.url));
-const PACKAGE = fileURLToPath(new URL("../../pkg", import.meta.url));
 
-/** The options of npm where nothing is to be asked of the registry. */
-const NPM = { shell: process.platform === "win32" };
-
-let installed: Promise<string> | undefined;
-
-/** A folder with the package in its `node_modules`, from the tarball. */
-function install(): Promise<string> {
-  return (installed ??= (async () => {
-    const folder = await temporaryFolder();
-    const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", folder], { ...NPM, cwd: PACKAGE });
-    const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
-    const tarball = join(folder, "embervec.tgz");
-    await rename(join(folder, filename), tarball);
-    await writeFile(join(folder, "package.json"), '{ "private": true }');
-    const flags = ["--offline", "--ignore-scripts", "--omit=peer", "--no-audit", "--no-fund", "--no-package-lock"];
-    await run("npm", ["install", ...flags, tarball], { ...NPM, cwd: folder });
-    return folder;
-  })());
-}
+let base: Promise<string> | undefined;
 
 interface ProjectOptions {
   /** Where below its folder the sources are: in a workspace, whose packages are all installed at its root. */
@@ -51,12 +30,13 @@ interface ProjectOptions {
 export async function project(sources: string, options: ProjectOptions = {}): Promise<string> {
   const { under = ".", folder = await temporaryFolder() } = options;
   await rm(folder, { recursive: true, force: true });
-  await cp(await install(), folder, { recursive: true, mode: constants.COPYFILE_FICLONE });
+  base ??= pack().then(installed);
+  await cp(await base, folder, { recursive: true, mode: constants.COPYFILE_FICLONE });
   const app = join(folder, under);
   await mkdir(app, { recursive: true });
   if (under !== ".") {
+    await cp(join(folder, "package.json"), join(app, "package.json"));
     await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, workspaces: [under] }));
-    await writeFile(join(app, "package.json"), '{ "private": true }');
   }
   await cp(join(SOURCES, sources), app, { recursive: true });
   return app;

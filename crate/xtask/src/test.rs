@@ -18,6 +18,8 @@ const TYPES: Step = ("types", types);
 const UNIT: Step = ("unit", unit);
 const BROWSER: Step = ("browser", browser);
 const ENGINES: Step = ("engines", engines);
+const CONSUMERS: Step = ("consumers", consumers);
+const HEAVY: Step = ("heavy", heavy);
 const PACKAGE: Step = ("package", package);
 const SIZE: Step = ("size", size::check);
 
@@ -27,23 +29,25 @@ const FUZZ_SECONDS: &str = "120";
 /// Runs all tests or those of one kind. A failure does not keep the others from running.
 pub fn run(args: &[String]) -> Result<()> {
     let steps: &[Step] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, ENGINES, PACKAGE, SIZE],
+        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, ENGINES, CONSUMERS, PACKAGE, SIZE],
         ["rust"] => &[RUST],
         ["fuzz"] => &[FUZZ],
         ["unit"] => &[TYPES, UNIT],
         ["browser"] => &[BROWSER],
         ["engines"] => &[ENGINES],
+        ["consumers"] => &[CONSUMERS],
+        ["heavy"] => &[HEAVY],
         ["package"] => &[PACKAGE],
         _ => {
             bail!(
-                "`test` takes one of `rust`, `fuzz`, `unit`, `browser`, `engines` and `package`, or nothing"
+                "`test` takes one of `rust`, `fuzz`, `unit`, `browser`, `engines`, `consumers`, `heavy` and `package`, or nothing"
             )
         }
     };
     let started = Instant::now();
     model::ensure()?;
-    // Native tests need nothing of what is built for the browser, and these two only the package.
-    if steps == [ENGINES] || steps == [PACKAGE] {
+    // Native tests need nothing of what is built for the browser, and these only the package.
+    if [ENGINES, CONSUMERS, HEAVY, PACKAGE].iter().any(|step| steps == [*step]) {
         build::package()?;
     } else if steps != [RUST] && steps != [FUZZ] {
         build::www()?;
@@ -127,6 +131,24 @@ fn package() -> Result<()> {
     package::pack()?;
     npm::ensure_in(&sh::root().join("tests").join("package"))?;
     sh::run(npm::node_ts().arg("--test").args(test_files("tests/package")?))
+}
+
+/// The package from its tarball: with the bundlers whose packages are 105 MB on a disk, and without one.
+fn consumers() -> Result<()> {
+    consumers_in("tests/consumers")
+}
+
+/// The same with Parcel and Next.js, which are 444 MB. Not one of all tests; `.ci/run` runs it last.
+fn heavy() -> Result<()> {
+    consumers_in("tests/consumers/heavy")
+}
+
+fn consumers_in(dir: &str) -> Result<()> {
+    let chrome = browsers::chromium()?;
+    npm::ensure_in(&sh::root().join(dir))?;
+    let mut node = npm::node_ts();
+    node.args(["--test", "--test-timeout=600000"]).args(test_files(dir)?);
+    sh::run(node.env("CHROME", chrome))
 }
 
 /// The test files of a folder by name; Node 20 does not expand patterns itself.

@@ -1,2 +1,4 @@
-// The packages lie in the folder above, as in a workspace.
-module.exports = { turbopack: { root: require("node:path").join(__dirname, "../..") } };
+import { join } from "node:path";
+
+// The packages lie two folders above, as in a workspace.
+export default { turbopack: { root: join(import.meta.dirname, "../..") } };
