@@ -153,6 +153,8 @@ export class Embedder extends EventTarget {
         cache: options.cache ?? CACHE,
         workers: device === "webgpu" ? 1 : workers,
         workerUrl,
+        createWorker: options.createWorker,
+        page,
         fetch: options.fetch,
         // Nothing comes before a GPU is asked for, or a bulk job, and so before there is an embedder.
         onDevice: (choice) => void (embedder && embedder.#update("device", choice)),

@@ -49,6 +49,7 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, Rule> = {
   ],
   persist: [isBoolean, "true or false"],
   workerUrl: [isAddress, "an address"],
+  createWorker: [isFunction, "a function that returns a Worker"],
   wasmUrl: [isAddress, "an address"],
 };
 

@@ -70,7 +70,8 @@ function hasModuleWorkers(): boolean {
     },
   };
   try {
-    new Worker("data:text/javascript,", options).terminate();
+    // Not a string, which Parcel takes for an old way of writing a worker of its own.
+    new Worker(new URL("data:text/javascript,"), options).terminate();
     return false;
   } catch {
     // Or it refuses this address; then nothing is known.

@@ -82,10 +82,20 @@ export interface LoadOptions {
   /** Whether to ask the browser for storage that it does not clear by itself; some then ask the user. Default `true`. */
   persist?: boolean;
   /**
-   * Address of the package's `worker.js`, which must lie beside `gpu.js` on the page's own origin. Default: that of the
-   * package's own files.
+   * Address of the package's `worker.js`, on the page's own origin, with `gpu.js` and the `.wasm` files beside it. For bundlers that do
+   * not find it by themselves: copy these files from `node_modules/embervec/dist` to a public folder. Pages that demand Trusted Types
+   * trust it as they trust a script, so never take it from a user. Default: that of the package's own files.
    */
   workerUrl?: string | URL;
+  /**
+   * Starts the worker, with `worker.js` as a module worker, instead of the package itself:
+   * `() => new Worker(new URL("embervec/worker.js", import.meta.url), { type: "module" })`. It is called once for each worker, with
+   * `workerUrl` or else the address at which `worker.js` lies if the package's files are served as they are.
+   *
+   * The package never makes a worker of a `blob:`. A page that imports the package from another origin can do so:
+   * `(url) => new Worker(URL.createObjectURL(new Blob([`import ${JSON.stringify(url)}`], { type: "text/javascript" })), { type: "module" })`.
+   */
+  createWorker?: (url: URL) => Worker;
   /** Address of the folder with the package's `.wasm` files. Default: that of the package's own files. */
   wasmUrl?: string | URL;
 }

@@ -5,11 +5,12 @@ import { sendCache, transferOf } from "../cache/port.js";
 import type { Timing } from "../cache/entries.js";
 import type { ModelStore } from "../cache/store.js";
 import { EmbervecError, messageOf, shown } from "../errors.js";
-import { modelKey } from "../model/source.js";
+import { modelKey, withoutCredentials } from "../model/source.js";
 import type { ProgressCallback } from "../types.js";
 import { lengthOf, product } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
 import type { DeviceChoice, LoadRequest } from "../worker/protocol.js";
+import { besides, startBeside, startByBlob } from "../worker/start.js";
 import { findAdapter } from "./adapter.js";
 import type { Batch, CpuEncoder, GpuCalls } from "./protocol.js";
 import { describe, expected, isFaster } from "./timings.js";
@@ -265,20 +266,31 @@ async function open(
   { embedder, cache: choice, request }: AcceleratorOptions,
   progress?: ProgressCallback,
 ): Promise<GpuWorker> {
-  const start = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name: "embervec-gpu" });
-  const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
+  const name = "embervec-gpu";
+  const plain = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name });
+  const url = besides("gpu.js");
+  // A worker that itself comes from a `blob:` may start one of another origin in the same way, and only so.
+  const start = () => (location.protocol === "blob:" ? startByBlob(url, name) : startBeside("gpu.js", name, plain));
+  const worker = new WorkerClient<GpuCalls>(start, url);
   try {
     const { dtype, base, wasmUrl } = request;
     const { config, weights: files } = embedder.encoderFiles();
     const weights = files.map(({ path, packed }) => (dtype === "q8" ? (packed ?? path) : path));
     const cache = sendCache(choice);
-    const opening = { cache, model: modelKey(base, dtype), dtype, config, weights, wasmUrl };
+    const opening = { cache, model: modelKey(base, dtype), dtype, config, weights, module: moduleUrl(wasmUrl).href };
     await worker.request("open", opening, { progress, transfer: transferOf(cache), patience: OPEN_MS });
     return worker;
   } catch (error) {
     worker.terminate(new EmbervecError("disposed", "the GPU was not taken into use"));
     throw error;
   }
+}
+
+/** Here, and not in the GPU's worker: Parcel finds no files of workers that workers start. */
+function moduleUrl(wasmUrl: string | undefined): URL {
+  return wasmUrl === undefined
+    ? withoutCredentials(new URL("./embervec-webgpu.wasm", import.meta.url))
+    : new URL("embervec-webgpu.wasm", wasmUrl);
 }
 
 /** Refuses a GPU whose vectors differ from the CPU's, and ends it. */
