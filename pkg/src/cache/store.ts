@@ -43,6 +43,8 @@ const NOT_WANTED = "as the option `cache` says";
 /** The models of a cache. One that fails is done without from then on; into one that is full nothing more is put. */
 export class ModelStore {
   #full: string | undefined;
+  /** Why nothing can be changed, as far as somebody has tried. */
+  #readOnly: string | undefined;
   #broken: string | undefined;
   #lost: string | undefined;
   /** Whether there is no room for what is optional. */
@@ -91,7 +93,12 @@ export class ModelStore {
   }
 
   get isFull(): boolean {
-    return this.#full !== undefined;
+    return this.#full === NO_ROOM;
+  }
+
+  /** Why something could not be changed; for a model that is there it does not matter. */
+  get refused(): string | undefined {
+    return this.#readOnly;
   }
 
   /** Gives back what it holds of the browser. */
@@ -193,19 +200,18 @@ export class ModelStore {
 
   /** Notes that a model is in use. */
   async touch(model: string, record: ModelRecord): Promise<void> {
-    await this.#putRecord(model, { ...record, usedAt: Date.now() }, false);
+    await this.#putRecord(model, { ...record, usedAt: Date.now() }, false, true);
   }
 
-  async #putRecord(model: string, record: ModelRecord, isOnly: boolean): Promise<void> {
+  async #putRecord(model: string, record: ModelRecord, isOnly: boolean, isOptional = false): Promise<void> {
     const bytes = encodeRecord(record);
     const keys = new Set<string>();
     for (const [path, { version, chunks }] of record.files) {
       chunks.forEach((digest, index) => keys.add(chunkKey(model, path, version, index, digest)));
     }
     const parts = { prefix: chunksKey(model), keys };
-    const isPut = await this.#keep(model, bytes.byteLength, (entries) =>
-      entries.putWhole(recordKey(model), bytes, parts, isOnly),
-    );
+    const put = (entries: Entries) => entries.putWhole(recordKey(model), bytes, parts, isOnly);
+    const isPut = await this.#keep(model, bytes.byteLength, put, isOptional);
     if (isPut === false) this.#lost = "because it was deleted while it was loading";
   }
 
@@ -353,7 +359,10 @@ export class ModelStore {
       this.#full = NO_ROOM;
       return undefined;
     }
-    if (result && !isOptional) this.#missing -= size;
+    if (isOptional) return result;
+    if (result) this.#missing -= size;
+    // Nothing that can be deleted makes room there.
+    if (result === undefined) this.#full = this.#readOnly;
     return result;
   }
 
@@ -414,15 +423,22 @@ export class ModelStore {
       return await settled("the cache", () => action(entries), { signal });
     } catch (error) {
       signal?.throwIfAborted();
-      this.#broken = `because ${messageOf(error)}`;
+      const problem = `because ${messageOf(error)}`;
+      // It can still be read.
+      if (isNamed(error, "NoModificationAllowedError")) this.#readOnly = problem;
+      else this.#broken = problem;
       return undefined;
     }
   }
 }
 
 function refuseUnlessFull(error: unknown): "full" {
-  if (error instanceof Error && error.name === "QuotaExceededError") return "full";
+  if (isNamed(error, "QuotaExceededError")) return "full";
   throw error;
+}
+
+function isNamed(error: unknown, name: string): boolean {
+  return error instanceof Error && error.name === name;
 }
 
 export interface Chunk {
