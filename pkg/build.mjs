@@ -1,18 +1,20 @@
 // The npm package's `dist/`: the page's half, the workers, the wasm modules, and types.
 
-import { copyFile, readFile, rm } from "node:fs/promises";
+import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import { build } from "esbuild";
 import { rollup } from "rollup";
 import { dts } from "rollup-plugin-dts";
 
+import { notices } from "./notices.mjs";
+
 const pkg = import.meta.dirname;
 const dist = join(pkg, "dist");
 
 /**
- * What is built, by name. An entry is a line here, and one in `exports` and `typesVersions` of package.json. Its source becomes
- * `dist/NAME.js` for browsers and `dist/node/NAME.js` for Node; its declarations are rolled up into `dist/NAME.d.ts`.
+ * What is built, by name. An entry is a line here, and one in `exports` and `typesVersions` of package.json. Its source
+ * becomes `dist/NAME.js` for browsers and `dist/node/NAME.js` for Node, and its declarations `dist/NAME.d.ts`.
  */
 const ENTRIES = {
   index: { browser: "src/index.ts", node: "src/index.ts", types: "src/index.ts" },
@@ -81,6 +83,7 @@ const sourcesFor = (column) =>
     Object.entries(ENTRIES).flatMap(([name, sources]) => (sources[column] ? [[name, sources[column]]] : [])),
   );
 
+/** @returns the files that are in the bundles */
 async function bundle(platform, outdir) {
   const { metafile } = await build({
     absWorkingDir: pkg,
@@ -94,13 +97,14 @@ async function bundle(platform, outdir) {
     platform,
     target: platform === "node" ? "node20" : "es2022",
     minify: true,
-    // Maps are made but not packed: with their sources they are 1 MB, or 300 kB of a tarball of 3 MB, for each platform. So
-    // no file names its map, because bundlers warn of one that is missing.
+    // Maps are made but not packed. With their sources they are 1 MB for each platform, or 300 kB of a tarball that may
+    // have 3 MB. No file names its map, because bundlers warn about a map that is missing.
     sourcemap: "external",
     sourcesContent: true,
     metafile: true,
   });
   checkClasses(metafile);
+  return Object.values(metafile.outputs).flatMap(({ inputs }) => Object.keys(inputs));
 }
 
 // --- declarations --------------------------------------------------------------------------------------------------
@@ -124,9 +128,9 @@ async function declare(name, source) {
 // --- all of it -----------------------------------------------------------------------------------------------------
 
 await rm(dist, { recursive: true, force: true });
-await bundle("browser", dist);
-await bundle("node", join(dist, "node"));
+const bundled = [...(await bundle("browser", dist)), ...(await bundle("node", join(dist, "node")))];
 for (const [name, source] of Object.entries(sourcesFor("types"))) await declare(name, source);
 for (const [name, source] of Object.entries(MODULES)) await copyFile(join(pkg, source), join(dist, name));
+await writeFile(join(dist, "THIRD-PARTY-NOTICES.txt"), await notices(bundled));
 // npm packs only what lies below the package.
 for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(join(pkg, "..", name), join(pkg, name));

@@ -3,6 +3,9 @@
 import { EmbervecError } from "../errors.js";
 import { CACHE } from "../platform/web.js";
 
+/** `Uint8Array<ArrayBuffer>`, which TypeScript before 5.7 cannot say. */
+type Bytes = ReturnType<Uint8Array["slice"]>;
+
 /**
  * A place for models. `"indexeddb"` (in browsers), `"folder"` (in Node) and `"memory"` are built in; an object with these five methods is
  * one of the caller's own.
@@ -12,12 +15,12 @@ import { CACHE } from "../platform/web.js";
  */
 export interface ModelCache {
   /** `undefined` where there is nothing. */
-  get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  get(key: string): Promise<Bytes | undefined>;
   /**
    * All of the bytes or none. Rejects with an error of the name `QuotaExceededError` where there is no room for them, and one of the name
    * `NoModificationAllowedError` where what is there can only be read.
    */
-  put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  put(key: string, bytes: Bytes): Promise<void>;
   /** Deletes every key that begins with `prefix`. */
   delete(prefix: string): Promise<void>;
   /** Every key that begins with `prefix`. */
