@@ -19,6 +19,7 @@ const UNIT: Step = ("unit", unit);
 const BROWSER: Step = ("browser", browser);
 const ENGINES: Step = ("engines", engines);
 const PACKAGE: Step = ("package", package);
+const ADAPTERS: Step = ("adapters", adapters);
 const SIZE: Step = ("size", size::check);
 
 /// For all targets together.
@@ -27,23 +28,24 @@ const FUZZ_SECONDS: &str = "120";
 /// Runs all tests or those of one kind. A failure does not keep the others from running.
 pub fn run(args: &[String]) -> Result<()> {
     let steps: &[Step] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, ENGINES, PACKAGE, SIZE],
+        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, ENGINES, ADAPTERS, PACKAGE, SIZE],
         ["rust"] => &[RUST],
         ["fuzz"] => &[FUZZ],
         ["unit"] => &[TYPES, UNIT],
         ["browser"] => &[BROWSER],
         ["engines"] => &[ENGINES],
+        ["adapters"] => &[ADAPTERS],
         ["package"] => &[PACKAGE],
         _ => {
             bail!(
-                "`test` takes one of `rust`, `fuzz`, `unit`, `browser`, `engines` and `package`, or nothing"
+                "`test` takes one of `rust`, `fuzz`, `unit`, `browser`, `engines`, `adapters` and `package`, or nothing"
             )
         }
     };
     let started = Instant::now();
     model::ensure()?;
-    // Native tests need nothing of what is built for the browser, and these two only the package.
-    if steps == [ENGINES] || steps == [PACKAGE] {
+    // Native tests need nothing of what is built for the browser, and these only the package.
+    if steps == [ENGINES] || steps == [ADAPTERS] || steps == [PACKAGE] {
         build::package()?;
     } else if steps != [RUST] && steps != [FUZZ] {
         build::www()?;
@@ -120,6 +122,13 @@ fn engines() -> Result<()> {
     // For all of them together; what hangs in one has a limit of its own.
     node.args(["--test", "--test-timeout=900000"]).args(test_files("tests/engines")?);
     sh::run(node.envs(browsers::engines()?))
+}
+
+/// The adapters, in Node, with what they adapt to.
+fn adapters() -> Result<()> {
+    let mut node = npm::node_ts();
+    node.args(["--test", "--test-timeout=600000"]).args(test_files("tests/adapters")?);
+    sh::run(&mut node)
 }
 
 /// The tarball, and what others do with it: with tools of its own, which nothing else needs.
