@@ -16,10 +16,11 @@ const RUST: Step = ("rust", rust);
 const FUZZ: Step = ("fuzz", fuzz);
 const TYPES: Step = ("types", types);
 const UNIT: Step = ("unit", unit);
+const NODE: Step = ("node", node);
+const ADAPTERS: Step = ("adapters", adapters);
 const BROWSER: Step = ("browser", browser);
 const ENGINES: Step = ("engines", engines);
 const PACKAGE: Step = ("package", package);
-const ADAPTERS: Step = ("adapters", adapters);
 const SIZE: Step = ("size", size::check);
 
 /// For all targets together.
@@ -28,24 +29,25 @@ const FUZZ_SECONDS: &str = "120";
 /// Runs all tests or those of one kind. A failure does not keep the others from running.
 pub fn run(args: &[String]) -> Result<()> {
     let steps: &[Step] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, ENGINES, ADAPTERS, PACKAGE, SIZE],
+        [] => &[RUST, FUZZ, TYPES, UNIT, NODE, ADAPTERS, BROWSER, ENGINES, PACKAGE, SIZE],
         ["rust"] => &[RUST],
         ["fuzz"] => &[FUZZ],
         ["unit"] => &[TYPES, UNIT],
+        ["node"] => &[NODE],
+        ["adapters"] => &[ADAPTERS],
         ["browser"] => &[BROWSER],
         ["engines"] => &[ENGINES],
-        ["adapters"] => &[ADAPTERS],
         ["package"] => &[PACKAGE],
         _ => {
             bail!(
-                "`test` takes one of `rust`, `fuzz`, `unit`, `browser`, `engines`, `adapters` and `package`, or nothing"
+                "`test` takes one of `rust`, `fuzz`, `unit`, `node`, `adapters`, `browser`, `engines` and `package`, or nothing"
             )
         }
     };
     let started = Instant::now();
     model::ensure()?;
     // Native tests need nothing of what is built for the browser, and these only the package.
-    if steps == [ENGINES] || steps == [ADAPTERS] || steps == [PACKAGE] {
+    if [ENGINES, NODE, ADAPTERS, PACKAGE].iter().any(|step| steps == [*step]) {
         build::package()?;
     } else if steps != [RUST] && steps != [FUZZ] {
         build::www()?;
@@ -104,6 +106,14 @@ fn types() -> Result<()> {
 
 fn unit() -> Result<()> {
     sh::run(npm::node_ts().arg("--test").args(test_files("tests/unit")?))
+}
+
+/// The package in Node: threads, the cache folder, models by path.
+fn node() -> Result<()> {
+    let mut node = npm::node_ts();
+    // What hangs ends its own file.
+    node.args(["--test", "--test-concurrency=2", "--test-timeout=600000"]);
+    sh::run(node.args(test_files("tests/node")?))
 }
 
 fn browser() -> Result<()> {
