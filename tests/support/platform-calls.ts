@@ -194,6 +194,15 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
 
 /** What only passes on the promises of others, what ends by itself, and what is made at once. */
 export const NOT_THE_PLATFORM = [
+  // The package itself, whose calls settle.
+  "adapters/ai.ts for await stream",
+  "adapters/langchain.ts Embedder.encodeDocument",
+  "adapters/langchain.ts Embedder.encodeQuery",
+  "adapters/lazy.ts new Promise",
+  "adapters/orama.ts Embedder.encodeDocument",
+  "adapters/orama.ts Embedder.encodeQuery",
+  "adapters/semantic-embedder.ts for await stream",
+  "adapters/transformers.ts Embedder.encode",
   "cache/port.ts new MessageChannel",
   // Of `Entries`, which are ours.
   ...[

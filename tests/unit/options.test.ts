@@ -169,7 +169,9 @@ test("options of encode", () => {
 
 test("a stream has neither precision nor output", () => {
   assert.deepEqual(checkStreamOptions({ normalize: true }), checkEncodeOptions({ normalize: true }));
+  assert.deepEqual(checkStreamOptions({ task: "query" }), checkEncodeOptions({}, "query"));
   assertRefused(checkStreamOptions, [
+    ["task", "passage"],
     ["precision", "int8"],
     ["output", "token"],
   ]);

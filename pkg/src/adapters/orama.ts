@@ -108,8 +108,8 @@ export function pluginEmbervec({
 }
 
 function textOf(document: Document, properties: readonly string[]): string {
-  const texts = properties.flatMap((property) => valueOf(document, property) ?? []);
-  return texts.filter((text) => typeof text === "string" && text !== "").join("\n");
+  const texts = properties.map((property) => valueOf(document, property));
+  return texts.filter((text): text is string => typeof text === "string" && text !== "").join("\n");
 }
 
 /** Of a property within others, as `meta.title`. */
