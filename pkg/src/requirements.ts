@@ -1,4 +1,4 @@
-// What a browser must have, found by trying, not by its name. The README's table says where each version comes from.
+// What a browser must have, found by trying, not by its name. The table in pkg/README.md says where each version comes from.
 
 import { EmbervecError } from "./errors.js";
 
