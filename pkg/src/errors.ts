@@ -30,11 +30,14 @@ export type EmbervecErrorCode =
   | "device_lost"
   | "internal";
 
-/** Every failure of this package, aborts apart: these reject with the signal's own reason. */
+/** Every failure of this package, except aborts: those reject with the signal's own reason. */
 export class EmbervecError extends Error {
+  /** Always `"EmbervecError"`. */
   override readonly name = "EmbervecError";
 
+  /** You need this only to make errors of your own, for example in tests. */
   constructor(
+    /** What kind of failure it was. */
     readonly code: EmbervecErrorCode,
     message: string,
     options?: ErrorOptions,

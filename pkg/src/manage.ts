@@ -11,8 +11,11 @@ import type { LoadOptions } from "./types.js";
 
 /** Where a model is; as in {@link LoadOptions}. */
 export interface ModelOptions {
+  /** Host of hub ids. Default `"https://huggingface.co"`. */
   hub?: string;
+  /** Branch, tag or commit of a hub id. Default `"main"`. */
   revision?: string;
+  /** Where the model is kept. Default `"indexeddb"`. */
   cache?: CacheChoice;
 }
 
@@ -20,6 +23,7 @@ export interface ModelOptions {
 export interface StoredModel {
   /** As `load` was called; the address where that is not known. */
   model: string;
+  /** `undefined` for a folder's address, or where it is not known. */
   revision: string | undefined;
   /** Address of the model's folder. */
   url: string;
@@ -29,8 +33,9 @@ export interface StoredModel {
   size: number;
   /** `false` for a download that was interrupted: the next `load` goes on with it. */
   complete: boolean;
-  /** `undefined` where it is not complete. */
+  /** When the download was complete; `undefined` where it is not. */
   storedAt: Date | undefined;
+  /** When it was last loaded; `undefined` where it is not complete. */
   usedAt: Date | undefined;
 }
 

@@ -15,11 +15,13 @@ export interface ProgressEvent {
   total: number;
 }
 
+/** Called during a load or an encode. */
 export type ProgressCallback = (event: ProgressEvent) => void;
 
 /** How weights are kept. */
 export type Dtype = "fp32" | "fp16" | "q8";
 
+/** Options of {@link Embedder.load}. */
 export interface LoadOptions {
   /**
    * Where to compute. `"auto"` starts on the CPU; a bulk job or a model of BERT-base size makes it try the
@@ -34,6 +36,7 @@ export interface LoadOptions {
    * the CPU. Default `"auto"`: `"q8"`.
    */
   dtype?: "auto" | Dtype;
+  /** Called with the number of bytes that have come. */
   progress?: ProgressCallback;
   /** Rejects with the signal's reason and leaves nothing half written. */
   signal?: AbortSignal;
@@ -96,6 +99,7 @@ export type Pooling = "cls" | "mean" | "max" | "sum" | "mean_sqrt_len" | "weight
 /** Type of a vector's components; `binary` and `ubinary` hold eight dimensions in a byte. */
 export type Precision = "float32" | "int8" | "uint8" | "binary" | "ubinary";
 
+/** Options of {@link Embedder.encode}, {@link Embedder.encodeQuery} and {@link Embedder.encodeDocument}. */
 export interface EncodeOptions {
   /** Name of one of the model's own prompts, put before every text. */
   promptName?: string;
@@ -122,6 +126,7 @@ export interface EncodeOptions {
    * time is said in the console.
    */
   onTruncated?: (indices: number[]) => void;
+  /** Rejects with the signal's reason; texts that are under way are abandoned. */
   signal?: AbortSignal;
   /** Called with the number of texts done. */
   progress?: ProgressCallback;
@@ -134,6 +139,7 @@ export type StreamOptions = Omit<EncodeOptions, "precision" | "output" | "onTrun
 export interface StreamItem {
   /** Position of the text in the input. */
   index: number;
+  /** The text's vector. */
   embedding: Float32Array;
   /** Number of tokens that were encoded, prompt and special tokens included. */
   tokenCount: number;
@@ -143,14 +149,18 @@ export interface StreamItem {
 
 /** A text as the model sees it. */
 export interface Tokens {
+  /** The tokens' positions in the vocabulary, with the special tokens. */
   inputIds: number[];
+  /** The segment of each token: 0 for all tokens of a single text. */
   tokenTypeIds: number[];
+  /** The tokens as the vocabulary has them, such as `"##ing"`. */
   tokens: string[];
   /**
    * For each token `[begin, end]` such that `text.slice(begin, end)` is what it stands for; `[0, 0]`
    * for `[CLS]` and `[SEP]`, which are not from the text.
    */
   offsets: [number, number][];
+  /** Whether the text had more tokens than the model takes and was cut. */
   truncated: boolean;
 }
 
@@ -167,6 +177,7 @@ export interface EmbedderInfo {
   readonly device: "cpu" | "webgpu";
   /** A sentence: what was chosen and why. It changes when the choice does. */
   readonly deviceReason: string;
+  /** How the weights are kept and computed with. */
   readonly dtype: Dtype;
   /** The SIMD instructions in use: WebAssembly's relaxed ones where the browser has them. */
   readonly simd: "simd128" | "relaxed";
@@ -184,6 +195,7 @@ export interface EmbedderInfo {
   readonly dimension: number;
   /** A text with more tokens is cut; `Infinity`: none is. */
   readonly maxSeqLength: number;
+  /** The similarity function that the model was trained for. */
   readonly similarity: SimilarityFunction;
   /** The model's prompts by name. `query` and `document` are always there, if only empty. */
   readonly prompts: Readonly<Record<string, string>>;

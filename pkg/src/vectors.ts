@@ -31,6 +31,7 @@ export interface SearchOptions extends CompareOptions {
 export interface SearchHit {
   /** Position in the corpus. */
   corpusId: number;
+  /** The similarity to the query; higher is more similar. */
   score: number;
 }
 
@@ -392,7 +393,9 @@ function assertFinite<T extends Numbers | readonly number[]>(vector: T, name: st
 
 /** The smallest and the largest value of each dimension. */
 export interface Ranges {
+  /** The smallest values. */
   min: Vector;
+  /** The largest values. */
   max: Vector;
 }
 
