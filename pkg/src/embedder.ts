@@ -165,7 +165,7 @@ export class Embedder extends EventTarget {
     if (device === "webgpu") {
       try {
         if (!stored) {
-          const problem = 'device "webgpu" cannot be had, because the GPU\'s worker loads the model from the cache';
+          const problem = "WebGPU is not available, because the GPU's worker loads the model from the cache";
           throw new EmbervecError("unsupported_device", `${problem}. ${storedReason}`);
         }
         embedder.#update("device", await pool.useGpu(true, options));
@@ -329,7 +329,7 @@ export class Embedder extends EventTarget {
         : `${cut.length} texts, such as texts[${cut[0]}], have`;
     const limit = `the ${this.#info.maxSeqLength} tokens that ${this.#info.model} takes`;
     console.warn(
-      `embervec: ${which} more than ${limit}, and what follows was left out; the option \`onTruncated\` of encode tells which, each time`,
+      `embervec: ${which} more than ${limit}. The rest was ignored. The option \`onTruncated\` of encode tells you each time which texts were cut.`,
     );
   }
 
@@ -382,8 +382,8 @@ export class Embedder extends EventTarget {
 
 function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {
   if (device === "cpu") return "The CPU, as demanded.";
-  if (!stored) return "The CPU: a GPU's worker loads the model from the cache, where it is not kept.";
-  return "The CPU, which is the faster one for a few texts; a bulk job makes the GPU be tried.";
+  if (!stored) return "The CPU. A GPU would need the model in the cache, where it is not stored.";
+  return "The CPU, which is faster for a few texts. The GPU will be tried for larger jobs.";
 }
 
 /** One buffer for all vectors, of which the rows are views. */
@@ -394,7 +394,7 @@ function allocate(count: number, dimension: number): Float32Array<ArrayBuffer> {
     const size = `${count} vectors of ${dimension} dimensions take ${((4 * count * dimension) / 1e9).toFixed(1)} GB`;
     throw new EmbervecError(
       "invalid_input",
-      `${size}, more than this browser gives at once; use encodeStream, or encode in parts`,
+      `${size}, more than this browser can allocate at once; use encodeStream, or encode in parts`,
       { cause },
     );
   }

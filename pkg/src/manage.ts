@@ -118,14 +118,14 @@ export async function exportModel(model: string, options: ModelOptions = {}): Pr
       damage ??
       new EmbervecError(
         "model_not_found",
-        `${base} is not in this browser's storage; load it once, and it can be exported`,
+        `${base} is not in this browser's storage; load it once before you export it`,
       )
     );
   });
 }
 
 /**
- * Puts into the cache what {@link exportModel} has given, or a tar archive of a folder that `cargo xtask pack` has made; `load` with
+ * Puts into the cache what {@link exportModel} returned, or a tar archive of a folder that `npx embervec pack` has made; `load` with
  * the same `model` and options then needs no network. Waits for a download of the same model.
  *
  * @throws {EmbervecError} `integrity` where a byte is not what the archive's manifest says, `quota` where there is no room
@@ -171,5 +171,5 @@ async function withStore<T>(
 function refuseUnusable(store: ModelStore): void {
   const { unusable } = store;
   if (unusable === undefined) return;
-  throw new EmbervecError(store.isFull ? "quota" : "storage", `it cannot be done, ${unusable}`);
+  throw new EmbervecError(store.isFull ? "quota" : "storage", `this is not possible, ${unusable}`);
 }

@@ -55,7 +55,7 @@ export function checkRequirements(): void {
   }
   const missing = REQUIREMENTS.filter(([, isThere]) => !isThere()).map(([what]) => what);
   if (missing.length === 0) return;
-  const versions = "Chrome 100, Edge 100, Firefox 114, Safari 16.4, and later versions, have all that it needs";
+  const versions = "It runs in Chrome 100, Edge 100, Firefox 114, Safari 16.4, and later versions";
   throw new EmbervecError(
     "unsupported_device",
     `embervec needs ${missing.join(" and ")}, which this browser does not have. ${versions}.`,

@@ -39,7 +39,7 @@ import { sha256Of } from "./sha256.js";
 const READ_AHEAD = 2;
 
 const NOT_WANTED = "as the option `cache` says";
-const NO_ROOM = "because this browser has no room left for it; free some, such as with deleteModel";
+const NO_ROOM = "because this browser has no room left for it; free some space, for example with deleteModel";
 
 /** The models of a cache. One that fails is done without from then on; into one that is full nothing more is put. */
 export class ModelStore {
@@ -153,7 +153,8 @@ export class ModelStore {
       const piece = `piece ${index} of ${folderOf(model)}${path}`;
       if (this.#broken !== undefined)
         return new EmbervecError("storage", `${piece} could not be read, ${this.#broken}`);
-      const problem = "is damaged in this browser's storage, or gone from it; load the model once with the network on";
+      const problem =
+        "is damaged in this browser's storage, or missing from it; load the model once while you are online";
       return new EmbervecError("integrity", `${piece} ${problem}`);
     };
     return (async function* () {

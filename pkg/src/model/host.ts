@@ -242,12 +242,12 @@ export class Body {
     } catch (cause) {
       this.#refuse(cause);
       if (cause instanceof TimeoutError)
-        throw new TransientError(`${this.url} has not been answered (${messageOf(cause)})`, { cause });
+        throw new TransientError(`${this.url} was not answered (${messageOf(cause)})`, { cause });
       if (this.fetch !== platformFetch) {
         throw new TransientError(`${this.url} could not be fetched by the option \`fetch\`: ${this.#messageOf(cause)}`);
       }
       throw new TransientError(
-        `${this.url} could not be reached: there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)`,
+        `Could not fetch ${this.url}. Check your connection. If you are online, the host may be down or block requests from other sites (CORS), or this page's Content-Security-Policy (connect-src) may forbid it.`,
         { cause: new Error(this.#messageOf(cause)) },
       );
     }

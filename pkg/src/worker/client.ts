@@ -31,7 +31,7 @@ const START_MS = 30_000;
 const ABORT_MS = 250;
 
 const MUST_BE =
-  "it must lie beside the package's other files, or where the option `workerUrl` says, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)";
+  "it must be beside the package's other files or at the option `workerUrl`, on the page's own origin, and the Content-Security-Policy (worker-src) must allow it";
 
 /** A request was in a worker that ended for something else: it can be made again elsewhere. */
 export class Orphaned extends EmbervecError {

@@ -245,7 +245,7 @@ async function startWasm(module: URL, signal: AbortSignal): Promise<WebAssembly.
     signal.throwIfAborted();
     throw new EmbervecError(
       "network",
-      `${String(module)} could not be started (${messageOf(cause)}); it must be served as application/wasm, and a Content-Security-Policy must allow 'wasm-unsafe-eval'`,
+      `${String(module)} could not be started (${messageOf(cause)}); the server must send it as application/wasm, and the Content-Security-Policy must allow 'wasm-unsafe-eval'`,
       { cause },
     );
   }
