@@ -20,7 +20,7 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   },
   model_not_found: {
     title: "The model was not found",
-    advice: "Put it into the extension's folder as the README says, or delete the folder "models" to download it instead.",
+    advice: "Put it into the extension's folder as the README says, or delete the folder models to download it instead.",
   },
   unauthorized: {
     title: "The model's host requires a login",
