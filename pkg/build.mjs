@@ -26,8 +26,7 @@ await build({
   sourcesContent: true,
 });
 // npm packs only what lies below the package.
-for (const name of ["LICENSE-MIT", "LICENSE-APACHE"])
-  await copyFile(join(pkg, "..", name), join(pkg, name));
+for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(join(pkg, "..", name), join(pkg, name));
 for (const artefact of ["simd128", "relaxed", "webgpu"]) {
   await copyFile(join(pkg, `wasm/${artefact}/embervec_bg.wasm`), join(dist, `embervec-${artefact}.wasm`));
 }

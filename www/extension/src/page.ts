@@ -20,7 +20,8 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   },
   model_not_found: {
     title: "The model was not found",
-    advice: "Put it into the extension's folder as the README says, or delete the folder models to download it instead.",
+    advice:
+      "Put it into the extension's folder as the README says, or delete the folder models to download it instead.",
   },
   unauthorized: {
     title: "The model's host requires a login",
@@ -240,7 +241,8 @@ function renderModel(): void {
     );
   }
   if (model.stage === "ready") {
-    if (model.source === "hub") parts.push(model.stored ? "stored in this browser" : `not stored: ${model.storedReason}`);
+    if (model.source === "hub")
+      parts.push(model.stored ? "stored in this browser" : `not stored: ${model.storedReason}`);
     parts.push(`${model.device === "webgpu" ? "GPU" : "CPU"}, ${model.dtype}`);
   }
   byId("model", HTMLElement).textContent = parts.join(" · ");
