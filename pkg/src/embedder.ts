@@ -66,11 +66,11 @@ type VectorOf<Options extends EncodeOptions> =
 /** `Options` alone would leave the parameter of a `progress` that is written in the call without a type. */
 type WithProgress<Options> = Options & Pick<EncodeOptions, "progress">;
 
-/** What an {@link Embedder} tells of itself: then `info` has changed. */
+/** The events of an {@link Embedder}. Each says that `info` has changed. */
 export interface EmbedderEventMap {
-  /** Another device computes, or for another reason. */
+  /** `info.device` or `info.deviceReason` has changed. */
   device: Event;
-  /** A bulk job has another number of workers. */
+  /** `info.workers` has changed. */
   workers: Event;
 }
 
@@ -91,7 +91,7 @@ export class Embedder extends EventTarget {
     this.#pool = pool;
   }
 
-  /** What the model is and how it runs: frozen; another object after each event. */
+  /** What the model is and how it runs. It is frozen; each event replaces it. */
   get info(): EmbedderInfo {
     return this.#info;
   }
@@ -113,11 +113,11 @@ export class Embedder extends EventTarget {
   }
 
   /**
-   * Loads a model: from this browser's cache, else from the model host.
+   * Loads a model from this browser's cache, or else from the model host.
    *
    * @param model a hub id such as `"sentence-transformers/all-MiniLM-L6-v2"`, or the address of a
    *   folder with the same files, which starts with `/`, `./`, `../` or a scheme.
-   * @throws {EmbervecError} when the model cannot be had or is not supported
+   * @throws {EmbervecError} if the model is not found, cannot be fetched or is not supported
    */
   static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
     checkRequirements();
@@ -197,7 +197,7 @@ export class Embedder extends EventTarget {
   }
 
   /**
-   * The vector of a text, or of each of several texts in their order; these are views of one buffer.
+   * Computes the vector of a text, or the vectors of several texts in their order. The latter are views of one buffer.
    *
    * @throws {EmbervecError} `invalid_input` names the text or option that is wrong
    */
@@ -213,7 +213,7 @@ export class Embedder extends EventTarget {
     return this.#encode(texts, options);
   }
 
-  /** As {@link encode}, with the model's own prompt for search queries. */
+  /** Like {@link encode}, with the model's own prompt for search queries. */
   async encodeQuery<const Options extends EncodeOptions = {}>(
     text: string,
     options?: WithProgress<Options>,
@@ -226,7 +226,7 @@ export class Embedder extends EventTarget {
     return this.#encode(texts, options, "query");
   }
 
-  /** As {@link encode}, with the model's own prompt for the documents that are searched. */
+  /** Like {@link encode}, with the model's own prompt for the documents to search. */
   async encodeDocument<const Options extends EncodeOptions = {}>(
     text: string,
     options?: WithProgress<Options>,
@@ -240,8 +240,8 @@ export class Embedder extends EventTarget {
   }
 
   /**
-   * Encodes any number of texts and gives each result as soon as it is there, in order. Memory does
-   * not grow with the number of texts; a consumer that is slow is waited for.
+   * Encodes any number of texts and yields each result as soon as it is ready, in order. Memory does
+   * not grow with the number of texts: the stream waits for a slow consumer.
    */
   async *encodeStream(
     texts: Iterable<string> | AsyncIterable<string>,
@@ -280,7 +280,7 @@ export class Embedder extends EventTarget {
     return this.#pool.tokenize(text);
   }
 
-  /** Ends the workers: all memory comes back. Calls that are under way reject with `disposed`. */
+  /** Ends the workers, which frees all memory. Calls in progress reject with `disposed`. */
   async dispose(): Promise<void> {
     this.#pool.terminate(new EmbervecError("disposed", "this embedder has been disposed of; load another"));
   }
