@@ -1,34 +1,123 @@
 // The npm package's `dist/`: the page's half, the workers, the wasm modules, and types.
 
-import { execFileSync } from "node:child_process";
-import { copyFile, readFile, rm } from "node:fs/promises";
-import { createRequire } from "node:module";
+import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import { build } from "esbuild";
+import { rollup } from "rollup";
+import { dts } from "rollup-plugin-dts";
+
+import { notices } from "./notices.mjs";
 
 const pkg = import.meta.dirname;
 const dist = join(pkg, "dist");
 
-const { version } = JSON.parse(await readFile(join(pkg, "package.json"), "utf8"));
+/**
+ * What is built, by name. An entry is a line here, and one in `exports` and `typesVersions` of package.json. Its source
+ * becomes `dist/NAME.js` for browsers and `dist/node/NAME.js` for Node, and its declarations `dist/NAME.d.ts`.
+ */
+const ENTRIES = {
+  index: { browser: "src/index.ts", types: "src/index.ts" },
+  worker: { browser: "src/worker/host.ts", types: "src/worker/host.ts" },
+  gpu: { browser: "src/gpu/host.ts", types: "src/gpu/host.ts" },
+};
+
+/** The wasm modules, by the names that they are published under. */
+const MODULES = {
+  "embervec-simd128.wasm": "wasm/simd128/embervec_bg.wasm",
+  "embervec-relaxed.wasm": "wasm/relaxed/embervec_bg.wasm",
+  "embervec-webgpu.wasm": "wasm/webgpu/embervec_bg.wasm",
+};
+
+const { version, peerDependencies = {} } = JSON.parse(await readFile(join(pkg, "package.json"), "utf8"));
+
+// --- one index -----------------------------------------------------------------------------------------------------
+
+const INDEX = new Set(Object.values(ENTRIES.index).map((source) => join(pkg, source)));
+
+/** The file that other entries import instead of bundling the index once more. */
+const INDEX_FILE = "./index.js";
+
+/** Whether this is an import of the index by another entry, such as an adapter's of `../index.js`. */
+const isOfIndex = (path, importer) =>
+  INDEX.has(join(dirname(importer), path.replace(/\.js$/, ".ts"))) && !INDEX.has(importer);
+
+const oneIndex = {
+  name: "one-index",
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\.?\/.*index\.js$/ }, ({ path, importer }) =>
+      isOfIndex(path, importer) ? { path: INDEX_FILE, external: true } : undefined,
+    );
+  },
+};
+
+/** Sources of classes that callers see. An adapter with a copy of one would fail `instanceof`. */
+const CLASSES = ["src/embedder.ts", "src/errors.ts"];
+
+function checkClasses({ outputs }) {
+  for (const { entryPoint, inputs } of Object.values(outputs)) {
+    if (!entryPoint?.startsWith("src/adapters/")) continue;
+    const copied = CLASSES.find((source) => source in inputs);
+    if (copied) throw new Error(`${entryPoint} bundles ${copied}: import it from ../index.js, of which there is one`);
+  }
+}
+
+// --- JavaScript ----------------------------------------------------------------------------------------------------
+
+/** The sources in one column of the table, by name. */
+const sourcesFor = (column) =>
+  Object.fromEntries(
+    Object.entries(ENTRIES).flatMap(([name, sources]) => (sources[column] ? [[name, sources[column]]] : [])),
+  );
+
+/** @returns the files that are in the bundles */
+async function bundle(platform, outdir) {
+  const { metafile } = await build({
+    absWorkingDir: pkg,
+    entryPoints: sourcesFor(platform),
+    define: { EMBERVEC_VERSION: JSON.stringify(version) },
+    outdir,
+    bundle: true,
+    external: Object.keys(peerDependencies),
+    plugins: [oneIndex],
+    format: "esm",
+    platform,
+    target: platform === "node" ? "node20" : "es2022",
+    minify: true,
+    // Maps are made but not packed. With their sources they are 1 MB for each platform, or 300 kB of a tarball that may
+    // have 3 MB. No file names its map, because bundlers warn about a map that is missing.
+    sourcemap: "external",
+    sourcesContent: true,
+    metafile: true,
+  });
+  checkClasses(metafile);
+  return Object.values(metafile.outputs).flatMap(({ inputs }) => Object.keys(inputs));
+}
+
+// --- declarations --------------------------------------------------------------------------------------------------
+
+async function declare(name, source) {
+  const bundled = await rollup({
+    input: join(pkg, source),
+    external: (path, importer) => importer !== undefined && isOfIndex(path, importer),
+    plugins: [dts({ tsconfig: join(pkg, "tsconfig.json") })],
+    onLog(_level, { code, message }) {
+      // The worker's script exports nothing.
+      if (code === "EMPTY_BUNDLE") return;
+      throw new Error(`the declarations of ${source}: ${message}`);
+    },
+  });
+  // Rollup gives the index as the file that the import leads to.
+  const paths = (id) => (INDEX.has(id.replace(/\.js$/, ".ts")) ? INDEX_FILE : id);
+  await bundled.write({ file: join(dist, `${name}.d.ts`), paths });
+}
+
+// --- all of it -----------------------------------------------------------------------------------------------------
 
 await rm(dist, { recursive: true, force: true });
-await build({
-  absWorkingDir: pkg,
-  entryPoints: { index: "src/index.ts", worker: "src/worker/host.ts", gpu: "src/gpu/host.ts" },
-  define: { EMBERVEC_VERSION: JSON.stringify(version) },
-  outdir: dist,
-  bundle: true,
-  format: "esm",
-  target: "es2022",
-  minify: true,
-  sourcemap: true,
-  sourcesContent: true,
-});
+const bundled = [...(await bundle("browser", dist)), ...(await bundle("node", join(dist, "node")))];
+for (const [name, source] of Object.entries(sourcesFor("types"))) await declare(name, source);
+for (const [name, source] of Object.entries(MODULES)) await copyFile(join(pkg, source), join(dist, name));
+await writeFile(join(dist, "THIRD-PARTY-NOTICES.txt"), await notices(bundled));
 // npm packs only what lies below the package.
 for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(join(pkg, "..", name), join(pkg, name));
-for (const artefact of ["simd128", "relaxed", "webgpu"]) {
-  await copyFile(join(pkg, `wasm/${artefact}/embervec_bg.wasm`), join(dist, `embervec-${artefact}.wasm`));
-}
-const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin/tsc");
-execFileSync(process.execPath, [tsc, "--project", join(pkg, "tsconfig.json")], { stdio: "inherit" });

@@ -99,7 +99,7 @@ export class Embedder extends EventTarget {
   override addEventListener(
     type: keyof EmbedderEventMap,
     listener: EmbedderListener,
-    options?: boolean | AddEventListenerOptions,
+    options?: Parameters<EventTarget["addEventListener"]>[2],
   ): void {
     super.addEventListener(type, listener, options);
   }
@@ -107,7 +107,7 @@ export class Embedder extends EventTarget {
   override removeEventListener(
     type: keyof EmbedderEventMap,
     listener: EmbedderListener,
-    options?: boolean | EventListenerOptions,
+    options?: Parameters<EventTarget["removeEventListener"]>[2],
   ): void {
     super.removeEventListener(type, listener, options);
   }
@@ -183,7 +183,7 @@ export class Embedder extends EventTarget {
   #workAhead(): void {
     if (!this.#mayTryGpu) return;
     this.#mayTryGpu = false;
-    this.#pool
+    void this.#pool
       .useGpu(false)
       .catch((error: unknown): DeviceChoice => {
         return { device: "cpu", deviceReason: `The CPU, because the GPU could not be tried: ${messageOf(error)}` };
@@ -358,7 +358,7 @@ export class Embedder extends EventTarget {
         };
         const { slice, result } = await settled("", () => settled("", next, { signal }), { signal: this.#pool.signal });
         if (result) {
-          inFlight.shift();
+          void inFlight.shift();
           yield result;
           continue;
         }
@@ -430,6 +430,7 @@ class Slicer {
         if (!step) break;
         this.#reading = undefined;
         if (step.done) break;
+        // oxlint-disable-next-line typescript/await-thenable -- an array may hold promises, as `for await` allows
         const text = checkText(await step.value, `texts[${this.#index++}]`);
         slice.push(text);
         characters += text.length;

@@ -60,7 +60,7 @@ export interface LoadOptions {
    * Whether cookies go to the model host, as in `fetch`. With `"include"`, a host of another origin must name the page's
    * origin in its CORS headers. Default `"same-origin"`.
    */
-  credentials?: RequestCredentials;
+  credentials?: "omit" | "same-origin" | "include";
   /**
    * The SHA-256 of whole files by their path in the folder, as `"sha256-<base64>"` or in hexadecimal digits. Each must be in
    * the folder and match, or the load fails with `integrity`; one that the load does not use is downloaded to be compared. To

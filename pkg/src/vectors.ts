@@ -306,7 +306,7 @@ const areBytes = (kind: string): boolean => kind === "Int8Array" || kind === "Ui
 /** What a caller gives as vectors. They are checked as they are read. */
 interface List {
   vectors: readonly unknown[];
-  nameOf(i: number): string;
+  nameOf: (i: number) => string;
 }
 
 const listOfOne = (vector: unknown, name: string): List => ({ vectors: [vector], nameOf: () => name });
@@ -469,6 +469,9 @@ export function quantizeEmbeddings(
       return vectors.map(packSigns);
     case "binary":
       return vectors.map((vector) => signed(packSigns(vector)));
+    case "int8":
+    case "uint8":
+      break;
   }
   if (vectors.length === 0) return [];
   const { ranges, calibrationEmbeddings = embeddings } = options;

@@ -5,7 +5,7 @@
 //   --only PART      only this part, may be repeated: load, speed, memory, size, accuracy; and the slow ones that run
 //                    only when asked for: kernels (alone, of tests/.build), shapes (BERT-base and -large, random weights),
 //                    download (first and later visits, on a network of 50 Mbit/s too), storages (of the browser),
-//                    vectors (the search helpers, in Node)
+//                    vectors (the search helpers, in Node), node (from `npm install` to vectors in Node)
 //   --threads N      threads of transformers.js, workers of embervec (default 1)
 //   --sts            STS-B too, where ../shared/data/stsb exists (slow)
 //   --device webgpu  short texts on WebGPU, and nothing else: on Chromium's software adapter, which says little of real GPUs
@@ -23,6 +23,7 @@ import { measureDownload, measureStorages } from "./download.ts";
 import { Browser, bundle, fileOf, memory, out, root, serve, shapes, wasmHeap } from "./host.ts";
 import { KERNEL_PEAK, KERNELS, type Artefact } from "./kernels.ts";
 import type { LoadTimes, Variant } from "./page.ts";
+import { measureNode } from "./node.ts";
 import { peakLoops, type PeakLoop } from "./peak.ts";
 import { type Row, log, mb, median, ms, report, results, times } from "./report.ts";
 import { SHAPES, writeShape } from "./shapes.ts";
@@ -30,7 +31,7 @@ import { measureVectors } from "./vectors.ts";
 import { flops, mixedTexts, spearman, stsPairs, textOfTokens, textOfWords } from "./workloads.ts";
 
 const DEFAULT_PARTS = ["load", "speed", "memory", "size", "accuracy"] as const;
-const PARTS = [...DEFAULT_PARTS, "kernels", "shapes", "download", "storages", "vectors"] as const;
+const PARTS = [...DEFAULT_PARTS, "kernels", "shapes", "download", "storages", "vectors", "node"] as const;
 /** About 20 ms. */
 const PEAK_ITERATIONS = 10_000_000;
 
@@ -713,6 +714,7 @@ async function measureAll(): Promise<void> {
   if (wants("kernels")) await measureKernels();
   if (wants("shapes")) await measureShapes();
   if (wants("vectors")) measureVectors(options.quick ? 5 : 31);
+  if (wants("node")) await measureNode(options.quick);
   if (wants("storages")) await measureStorages(server.origin, options.quick ? 1 : 5);
   if (wants("download")) {
     const [fp32, q8] = VARIANTS.filter(({ engine }) => engine === "transformers.js");

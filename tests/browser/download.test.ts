@@ -355,6 +355,7 @@ describe("hosts", () => {
   });
 
   test("a manifest that lies", async () => {
+    // oxlint-disable-next-line typescript/no-explicit-any -- it is damaged in every way
     const cases: [manifest: string | ((json: any) => void), code: string, word: string][] = [
       ["{", "integrity", "not JSON"],
       [(json) => (json.format = "embervec-manifest-2"), "unsupported_model", "embervec-manifest-2"],

@@ -61,7 +61,7 @@ test("auto: a bulk job has the GPU tried and timed once; the faster device compu
     assert.equal(fetched(), 1);
 
     const second = await bulkJob(browser);
-    assert.match(second.deviceReason, /It was measured at an earlier visit\.$/);
+    assert.match(second.deviceReason, /It was measured on an earlier visit\.$/);
     assert.equal(fetched(), 1);
 
     // As if it had been faster for all but the smallest batches.
@@ -108,7 +108,7 @@ for (const [name, tick] of [
       // What could not be timed is not kept.
       assert.match(
         second.deviceReason,
-        tick === Infinity ? /clock cannot time WebGPU/ : /It was measured at an earlier visit\.$/,
+        tick === Infinity ? /clock cannot time WebGPU/ : /It was measured on an earlier visit\.$/,
       );
     }));
 }

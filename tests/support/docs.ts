@@ -41,6 +41,7 @@ export function documents(): string[] {
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "pkg/README.md",
     "www/extension/README.md",
     ...inFolder("docs"),

@@ -176,4 +176,4 @@ export const filePath = mostly(
   fc.constantFrom("config.json", "model.safetensors", "modules.json", "1_Pooling/config.json", "model.q8.safetensors"),
   oddText,
 );
-export const hex = fc.string({ unit: fc.constantFrom(..."0123456789abcdef"), minLength: 64, maxLength: 64 });
+export const hex = fc.string({ unit: fc.constantFrom(..."0123456789abcdef".split("")), minLength: 64, maxLength: 64 });

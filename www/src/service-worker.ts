@@ -50,7 +50,7 @@ async function download(url: string, integrity: string): Promise<Response> {
 
 async function activate(): Promise<void> {
   const current = cacheName();
-  await Promise.all((await ownCaches()).map((name) => name !== current && caches.delete(name)));
+  await Promise.all((await ownCaches()).filter((name) => name !== current).map((name) => caches.delete(name)));
   await self.clients.claim();
 }
 

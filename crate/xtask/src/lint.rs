@@ -1,13 +1,19 @@
-//! `cargo xtask lint`: clippy and the documentation, without a warning, for this machine and for the browser.
+//! `cargo xtask lint`: the format and the faults of the TypeScript, the licences of dependencies, and clippy and
+//! rustdoc without a warning, for this machine and for the browser.
 
 use std::env;
 use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{sh, toolchain, wasm};
+use crate::{npm, sh, toolchain, wasm};
+
+/// Crates with code that is compiled only for the browser.
+const BROWSER_CRATES: [&str; 2] = ["embervec-bert", "embervec-kernels"];
 
 pub fn run() -> Result<()> {
+    typescript()?;
+    licences()?;
     let native = |command: &str| {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args([command, "--workspace"]);
@@ -20,9 +26,28 @@ pub fn run() -> Result<()> {
     for (variant, args) in wasm::cargo_args() {
         sh::step("lint", &format!("the browser's module {variant}"));
         clippy(toolchain::cargo("clippy")?.args(&args))?;
-        doc(toolchain::cargo("doc")?.args(&args))?;
+        // Clippy also checks the crates that this one depends on; rustdoc does not.
+        let crates = BROWSER_CRATES.iter().flat_map(|name| ["-p", *name]);
+        doc(toolchain::cargo("doc")?.args(&args).args(crates))?;
     }
     Ok(())
+}
+
+fn typescript() -> Result<()> {
+    npm::ensure()?;
+    sh::step("lint", "TypeScript");
+    sh::run(npm::command("npm").args(["run", "lint"]))
+}
+
+/// The rules are in deny.toml. Advisories appear without a change here, so .github/workflows/audit.yml checks them.
+fn licences() -> Result<()> {
+    if sh::find("cargo-deny").is_none() {
+        sh::step("lint", "licences are not checked: run `cargo install --locked cargo-deny` first");
+        return Ok(());
+    }
+    sh::step("lint", "licences and sources of the dependencies");
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    sh::run(cargo.args(["deny", "--locked", "check", "licenses", "bans", "sources"]))
 }
 
 fn clippy(cargo: &mut Command) -> Result<()> {

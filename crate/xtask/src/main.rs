@@ -14,6 +14,7 @@ mod lint;
 mod model;
 mod npm;
 mod pack;
+mod package;
 mod packages;
 mod python;
 mod sh;
@@ -34,13 +35,15 @@ cargo xtask <verb>
   docs                        only the API reference (www/dist/docs), which is a step of `build`, too
   wasm | pkg                  only the first step | the first two steps of `build`
   demo [--port N]             build, then serve the demo page
-  test [rust|fuzz|unit|browser|engines]
+  package                     build, then the npm package as a tarball in target/package, with its size against the budget
+  test [rust|fuzz|unit|browser|engines|package]
                               build, then every test, or one kind
   fuzz [--seconds N] [target…]
                               hostile model folders, chosen by libFuzzer: so many seconds (60) for each target of
                               crate/fuzz, or for these
   bench [args…]               build, then tests/bench/run.ts with these arguments
-  lint                        clippy and the documentation, here and for the browser, without a warning
+  lint                        TypeScript (format and faults), licences (if cargo-deny is installed), clippy and rustdoc
+                              for this machine and for the browser
   size                        bytes of pkg/dist, raw and compressed, against the budget
   model                       all-MiniLM-L6-v2 into www/models
   pack MODEL_DIR [args…]      a model folder's weights in 8 bits, and its manifest (--help: how)
@@ -83,13 +86,15 @@ fn run(args: &[String]) -> Result<()> {
         "fixtures" => fixtures::run(rest),
         "fuzz" => fuzz::run(rest),
         "test" => test::run(rest),
-        "build" | "docs" | "help" | "--help" | "-h" | "lint" | "model" | "pkg" | "size" | "wasm" => {
+        "build" | "docs" | "help" | "--help" | "-h" | "lint" | "model" | "package" | "pkg" | "size"
+        | "wasm" => {
             no_arguments(verb, rest)?;
             match verb {
                 "build" => build::www(),
                 "docs" => docs::build(),
                 "lint" => lint::run(),
                 "model" => model::ensure(),
+                "package" => package::run(),
                 "pkg" => build::package(),
                 "size" => build::package().and_then(|()| size::check()),
                 "wasm" => wasm::build(),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{browsers, build, model, npm, sh, size, wasm};
+use crate::{browsers, build, model, npm, package, sh, size, wasm};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -18,6 +18,7 @@ const TYPES: Step = ("types", types);
 const UNIT: Step = ("unit", unit);
 const BROWSER: Step = ("browser", browser);
 const ENGINES: Step = ("engines", engines);
+const PACKAGE: Step = ("package", package);
 const SIZE: Step = ("size", size::check);
 
 /// For all targets together.
@@ -26,20 +27,23 @@ const FUZZ_SECONDS: &str = "120";
 /// Runs all tests or those of one kind. A failure does not keep the others from running.
 pub fn run(args: &[String]) -> Result<()> {
     let steps: &[Step] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, ENGINES, SIZE],
+        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, ENGINES, PACKAGE, SIZE],
         ["rust"] => &[RUST],
         ["fuzz"] => &[FUZZ],
         ["unit"] => &[TYPES, UNIT],
         ["browser"] => &[BROWSER],
         ["engines"] => &[ENGINES],
+        ["package"] => &[PACKAGE],
         _ => {
-            bail!("`test` takes one of `rust`, `fuzz`, `unit`, `browser` and `engines`, or nothing")
+            bail!(
+                "`test` takes one of `rust`, `fuzz`, `unit`, `browser`, `engines` and `package`, or nothing"
+            )
         }
     };
     let started = Instant::now();
     model::ensure()?;
-    // Native tests need nothing of what is built for the browser, and those of the engines only the package.
-    if steps == [ENGINES] {
+    // Native tests need nothing of what is built for the browser, and these two only the package.
+    if steps == [ENGINES] || steps == [PACKAGE] {
         build::package()?;
     } else if steps != [RUST] && steps != [FUZZ] {
         build::www()?;
@@ -116,6 +120,13 @@ fn engines() -> Result<()> {
     // For all of them together; what hangs in one has a limit of its own.
     node.args(["--test", "--test-timeout=900000"]).args(test_files("tests/engines")?);
     sh::run(node.envs(browsers::engines()?))
+}
+
+/// The tarball, and what others do with it: with tools of its own, which nothing else needs.
+fn package() -> Result<()> {
+    package::pack()?;
+    npm::ensure_in(&sh::root().join("tests").join("package"))?;
+    sh::run(npm::node_ts().arg("--test").args(test_files("tests/package")?))
 }
 
 /// The test files of a folder by name; Node 20 does not expand patterns itself.

@@ -2,6 +2,9 @@
 
 import { EmbervecError } from "../errors.js";
 
+/** `Uint8Array<ArrayBuffer>`, which TypeScript before 5.7 cannot say. */
+type Bytes = ReturnType<Uint8Array["slice"]>;
+
 /**
  * A place for models. `"indexeddb"` and `"memory"` are built in. An object with these five methods is
  * a place of your own.
@@ -11,9 +14,9 @@ import { EmbervecError } from "../errors.js";
  */
 export interface ModelCache {
   /** The bytes of a key, or `undefined`. */
-  get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  get(key: string): Promise<Bytes | undefined>;
   /** Stores all of the bytes or none. If there is no room, it rejects with an error whose name is `QuotaExceededError`. */
-  put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  put(key: string, bytes: Bytes): Promise<void>;
   /** Deletes every key that begins with `prefix`. */
   delete(prefix: string): Promise<void>;
   /** Every key that begins with `prefix`. */

@@ -78,7 +78,9 @@ async function open(
  * it sees the feature wherever it looks, and the device is opened without what the adapter lacks.
  */
 function allowWithoutTimestamps(): void {
+  // oxlint-disable-next-line typescript/unbound-method -- called with `call`
   const { has } = GPUSupportedFeatures.prototype;
+  // oxlint-disable-next-line typescript/unbound-method -- called with `call`
   const { requestDevice } = GPUAdapter.prototype;
   GPUSupportedFeatures.prototype.has = function (name) {
     return name === "timestamp-query" || has.call(this, name);
