@@ -86,8 +86,8 @@ fn run(args: &[String]) -> Result<()> {
         "fixtures" => fixtures::run(rest),
         "fuzz" => fuzz::run(rest),
         "test" => test::run(rest),
-        "build" | "docs" | "help" | "--help" | "-h" | "lint" | "model" | "package" | "pkg" | "size"
-        | "wasm" => {
+        "build" | "docs" | "help" | "--help" | "-h" | "lint" | "model" | "package" | "pkg"
+        | "size" | "wasm" => {
             no_arguments(verb, rest)?;
             match verb {
                 "build" => build::www(),
