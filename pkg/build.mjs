@@ -17,9 +17,15 @@ const dist = join(pkg, "dist");
  * becomes `dist/NAME.js` for browsers and `dist/node/NAME.js` for Node, and its declarations `dist/NAME.d.ts`.
  */
 const ENTRIES = {
-  index: { browser: "src/index.ts", types: "src/index.ts" },
-  worker: { browser: "src/worker/host.ts", types: "src/worker/host.ts" },
+  index: { browser: "src/index.ts", node: "src/index.ts", types: "src/index.ts" },
+  worker: { browser: "src/worker/host.ts", node: "src/worker/host.ts", types: "src/worker/host.ts" },
   gpu: { browser: "src/gpu/host.ts", types: "src/gpu/host.ts" },
+  ...Object.fromEntries(
+    ["ai", "langchain", "transformers", "semantic-embedder", "orama"].map((name) => {
+      const source = `src/adapters/${name}.ts`;
+      return [name, { browser: source, node: source, types: source }];
+    }),
+  ),
 };
 
 /** The wasm modules, by the names that they are published under. */
@@ -51,7 +57,14 @@ const oneIndex = {
   },
 };
 
-/** Sources of classes that callers see. An adapter with a copy of one would fail `instanceof`. */
+/** Takes what is Node's in place of what is a browser's. */
+const forNode = {
+  name: "node",
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /\/platform\/web\.js$/ }, () => ({ path: join(pkg, "src/platform/node.ts") })),
+};
+
+/** A copy of one of these classes would fail `instanceof`. The workers are other realms, so theirs are copies anyway. */
 const CLASSES = ["src/embedder.ts", "src/errors.ts"];
 
 function checkClasses({ outputs }) {
@@ -79,7 +92,7 @@ async function bundle(platform, outdir) {
     outdir,
     bundle: true,
     external: Object.keys(peerDependencies),
-    plugins: [oneIndex],
+    plugins: platform === "node" ? [oneIndex, forNode] : [oneIndex],
     format: "esm",
     platform,
     target: platform === "node" ? "node20" : "es2022",

@@ -1,5 +1,6 @@
 import { EmbervecError, messageOf } from "./errors.js";
-import { dtypeOf, folderUrl, pageUrl, resolveModel, scriptUrl } from "./model/source.js";
+import { explainConversion, originalOf } from "./model/originals.js";
+import { dtypeOf, folderUrl, headersOf, resolveModel, scriptUrl } from "./model/source.js";
 import {
   checkEncodeOptions,
   checkLoadOptions,
@@ -9,7 +10,7 @@ import {
   checkTexts,
   pinsOf,
 } from "./options.js";
-import { checkRequirements } from "./requirements.js";
+import { CACHE, NO_GPU, checkRequirements, environment, pageUrl } from "./platform/web.js";
 import { settled } from "./settle.js";
 import type {
   EmbedderInfo,
@@ -116,7 +117,8 @@ export class Embedder extends EventTarget {
    * Loads a model from this browser's cache, or else from the model host.
    *
    * @param model a hub id such as `"sentence-transformers/all-MiniLM-L6-v2"`, or the address of a
-   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme.
+   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme. The id of a conversion to ONNX for
+   *   transformers.js (`Xenova/…`, `onnx-community/…`) leads to the original model.
    * @throws {EmbervecError} if the model is not found, cannot be fetched or is not supported
    */
   static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
@@ -124,27 +126,31 @@ export class Embedder extends EventTarget {
     checkLoadOptions(options);
     const page = pageUrl();
     const { base, revision, pointers } = resolveModel(model, options, page);
+    const name = originalOf(model) ?? model;
+    if (name !== model) tellOriginal(model, name);
     const request = {
-      name: model,
+      name,
       revision,
       base,
       pointers,
-      headers: options.headers ?? {},
+      headers: headersOf(options.headers, base),
       credentials: options.credentials,
       integrity: pinsOf(options.integrity),
       dtype: dtypeOf(options),
-      localFilesOnly: options.localFilesOnly ?? false,
+      localFilesOnly: options.localFilesOnly ?? environment().localFilesOnly ?? false,
       wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),
       persist: options.persist ?? true,
     };
     const workerUrl = options.workerUrl === undefined ? undefined : scriptUrl(options.workerUrl, page);
     const { device = "auto", workers = "auto", signal } = options;
     signal?.throwIfAborted();
+    if (device === "webgpu" && NO_GPU !== undefined)
+      throw new EmbervecError("unsupported_device", `WebGPU is not available: ${NO_GPU}. Use device "auto" or "cpu".`);
     let embedder: Embedder | undefined;
     const { pool, result } = await WorkerPool.start(
       {
         request,
-        cache: options.cache ?? "indexeddb",
+        cache: options.cache ?? CACHE,
         workers: device === "webgpu" ? 1 : workers,
         workerUrl,
         fetch: options.fetch,
@@ -153,7 +159,9 @@ export class Embedder extends EventTarget {
         onWorkers: (workers) => void (embedder && embedder.#update("workers", { workers })),
       },
       options,
-    );
+    ).catch((error: unknown) => {
+      throw explainConversion(model, error);
+    });
     const { isLarge, asksForPersistence, memoryBytes, ...loaded } = result;
     const { stored, storedReason } = result;
     // Only a page can ask. A browser that refuses may clear the model when it is short of room, which costs a download.
@@ -161,7 +169,10 @@ export class Embedder extends EventTarget {
       void settled("navigator.storage.persist", async () => navigator.storage?.persist?.(), {}).catch(() => {});
     Object.freeze(loaded.prompts);
     const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options, stored) };
-    embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded }, pool);
+    embedder = new Embedder(
+      { model: name, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded },
+      pool,
+    );
     if (device === "webgpu") {
       try {
         if (!stored) {
@@ -174,7 +185,7 @@ export class Embedder extends EventTarget {
         throw error;
       }
     }
-    embedder.#mayTryGpu = device === "auto" && stored;
+    embedder.#mayTryGpu = device === "auto" && stored && NO_GPU === undefined;
     if (isLarge) embedder.#workAhead();
     return embedder;
   }
@@ -380,8 +391,20 @@ export class Embedder extends EventTarget {
   }
 }
 
+/** Ids of which it has been said that they lead elsewhere. */
+const told = new Set<string>();
+
+function tellOriginal(model: string, original: string): void {
+  if (told.has(model)) return;
+  told.add(model);
+  console.info(
+    `embervec: ${model} is a conversion to ONNX; its original, ${original}, is loaded instead. Use that id to leave this message out.`,
+  );
+}
+
 function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {
   if (device === "cpu") return "The CPU, as demanded.";
+  if (NO_GPU !== undefined) return `The CPU: ${NO_GPU}.`;
   if (!stored) return "The CPU. A GPU would need the model in the cache, where it is not stored.";
   return "The CPU, which is faster for a few texts. The GPU will be tried for larger jobs.";
 }
@@ -394,7 +417,7 @@ function allocate(count: number, dimension: number): Float32Array<ArrayBuffer> {
     const size = `${count} vectors of ${dimension} dimensions take ${((4 * count * dimension) / 1e9).toFixed(1)} GB`;
     throw new EmbervecError(
       "invalid_input",
-      `${size}, more than this browser can allocate at once; use encodeStream, or encode in parts`,
+      `${size}, more than can be allocated at once; use encodeStream, or encode in parts`,
       { cause },
     );
   }

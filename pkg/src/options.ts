@@ -4,6 +4,7 @@ import { check, type Check, describe, oneOf, type Rule } from "./check.js";
 import { EmbervecError, shown } from "./errors.js";
 import type { ModelOptions } from "./manage.js";
 import { isPlainPath } from "./model/manifest.js";
+import { CACHE, CACHE_RULE } from "./platform/web.js";
 import type { EncodeOptions, LoadOptions, Precision, StreamOptions } from "./types.js";
 import type { EncodeRequestOptions } from "./worker/protocol.js";
 
@@ -33,10 +34,7 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, Rule> = {
     "a plain object of strings",
     "secret",
   ],
-  cache: [
-    (value) => value === "indexeddb" || value === "memory" || isCache(value),
-    '"indexeddb", "memory", or an object with the methods get, put, delete, keys and room',
-  ],
+  cache: [(value) => value === CACHE || value === "memory" || isCache(value), CACHE_RULE],
   workers: [
     (value) => value === "auto" || (Number.isInteger(value) && (value as number) > 0),
     '"auto" or a positive integer',
@@ -101,7 +99,8 @@ const ENCODE_OPTIONS: Record<keyof EncodeOptions, Rule> = {
 };
 
 /** A stream gives one float32 vector per text, and says of each whether it was cut. */
-const { precision, output, onTruncated, ...STREAM_OPTIONS } = ENCODE_OPTIONS;
+const { precision, output, onTruncated, ...SENTENCE_OPTIONS } = ENCODE_OPTIONS;
+const STREAM_OPTIONS: Record<keyof StreamOptions, Rule> = { ...SENTENCE_OPTIONS, task: oneOf("query", "document") };
 
 const { hub, revision, cache } = LOAD_OPTIONS;
 const MODEL_OPTIONS = { hub, revision, cache };
@@ -148,7 +147,7 @@ export function checkEncodeOptions(options: EncodeOptions, task?: "query" | "doc
 /** The worker's options for a stream's. */
 export function checkStreamOptions(options: StreamOptions): EncodeRequestOptions {
   check("encodeStream", options, STREAM_OPTIONS);
-  return requestOptions(options);
+  return requestOptions(options, options.task);
 }
 
 function requestOptions(options: EncodeOptions, task?: "query" | "document"): EncodeRequestOptions {

@@ -70,7 +70,8 @@ export interface LoadOptions {
   integrity?: Record<string, string>;
   /**
    * Where a downloaded model is kept. `"memory"`: nowhere. You can also pass an object with the methods of {@link ModelCache}. If a
-   * cache fails, does not answer or is full, `load` continues without it, and `info.stored` is `false`. Default `"indexeddb"`.
+   * cache fails, does not answer or is full, `load` continues without it, and `info.stored` is `false`. Default
+   * `"indexeddb"` in browsers, `"folder"` in Node.
    */
   cache?: CacheChoice;
   /**
@@ -132,7 +133,10 @@ export interface EncodeOptions {
 }
 
 /** Options of {@link Embedder.encodeStream}. */
-export type StreamOptions = Omit<EncodeOptions, "precision" | "output" | "onTruncated">;
+export interface StreamOptions extends Omit<EncodeOptions, "precision" | "output" | "onTruncated"> {
+  /** What the texts are for: as `encodeQuery` or `encodeDocument`, with the model's own prompt. Default: as `encode`. */
+  task?: "query" | "document";
+}
 
 /** One result of {@link Embedder.encodeStream}. */
 export interface StreamItem {
@@ -168,7 +172,7 @@ export type SimilarityFunction = "cosine" | "dot" | "euclidean" | "manhattan";
 
 /** What a loaded model is and how it runs. It is frozen: a change replaces the object and dispatches an event. */
 export interface EmbedderInfo {
-  /** As given to `load`. */
+  /** As given to `load`; for the id of a conversion to ONNX, that of its original. */
   readonly model: string;
   /** `undefined` for a folder's address. */
   readonly revision: string | undefined;

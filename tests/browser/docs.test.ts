@@ -4,12 +4,14 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { cp, mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
 import { createRequire } from "node:module";
+import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 
-import { transform } from "esbuild";
+import { build, type Plugin, transform } from "esbuild";
 import { chromium, type ConsoleMessage, type Page } from "playwright-core";
 
 import { FLAGS, openPage, type TestPage } from "../support/browser.ts";
@@ -48,6 +50,24 @@ const TO_COME = /(^|\/)(NODE|BUNDLERS|MIGRATING|PACKING)\.md$/;
 const EXTENSION = "docs/guides/extensions.md";
 
 const run = promisify(execFile);
+
+/** Where a file of the hub is: of `www/models`, without pointers to weights. */
+const placeOf = (url: string, hub: ModelServer) => {
+  const [, model, path] = /\/sentence-transformers\/([\w-]+)\/resolve\/main\/(.*)$/.exec(url) ?? [];
+  return `${hub.origin}/${model ?? "none"}/${path ?? ""}`;
+};
+
+/** Adapters are bundled with the framework that they are for; of the package itself there is one. */
+const published: Plugin = {
+  name: "published",
+  setup({ onResolve }) {
+    const index = { path: "/pkg/dist/index.js", external: true };
+    onResolve({ filter: /^embervec$/ }, () => index);
+    onResolve({ filter: /^\.\/index\.js$/ }, ({ resolveDir }) =>
+      resolveDir === join(ROOT, "pkg/dist") ? index : undefined,
+    );
+  },
+};
 
 test("blocks say how they are checked", () => {
   for (const { document, line, language, code, testedBy } of BLOCKS) {
@@ -169,9 +189,7 @@ describe("in Chromium", () => {
     browser = await openPage({ overlay, connectTo: `${HUB} ${hub.origin}` });
     // The hub redirects to where its files are, too.
     await browser.context.route(`${HUB}/**`, (route) => {
-      const [, path] =
-        /\/sentence-transformers\/([\w-]+\/(?:resolve|raw)\/main\/.*)$/.exec(route.request().url()) ?? [];
-      const location = `${hub.origin}/${(path ?? "none").replace(/(resolve|raw)\/main\//, "")}`;
+      const location = placeOf(route.request().url(), hub);
       return route.fulfill({ status: 302, headers: { location, "access-control-allow-origin": "*" } });
     });
   });
@@ -190,9 +208,16 @@ describe("in Chromium", () => {
   for (const [index, { name, code, isTyped, expected, blocks }] of IN_PAGES.entries()) {
     test(name, { timeout: 60_000 }, async () => {
       await place(blocks[0].document);
-      const script = isTyped ? (await transform(code, { loader: "ts", target: "es2022" })).code : code;
       const path = `run/${index}.js`;
-      await writeFile(join(overlay, path), script.replace(/from "embervec"/g, 'from "/pkg/dist/index.js"'));
+      await build({
+        stdin: { contents: code, loader: isTyped ? "ts" : "js", resolveDir: ROOT },
+        outfile: join(overlay, path),
+        bundle: true,
+        format: "esm",
+        target: "es2022",
+        plugins: [published],
+        logLevel: "silent",
+      });
       const page = await browser.openTab();
       const listener = new Listener(page);
       try {
@@ -261,6 +286,26 @@ test(`the extension of ${EXTENSION}`, { timeout: 120_000 }, async () => {
 });
 
 describe("in Node", () => {
+  let models: ModelServer;
+  let hub: Server;
+  let environment: NodeJS.ProcessEnv;
+
+  before(async () => {
+    models = await serveModels(join(ROOT, "www/models"));
+    hub = createServer(({ url = "" }, response) => {
+      response.writeHead(302, { location: placeOf(url, models) }).end();
+    });
+    await new Promise<void>((resolve) => hub.listen(0, "127.0.0.1", resolve));
+    const { port } = hub.address() as AddressInfo;
+    const cache = await temporaryFolder();
+    environment = { ...process.env, EMBERVEC_CACHE: cache, HF_ENDPOINT: `http://127.0.0.1:${port}` };
+  });
+  after(async () => {
+    hub.close();
+    hub.closeAllConnections();
+    await models.close();
+  });
+
   for (const { name, code, isTyped, expected } of IN_NODE) {
     test(name, { timeout: 60_000 }, async () => {
       // In the repository, so that it finds the package by its name.
@@ -268,8 +313,7 @@ describe("in Node", () => {
       await mkdir(folder, { recursive: true });
       const script = join(folder, `${name.replace(/\W/g, "-")}.mjs`);
       await writeFile(script, isTyped ? (await transform(code, { loader: "ts", target: "es2022" })).code : code);
-      const cache = await temporaryFolder();
-      const { stdout } = await run(process.execPath, [script], { env: { ...process.env, EMBERVEC_CACHE: cache } });
+      const { stdout } = await run(process.execPath, [script], { cwd: folder, env: environment });
       for (const text of expected)
         assert.ok(stdout.split("\n").includes(text), `should print ${text}, but:\n${stdout}`);
     });

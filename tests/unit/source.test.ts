@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { EmbervecError } from "../../pkg/src/index.ts";
+import { explainConversion, originalOf } from "../../pkg/src/model/originals.ts";
 import { fileUrl, folderUrl, resolveModel, scriptUrl, withoutCredentials } from "../../pkg/src/model/source.ts";
 
 const PAGE = "https://page.test/app/index.html?x=1#top";
@@ -33,6 +34,54 @@ test("hub and revision are the caller's", () => {
   // The hub takes a branch with a slash as one path segment.
   assert.equal(resolve("o/n", { revision: "refs/pr/1" }).base, "https://huggingface.co/o/n/resolve/refs%2Fpr%2F1/");
   assert.equal(resolve("o/n", { revision: "a b#c?d" }).base, "https://huggingface.co/o/n/resolve/a%20b%23c%3Fd/");
+});
+
+test("the id of a conversion to ONNX leads to the original", () => {
+  const originals = {
+    "Xenova/all-MiniLM-L6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+    "onnx-community/all-MiniLM-L6-v2-ONNX": "sentence-transformers/all-MiniLM-L6-v2",
+    "xenova/bge-small-en-v1.5": "BAAI/bge-small-en-v1.5",
+    "onnx-community/bge-m3-ONNX": "BAAI/bge-m3",
+    "Xenova/gte-small": "thenlper/gte-small",
+    "Xenova/multilingual-e5-small": "intfloat/multilingual-e5-small",
+    "Xenova/LaBSE": "sentence-transformers/LaBSE",
+    "onnx-community/gte-multilingual-base": "Alibaba-NLP/gte-multilingual-base",
+  };
+  for (const [model, original] of Object.entries(originals)) {
+    assert.equal(originalOf(model), original);
+    assert.deepEqual(resolve(model), resolve(original));
+  }
+  // Others are what they are.
+  for (const model of [
+    "Xenova/unknown",
+    "Xenova/",
+    "Xenova/all-MiniLM",
+    "somebody/all-MiniLM-L6-v2",
+    "all-MiniLM-L6-v2",
+    "/Xenova/all-MiniLM-L6-v2",
+    "Xenova/toString",
+  ])
+    assert.equal(originalOf(model), undefined, model);
+  assert.equal(resolve("Xenova/unknown").base, "https://huggingface.co/Xenova/unknown/resolve/main/");
+  assert.throws(
+    () => resolve("Xenova/gte-small", { revision: "v2" }),
+    (error) =>
+      error instanceof EmbervecError && error.code === "invalid_input" && /thenlper\/gte-small/.test(error.message),
+  );
+});
+
+test("a conversion that is not known says what to use instead", () => {
+  const missing = new EmbervecError("model_not_found", "there is none");
+  const { code, message, cause } = explainConversion("Xenova/unknown", missing) as EmbervecError;
+  assert.deepEqual([code, cause], ["model_not_found", missing]);
+  assert.match(message, /^there is none\. "Xenova\/unknown" .* original repository/);
+  for (const [model, error] of [
+    ["somebody/unknown", missing],
+    ["Xenova/gte-small", missing],
+    ["Xenova/unknown", new EmbervecError("network", "offline")],
+    ["Xenova/unknown", new DOMException("", "AbortError")],
+  ] as const)
+    assert.equal(explainConversion(model, error), error);
 });
 
 test("a folder's address is relative to the page and ends with a slash", () => {

@@ -1,13 +1,14 @@
 // Where models are kept: bytes by key, and nothing else.
 
 import { EmbervecError } from "../errors.js";
+import { CACHE } from "../platform/web.js";
 
 /** `Uint8Array<ArrayBuffer>`, which TypeScript before 5.7 cannot say. */
 type Bytes = ReturnType<Uint8Array["slice"]>;
 
 /**
- * A place for models. `"indexeddb"` and `"memory"` are built in. An object with these five methods is
- * a place of your own.
+ * A place for models. `"indexeddb"` (in browsers), `"folder"` (in Node) and `"memory"` are built in. An object with these five
+ * methods is a place of your own.
  *
  * Keys are text without control characters. Values are up to some hundred kB each; embervec verifies
  * what it reads, so a cache need not. If a cache does not answer within 3 s (`put` and `delete`: 10 s), embervec stops using it.
@@ -15,7 +16,10 @@ type Bytes = ReturnType<Uint8Array["slice"]>;
 export interface ModelCache {
   /** The bytes of a key, or `undefined`. */
   get(key: string): Promise<Bytes | undefined>;
-  /** Stores all of the bytes or none. If there is no room, it rejects with an error whose name is `QuotaExceededError`. */
+  /**
+   * Stores all of the bytes or none. If there is no room, it rejects with an error whose name is `QuotaExceededError`; if the
+   * cache can only be read, with one whose name is `NoModificationAllowedError`.
+   */
   put(key: string, bytes: Bytes): Promise<void>;
   /** Deletes every key that begins with `prefix`. */
   delete(prefix: string): Promise<void>;
@@ -25,8 +29,11 @@ export interface ModelCache {
   room(): Promise<number>;
 }
 
+/** A place that the package itself uses: in browsers, and in Node. */
+export type BuiltInCache = "indexeddb" | "folder";
+
 /** What the option `cache` takes. */
-export type CacheChoice = "indexeddb" | "memory" | ModelCache;
+export type CacheChoice = "indexeddb" | "folder" | "memory" | ModelCache;
 
 /**
  * A cache as the store uses it. Every method settles, and changes all that it is to change or nothing; a caller's own cache only
@@ -60,7 +67,7 @@ export interface Parts {
 export const WRITE_MS = 10_000;
 
 /** The cache that is to be managed. */
-export function managed(choice: CacheChoice = "indexeddb"): Exclude<CacheChoice, "memory"> {
+export function managed(choice: CacheChoice = CACHE): Exclude<CacheChoice, "memory"> {
   if (choice !== "memory") return choice;
   throw new EmbervecError("invalid_input", 'cache "memory" keeps no models; leave `cache` out');
 }

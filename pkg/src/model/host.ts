@@ -3,6 +3,7 @@
 import { joined } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { MAX_FILE_BYTES } from "../limits.js";
+import { HOST_MUST_BE } from "../platform/web.js";
 import { TimeoutError, settled } from "../settle.js";
 import { type HostFetch, type HostResponse, platformFetch } from "./fetch.js";
 
@@ -246,10 +247,9 @@ export class Body {
       if (this.fetch !== platformFetch) {
         throw new TransientError(`${this.url} could not be fetched by the option \`fetch\`: ${this.#messageOf(cause)}`);
       }
-      throw new TransientError(
-        `Could not fetch ${this.url}. Check your connection. If you are online, the host may be down or block requests from other sites (CORS), or this page's Content-Security-Policy (connect-src) may forbid it.`,
-        { cause: new Error(this.#messageOf(cause)) },
-      );
+      throw new TransientError(`Could not fetch ${this.url}. ${HOST_MUST_BE}`, {
+        cause: new Error(this.#messageOf(cause)),
+      });
     }
     this.#waited = 0;
     return this.response;

@@ -1,0 +1,76 @@
+/**
+ * LangChain.js's `Embeddings`, for `@langchain/core` 1.
+ *
+ * @module
+ */
+
+import { Embeddings, type EmbeddingsParams } from "@langchain/core/embeddings";
+
+import type { Embedder, LoadOptions } from "../index.js";
+import { anySignal, dimensionOptions, LazyEmbedder } from "./lazy.js";
+
+/** What {@link EmbervecEmbeddings} takes: where the model comes from, and how it is loaded. */
+export interface EmbervecEmbeddingsParams extends EmbeddingsParams, LoadOptions {
+  /** A hub id or the address of a folder, as `Embedder.load` takes it. It is loaded with the first text. */
+  model?: string;
+  /** Instead of `model`: an embedder that is loaded already. It stays yours to dispose of. */
+  embedder?: Embedder;
+  /** Keep so many dimensions of each vector, scaled to length 1; for models that are trained for it. */
+  dimensions?: number;
+  /** Ends the load and every call. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Embeddings on the user's own device, with the model's own pooling and its prompts: `embedQuery` uses that for queries,
+ * `embedDocuments` that for documents.
+ */
+export class EmbervecEmbeddings extends Embeddings {
+  readonly #lazy: LazyEmbedder;
+  readonly #dimensions: number | undefined;
+  readonly #signal: AbortSignal | undefined;
+
+  constructor({
+    model,
+    embedder,
+    dimensions,
+    maxConcurrency,
+    maxRetries,
+    onFailedAttempt,
+    ...options
+  }: EmbervecEmbeddingsParams) {
+    // For subclasses. Nothing goes through LangChain's queue here: the workers have one, and a local failure does not pass by itself.
+    super({
+      ...(maxConcurrency !== undefined && { maxConcurrency }),
+      ...(maxRetries !== undefined && { maxRetries }),
+      ...(onFailedAttempt !== undefined && { onFailedAttempt }),
+    });
+    this.#lazy = new LazyEmbedder(embedder ?? model ?? "", options);
+    this.#dimensions = dimensions;
+    this.#signal = options.signal;
+  }
+
+  /** @param options with a `signal` for this call alone */
+  override async embedDocuments(documents: string[], options: { signal?: AbortSignal } = {}): Promise<number[][]> {
+    const signal = anySignal(this.#signal, options.signal);
+    const embedder = await this.#lazy.get(signal);
+    const vectors = await embedder.encodeDocument(documents, this.#options(signal));
+    return vectors.map((vector) => Array.from(vector));
+  }
+
+  /** @param options with a `signal` for this call alone */
+  override async embedQuery(query: string, options: { signal?: AbortSignal } = {}): Promise<number[]> {
+    const signal = anySignal(this.#signal, options.signal);
+    const embedder = await this.#lazy.get(signal);
+    return Array.from(await embedder.encodeQuery(query, this.#options(signal)));
+  }
+
+  /** Ends an embedder that was loaded here: all memory comes back. The next call loads it again. */
+  async dispose(): Promise<void> {
+    await this.#lazy.dispose();
+  }
+
+  #options(signal: AbortSignal | undefined) {
+    return { ...dimensionOptions(this.#dimensions), ...(signal && { signal }) };
+  }
+}
