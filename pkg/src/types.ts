@@ -69,7 +69,7 @@ export interface LoadOptions {
    */
   integrity?: Record<string, string>;
   /**
-   * Where a downloaded model is kept. `"memory"`: nowhere. You can also pass an object with the methods of {@link ModelCache}. If a
+   * Where a downloaded model is kept. `"memory"`: nowhere. You can also pass an object with the methods of `ModelCache`. If a
    * cache fails, does not answer or is full, `load` continues without it, and `info.stored` is `false`. Default
    * `"indexeddb"` in browsers, `"folder"` in Node.
    */
