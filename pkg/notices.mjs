@@ -77,10 +77,18 @@ const STANDARD_LIBRARY = [
 async function crates() {
   const scope = ["--locked", "--manifest-path", join(root, "Cargo.toml")];
   const tree = cargo(["tree", ...scope, "--package", "embervec-wasm", "--all-features", "--target", TARGET, ...TREE]);
-  const linked = new Set(tree.split("\n").map((line) => line.split(" ").slice(0, 2).join(" ")));
+  const linked = new Set(
+    tree
+      .trim()
+      .split("\n")
+      .map((line) => line.split(" ").slice(0, 2).join(" ")),
+  );
   const metadata = JSON.parse(cargo(["metadata", ...scope, "--format-version", "1", "--filter-platform", TARGET]));
-  const found = metadata.packages.filter(({ name, version, source }) => source && linked.has(`${name} v${version}`));
-  return found.map(({ name, version, license, authors, manifest_path }) => ({
+  const found = metadata.packages.filter(({ name, version }) => linked.has(`${name} v${version}`));
+  if (found.length !== linked.size)
+    throw new Error(`${linked.size} crates are linked, but cargo knows ${found.length}`);
+  const others = found.filter(({ source }) => source !== null);
+  return others.map(({ name, version, license, authors, manifest_path }) => ({
     kind: "crate",
     name,
     version,
@@ -103,7 +111,7 @@ async function npmPackages(bundled) {
   const folders = new Set(bundled.map((file) => /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(file)?.[0]));
   folders.delete(undefined);
   return Promise.all(
-    [...folders].sort().map(async (path) => {
+    [...folders].map(async (path) => {
       const folder = join(import.meta.dirname, path);
       const { name, version, license, author } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
       const authors = (author?.name ?? author ?? `the authors of ${name}`).replace(/ *[<(].*/, "");
@@ -149,7 +157,10 @@ function alternatives(expression) {
   const words = expression.replaceAll("/", " OR ").match(/[()]|[^\s()]+/g);
   const or = () => {
     const found = and();
-    while (words[0] === "OR") words.shift(), found.push(...and());
+    while (words[0] === "OR") {
+      words.shift();
+      found.push(...and());
+    }
     return found;
   };
   const and = () => {

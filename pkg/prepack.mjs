@@ -1,6 +1,6 @@
 // Runs before `npm pack` and `npm publish`, which would send whatever lies in `dist`.
 
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 
 const pkg = import.meta.dirname;

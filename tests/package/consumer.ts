@@ -82,8 +82,7 @@ export async function main(): Promise<void> {
 
   const archive = await exportModel("model");
   await importModel("model", new Blob([archive]));
-  for (const { model, storedAt } of await listModels({ cache }))
-    same<Same<typeof storedAt, Date | undefined>>(), void model;
+  for (const stored of await listModels({ cache })) same<Same<typeof stored.storedAt, Date | undefined>>();
 
   try {
     await embedder.dispose();

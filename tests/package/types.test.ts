@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { cp, mkdir, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -12,6 +12,25 @@ import { installed, pack } from "../support/tarball.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const project = await installed(await pack());
+
+const embervec = join(project, "node_modules/embervec");
+const { exports, peerDependencies = {} } = JSON.parse(await readFile(join(embervec, "package.json"), "utf8"));
+
+/** The names of all entries with types, and whether these need those of another package. */
+const entries = await Promise.all(
+  Object.entries(exports as Record<string, { types?: string }>)
+    .filter(([, { types }]) => types)
+    .map(async ([name, { types }]) => {
+      const imports = (await readFile(join(embervec, types!), "utf8")).matchAll(/ from ['"]([^'"]+)['"]/g);
+      return {
+        name: `embervec${name.slice(1)}`,
+        isAlone: [...imports].every(([, address]) => address!.startsWith(".")),
+      };
+    }),
+);
+assert.ok(entries.filter(({ isAlone }) => isAlone).length >= 3);
+
+const importOf = ({ name }: { name: string }, i: number): string => `export * as entry${i} from "${name}";\n`;
 
 interface Version {
   name: string;
@@ -55,6 +74,13 @@ async function compile(
   await mkdir(join(folder, "node_modules/@types"), { recursive: true });
   await symlink(join(here, "node_modules", node), join(folder, "node_modules/@types/node"), "junction");
   await cp(join(here, "consumer.ts"), join(folder, "consumer.ts"));
+  await writeFile(
+    join(folder, "entries.ts"),
+    entries
+      .filter(({ isAlone }) => isAlone)
+      .map(importOf)
+      .join(""),
+  );
   await writeFile(join(folder, "package.json"), JSON.stringify({ type: "module" }));
   const compilerOptions = {
     ...LIBRARIES[library],
@@ -70,11 +96,20 @@ async function compile(
     // It says so of node10.
     ...(name === "6.0" && { ignoreDeprecations: "6.0" }),
   };
-  await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
-  const tsc = join(here, "node_modules", `typescript-${name}`, "bin/tsc");
-  const env = { ...process.env, NODE_OPTIONS: "" };
-  await promisify(execFile)(process.execPath, [tsc, "--project", folder], { cwd: folder, env }).catch(
-    ({ stdout, stderr }) => assert.fail(`${stdout}${stderr}`),
+  await writeFile(
+    join(folder, "tsconfig.json"),
+    JSON.stringify({ compilerOptions, files: ["consumer.ts", "entries.ts"] }),
+  );
+  assert.equal(await tsc(name, folder), "");
+}
+
+/** @returns what the compiler says */
+async function tsc(version: string, folder: string): Promise<string> {
+  const script = join(here, "node_modules", `typescript-${version}`, "bin/tsc");
+  const options = { cwd: folder, env: { ...process.env, NODE_OPTIONS: "" }, maxBuffer: 1 << 28 };
+  return promisify(execFile)(process.execPath, [script, "--project", folder], options).then(
+    ({ stdout }) => stdout,
+    ({ stdout, stderr }) => stdout + stderr,
   );
 }
 
@@ -92,3 +127,31 @@ describe("the types compile", { concurrency: 2 }, () => {
     }
   }
 });
+
+// The other packages' own types have faults, which fill pages.
+for (const version of ["5.9", "7.0"]) {
+  test(`with the packages that they are for, the adapters' types have no fault, TypeScript ${version}`, async () => {
+    const folder = join(project, `adapters-${version}`);
+    await mkdir(folder);
+    const modules = join(folder, "node_modules");
+    for (const name of Object.keys(peerDependencies)) {
+      await mkdir(join(modules, name, ".."), { recursive: true });
+      await symlink(join(here, "../../node_modules", name), join(modules, name), "junction");
+    }
+    // Here the package must find them, too, and not through a link.
+    await cp(embervec, join(modules, "embervec"), { recursive: true });
+    await writeFile(join(folder, "entries.ts"), entries.map(importOf).join(""));
+    const compilerOptions = {
+      ...LIBRARIES.dom,
+      target: "es2022",
+      module: "esnext",
+      moduleResolution: "bundler",
+      strict: true,
+      noEmit: true,
+      skipDefaultLibCheck: true,
+    };
+    await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["entries.ts"] }));
+    const faults = (await tsc(version, folder)).split("\n").filter((line) => /^(entries|.*embervec\/dist)/.test(line));
+    assert.deepEqual(faults, []);
+  });
+}
