@@ -116,9 +116,13 @@ export class Accelerator {
     } catch (error) {
       const reason = messageOf(error);
       if (options.demanded) {
-        throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${reason}; use "auto" or "cpu"`, {
-          cause: error,
-        });
+        throw new EmbervecError(
+          "unsupported_device",
+          `WebGPU is not available: ${reason}. Use device "auto" or "cpu".`,
+          {
+            cause: error,
+          },
+        );
       }
       return { choice: { device: "cpu", deviceReason: `The CPU, because ${reason}.` } };
     }
@@ -197,7 +201,7 @@ export class Accelerator {
     } catch (error) {
       onChange({
         device: demanded ? "webgpu" : "cpu",
-        deviceReason: `${reason}; and again when it was started anew: ${messageOf(error)}`,
+        deviceReason: `${reason}; it failed again after a restart: ${messageOf(error)}`,
       });
       return undefined;
     }
@@ -233,10 +237,10 @@ async function tryOut(options: AcceleratorOptions): Promise<Found> {
   const key = [EMBERVEC_VERSION, adapter.key, request.base, request.dtype, navigator.userAgent].join(" ");
   const known = await store.timings(key, Date.now() - MAX_AGE_MS);
   const onCpu = (deviceReason: string): Found => ({ choice: { device: "cpu", deviceReason } });
-  if (known && !isUseful(known)) return onCpu(`${describe(adapter.name, known)} It was measured at an earlier visit.`);
+  if (known && !isUseful(known)) return onCpu(`${describe(adapter.name, known)} It was measured on an earlier visit.`);
   onChange({
     device: "cpu",
-    deviceReason: `The CPU, until WebGPU (${adapter.name}) has been compared with it by some texts.`,
+    deviceReason: `The CPU, until WebGPU (${adapter.name}) has been compared with it on some texts.`,
   });
   // Who has no work for it is not to pay for a GPU, either.
   const references = await work.references();
@@ -313,7 +317,7 @@ async function compare(
         if (cosine >= LEAST_COSINE[dtype] || row(vectors).every((x) => x === 0)) return;
         throw new EmbervecError(
           "unsupported_device",
-          `the GPU computes wrong vectors (of ${shown(text.slice(0, 20))} the cosine to the CPU's is ${cosine.toFixed(5)}, not ${LEAST_COSINE[dtype]} or more)`,
+          `the GPU computes wrong vectors (for ${shown(text.slice(0, 20))}, the cosine to the CPU's vector is ${cosine.toFixed(5)}; it must be at least ${LEAST_COSINE[dtype]})`,
         );
       });
     }

@@ -30,7 +30,8 @@ export const STORAGE: string = "this browser's storage";
 
 export const KEEPS: string = "This browser keeps the model for the next visit.";
 
-export const NO_ROOM: string = "because this browser has no room left for it; free some, such as with deleteModel";
+export const NO_ROOM: string =
+  "because this browser has no room left for it; free some space, for example with deleteModel";
 
 /** What to do where a worker does not start. */
 export const SCRIPT_MUST_BE: string = [
@@ -47,7 +48,7 @@ export const WASM_MUST_BE: string = [
 ].join(" ");
 
 export const HOST_MUST_BE: string =
-  "there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)";
+  "Check your connection. If you are online, the host may be down or block requests from other sites (CORS), or this page's Content-Security-Policy (connect-src) may forbid it.";
 
 /** Why there is no GPU; `undefined` where there may be one. */
 export const NO_GPU: string | undefined = undefined;

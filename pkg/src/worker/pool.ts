@@ -144,7 +144,7 @@ export class WorkerPool {
         this.#limit = Math.max(1, this.#alive().length);
         this.options.onWorkers(this.#limit);
         console.warn(
-          `embervec goes on with ${this.#limit} worker(s), because another one could not start: ${messageOf(error)}`,
+          `embervec continues with ${this.#limit} worker(s), because another one could not start: ${messageOf(error)}`,
         );
       });
     }
@@ -270,7 +270,7 @@ function workersFor(bytes: number): number {
 }
 
 function endedBy(text: string, error: Culprit): EmbervecError {
-  return new EmbervecError(error.code, `the text ${shown(text)} ends the worker that has it: ${error.message}`, {
+  return new EmbervecError(error.code, `the text ${shown(text)} crashes the worker that encodes it: ${error.message}`, {
     cause: error.cause,
   });
 }
