@@ -122,10 +122,10 @@ export class Embedder extends EventTarget {
   }
 
   /**
-   * Loads a model: from this browser's cache, else from the model host.
+   * Loads a model: from the cache, else from the model host.
    *
    * @param model a hub id such as `"sentence-transformers/all-MiniLM-L6-v2"`, or the address of a
-   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme.
+   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme. In Node also a path, and such a folder is read where it is.
    * @throws {EmbervecError} when the model cannot be had or is not supported
    */
   static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
