@@ -1,6 +1,6 @@
 import { EmbervecError, messageOf } from "./errors.js";
 import { explainConversion, originalOf } from "./model/originals.js";
-import { dtypeOf, folderUrl, headersOf, resolveModel, scriptUrl } from "./model/source.js";
+import { dtypeOf, folderUrl, resolveModel, scriptUrl } from "./model/source.js";
 import {
   checkEncodeOptions,
   checkLoadOptions,
@@ -10,7 +10,16 @@ import {
   checkTexts,
   pinsOf,
 } from "./options.js";
-import { CACHE, NO_GPU, checkRequirements, environment, pageUrl } from "./platform/web.js";
+import {
+  CACHE,
+  checkDevice,
+  checkRequirements,
+  cpuReason,
+  environment,
+  headersFor,
+  mayTryGpu,
+  pageUrl,
+} from "./platform/web.js";
 import { settled } from "./settle.js";
 import type {
   EmbedderInfo,
@@ -114,11 +123,12 @@ export class Embedder extends EventTarget {
   }
 
   /**
-   * Loads a model from this browser's cache, or else from the model host.
+   * Loads a model from the cache, or else from the model host.
    *
    * @param model a hub id such as `"sentence-transformers/all-MiniLM-L6-v2"`, or the address of a
-   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme. The id of a conversion to ONNX for
-   *   transformers.js (`Xenova/…`, `onnx-community/…`) leads to the original model.
+   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme. In Node also a path; such a folder is
+   *   read where it is. The id of a conversion to ONNX for transformers.js (`Xenova/…`, `onnx-community/…`) leads to the
+   *   original model.
    * @throws {EmbervecError} if the model is not found, cannot be fetched or is not supported
    */
   static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
@@ -133,7 +143,7 @@ export class Embedder extends EventTarget {
       revision,
       base,
       pointers,
-      headers: headersOf(options.headers, base),
+      headers: headersFor(options.headers ?? {}, base),
       credentials: options.credentials,
       integrity: pinsOf(options.integrity),
       dtype: dtypeOf(options),
@@ -144,8 +154,7 @@ export class Embedder extends EventTarget {
     const workerUrl = options.workerUrl === undefined ? undefined : scriptUrl(options.workerUrl, page);
     const { device = "auto", workers = "auto", signal } = options;
     signal?.throwIfAborted();
-    if (device === "webgpu" && NO_GPU !== undefined)
-      throw new EmbervecError("unsupported_device", `WebGPU is not available: ${NO_GPU}. Use device "auto" or "cpu".`);
+    checkDevice(device);
     let embedder: Embedder | undefined;
     const { pool, result } = await WorkerPool.start(
       {
@@ -170,7 +179,7 @@ export class Embedder extends EventTarget {
     if (asksForPersistence)
       void settled("navigator.storage.persist", async () => navigator.storage?.persist?.(), {}).catch(() => {});
     Object.freeze(loaded.prompts);
-    const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options, stored) };
+    const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReasonOf(options, stored) };
     embedder = new Embedder(
       { model: name, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded },
       pool,
@@ -187,7 +196,7 @@ export class Embedder extends EventTarget {
         throw error;
       }
     }
-    embedder.#mayTryGpu = device === "auto" && stored && NO_GPU === undefined;
+    embedder.#mayTryGpu = mayTryGpu(device === "auto" && stored);
     if (isLarge) embedder.#workAhead();
     return embedder;
   }
@@ -404,11 +413,13 @@ function tellOriginal(model: string, original: string): void {
   );
 }
 
-function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {
+function cpuReasonOf({ device = "auto" }: LoadOptions, stored: boolean): string {
   if (device === "cpu") return "The CPU, as demanded.";
-  if (NO_GPU !== undefined) return `The CPU: ${NO_GPU}.`;
-  if (!stored) return "The CPU. A GPU would need the model in the cache, where it is not stored.";
-  return "The CPU, which is faster for a few texts. The GPU will be tried for larger jobs.";
+  return cpuReason(
+    stored
+      ? "The CPU, which is faster for a few texts. The GPU will be tried for larger jobs."
+      : "The CPU. A GPU would need the model in the cache, where it is not stored.",
+  );
 }
 
 /** One buffer for all vectors, of which the rows are views. */

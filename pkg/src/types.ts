@@ -39,16 +39,20 @@ export interface LoadOptions {
   progress?: ProgressCallback;
   /** Rejects with the signal's reason and leaves nothing half written. */
   signal?: AbortSignal;
-  /** Host of hub ids. Default `"https://huggingface.co"`. */
+  /** Host of hub ids. Default `"https://huggingface.co"`; in Node, what the environment's `HF_ENDPOINT` says. */
   hub?: string;
   /** Branch, tag or commit of a hub id. Default `"main"`. */
   revision?: string;
-  /** Never use the network: a model that is not in the cache fails with `model_not_found`. Default `false`. */
+  /**
+   * Never use the network: a model that is not in the cache fails with `model_not_found`. Default `false`; in Node `true` if
+   * the environment's `HF_HUB_OFFLINE` is `1`.
+   */
   localFilesOnly?: boolean;
   /**
    * Sent with every request to the model host, such as `{ Authorization: "Bearer …" }`. When the host redirects to another
    * origin, browsers drop `Authorization` but keep all other headers: a token in a header of another name reaches whoever
-   * the host redirects to.
+   * the host redirects to. In Node the environment's `HF_TOKEN` is sent as `Authorization` to the hub (`HF_ENDPOINT`, or Hugging Face's),
+   * and to nobody else, unless there is one here.
    */
   headers?: Record<string, string>;
   /**
@@ -69,16 +73,17 @@ export interface LoadOptions {
    */
   integrity?: Record<string, string>;
   /**
-   * Where a downloaded model is kept. `"memory"`: nowhere. You can also pass an object with the methods of `ModelCache`. If a
-   * cache fails, does not answer or is full, `load` continues without it, and `info.stored` is `false`. Default
-   * `"indexeddb"` in browsers, `"folder"` in Node.
+   * Where a downloaded model is kept. `"indexeddb"`: in the browser. `"folder"`, in Node: in `$EMBERVEC_CACHE`, else in
+   * `$HF_HOME/embervec`, `$XDG_CACHE_HOME/embervec` or `~/.cache/embervec`. `"memory"`: nowhere. You can also pass an object
+   * with the methods of `ModelCache`. If a cache fails, does not answer or is full, `load` continues without it, and
+   * `info.stored` is `false`. Default `"indexeddb"` in browsers, `"folder"` in Node.
    */
   cache?: CacheChoice;
   /**
    * Workers for bulk jobs, each with the model's weights in its memory. Default `"auto"`: half of
    * `navigator.hardwareConcurrency`, at most 4, and no more than fit into a quarter of `navigator.deviceMemory` (4 GiB where a
-   * browser does not say). The first is there from the start, the others start with
-   * the first job that has use for them, from the IndexedDB cache. Results are the same bits with any
+   * browser does not say); in Node, of `os.availableParallelism()` and the machine's memory. The first is there from the start, the others start with
+   * the first job that has use for them, from the cache. Results are the same bits with any
    * number.
    */
   workers?: "auto" | number;
@@ -87,7 +92,7 @@ export interface LoadOptions {
   /**
    * Address of the package's `worker.js`, on the page's own origin, with `gpu.js` and the `.wasm` files beside it. For bundlers that do
    * not find it by themselves: copy these files from `node_modules/embervec/dist` to a public folder. Pages that demand Trusted Types
-   * trust it as they trust a script, so never take it from a user. Default: that of the package's own files.
+   * trust it as they trust a script, so never take it from a user. In Node also a path. Default: that of the package's own files.
    */
   workerUrl?: string | URL;
   /**

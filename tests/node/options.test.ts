@@ -92,7 +92,7 @@ test("a folder that is not a model's fails as a host's does", async () => {
   await assert.rejects(load(copy), isError("model_not_found", /model\.safetensors/));
   await rm(join(copy, "model.safetensors"), { recursive: true });
   await writeFile(join(copy, "model.safetensors"), "nothing");
-  await assert.rejects(load(copy), isError("unsupported_model", /model\.safetensors/));
+  await assert.rejects(load(copy), isError("integrity", /model\.safetensors/));
   const modules = [{ idx: 0, name: "0", path: "../tiny", type: "sentence_transformers.models.Transformer" }];
   await writeFile(join(copy, "modules.json"), JSON.stringify(modules));
   await assert.rejects(load(copy), isError("unsupported_model", /modules\.json.*\.\.\/tiny/));

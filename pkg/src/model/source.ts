@@ -1,11 +1,11 @@
 // Where a model's files are.
 
 import { EmbervecError } from "../errors.js";
-import { addressOfPath, environment } from "../platform/web.js";
+import { addressOf, environment } from "../platform/web.js";
 import type { Dtype } from "../types.js";
 import { originalOf } from "./originals.js";
 
-const DEFAULT_HUB = "https://huggingface.co";
+export const DEFAULT_HUB = "https://huggingface.co";
 const DEFAULT_REVISION = "main";
 
 /** A model folder's address. */
@@ -33,8 +33,9 @@ export function resolveModel(
       'load needs a hub id such as "sentence-transformers/all-MiniLM-L6-v2" or a folder\'s address',
     );
   }
-  if (addressOfPath(model) !== undefined || /^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(model)) {
-    return { base: parse(withSlash(model), page, model), revision: undefined, pointers: undefined };
+  const address = addressOf(model);
+  if (/^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(address)) {
+    return { base: parse(withSlash(address), page, model), revision: undefined, pointers: undefined };
   }
   if (!/^[\w.-]+(\/[\w.-]+)?$/.test(model) || model.split("/").some((part) => /^\.+$/.test(part))) {
     throw new EmbervecError(
@@ -53,9 +54,9 @@ export function resolveModel(
       `revision "${revision}" is one of ${model}, a conversion to ONNX; load "${original}", which it was made of, with a revision of its own`,
     );
   }
-  const address = (view: string) =>
+  const viewOf = (view: string) =>
     parse(`${withSlash(hub)}${original ?? model}/${view}/${encodeURIComponent(revision)}/`, page, hub);
-  return { base: address("resolve"), revision, pointers: address("raw") };
+  return { base: viewOf("resolve"), revision, pointers: viewOf("raw") };
 }
 
 function withSlash(address: string): string {
@@ -79,7 +80,7 @@ function parse(address: string, page: string, given: string): string {
 function urlOf(address: string, page: string, given: string): URL {
   let url: URL;
   try {
-    url = new URL(addressOfPath(address) ?? address, page);
+    url = new URL(addressOf(address), page);
   } catch {
     throw new EmbervecError("invalid_input", `${shownAddress(given)} is not a valid address`);
   }
@@ -91,14 +92,6 @@ function urlOf(address: string, page: string, given: string): URL {
     );
   }
   return url;
-}
-
-/** What is sent to the model host: a token of the environment's only to the hub that it is for, and never in place of the caller's. */
-export function headersOf(headers: Record<string, string> = {}, base: string): Record<string, string> {
-  const { hub = DEFAULT_HUB, token } = environment();
-  const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
-  if (token === undefined || isGiven || !base.startsWith(`${urlOf(hub, base, hub).origin}/`)) return headers;
-  return { ...headers, Authorization: `Bearer ${token}` };
 }
 
 /** An address for a message: without what may be a password or a token. */

@@ -12,6 +12,7 @@ import type { BuiltInCache, Entries } from "../cache/cache.js";
 import type { Locks } from "../cache/locks.js";
 import { OwnCache } from "../cache/own.js";
 import { EmbervecError } from "../errors.js";
+import { DEFAULT_HUB } from "../model/source.js";
 import { FolderCache, cacheFolder } from "./node/folder-cache.js";
 import { FileLocks } from "./node/file-locks.js";
 import { Thread } from "./node/thread.js";
@@ -42,18 +43,47 @@ export const WASM_MUST_BE =
 export const HOST_MUST_BE =
   "Check your connection. If you are online, the host may be down, or you may need a proxy (which the option `fetch` can use).";
 
-export const NO_GPU: string | undefined = "there is no WebGPU outside of browsers";
+const NO_GPU = "there is no WebGPU outside of browsers";
+
+export function checkDevice(device: "auto" | "cpu" | "webgpu"): void {
+  if (device === "webgpu")
+    throw new EmbervecError("unsupported_device", `WebGPU is not available: ${NO_GPU}. Use device "auto" or "cpu".`);
+}
+
+export function mayTryGpu(): boolean {
+  return false;
+}
+
+export function cpuReason(): string {
+  return `The CPU: ${NO_GPU}.`;
+}
 
 /** Truth as huggingface_hub reads it. */
 const TRUE = /^(1|on|yes|true)$/i;
 
 export function environment(): Environment {
-  const { HF_ENDPOINT, HF_HUB_OFFLINE = "", HF_TOKEN } = process.env;
+  const { HF_ENDPOINT, HF_HUB_OFFLINE = "" } = process.env;
   return {
     hub: HF_ENDPOINT?.trim() || undefined,
     localFilesOnly: TRUE.test(HF_HUB_OFFLINE.trim()) || undefined,
-    token: HF_TOKEN?.trim() || undefined,
   };
+}
+
+/** A token of the environment's goes only to the hub that it is for, and never in place of the caller's. */
+export function headersFor(headers: Record<string, string>, base: string): Record<string, string> {
+  const token = process.env["HF_TOKEN"]?.trim();
+  const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
+  if (!token || isGiven || !isOfHub(base)) return headers;
+  return { ...headers, Authorization: `Bearer ${token}` };
+}
+
+function isOfHub(base: string): boolean {
+  try {
+    return base.startsWith(`${new URL(environment().hub ?? DEFAULT_HUB).origin}/`);
+  } catch {
+    // Whoever needs the hub hears that its address is wrong.
+    return false;
+  }
 }
 
 export function openCache(locks: Locks): Entries {
@@ -69,10 +99,10 @@ export function pageUrl(): string {
   return pathToFileURL(`${process.cwd()}/`).href;
 }
 
-export function addressOfPath(path: string): string | undefined {
+export function addressOf(path: string): string {
   const isPath = process.platform === "win32" ? /^([a-z]:)?[\\/]|^\.\.?[\\/]/i : /^\.{0,2}\//;
   // A path that does not end so names a file.
-  return isPath.test(path) ? pathToFileURL(resolve(path)).href + (/[\\/]$/.test(path) ? "/" : "") : undefined;
+  return isPath.test(path) ? pathToFileURL(resolve(path)).href + (/[\\/]$/.test(path) ? "/" : "") : path;
 }
 
 export function workerScript(workerUrl: string | undefined): WorkerScript {
@@ -138,12 +168,12 @@ export function wasmSource(address: URL): URL | Promise<BufferSource> {
   return address.protocol === "file:" ? readFile(fileURLToPath(address)) : address;
 }
 
-/** Nobody asks for a GPU: see {@link NO_GPU}. */
+/** Nobody asks for a GPU: see {@link checkDevice}. */
 export class Accelerator {
   readonly isDemanded: boolean = false;
 
   static async start(_options: object): Promise<never> {
-    throw new EmbervecError("unsupported_device", NO_GPU!);
+    throw new EmbervecError("unsupported_device", NO_GPU);
   }
 
   async encode(_batch: object): Promise<Float32Array | undefined> {

@@ -50,20 +50,33 @@ export const WASM_MUST_BE: string = [
 export const HOST_MUST_BE: string =
   "Check your connection. If you are online, the host may be down or block requests from other sites (CORS), or this page's Content-Security-Policy (connect-src) may forbid it.";
 
-/** Why there is no GPU; `undefined` where there may be one. */
-export const NO_GPU: string | undefined = undefined;
+/** Refuses a device that cannot be there. */
+export function checkDevice(_device: "auto" | "cpu" | "webgpu"): void {}
+
+/** Whether a GPU may be tried, as far as the caller lets it. */
+export function mayTryGpu(isAllowed: boolean): boolean {
+  return isAllowed;
+}
+
+/** Why the CPU is used that nobody has demanded. */
+export function cpuReason(reason: string): string {
+  return reason;
+}
 
 /** What a load takes from the surroundings where the caller does not say. */
 export interface Environment {
   /** Host of hub ids. */
   hub?: string | undefined;
   localFilesOnly?: boolean | undefined;
-  /** For the hub: sent to its own origin only. */
-  token?: string | undefined;
 }
 
 export function environment(): Environment {
   return {};
+}
+
+/** What is sent to the host of a model's folder, given the caller's own headers. */
+export function headersFor(headers: Record<string, string>, _base: string): Record<string, string> {
+  return headers;
 }
 
 export function openCache(_locks: Locks): Entries {
@@ -80,9 +93,9 @@ export function pageUrl(): string {
   return withoutCredentials(globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url).href;
 }
 
-/** The address of a path on this machine; `undefined` for what is no path. */
-export function addressOfPath(_path: string): string | undefined {
-  return undefined;
+/** The address of a path on this machine; what is no path stays as it is. */
+export function addressOf(path: string): string {
+  return path;
 }
 
 /** Reads a model's folder that lies on this machine; `undefined` for other addresses. */
