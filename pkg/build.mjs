@@ -1,7 +1,7 @@
 // The npm package's `dist/`: the page's half, the workers, the wasm modules, and types.
 
 import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 import { build } from "esbuild";
 import { rollup } from "rollup";
@@ -61,7 +61,9 @@ const oneIndex = {
 const forNode = {
   name: "node",
   setup: ({ onResolve }) =>
-    onResolve({ filter: /\/platform\/web\.js$/ }, () => ({ path: join(pkg, "src/platform/node.ts") })),
+    onResolve({ filter: /\/platform\/web(-parts)?\.js$/ }, ({ path }) => ({
+      path: join(pkg, "src/platform", basename(path).replace("web", "node").replace(/js$/, "ts")),
+    })),
 };
 
 /** A copy of one of these classes would fail `instanceof`. The workers are other realms, so theirs are copies anyway. */

@@ -10,16 +10,8 @@ import {
   checkTexts,
   pinsOf,
 } from "./options.js";
-import {
-  CACHE,
-  checkDevice,
-  checkRequirements,
-  cpuReason,
-  environment,
-  headersFor,
-  mayTryGpu,
-  pageUrl,
-} from "./platform/web.js";
+import { CACHE, checkDevice, cpuReason, environment, headersFor, mayTryGpu, pageUrl } from "./platform/web.js";
+import { checkRequirements } from "./platform/web-parts.js";
 import { settled } from "./settle.js";
 import type {
   EmbedderInfo,

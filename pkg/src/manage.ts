@@ -6,7 +6,8 @@ import { ModelStore } from "./cache/store.js";
 import { EmbervecError, codeOf } from "./errors.js";
 import { packModel, unpackModel } from "./model/archive.js";
 import { modelKey, resolveModel } from "./model/source.js";
-import { STORAGE, folderFetch, pageUrl } from "./platform/web.js";
+import { STORAGE, pageUrl } from "./platform/web.js";
+import { folderFetch } from "./platform/web-parts.js";
 import { checkCachedOptions, checkModelOptions } from "./options.js";
 import type { LoadOptions } from "./types.js";
 

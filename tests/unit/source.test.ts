@@ -5,7 +5,8 @@ import { test } from "node:test";
 
 import { EmbervecError } from "../../pkg/src/index.ts";
 import { explainConversion, originalOf } from "../../pkg/src/model/originals.ts";
-import { fileUrl, folderUrl, resolveModel, scriptUrl, withoutCredentials } from "../../pkg/src/model/source.ts";
+import { withoutCredentials } from "../../pkg/src/addresses.ts";
+import { fileUrl, folderUrl, resolveModel, scriptUrl } from "../../pkg/src/model/source.ts";
 
 const PAGE = "https://page.test/app/index.html?x=1#top";
 

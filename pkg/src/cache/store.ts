@@ -3,7 +3,8 @@
 import { bytesOf } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { CHUNK_BYTES } from "../limits.js";
-import { NO_ROOM, STORAGE, openCache } from "../platform/web.js";
+import { NO_ROOM, STORAGE } from "../platform/web.js";
+import { openCache } from "../platform/web-parts.js";
 import { settled } from "../settle.js";
 import type { CacheChoice, Entries } from "./cache.js";
 import {

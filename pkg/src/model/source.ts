@@ -1,11 +1,11 @@
 // Where a model's files are.
 
+import { DEFAULT_HUB } from "../addresses.js";
 import { EmbervecError } from "../errors.js";
 import { addressOf, environment } from "../platform/web.js";
 import type { Dtype } from "../types.js";
 import { originalOf } from "./originals.js";
 
-export const DEFAULT_HUB = "https://huggingface.co";
 const DEFAULT_REVISION = "main";
 
 /** A model folder's address. */
@@ -97,13 +97,6 @@ function urlOf(address: string, page: string, given: string): URL {
 /** An address for a message: without what may be a password or a token. */
 function shownAddress(given: string): string {
   return `"${given.replace(/^.*@/s, "…@").replace(/[?#].*/s, (query) => `${query[0]}…`)}"`;
-}
-
-/** As a page has it that was opened with a name and a password. Next.js gives addresses of its assets without an origin. */
-export function withoutCredentials(address: string | URL): URL {
-  const url = String(address).startsWith("/") ? new URL(address, location.origin) : new URL(address);
-  url.username = url.password = "";
-  return url;
 }
 
 /** The absolute address of a script, given relative to the page. */

@@ -8,17 +8,13 @@ import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parentPort } from "node:worker_threads";
 
-import type { BuiltInCache, Entries } from "../cache/cache.js";
-import type { Locks } from "../cache/locks.js";
-import { OwnCache } from "../cache/own.js";
+import { DEFAULT_HUB } from "../addresses.js";
+import type { BuiltInCache } from "../cache/cache.js";
 import { EmbervecError } from "../errors.js";
-import { DEFAULT_HUB } from "../model/source.js";
-import { FolderCache, cacheFolder } from "./node/folder-cache.js";
+import { cacheFolder } from "./node/folder-cache.js";
 import { FileLocks } from "./node/file-locks.js";
 import { Thread } from "./node/thread.js";
 import type { Environment, WorkerScript } from "./web.js";
-
-export { folderFetch } from "./node/model-folder.js";
 
 export type { Environment, WorkerScript };
 
@@ -43,7 +39,7 @@ export const WASM_MUST_BE =
 export const HOST_MUST_BE =
   "Check your connection. If you are online, the host may be down, or you may need a proxy (which the option `fetch` can use).";
 
-const NO_GPU = "there is no WebGPU outside of browsers";
+export const NO_GPU = "there is no WebGPU outside of browsers";
 
 export function checkDevice(device: "auto" | "cpu" | "webgpu"): void {
   if (device === "webgpu")
@@ -84,10 +80,6 @@ function isOfHub(base: string): boolean {
     // Whoever needs the hub hears that its address is wrong.
     return false;
   }
-}
-
-export function openCache(locks: Locks): Entries {
-  return new OwnCache(new FolderCache(cacheFolder()), locks);
 }
 
 export function lockManager(): LockManager {
@@ -134,11 +126,6 @@ function processors(): number {
   return availableParallelism?.() ?? cpus().length;
 }
 
-export function checkRequirements(): void {
-  if (typeof WebAssembly === "object") return;
-  throw new EmbervecError("unsupported_device", "embervec needs WebAssembly, which `--jitless` switches off");
-}
-
 export function receive<T>(handler: (message: T) => void): void {
   // This thread is the package's own.
   setMaxListeners(0);
@@ -168,21 +155,6 @@ export function wasmSource(address: URL): URL | Promise<BufferSource> {
   return address.protocol === "file:" ? readFile(fileURLToPath(address)) : address;
 }
 
-/** Nobody asks for a GPU: see {@link checkDevice}. */
-export class Accelerator {
-  readonly isDemanded: boolean = false;
-
-  static async start(_options: object): Promise<never> {
-    throw new EmbervecError("unsupported_device", NO_GPU);
-  }
-
-  async encode(_batch: object): Promise<Float32Array | undefined> {
-    return undefined;
-  }
-
-  fail(_error: unknown): void {}
-}
-
 /** What the other sources import is here, too. */
 export type Same = Check<typeof import("./node.js")>;
-type Check<T extends Omit<typeof import("./web.js"), "Accelerator">> = T;
+type Check<T extends typeof import("./web.js")> = T;

@@ -1,14 +1,9 @@
-// What differs between a browser and Node. For Node, build.mjs takes `node.ts` in place of this file.
+// What differs between a browser and Node, without what is built on it: that is in `web-parts.ts`. For Node, build.mjs takes
+// `node.ts` in place of this file.
 
-import type { BuiltInCache, Entries } from "../cache/cache.js";
-import { IndexedDbCache } from "../cache/indexeddb.js";
-import type { Locks } from "../cache/locks.js";
-import type { HostFetch } from "../model/fetch.js";
-import { withoutCredentials } from "../model/source.js";
+import { withoutCredentials } from "../addresses.js";
+import type { BuiltInCache } from "../cache/cache.js";
 import { besides, isMoved, startAt, startBeside } from "../worker/start.js";
-
-export { Accelerator } from "../gpu/accelerator.js";
-export { checkRequirements } from "../requirements.js";
 
 /** What a dedicated worker has of it; these sources are also a page's. */
 interface WorkerScope {
@@ -79,10 +74,6 @@ export function headersFor(headers: Record<string, string>, _base: string): Reco
   return headers;
 }
 
-export function openCache(_locks: Locks): Entries {
-  return new IndexedDbCache();
-}
-
 /** What all that share the cache have in common. */
 export function lockManager(): LockManager | undefined {
   return globalThis.navigator?.locks;
@@ -96,11 +87,6 @@ export function pageUrl(): string {
 /** The address of a path on this machine; what is no path stays as it is. */
 export function addressOf(path: string): string {
   return path;
-}
-
-/** Reads a model's folder that lies on this machine; `undefined` for other addresses. */
-export function folderFetch(_base: string): HostFetch | undefined {
-  return undefined;
 }
 
 /** Where a worker's script is and how it is started. */

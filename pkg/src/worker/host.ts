@@ -11,17 +11,8 @@ import { portFetch } from "../model/fetch.js";
 import { type ModelSink, loadModel } from "../model/load.js";
 import type { Batch } from "../gpu/protocol.js";
 import { CpuWork } from "../gpu/work.js";
-import {
-  Accelerator,
-  KEEPS,
-  WASM_MUST_BE,
-  fail,
-  folderFetch,
-  receive,
-  send,
-  wasmAddress,
-  wasmSource,
-} from "../platform/web.js";
+import { KEEPS, WASM_MUST_BE, fail, receive, send, wasmAddress, wasmSource } from "../platform/web.js";
+import { Accelerator, folderFetch } from "../platform/web-parts.js";
 import { settled } from "../settle.js";
 import type { Dtype } from "../types.js";
 import { MeasuredKernels } from "./kernels.js";

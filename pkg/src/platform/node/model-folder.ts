@@ -47,7 +47,10 @@ function opened(
     isClosed = true;
     signal?.removeEventListener("abort", close);
     // Not while something is read from it.
-    void reading.finally(() => file.close().catch(() => {})).catch(() => {});
+    void reading
+      .catch(() => {})
+      .then(() => file.close())
+      .catch(() => {});
   };
   if (signal?.aborted) close();
   else signal?.addEventListener("abort", close);
