@@ -4,6 +4,9 @@ import { Worker as NodeWorker } from "node:worker_threads";
 
 import { messageOf } from "../../errors.js";
 
+/** Milliseconds that a thread has to end after an error. */
+const EXIT_MS = 1000;
+
 export class Thread {
   onmessage: ((event: { data: unknown }) => void) | null = null;
   onerror: ((event: { message: string; error: unknown }) => void) | null = null;
@@ -19,9 +22,14 @@ export class Thread {
       this.#runs = true;
       this.onmessage?.({ data });
     });
-    // Of a script that did not load a browser says nothing more.
-    this.#thread.on("error", (error) => this.#end(this.#runs ? messageOf(error) : "", error));
-    this.#thread.on("exit", (code) => this.#end(`it has ended with exit code ${code}`));
+    this.#thread.on("error", (error) => {
+      // An error overtakes answers, which the exit that follows does not. Of a script that did not load a browser says nothing more.
+      const end = () => this.#end(this.#runs ? messageOf(error) : "", error);
+      this.#thread.once("exit", end);
+      setTimeout(end, EXIT_MS);
+    });
+    // After whatever an error has to say of it.
+    this.#thread.on("exit", (code) => queueMicrotask(() => this.#end(`it has ended with exit code ${code}`)));
   }
 
   addEventListener(_type: "messageerror", listener: () => void): void {
