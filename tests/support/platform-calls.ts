@@ -94,7 +94,12 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   body: { at: BODY, in: WORKER, stub: method("ReadableStreamDefaultReader", "read"), costs: ["network"] },
 
   // The package's own files.
-  worker: { at: ["platform/web.ts new Worker"], in: PAGE, stub: "worker()", costs: ["network"] },
+  worker: {
+    at: ["platform/web.ts new Worker", "worker/start.ts new Worker"],
+    in: PAGE,
+    stub: "worker()",
+    costs: ["network"],
+  },
   wasm: { at: ["worker/host.ts init"], in: WORKER, stub: "fetching((url) => /wasm$/.test(url))", costs: ["network"] },
   compile: {
     at: ["worker/host.ts init"],
@@ -183,7 +188,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   // The wasm module could, and does not.
   done: { ...gpu(["gpu/host.ts Encoder.encode"], GPU, method("GPUQueue", "onSubmittedWorkDone")), isUnused: true },
   gpuWasm: gpu(["gpu/host.ts init"], GPU, "fetching(() => true)"),
-  gpuWorker: gpu(["gpu/accelerator.ts new Worker"], WORKER, "worker()"),
+  gpuWorker: gpu(["gpu/accelerator.ts new Worker", "worker/start.ts new Worker"], WORKER, "worker()"),
   gpuAnswer: gpu(["gpu/host.ts DedicatedWorkerGlobalScope.postMessage"], GPU, "post(globalThis)", SENT),
 };
 
@@ -217,6 +222,8 @@ export const NOT_THE_PLATFORM = [
   "model/load.ts for await chunks",
   "port.ts new MessageChannel",
   "requirements.ts new Worker",
+  // The caller's.
+  "worker/pool.ts createWorker.createWorker",
   "settle.ts new Promise",
 ];
 

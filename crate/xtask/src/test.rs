@@ -10,51 +10,73 @@ use anyhow::{Context, Result, bail};
 
 use crate::{browsers, build, model, npm, package, sh, size, wasm};
 
-type Step = (&'static str, fn() -> Result<()>);
+/// What a step's tests run on.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Needs {
+    /// Only the model.
+    Model,
+    /// `pkg/dist`, too.
+    Package,
+    /// The pages and the kernels' tests for the browser, too.
+    Pages,
+}
 
-const RUST: Step = ("rust", rust);
-const FUZZ: Step = ("fuzz", fuzz);
-const TYPES: Step = ("types", types);
-const UNIT: Step = ("unit", unit);
-const NODE: Step = ("node", node);
-const ADAPTERS: Step = ("adapters", adapters);
-const BROWSER: Step = ("browser", browser);
-const ENGINES: Step = ("engines", engines);
-const PACKAGE: Step = ("package", package);
-const SIZE: Step = ("size", size::check);
+struct Step {
+    name: &'static str,
+    needs: Needs,
+    run: fn() -> Result<()>,
+    /// Whether it is one of all tests.
+    is_default: bool,
+}
+
+const fn step(name: &'static str, needs: Needs, run: fn() -> Result<()>) -> Step {
+    Step { name, needs, run, is_default: true }
+}
+
+/// In this order.
+const STEPS: [Step; 12] = [
+    step("rust", Needs::Model, rust),
+    step("fuzz", Needs::Model, fuzz),
+    step("types", Needs::Package, types),
+    step("unit", Needs::Pages, unit),
+    step("node", Needs::Package, node),
+    step("adapters", Needs::Package, adapters),
+    step("browser", Needs::Pages, browser),
+    step("engines", Needs::Package, engines),
+    step("consumers", Needs::Package, consumers),
+    step("package", Needs::Package, package),
+    step("size", Needs::Package, size::check),
+    Step { is_default: false, ..step("heavy", Needs::Package, heavy) },
+];
 
 /// For all targets together.
 const FUZZ_SECONDS: &str = "120";
 
-/// Runs all tests or those of one kind. A failure does not keep the others from running.
+/// Runs all tests or those of these kinds. A failure does not keep the others from running.
 pub fn run(args: &[String]) -> Result<()> {
-    let steps: &[Step] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => &[RUST, FUZZ, TYPES, UNIT, NODE, ADAPTERS, BROWSER, ENGINES, PACKAGE, SIZE],
-        ["rust"] => &[RUST],
-        ["fuzz"] => &[FUZZ],
-        ["unit"] => &[TYPES, UNIT],
-        ["node"] => &[NODE],
-        ["adapters"] => &[ADAPTERS],
-        ["browser"] => &[BROWSER],
-        ["engines"] => &[ENGINES],
-        ["package"] => &[PACKAGE],
-        _ => {
-            bail!(
-                "`test` takes one of `rust`, `fuzz`, `unit`, `node`, `adapters`, `browser`, `engines` and `package`, or nothing"
-            )
-        }
+    if let Some(unknown) = args.iter().find(|arg| STEPS.iter().all(|step| step.name != **arg)) {
+        let names = STEPS.map(|step| step.name).join("`, `");
+        bail!(
+            "`test` has no kind `{unknown}`; it takes some of `{names}`, or nothing for all but `heavy`"
+        );
+    }
+    let is_wanted = |step: &&Step| match args {
+        [] => step.is_default,
+        _ => args.iter().any(|arg| step.name == arg),
     };
+    let steps: Vec<&Step> = STEPS.iter().filter(is_wanted).collect();
+    let needs = |needs: Needs| steps.iter().any(|step| step.needs >= needs);
+
     let started = Instant::now();
     model::ensure()?;
-    // Native tests need nothing of what is built for the browser, and these only the package.
-    if [ENGINES, NODE, ADAPTERS, PACKAGE].iter().any(|step| steps == [*step]) {
-        build::package()?;
-    } else if steps != [RUST] && steps != [FUZZ] {
+    if needs(Needs::Pages) {
         build::www()?;
         wasm::build_kernel_tests()?;
+    } else if needs(Needs::Package) {
+        build::package()?;
     }
     let failed: Vec<&str> =
-        steps.iter().filter(|step| !passes(step)).map(|(name, _)| *name).collect();
+        steps.iter().filter(|step| !passes(step)).map(|step| step.name).collect();
     let seconds = started.elapsed().as_secs();
     if !failed.is_empty() {
         bail!(
@@ -68,12 +90,18 @@ pub fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn passes((name, step): &Step) -> bool {
+fn passes(Step { name, run, .. }: &Step) -> bool {
     sh::step("test", name);
-    match step() {
-        Ok(()) => true,
+    let started = Instant::now();
+    let result = run();
+    let seconds = started.elapsed().as_secs();
+    match result {
+        Ok(()) => {
+            sh::step("test", &format!("{name} passed ({seconds} s)"));
+            true
+        }
         Err(error) => {
-            sh::step("test", &format!("{name} failed: {error:#}"));
+            sh::step("test", &format!("{name} failed ({seconds} s): {error:#}"));
             false
         }
     }
@@ -116,6 +144,13 @@ fn node() -> Result<()> {
     sh::run(node.args(test_files("tests/node")?))
 }
 
+/// The adapters, in Node, with what they adapt to.
+fn adapters() -> Result<()> {
+    let mut node = npm::node_ts();
+    node.args(["--test", "--test-timeout=600000"]).args(test_files("tests/adapters")?);
+    sh::run(&mut node)
+}
+
 fn browser() -> Result<()> {
     let chrome = browsers::chromium()?;
     // Two browsers at a time: what they measure is memory, and time only against bounds of seconds.
@@ -134,11 +169,22 @@ fn engines() -> Result<()> {
     sh::run(node.envs(browsers::engines()?))
 }
 
-/// The adapters, in Node, with what they adapt to.
-fn adapters() -> Result<()> {
+/// The package from its tarball: with the bundlers whose packages are 105 MB on a disk, and without one.
+fn consumers() -> Result<()> {
+    consumers_in("tests/consumers")
+}
+
+/// The same with Parcel and Next.js, which are 444 MB. Not one of all tests; `.ci/run` runs it last.
+fn heavy() -> Result<()> {
+    consumers_in("tests/consumers/heavy")
+}
+
+fn consumers_in(dir: &str) -> Result<()> {
+    let chrome = browsers::chromium()?;
+    npm::ensure_in(&sh::root().join(dir))?;
     let mut node = npm::node_ts();
-    node.args(["--test", "--test-timeout=600000"]).args(test_files("tests/adapters")?);
-    sh::run(&mut node)
+    node.args(["--test", "--test-timeout=600000"]).args(test_files(dir)?);
+    sh::run(node.env("CHROME", chrome))
 }
 
 /// The tarball, and what others do with it: with tools of its own, which nothing else needs.

@@ -1,7 +1,7 @@
 /**
  * A plugin for Orama 3 that fills a vector property when documents are inserted, and the vector of a search from its term.
  *
- * @module
+ * @module embervec/orama
  */
 
 import type { AnyOrama, OramaPluginSync } from "@orama/orama";

@@ -2,7 +2,7 @@
  * The `feature-extraction` pipeline of transformers.js: its option names, defaults, results and progress events. Change the import
  * from `@huggingface/transformers` (or `@xenova/transformers`) to `embervec/transformers`, and the rest stays as it is.
  *
- * @module
+ * @module embervec/transformers
  */
 
 import {
