@@ -336,6 +336,19 @@ test("env says where models come from", async () => {
   env.fetch = noHub.fetch;
 });
 
+test("settings of ONNX Runtime are taken, and said to have no effect, once", async () => {
+  const said: string[] = [];
+  const { warn } = console;
+  console.warn = (message: string) => void said.push(message);
+  env.backends.onnx.wasm["numThreads"] = 1;
+  env.backends.onnx["logLevel"] = "error";
+  for (let i = 0; i < 2; i++) await (await load("tiny-cls")).dispose();
+  console.warn = warn;
+  env.backends.onnx = { wasm: {}, webgpu: {} };
+  assert.equal(said.length, 1);
+  assert.match(said[0]!, /env\.backends\.onnx has no effect/);
+});
+
 test("a signal ends the load and the call", async () => {
   const reason = new Error("not wanted any more");
   const abort = new AbortController();

@@ -36,6 +36,12 @@ const invalid = (message: string) => new EmbervecError("invalid_input", `emberve
 /** Levels of `env.logLevel`. */
 export const LogLevel = /* @__PURE__ */ Object.freeze({ DEBUG: 10, INFO: 20, WARNING: 30, ERROR: 40, NONE: 50 });
 
+interface OnnxSettings {
+  [setting: string]: unknown;
+  wasm: Record<string, unknown>;
+  webgpu: Record<string, unknown>;
+}
+
 /** Where models come from and where they are kept, for the pipelines that are made afterwards. */
 export const env = {
   /** Whether the network is used. `false` is `local_files_only` for all. */
@@ -61,7 +67,7 @@ export const env = {
   /** Not supported: give the option `embervec: { cache }` of `pipeline`. */
   customCache: null as unknown,
   /** Settings of ONNX Runtime, which is not there: they have no effect. */
-  backends: { onnx: { wasm: {} as Record<string, unknown>, webgpu: {} as Record<string, unknown> } },
+  backends: { onnx: { wasm: {}, webgpu: {} } as OnnxSettings },
 };
 
 /** What a pipeline says while it loads. */
@@ -259,8 +265,8 @@ function checkEnv(): void {
   if (env.useCustomCache || env.customCache) {
     throw invalid("env.customCache is not supported: give the option `embervec: { cache }` of pipeline");
   }
-  const { wasm, webgpu } = env.backends.onnx;
-  if (hasTold || env.logLevel > LogLevel.WARNING || Object.keys({ ...wasm, ...webgpu }).length === 0) return;
+  const { wasm, webgpu, ...others } = env.backends.onnx;
+  if (hasTold || env.logLevel > LogLevel.WARNING || Object.keys({ ...wasm, ...webgpu, ...others }).length === 0) return;
   hasTold = true;
   console.warn("embervec/transformers: env.backends.onnx has no effect, because there is no ONNX Runtime");
 }
