@@ -77,7 +77,7 @@ const demo = target({
     "icon-512.png",
     "src/style.css",
   ].map((path) => fromRoot(`www/${path}`)),
-  keep: /^models(\/|$)/, // the model, which `cargo xtask build` puts there
+  keep: /^(models|docs)(\/|$)/, // the model and the API reference, which `cargo xtask build` puts there
   plugins: [listFiles("service-worker.js")],
 });
 

@@ -67,11 +67,11 @@ type VectorOf<Options extends EncodeOptions> =
 /** `Options` alone would leave the parameter of a `progress` that is written in the call without a type. */
 type WithProgress<Options> = Options & Pick<EncodeOptions, "progress">;
 
-/** What an {@link Embedder} tells of itself: then `info` has changed. */
+/** The events of an {@link Embedder}. Each says that `info` has changed. */
 export interface EmbedderEventMap {
-  /** Another device computes, or for another reason. */
+  /** `info.device` or `info.deviceReason` has changed. */
   device: Event;
-  /** A bulk job has another number of workers. */
+  /** `info.workers` has changed. */
   workers: Event;
 }
 
@@ -92,7 +92,7 @@ export class Embedder extends EventTarget {
     this.#pool = pool;
   }
 
-  /** What the model is and how it runs: frozen; another object after each event. */
+  /** What the model is and how it runs. It is frozen; each event replaces it. */
   get info(): EmbedderInfo {
     return this.#info;
   }
@@ -114,12 +114,12 @@ export class Embedder extends EventTarget {
   }
 
   /**
-   * Loads a model: from this browser's cache, else from the model host.
+   * Loads a model from this browser's cache, or else from the model host.
    *
    * @param model a hub id such as `"sentence-transformers/all-MiniLM-L6-v2"`, or the address of a
    *   folder with the same files, which starts with `/`, `./`, `../` or a scheme. The id of a conversion to ONNX for
-   *   transformers.js (`Xenova/…`, `onnx-community/…`) leads to the model that it was made of.
-   * @throws {EmbervecError} when the model cannot be had or is not supported
+   *   transformers.js (`Xenova/…`, `onnx-community/…`) leads to the original model.
+   * @throws {EmbervecError} if the model is not found, cannot be fetched or is not supported
    */
   static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
     checkRequirements();
@@ -145,7 +145,7 @@ export class Embedder extends EventTarget {
     const { device = "auto", workers = "auto", signal } = options;
     signal?.throwIfAborted();
     if (device === "webgpu" && NO_GPU !== undefined)
-      throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${NO_GPU}; use "auto" or "cpu"`);
+      throw new EmbervecError("unsupported_device", `WebGPU is not available: ${NO_GPU}. Use device "auto" or "cpu".`);
     let embedder: Embedder | undefined;
     const { pool, result } = await WorkerPool.start(
       {
@@ -153,6 +153,8 @@ export class Embedder extends EventTarget {
         cache: options.cache ?? CACHE,
         workers: device === "webgpu" ? 1 : workers,
         workerUrl,
+        createWorker: options.createWorker,
+        page,
         fetch: options.fetch,
         // Nothing comes before a GPU is asked for, or a bulk job, and so before there is an embedder.
         onDevice: (choice) => void (embedder && embedder.#update("device", choice)),
@@ -176,7 +178,7 @@ export class Embedder extends EventTarget {
     if (device === "webgpu") {
       try {
         if (!stored) {
-          const problem = 'device "webgpu" cannot be had, because the GPU\'s worker loads the model from the cache';
+          const problem = "WebGPU is not available, because the GPU's worker loads the model from the cache";
           throw new EmbervecError("unsupported_device", `${problem}. ${storedReason}`);
         }
         embedder.#update("device", await pool.useGpu(true, options));
@@ -208,7 +210,7 @@ export class Embedder extends EventTarget {
   }
 
   /**
-   * The vector of a text, or of each of several texts in their order; these are views of one buffer.
+   * Computes the vector of a text, or the vectors of several texts in their order. The latter are views of one buffer.
    *
    * @throws {EmbervecError} `invalid_input` names the text or option that is wrong
    */
@@ -224,7 +226,7 @@ export class Embedder extends EventTarget {
     return this.#encode(texts, options);
   }
 
-  /** As {@link encode}, with the model's own prompt for search queries. */
+  /** Like {@link encode}, with the model's own prompt for search queries. */
   async encodeQuery<const Options extends EncodeOptions = {}>(
     text: string,
     options?: WithProgress<Options>,
@@ -237,7 +239,7 @@ export class Embedder extends EventTarget {
     return this.#encode(texts, options, "query");
   }
 
-  /** As {@link encode}, with the model's own prompt for the documents that are searched. */
+  /** Like {@link encode}, with the model's own prompt for the documents to search. */
   async encodeDocument<const Options extends EncodeOptions = {}>(
     text: string,
     options?: WithProgress<Options>,
@@ -251,8 +253,8 @@ export class Embedder extends EventTarget {
   }
 
   /**
-   * Encodes any number of texts and gives each result as soon as it is there, in order. Memory does
-   * not grow with the number of texts; a consumer that is slow is waited for.
+   * Encodes any number of texts and yields each result as soon as it is ready, in order. Memory does
+   * not grow with the number of texts: the stream waits for a slow consumer.
    */
   async *encodeStream(
     texts: Iterable<string> | AsyncIterable<string>,
@@ -291,7 +293,7 @@ export class Embedder extends EventTarget {
     return this.#pool.tokenize(text);
   }
 
-  /** Ends the workers: all memory comes back. Calls that are under way reject with `disposed`. */
+  /** Ends the workers, which frees all memory. Calls in progress reject with `disposed`. */
   async dispose(): Promise<void> {
     this.#pool.terminate(new EmbervecError("disposed", "this embedder has been disposed of; load another"));
   }
@@ -340,7 +342,7 @@ export class Embedder extends EventTarget {
         : `${cut.length} texts, such as texts[${cut[0]}], have`;
     const limit = `the ${this.#info.maxSeqLength} tokens that ${this.#info.model} takes`;
     console.warn(
-      `embervec: ${which} more than ${limit}, and what follows was left out; the option \`onTruncated\` of encode tells which, each time`,
+      `embervec: ${which} more than ${limit}. The rest was ignored. The option \`onTruncated\` of encode tells you each time which texts were cut.`,
     );
   }
 
@@ -405,8 +407,8 @@ function tellOriginal(model: string, original: string): void {
 function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {
   if (device === "cpu") return "The CPU, as demanded.";
   if (NO_GPU !== undefined) return `The CPU: ${NO_GPU}.`;
-  if (!stored) return "The CPU: a GPU's worker loads the model from the cache, where it is not kept.";
-  return "The CPU, which is the faster one for a few texts; a bulk job makes the GPU be tried.";
+  if (!stored) return "The CPU. A GPU would need the model in the cache, where it is not stored.";
+  return "The CPU, which is faster for a few texts. The GPU will be tried for larger jobs.";
 }
 
 /** One buffer for all vectors, of which the rows are views. */
@@ -417,7 +419,7 @@ function allocate(count: number, dimension: number): Float32Array<ArrayBuffer> {
     const size = `${count} vectors of ${dimension} dimensions take ${((4 * count * dimension) / 1e9).toFixed(1)} GB`;
     throw new EmbervecError(
       "invalid_input",
-      `${size}, more than can be had at once; use encodeStream, or encode in parts`,
+      `${size}, more than can be allocated at once; use encodeStream, or encode in parts`,
       { cause },
     );
   }

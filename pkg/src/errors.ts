@@ -4,16 +4,16 @@
  * | code | meaning |
  * |---|---|
  * | `model_not_found` | the model, or a file that it must have, is not where it was looked for |
- * | `unauthorized` | the model host wants a login; many hosts, such as Hugging Face's hub, say so of models that do not exist, too |
- * | `network` | the model host could not be reached, refused, or broke off |
- * | `integrity` | bytes arrived that are not what they should be |
- * | `unsupported_model` | the model's folder asks for what embervec does not compute, or says what sentence-transformers refuses, too; or its weights give a text no finite vector |
- * | `unsupported_device` | the device or dtype that was demanded cannot be had, or this browser lacks what every model needs |
+ * | `unauthorized` | the model host requires a login; many hosts, such as Hugging Face's hub, answer the same for models that do not exist |
+ * | `network` | the model host could not be reached, refused the request, or the connection broke |
+ * | `integrity` | files arrived damaged, or not as the manifest or the option `integrity` says |
+ * | `unsupported_model` | the model's folder asks for something that embervec does not compute or that sentence-transformers refuses, too; or its weights give a vector that is not finite |
+ * | `unsupported_device` | the requested device or dtype is not available, or this browser lacks what every model needs |
  * | `invalid_input` | an argument or option is wrong |
  * | `quota` | the browser has no room left for the model |
- * | `storage` | the browser's storage refuses to work |
+ * | `storage` | the browser's storage does not work |
  * | `disposed` | the embedder was disposed of |
- * | `device_lost` | the GPU went away |
+ * | `device_lost` | the GPU was lost |
  * | `internal` | a fault of embervec itself; please report it |
  */
 export type EmbervecErrorCode =
@@ -30,11 +30,14 @@ export type EmbervecErrorCode =
   | "device_lost"
   | "internal";
 
-/** Every failure of this package, aborts apart: these reject with the signal's own reason. */
+/** Every failure of this package, except aborts: those reject with the signal's own reason. */
 export class EmbervecError extends Error {
+  /** Always `"EmbervecError"`. */
   override readonly name = "EmbervecError";
 
+  /** You need this only to make errors of your own, for example in tests. */
   constructor(
+    /** What kind of failure it was. */
     readonly code: EmbervecErrorCode,
     message: string,
     options?: ErrorOptions,

@@ -1,3 +1,9 @@
+/**
+ * Text embeddings on the user's own device: start with {@link Embedder.load}.
+ *
+ * @module embervec
+ */
+
 export { Embedder, type EmbedderEventMap } from "./embedder.js";
 export { EmbervecError, type EmbervecErrorCode } from "./errors.js";
 export type { CacheChoice, ModelCache } from "./cache/cache.js";

@@ -10,32 +10,37 @@ import { STORAGE, folderFetch, pageUrl } from "./platform/web.js";
 import { checkCachedOptions, checkModelOptions } from "./options.js";
 import type { LoadOptions } from "./types.js";
 
-/** Where a model is; as in {@link LoadOptions}. */
+/** Where a model is, as in {@link LoadOptions}. */
 export interface ModelOptions {
+  /** Host of hub ids. Default `"https://huggingface.co"`. */
   hub?: string;
+  /** Branch, tag or commit of a hub id. Default `"main"`. */
   revision?: string;
+  /** Where the model is kept. Default `"indexeddb"`. */
   cache?: CacheChoice;
 }
 
 /** A model in the cache. */
 export interface StoredModel {
-  /** As `load` was called; the address where that is not known. */
+  /** As given to `load`; the folder's address if that is not known. */
   model: string;
+  /** `undefined` for a folder's address, or where it is not known. */
   revision: string | undefined;
   /** Address of the model's folder. */
   url: string;
-  /** `"q8"`: weights in 8 bits. `"original"`: as the host has them, for `"fp32"` and `"fp16"`. */
+  /** `"q8"`: weights in 8 bits. `"original"`: as on the host, for `"fp32"` and `"fp16"`. */
   weights: "q8" | "original";
   /** Bytes that are stored. */
   size: number;
-  /** `false` for a download that was interrupted: the next `load` goes on with it. */
+  /** `false` for an interrupted download: the next `load` resumes it. */
   complete: boolean;
-  /** `undefined` where it is not complete. */
+  /** When the download was complete; `undefined` where it is not. */
   storedAt: Date | undefined;
+  /** When it was last loaded; `undefined` where it is not complete. */
   usedAt: Date | undefined;
 }
 
-/** Every model in the cache, also those that have come only in part. */
+/** Lists every model in the cache, including interrupted downloads. */
 export async function listModels(options: Pick<ModelOptions, "cache"> = {}): Promise<StoredModel[]> {
   return withStore("listModels", options, async (store) => {
     const [records, sizes] = [await store.records(), await store.sizes()];
@@ -56,7 +61,7 @@ export async function listModels(options: Pick<ModelOptions, "cache"> = {}): Pro
   });
 }
 
-/** Whether `load` with the same options would not need the network. */
+/** Whether `load` with the same options would work without the network. */
 export async function isCached(
   model: string,
   options: ModelOptions & Pick<LoadOptions, "dtype"> = {},
@@ -72,7 +77,7 @@ export async function isCached(
   return withStore("isCached", options, isStored, checkCachedOptions);
 }
 
-/** Deletes a model in every form, also one that has come only in part. Embedders that are loaded go on. */
+/** Deletes a model in every form, including interrupted downloads. Loaded embedders continue to work. */
 export async function deleteModel(model: string, options: ModelOptions = {}): Promise<void> {
   await withStore("deleteModel", options, async (store) => {
     const { base } = resolveModel(model, options, pageUrl());
@@ -80,21 +85,21 @@ export async function deleteModel(model: string, options: ModelOptions = {}): Pr
   });
 }
 
-/** Deletes everything that embervec has stored. A model that is just being downloaded is not kept either. */
+/** Deletes everything that embervec has stored. A model that is being downloaded is not kept either. */
 export async function clearCache(options: Pick<ModelOptions, "cache"> = {}): Promise<void> {
   await withStore("clearCache", options, (store) => store.clear());
 }
 
-/** Bytes of all models in the cache. */
+/** The size of all models in the cache, in bytes. */
 export async function cacheSize(options: Pick<ModelOptions, "cache"> = {}): Promise<number> {
   const sizes = await withStore("cacheSize", options, (store) => store.sizes());
   return [...sizes.values()].reduce((sum, size) => sum + size, 0);
 }
 
 /**
- * A model of the cache as one file, to be carried to a browser without a network: a tar archive of its folder.
+ * Exports a cached model as one file, for a browser without a network. The file is a tar archive of the model's folder.
  *
- * @throws {EmbervecError} `model_not_found` where the model is not in the cache
+ * @throws {EmbervecError} `model_not_found` if the model is not in the cache
  */
 export async function exportModel(model: string, options: ModelOptions = {}): Promise<Blob> {
   return withStore("exportModel", options, async (store) => {
@@ -112,17 +117,16 @@ export async function exportModel(model: string, options: ModelOptions = {}): Pr
     }
     refuseUnusable(store);
     throw (
-      damage ??
-      new EmbervecError("model_not_found", `${base} is not in ${STORAGE}; load it once, and it can be exported`)
+      damage ?? new EmbervecError("model_not_found", `${base} is not in ${STORAGE}; load it once before you export it`)
     );
   });
 }
 
 /**
- * Puts into the cache what {@link exportModel} has given, or a tar archive of a folder that `cargo xtask pack` has made; `load` with
+ * Puts into the cache what {@link exportModel} returned, or a tar archive of a folder that `npx embervec pack` has made; `load` with
  * the same `model` and options then needs no network. Waits for a download of the same model.
  *
- * @throws {EmbervecError} `integrity` where a byte is not what the archive's manifest says, `quota` where there is no room
+ * @throws {EmbervecError} `integrity` if a byte differs from the archive's manifest, `quota` if there is no room
  */
 export async function importModel(model: string, archive: Blob, options: ModelOptions = {}): Promise<void> {
   await withStore("importModel", options, async (store) => {
@@ -164,5 +168,5 @@ async function withStore<T>(
 /** Nobody is served by a list of models that could not be read. */
 function refuseUnusable(store: ModelStore, unusable = store.unusable): void {
   if (unusable === undefined) return;
-  throw new EmbervecError(store.isFull ? "quota" : "storage", `it cannot be done, ${unusable}`);
+  throw new EmbervecError(store.isFull ? "quota" : "storage", `this is not possible, ${unusable}`);
 }

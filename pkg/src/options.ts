@@ -49,6 +49,7 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, Rule> = {
   ],
   persist: [isBoolean, "true or false"],
   workerUrl: [isAddress, "an address"],
+  createWorker: [isFunction, "a function that returns a Worker"],
   wasmUrl: [isAddress, "an address"],
 };
 
@@ -111,19 +112,19 @@ export function checkLoadOptions(options: LoadOptions): void {
   if (options.device === "webgpu" && options.cache === "memory") {
     throw new EmbervecError(
       "invalid_input",
-      'device "webgpu" needs a cache that keeps the model, from which the GPU\'s worker loads it; leave `device` or `cache` out',
+      'device "webgpu" needs a cache that keeps the model, because the GPU\'s worker loads it from there; leave out `device` or `cache`',
     );
   }
   if (options.device === "webgpu" && typeof options.workers === "number" && options.workers > 1) {
     throw new EmbervecError(
       "invalid_input",
-      'several workers are for the CPU, and device "webgpu" demands the GPU for everything; leave `workers` or `device` out',
+      'several workers are for the CPU, but device "webgpu" uses the GPU for everything; leave out `workers` or `device`',
     );
   }
   if (options.cache === "memory" && typeof options.workers === "number" && options.workers > 1) {
     throw new EmbervecError(
       "invalid_input",
-      "several workers need a cache that keeps the model, from which each loads it; leave `workers` or `cache` out",
+      "several workers need a cache that keeps the model, because each loads it from there; leave out `workers` or `cache`",
     );
   }
 }

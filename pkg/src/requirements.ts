@@ -1,4 +1,4 @@
-// What a browser must have, found by trying, not by its name. The README's table says where each version comes from.
+// What a browser must have, found by trying, not by its name. The table in pkg/README.md says where each version comes from.
 
 import { EmbervecError } from "./errors.js";
 
@@ -55,7 +55,7 @@ export function checkRequirements(): void {
   }
   const missing = REQUIREMENTS.filter(([, isThere]) => !isThere()).map(([what]) => what);
   if (missing.length === 0) return;
-  const versions = "Chrome 100, Edge 100, Firefox 114, Safari 16.4, and later versions, have all that it needs";
+  const versions = "It runs in Chrome 100, Edge 100, Firefox 114, Safari 16.4, and later versions";
   throw new EmbervecError(
     "unsupported_device",
     `embervec needs ${missing.join(" and ")}, which this browser does not have. ${versions}.`,
@@ -70,7 +70,8 @@ function hasModuleWorkers(): boolean {
     },
   };
   try {
-    new Worker("data:text/javascript,", options).terminate();
+    // Not a string, which Parcel takes for an old way of writing a worker of its own.
+    new Worker(new URL("data:text/javascript,"), options).terminate();
     return false;
   } catch {
     // Or it refuses this address; then nothing is known.

@@ -1,39 +1,44 @@
 import type { CacheChoice } from "./cache/cache.js";
 
+/** A `Worker`, which a program for Node does not know without the library `dom`. */
+type BrowserWorker = typeof globalThis extends { Worker: { prototype: infer Known } } ? Known : never;
+
 /** Progress of a load (bytes) or of an encode (texts). */
 export interface ProgressEvent {
   /**
-   * `download`: bytes from the model host; a download that goes on begins at what is stored. `load`: bytes from the cache into
-   * memory. `gpu`: to a GPU that is demanded. `encode` counts texts.
+   * `download`: bytes from the model host; a resumed download starts at what is stored. `load`: bytes from the cache into
+   * memory. `gpu`: bytes to the GPU, with `device: "webgpu"`. `encode` counts texts.
    */
   stage: "download" | "load" | "gpu" | "encode";
-  /** The file that the bytes belong to, as a path within the model folder. */
+  /** The file that the bytes belong to, as a path in the model folder. */
   file?: string;
-  /** Over all files, not only `file`. */
+  /** What is done, over all files, not only `file`. */
   loaded: number;
-  /** Over all files; 0 where the host does not say. */
+  /** What there is to do, over all files; 0 if the host does not say. */
   total: number;
 }
 
+/** Called during a load or an encode. */
 export type ProgressCallback = (event: ProgressEvent) => void;
 
 /** How weights are kept. */
 export type Dtype = "fp32" | "fp16" | "q8";
 
+/** Options of {@link Embedder.load}. */
 export interface LoadOptions {
   /**
-   * Where to compute. `"auto"` starts on the CPU; a bulk job or a model of BERT-base size makes it try the
-   * GPU in the background and use it for whatever it is faster for, once its vectors have agreed with the CPU's. `"webgpu"`
-   * demands a GPU, and fails where there is none or its vectors differ. Default `"auto"`.
+   * Where to compute. `"auto"` starts on the CPU. For a bulk job or a model of BERT-base size, it also tries the GPU in the
+   * background, and uses it where it is faster, if its vectors agree with the CPU's. `"webgpu"` requires a GPU, and fails if
+   * there is none or its vectors differ. Default `"auto"`.
    */
   device?: "auto" | "cpu" | "webgpu";
   /**
-   * How the weights are kept and computed with. `"q8"`: in 8 bits, a quarter of the memory and several
-   * times as fast; vectors differ a little (mean cosine to fp32 0.998). `"fp32"`: as sentence-transformers.
-   * `"fp16"`: weights rounded to 16 bits, computed with in 32; half of the memory on a GPU, none less on
-   * the CPU. Default `"auto"`: `"q8"`.
+   * The precision of the weights. `"q8"`: 8 bits, a quarter of the memory and several times as fast; vectors differ a
+   * little (mean cosine to fp32 0.998). `"fp32"`: as sentence-transformers. `"fp16"`: weights rounded to 16 bits, arithmetic
+   * in 32; half of the memory on a GPU, no less on the CPU. Default `"auto"`: `"q8"`.
    */
   dtype?: "auto" | Dtype;
+  /** Called with the number of bytes that have arrived. */
   progress?: ProgressCallback;
   /** Rejects with the signal's reason and leaves nothing half written. */
   signal?: AbortSignal;
@@ -41,7 +46,7 @@ export interface LoadOptions {
   hub?: string;
   /** Branch, tag or commit of a hub id. Default `"main"`. */
   revision?: string;
-  /** Never touch the network: what is not in the cache is `model_not_found`. Default `false`. */
+  /** Never use the network: a model that is not in the cache fails with `model_not_found`. Default `false`. */
   localFilesOnly?: boolean;
   /**
    * Sent with every request to the model host, such as `{ Authorization: "Bearer …" }`. When the host redirects to another
@@ -67,8 +72,9 @@ export interface LoadOptions {
    */
   integrity?: Record<string, string>;
   /**
-   * Where a downloaded model is kept. `"memory"`: nowhere. Or an object of your own with the methods of {@link ModelCache}. A cache
-   * that fails, does not answer or is full is done without; `info.stored` tells. Default `"indexeddb"`.
+   * Where a downloaded model is kept. `"memory"`: nowhere. You can also pass an object with the methods of `ModelCache`. If a
+   * cache fails, does not answer or is full, `load` continues without it, and `info.stored` is `false`. Default
+   * `"indexeddb"` in browsers, `"folder"` in Node.
    */
   cache?: CacheChoice;
   /**
@@ -79,13 +85,23 @@ export interface LoadOptions {
    * number.
    */
   workers?: "auto" | number;
-  /** Whether to ask the browser for storage that it does not clear by itself; some then ask the user. Default `true`. */
+  /** Whether to ask the browser not to clear its storage by itself; some browsers then ask the user. Default `true`. */
   persist?: boolean;
   /**
-   * Address of the package's `worker.js`, which must lie beside `gpu.js` on the page's own origin. Default: that of the
-   * package's own files.
+   * Address of the package's `worker.js`, on the page's own origin, with `gpu.js` and the `.wasm` files beside it. For bundlers that do
+   * not find it by themselves: copy these files from `node_modules/embervec/dist` to a public folder. Pages that demand Trusted Types
+   * trust it as they trust a script, so never take it from a user. Default: that of the package's own files.
    */
   workerUrl?: string | URL;
+  /**
+   * Starts the worker, with `worker.js` as a module worker, instead of the package itself:
+   * `() => new Worker(new URL("embervec/worker.js", import.meta.url), { type: "module" })`. It is called once for each worker, with
+   * `workerUrl` or else the address at which `worker.js` lies if the package's files are served as they are.
+   *
+   * The package never makes a worker of a `blob:`. A page that imports the package from another origin can do so:
+   * `(url) => new Worker(URL.createObjectURL(new Blob([`import ${JSON.stringify(url)}`], { type: "text/javascript" })), { type: "module" })`.
+   */
+  createWorker?: (url: URL) => BrowserWorker;
   /** Address of the folder with the package's `.wasm` files. Default: that of the package's own files. */
   wasmUrl?: string | URL;
 }
@@ -96,17 +112,18 @@ export type Pooling = "cls" | "mean" | "max" | "sum" | "mean_sqrt_len" | "weight
 /** Type of a vector's components; `binary` and `ubinary` hold eight dimensions in a byte. */
 export type Precision = "float32" | "int8" | "uint8" | "binary" | "ubinary";
 
+/** Options of {@link Embedder.encode}, {@link Embedder.encodeQuery} and {@link Embedder.encodeDocument}. */
 export interface EncodeOptions {
   /** Name of one of the model's own prompts, put before every text. */
   promptName?: string;
   /** A prompt to put before every text; beats `promptName`. */
   prompt?: string;
   /**
-   * `true`: scale to length 1 after everything else. `false`: leave the model's own normalisation
-   * out. Default: as the model's folder says.
+   * `true`: scale to length 1 after everything else. `false`: skip the model's own normalization.
+   * Default: as the model's folder says.
    */
   normalize?: boolean;
-  /** Keep the first dimensions only (before a `normalize: true`), for models trained for it. */
+  /** Keep only the first dimensions (before `normalize: true`), for models that are trained for it. */
   truncateDim?: number;
   /**
    * Default `"float32"`. `int8` and `uint8` take their ranges from the texts of this call, so they
@@ -118,10 +135,11 @@ export interface EncodeOptions {
   /** Another pooling than the model's; several are concatenated. */
   pooling?: Pooling | readonly Pooling[];
   /**
-   * Called once, with the positions of the texts that had more tokens than the model takes and were cut. Where nobody asks, the first
-   * time is said in the console.
+   * Called once, with the positions of the texts that had more tokens than the model takes and were cut. Without it, the console
+   * reports the first time.
    */
   onTruncated?: (indices: number[]) => void;
+  /** On an abort, the call rejects with the signal's reason. */
   signal?: AbortSignal;
   /** Called with the number of texts done. */
   progress?: ProgressCallback;
@@ -137,6 +155,7 @@ export interface StreamOptions extends Omit<EncodeOptions, "precision" | "output
 export interface StreamItem {
   /** Position of the text in the input. */
   index: number;
+  /** The text's vector. */
   embedding: Float32Array;
   /** Number of tokens that were encoded, prompt and special tokens included. */
   tokenCount: number;
@@ -146,48 +165,54 @@ export interface StreamItem {
 
 /** A text as the model sees it. */
 export interface Tokens {
+  /** The tokens' positions in the vocabulary, with the special tokens. */
   inputIds: number[];
+  /** The segment of each token: 0 for all tokens of a single text. */
   tokenTypeIds: number[];
+  /** The tokens as the vocabulary has them, such as `"##ing"`. */
   tokens: string[];
   /**
    * For each token `[begin, end]` such that `text.slice(begin, end)` is what it stands for; `[0, 0]`
    * for `[CLS]` and `[SEP]`, which are not from the text.
    */
   offsets: [number, number][];
+  /** Whether the text had more tokens than the model takes and was cut. */
   truncated: boolean;
 }
 
 /** Similarity function that a model was trained for. */
 export type SimilarityFunction = "cosine" | "dot" | "euclidean" | "manhattan";
 
-/** What a loaded model is and how it runs. It is frozen; what changes comes as another object, with an event. */
+/** What a loaded model is and how it runs. It is frozen: a change replaces the object and dispatches an event. */
 export interface EmbedderInfo {
   /** As given to `load`; for the id of a conversion to ONNX, that of its original. */
   readonly model: string;
   /** `undefined` for a folder's address. */
   readonly revision: string | undefined;
-  /** `"webgpu"` as soon as a GPU computes at least a part of the work. */
+  /** `"webgpu"` as soon as a GPU does at least a part of the work. */
   readonly device: "cpu" | "webgpu";
   /** A sentence: what was chosen and why. It changes when the choice does. */
   readonly deviceReason: string;
+  /** The precision of the weights. */
   readonly dtype: Dtype;
   /** The SIMD instructions in use: WebAssembly's relaxed ones where the browser has them. */
   readonly simd: "simd128" | "relaxed";
-  /** The variants of the kernels that were the fastest here. They never change a result. */
+  /** The variants of the kernels that were the fastest on this device. They never change a result. */
   readonly kernels: string;
-  /** Number of workers that a bulk job has at most. */
+  /** The largest number of workers for a bulk job. */
   readonly workers: number;
   /** Whether the model came from the cache. */
   readonly cached: boolean;
-  /** Whether the cache keeps it for the next time. */
+  /** Whether the cache keeps it for the next visit. */
   readonly stored: boolean;
   /** A sentence that says why, or why not. */
   readonly storedReason: string;
   /** Length of a vector. */
   readonly dimension: number;
-  /** A text with more tokens is cut; `Infinity`: none is. */
+  /** A text with more tokens is cut. `Infinity`: there is no limit. */
   readonly maxSeqLength: number;
+  /** The similarity function that the model was trained for. */
   readonly similarity: SimilarityFunction;
-  /** The model's prompts by name. `query` and `document` are always there, if only empty. */
+  /** The model's prompts by name. `query` and `document` always exist, possibly empty. */
   readonly prompts: Readonly<Record<string, string>>;
 }

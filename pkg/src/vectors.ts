@@ -4,7 +4,7 @@ import { check, checkValue, type Check, describe, oneOf } from "./check.js";
 import { EmbervecError } from "./errors.js";
 import type { Precision, SimilarityFunction } from "./types.js";
 
-/** A vector as `encode` gives it, or plain numbers. */
+/** A vector as `encode` returns it, or plain numbers. */
 export type Vector = Float32Array | Float64Array | readonly number[];
 
 /** A vector of any {@link Precision}. */
@@ -13,15 +13,15 @@ export type AnyVector = Vector | Int8Array | Uint8Array;
 /** Options of the functions that compare vectors. */
 export interface CompareOptions {
   /**
-   * What an `Int8Array` or a `Uint8Array` holds: `int8` or `binary`, `uint8` or `ubinary`. You only need it if both
-   * sides are such arrays: beside a vector of floats, the lengths tell.
+   * What an `Int8Array` or a `Uint8Array` holds: `int8` or `binary`, `uint8` or `ubinary`. You need it only if both
+   * sides are such arrays. Beside a vector of floats, the lengths tell.
    */
   precision?: Precision | undefined;
 }
 
 /** Options of {@link semanticSearch}. */
 export interface SearchOptions extends CompareOptions {
-  /** Most hits of a query; `Infinity`: all vectors of the corpus. Default 10. */
+  /** The largest number of hits for a query; `Infinity`: all vectors of the corpus. Default 10. */
   topK?: number | undefined;
   /** Default `"cosine"`. */
   similarity?: SimilarityFunction | undefined;
@@ -31,6 +31,7 @@ export interface SearchOptions extends CompareOptions {
 export interface SearchHit {
   /** Position in the corpus. */
   corpusId: number;
+  /** The similarity to the query; higher is more similar. */
   score: number;
 }
 
@@ -44,7 +45,7 @@ const TOP_K: [Check, string] = [
 /**
  * Dot product.
  *
- * @throws {EmbervecError} `invalid_input` names the vector or option that is wrong, here and below
+ * @throws {EmbervecError} `invalid_input` names the vector or option that is wrong
  */
 export function dot(a: AnyVector, b: AnyVector, options: CompareOptions = {}): number {
   return compareTwo("dot", "dot", a, b, options);
@@ -76,7 +77,7 @@ export function similarity(
 }
 
 /**
- * For each query the `topK` most similar vectors of the corpus, best first. Equal scores keep the corpus's order. One
+ * Finds, for each query, the `topK` most similar vectors of the corpus, best first. Equal scores keep the corpus's order. One
  * vector counts as a list of one. A number that is not finite is an error, because it has no place in an order.
  *
  * Either side may come from {@link quantizeEmbeddings}, and be compared with floats:
@@ -392,7 +393,9 @@ function assertFinite<T extends Numbers | readonly number[]>(vector: T, name: st
 
 /** The smallest and the largest value of each dimension. */
 export interface Ranges {
+  /** The smallest values. */
   min: Vector;
+  /** The largest values. */
   max: Vector;
 }
 
@@ -416,7 +419,7 @@ const QUANTIZE_OPTIONS: Record<keyof QuantizeOptions, [Check, string]> = {
 const STEPS = 255;
 
 /**
- * Vectors in fewer bits. `int8` and `uint8` divide each dimension's range into 255 steps; `binary`
+ * Converts vectors to fewer bits. `int8` and `uint8` divide each dimension's range into 255 steps; `binary`
  * and `ubinary` keep the sign, eight dimensions in a byte, the first in its highest bit (`binary`
  * less 128, as a signed byte). One vector counts as a list of one.
  *
@@ -493,7 +496,7 @@ export function quantizeEmbeddings(
 
 const signed = (bytes: Uint8Array): Int8Array => Int8Array.from(bytes, (byte) => byte - 128);
 
-/** The ranges of a corpus, for {@link quantizeEmbeddings}. They need at least two vectors. */
+/** The ranges of a corpus, for {@link quantizeEmbeddings}. The corpus needs at least two vectors. */
 export function rangesOf(embeddings: readonly Vector[]): Ranges {
   const list = listOf(embeddings, "embeddings");
   return rangesIn(floatsOf(list, formatsOf([list], "float32")[0]!));

@@ -82,8 +82,9 @@ test("prompts for other tasks are found by the names that models give them", asy
   Embedder.load = async () =>
     ({
       info,
-      async *encodeStream(_: string[], options: object) {
+      encodeStream: (_: string[], options: object) => {
         asked.push(options);
+        return [];
       },
     }) as unknown as Embedder;
   const embedder = await SemanticEmbedder.create();

@@ -99,11 +99,11 @@ test("MiniLM's vectors are those of sentence-transformers, more texts than fit a
   assert.deepEqual(output.dims, [cases.length, 384]);
   cases.forEach(({ text, vector }, i) => assertNear(output[i]!.data, vector, text.slice(0, 60)));
   const many = await extractor(
-    Array.from({ length: 600 }, (_, i) => cases[i % 2]!.text),
+    Array.from({ length: 300 }, (_, i) => cases[i % 2]!.text),
     { pooling: "mean", normalize: true },
   );
-  assert.deepEqual(many.dims, [600, 384]);
-  assertNear(many[599]!.data, cases[1]!.vector, "the last");
+  assert.deepEqual(many.dims, [300, 384]);
+  assertNear(many[299]!.data, cases[1]!.vector, "the last");
   await extractor.dispose();
 });
 
@@ -253,7 +253,7 @@ test("what is not supported is refused by name", async () => {
   await assert.rejects(call({ pooling: "max" }), isError("invalid_input", /"max".*mean/));
   await assert.rejects(call({ pooling: "cls", quantize: true, precision: "int8" }), isError("invalid_input", /"int8"/));
   await assert.rejects(call({ topk: 1 }), isError("invalid_input", /"topk"/));
-  await assert.rejects(call({}, []), isError("invalid_input", /no text/));
+  await assert.rejects(call({}, []), isError("invalid_input", /not empty/));
   await assert.rejects(call({}, [1]), isError("invalid_input", /texts\[0\]/));
   await assert.rejects(call({}, 1), isError("invalid_input", /./));
   assert.throws(

@@ -95,7 +95,7 @@ async function rebuild(folder: string): Promise<void> {
 }
 
 const ready = (page: Page) => page.getByText(/^\d+ passages encoded in [\d.]+ m?s$/).waitFor();
-const modelIsMissing = (page: Page) => page.getByRole("alert").getByText("The model is not there").waitFor();
+const modelIsMissing = (page: Page) => page.getByRole("alert").getByText("The model was not found").waitFor();
 
 async function best(page: Page, query: string): Promise<string> {
   await page.fill("#query", query);

@@ -152,14 +152,14 @@ test("no request went to another host, and nothing was refused", () => {
 
 test("a failure says what to do", async () => {
   await open("?model=./models/nothing/");
-  await page.getByRole("alert").getByText("The model is not there").waitFor();
+  await page.getByRole("alert").getByText("The model was not found").waitFor();
   assert.match(await textOf("failure-message"), /\/www\/dist\/models\/nothing\/config\.json is missing/);
   await page.getByRole("button", { name: "Use the demo's model" }).click();
   await allEncoded();
   assert.equal(await textOf("fact-load-source"), "from this browser's storage");
 
   await open("?device=webgpu");
-  await page.getByRole("alert").getByText('device "webgpu" cannot be had').waitFor();
+  await page.getByRole("alert").getByText("WebGPU is not available").waitFor();
   await page.getByRole("button", { name: "Use the automatic choices" }).click();
   await allEncoded();
 });

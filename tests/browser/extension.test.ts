@@ -241,7 +241,7 @@ test("the page is searched by meaning, and what is found is shown in it", async 
   // The page goes on living: what is gone from it is not pretended to be there.
   await bread.evaluate(() => document.querySelector("b")?.parentElement?.remove());
   await panel.locator(".hit-target").first().click();
-  await panel.getByText("no longer in the page").waitFor();
+  await panel.getByText("no longer on the page").waitFor();
   assert.notEqual(await best(panel, "the loaf did not rise"), FLAT_DOUGH);
   await panel.close();
   await bread.close();
@@ -318,7 +318,7 @@ test("without a bundled model it asks before it fetches one, and says what to do
   await alert.getByText("The model could not be fetched").waitFor();
   assert.match(
     await alert.innerText(),
-    /Check the connection and try again; .*network https:\/\/huggingface\.co\/\S+ could not be reached/s,
+    /Check the connection and try again\. .*network Could not fetch https:\/\/huggingface\.co\/\S+\./s,
   );
   assert.ok(strangers.length > 0);
   assert.deepEqual(

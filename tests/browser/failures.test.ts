@@ -137,7 +137,7 @@ describe("the host", () => {
   test("nobody listens", async () => {
     const gone = await serveModels();
     await gone.close();
-    await assertFails(gone.origin + FOLDER, "network", [gone.origin + FOLDER, "could not be reached"]);
+    await assertFails(gone.origin + FOLDER, "network", [`Could not fetch ${gone.origin + FOLDER}`]);
     await assertLoads();
   });
 });

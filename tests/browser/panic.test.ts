@@ -83,7 +83,7 @@ test("a panic rejects the call with its text, and no other; the next call has a 
   const [first, panic, third] = seen.outcomes;
   assert.deepEqual([first, third], [{ vector: seen.before }, { vector: seen.before }]);
   assert.ok(panic && "code" in panic && panic.isEmbervecError && panic.code === "internal");
-  assert.match(panic.message, /^the text "panic in the kitchen" ends the worker/);
+  assert.match(panic.message, /^the text "panic in the kitchen" crashes the worker/);
   assert.ok(String(seen.again).includes("panic once more"), String(seen.again));
   for (const vector of seen.after) assert.deepEqual(vector, seen.before);
 });

@@ -17,7 +17,7 @@ export const FLAGS = [
 ];
 
 /** WebGPU in software: slow, but real. */
-const GPU_FLAGS = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+export const GPU_FLAGS = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
 export interface TestPage {
   page: Page;

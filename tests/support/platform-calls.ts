@@ -94,7 +94,12 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   body: { at: BODY, in: WORKER, stub: method("ReadableStreamDefaultReader", "read"), costs: ["network"] },
 
   // The package's own files.
-  worker: { at: ["platform/web.ts new Worker"], in: PAGE, stub: "worker()", costs: ["network"] },
+  worker: {
+    at: ["platform/web.ts new Worker", "worker/start.ts new Worker"],
+    in: PAGE,
+    stub: "worker()",
+    costs: ["network"],
+  },
   wasm: { at: ["worker/host.ts init"], in: WORKER, stub: "fetching((url) => /wasm$/.test(url))", costs: ["network"] },
   compile: {
     at: ["worker/host.ts init"],
@@ -183,12 +188,21 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   // The wasm module could, and does not.
   done: { ...gpu(["gpu/host.ts Encoder.encode"], GPU, method("GPUQueue", "onSubmittedWorkDone")), isUnused: true },
   gpuWasm: gpu(["gpu/host.ts init"], GPU, "fetching(() => true)"),
-  gpuWorker: gpu(["gpu/accelerator.ts new Worker"], WORKER, "worker()"),
+  gpuWorker: gpu(["gpu/accelerator.ts new Worker", "worker/start.ts new Worker"], WORKER, "worker()"),
   gpuAnswer: gpu(["gpu/host.ts DedicatedWorkerGlobalScope.postMessage"], GPU, "post(globalThis)", SENT),
 };
 
 /** What only passes on the promises of others, what ends by itself, and what is made at once. */
 export const NOT_THE_PLATFORM = [
+  // The package itself, whose calls settle.
+  "adapters/ai.ts for await stream",
+  "adapters/langchain.ts Embedder.encodeDocument",
+  "adapters/langchain.ts Embedder.encodeQuery",
+  "adapters/lazy.ts new Promise",
+  "adapters/orama.ts Embedder.encodeDocument",
+  "adapters/orama.ts Embedder.encodeQuery",
+  "adapters/semantic-embedder.ts for await stream",
+  "adapters/transformers.ts Embedder.encode",
   "cache/port.ts new MessageChannel",
   // Of `Entries`, which are ours.
   ...[
@@ -208,6 +222,8 @@ export const NOT_THE_PLATFORM = [
   "model/load.ts for await chunks",
   "port.ts new MessageChannel",
   "requirements.ts new Worker",
+  // The caller's.
+  "worker/pool.ts createWorker.createWorker",
   "settle.ts new Promise",
 ];
 

@@ -50,6 +50,7 @@ test("options of load", () => {
     cache: "memory",
     wasmUrl: new URL("https://page.test/wasm/"),
     workerUrl: "/embervec/worker.js?v=2",
+    createWorker: (url) => new Worker(url),
   });
   assertRefused(checkLoadOptions, [
     ["device", "gpu"],
@@ -74,6 +75,7 @@ test("options of load", () => {
     ["cache", "disk"],
     ["wasmUrl", 7],
     ["workerUrl", null],
+    ["createWorker", "/embervec/worker.js"],
     ["workers", 0],
     ["workers", 1.5],
     ["workers", "many"],
@@ -167,7 +169,9 @@ test("options of encode", () => {
 
 test("a stream has neither precision nor output", () => {
   assert.deepEqual(checkStreamOptions({ normalize: true }), checkEncodeOptions({ normalize: true }));
+  assert.deepEqual(checkStreamOptions({ task: "query" }), checkEncodeOptions({}, "query"));
   assertRefused(checkStreamOptions, [
+    ["task", "passage"],
     ["precision", "int8"],
     ["output", "token"],
   ]);

@@ -11,6 +11,8 @@ import { type Behaviour, LOADED, lengths, replaceWorker, started } from "../supp
 const { Worker } = globalThis;
 after(() => void Object.assign(globalThis, { Worker }));
 
+const PAGE = "https://page.example/";
+
 const request = {
   name: "m",
   revision: undefined,
@@ -39,6 +41,8 @@ async function open(
       fetch: undefined,
       workers,
       workerUrl: undefined,
+      createWorker: undefined,
+      page: PAGE,
       onDevice: () => {},
       onWorkers: (limit) => limits.push(limit),
     },
@@ -153,7 +157,17 @@ test("a listener that disposes of the embedder when its GPU's worker ends: no wo
   let pool: WorkerPool | undefined;
   const onDevice = () => pool?.terminate(reason);
   ({ pool } = await WorkerPool.start(
-    { request, cache: "indexeddb", workers: 4, workerUrl: undefined, fetch: undefined, onDevice, onWorkers: () => {} },
+    {
+      request,
+      cache: "indexeddb",
+      workers: 4,
+      workerUrl: undefined,
+      createWorker: undefined,
+      page: PAGE,
+      fetch: undefined,
+      onDevice,
+      onWorkers: () => {},
+    },
     {},
   ));
   await pool.useGpu(false);
@@ -172,7 +186,17 @@ test("a GPU that was not taken is not said to have failed with its worker", asyn
   const told: string[] = [];
   const onDevice = ({ deviceReason }: { deviceReason: string }) => void told.push(deviceReason);
   const { pool } = await WorkerPool.start(
-    { request, cache: "indexeddb", workers: 1, workerUrl: undefined, fetch: undefined, onDevice, onWorkers: () => {} },
+    {
+      request,
+      cache: "indexeddb",
+      workers: 1,
+      workerUrl: undefined,
+      createWorker: undefined,
+      page: PAGE,
+      fetch: undefined,
+      onDevice,
+      onWorkers: () => {},
+    },
     {},
   );
   await pool.useGpu(false);

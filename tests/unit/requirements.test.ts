@@ -82,9 +82,9 @@ test("a worker's address that is refused says nothing of module workers", () => 
 
 const file = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 
-test("the README names the same versions", () => {
+test("the package's README names the same versions", () => {
   const [, chrome, firefox, safari] =
-    /^\| \*\*all\*\* \| \*\*(\d+)\*\* \| \*\*(\d+)\*\* \| \*\*([\d.]+)\*\* \|$/m.exec(file("README.md")) ?? [];
+    /^\| \*\*all\*\* \| \*\*(\d+)\*\* \| \*\*(\d+)\*\* \| \*\*([\d.]+)\*\* \|$/m.exec(file("pkg/README.md")) ?? [];
   Object.assign(globalThis, { WebAssembly: undefined });
   assertMissing(`Chrome ${chrome}, Edge ${chrome}, Firefox ${firefox}, Safari ${safari},`);
 });

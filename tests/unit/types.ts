@@ -72,6 +72,9 @@ export async function stream(): Promise<void> {
     is<number>()(tokenCount, true);
     is<boolean>()(truncated, true);
   }
+  embedder.encodeStream(texts, { task: "query" });
+  // @ts-expect-error there are queries and documents
+  embedder.encodeStream(texts, { task: "passage" });
   // @ts-expect-error a stream gives sentence vectors
   embedder.encodeStream(texts, { output: "token" });
   // @ts-expect-error a stream gives float32

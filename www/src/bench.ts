@@ -32,7 +32,7 @@ start.addEventListener("click", () => void measureAll());
 copy.addEventListener("click", () => {
   navigator.clipboard.writeText(markdown()).then(
     () => (status.textContent = "Copied."),
-    () => (status.textContent = "The browser does not let this page copy; select the table instead."),
+    () => (status.textContent = "The browser does not allow copying. Select the table instead."),
   );
 });
 

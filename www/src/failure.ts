@@ -5,21 +5,21 @@ import { button, byId } from "./dom";
 
 const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   model_not_found: {
-    title: "The model is not there",
+    title: "The model was not found",
     advice: "Check its name or address. The folder must hold config.json, tokenizer.json and model.safetensors.",
   },
   unauthorized: {
-    title: "The model's host wants a login",
+    title: "The model's host requires a login",
     advice:
-      "The model is private or needs its terms to be accepted, or there is none of this name. Choose a public model, or check the name.",
+      "The model is private, its terms must be accepted, or it does not exist. Choose a public model, or check the name.",
   },
   network: {
     title: "The model could not be fetched",
-    advice: "Check the connection and try again. Once it has been stored, the model loads without a network.",
+    advice: "Check the connection and try again. Once it is stored, the model loads without a network.",
   },
   integrity: {
-    title: "The download arrived damaged",
-    advice: "Nothing of it was used. Try again; if it happens twice, the copy on the server is broken.",
+    title: "The download was damaged",
+    advice: "It was not used. Try again. If it happens twice, the copy on the server is broken.",
   },
   quota: {
     title: "There is no room to store the model",
@@ -31,24 +31,24 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
       "Choose a BERT model whose folder holds model.safetensors, for example sentence-transformers/all-MiniLM-L6-v2.",
   },
   unsupported_device: {
-    title: "This device or precision is not there",
+    title: "This device or precision is not available",
     advice: "Go back to the automatic choices, which work everywhere.",
   },
   storage: {
-    title: "This browser's storage refuses to work",
+    title: "This browser's storage does not work",
     advice: "Leave private browsing or allow this page to store data, then try again.",
   },
   invalid_input: { title: "This text could not be encoded", advice: "Change the text and try again." },
   device_lost: {
-    title: "The graphics device went away",
-    advice: "Try again to start it anew, or run on the CPU, which works everywhere.",
+    title: "The GPU was lost",
+    advice: "Try again to restart it, or run on the CPU, which works everywhere.",
   },
 };
 
 /** What is wrong with the demo's own setting up, not with the visitor's choice. */
 const NO_DEMO_MODEL = "The folder models/ beside this page holds no model. Run `cargo xtask model` and try again.";
 const WRONG_SETTING = {
-  title: "The model's address makes no sense",
+  title: "The model's address is not valid",
   advice: "Give a hub id such as sentence-transformers/all-MiniLM-L6-v2, or the address of a folder.",
 };
 

@@ -252,7 +252,7 @@ function renderRanked(current: QueryVector, entries: readonly Entry[], ready: nu
     renderEmpty(
       results,
       "Nothing to rank yet",
-      encoding ? "The first passages are being encoded and will appear here." : "No passage has been encoded so far.",
+      encoding ? "The first passages are being encoded and will appear here." : "No passage is encoded yet.",
     );
     return;
   }
@@ -262,7 +262,7 @@ function renderRanked(current: QueryVector, entries: readonly Entry[], ready: nu
       : ` on the ${deviceName(embedder.info.device)} (${embedder.info.dtype}, ${simdName(embedder.info.simd)})`;
   const partly =
     ready < entries.length ? ` (${formatCount(entries.length - ready, "more is", "more are")} not encoded yet)` : "";
-  const weak = (ranked[0]?.score ?? 0) < WEAK_SCORE ? " Nothing here is really close to that." : "";
+  const weak = (ranked[0]?.score ?? 0) < WEAK_SCORE ? " No close match." : "";
   resultsNote.textContent = `${formatCount(ready, "passage")} ranked in ${time}${where}${partly}.${weak}`;
   announcement = `${resultsNote.textContent} Closest: ${ranked[0]?.entry.text ?? ""}`;
   renderRanking(results, ranked.slice(0, shown));
@@ -275,7 +275,8 @@ function renderUnranked(entries: readonly Entry[]): void {
   resultsTitle.textContent =
     scope === "own" ? "Your text" : scope === "all" ? "All passages" : `The ${formatCount(entries.length, "passage")}`;
   resultsNote.textContent = !waiting
-    ? (scope === "own" ? "In your order." : "Written for this demo, by topic.") + " Type to put the closest on top."
+    ? (scope === "own" ? "In original order." : "Written for this demo, by topic.") +
+      " Type a query to rank by meaning."
     : embedder !== undefined || loading !== undefined
       ? "Your query runs as soon as the model is ready."
       : "The model is not loaded, so nothing can be ranked.";

@@ -15,7 +15,8 @@ export function renderRanking(container: HTMLElement, ranked: readonly Ranked[])
     number.title = `similarity ${score.toFixed(4)}`;
     const head = element("p", "hit-head", element("span", "topic", entry.topic), number);
     const item = element("li", "hit", bar, head, element("p", "hit-text", entry.text));
-    if (entry.truncated) item.append(element("p", "hit-note", "Longer than the model reads: ranked by its beginning."));
+    if (entry.truncated)
+      item.append(element("p", "hit-note", "Longer than the model's limit: ranked by its beginning."));
     list.append(item);
   }
   container.replaceChildren(list);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{model, npm, pack, sh, wasm};
+use crate::{docs, model, npm, pack, sh, wasm};
 
 /// The npm package in `pkg/dist`.
 pub fn package() -> Result<()> {
@@ -14,11 +14,12 @@ pub fn package() -> Result<()> {
     sh::run(Command::new("node").arg("pkg/build.mjs"))
 }
 
-/// The demo page and the extension in `www/dist`.
+/// The demo page with the API reference in `www/dist`, and the extension.
 pub fn www() -> Result<()> {
     package()?;
     sh::step("www", "building the demo page");
     sh::run(npm::bin("webpack").args(["--mode", "production"]))?;
+    docs::build()?;
     publish_model(&sh::root().join("www"))
 }
 

@@ -7,6 +7,7 @@ mod bench;
 mod browsers;
 mod build;
 mod demo;
+mod docs;
 mod fixtures;
 mod fuzz;
 mod lint;
@@ -31,11 +32,12 @@ const HELP: &str = "\
 cargo xtask <verb>
 
   build                       wasm, npm package (pkg/dist) and demo page (www/dist)
+  docs                        only the API reference (www/dist/docs), which is a step of `build`, too
   wasm | pkg                  only the first step | the first two steps of `build`
   demo [--port N]             build, then serve the demo page
   package                     build, then the npm package as a tarball in target/package, with its size against the budget
-  test [rust|fuzz|unit|browser|engines|package]
-                              build, then every test, or one kind
+  test [rust|fuzz|unit|browser|engines|consumers|heavy|package]
+                              build, then every test, or one kind; `heavy` (Parcel and Next.js) runs only if it is named
   fuzz [--seconds N] [target…]
                               hostile model folders, chosen by libFuzzer: so many seconds (60) for each target of
                               crate/fuzz, or for these
@@ -84,11 +86,12 @@ fn run(args: &[String]) -> Result<()> {
         "fixtures" => fixtures::run(rest),
         "fuzz" => fuzz::run(rest),
         "test" => test::run(rest),
-        "build" | "help" | "--help" | "-h" | "lint" | "model" | "package" | "pkg" | "size"
-        | "wasm" => {
+        "build" | "docs" | "help" | "--help" | "-h" | "lint" | "model" | "package" | "pkg"
+        | "size" | "wasm" => {
             no_arguments(verb, rest)?;
             match verb {
                 "build" => build::www(),
+                "docs" => docs::build(),
                 "lint" => lint::run(),
                 "model" => model::ensure(),
                 "package" => package::run(),

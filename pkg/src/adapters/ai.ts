@@ -1,7 +1,7 @@
 /**
  * The Vercel AI SDK's embedding models, version 4 of its specification (AI SDK 7).
  *
- * @module
+ * @module embervec/ai
  */
 
 import type { EmbeddingModel } from "ai";
@@ -28,7 +28,9 @@ export interface EmbervecProvider {
    *   of the same id and options share one embedder. Or an embedder that is loaded already.
    */
   (model: string | Embedder, options?: LoadOptions): EmbeddingModelV4;
+  /** The version of the AI SDK's specification. */
   readonly specificationVersion: "v4";
+  /** The embedding model of a hub id, a folder's address or a loaded embedder. */
   embeddingModel(model: string | Embedder, options?: LoadOptions): EmbeddingModelV4;
   /** The earlier name of {@link embeddingModel}. */
   textEmbeddingModel(model: string | Embedder, options?: LoadOptions): EmbeddingModelV4;

@@ -1,7 +1,7 @@
 /**
  * LangChain.js's `Embeddings`, for `@langchain/core` 1.
  *
- * @module
+ * @module embervec/langchain
  */
 
 import { Embeddings, type EmbeddingsParams } from "@langchain/core/embeddings";
@@ -30,6 +30,7 @@ export class EmbervecEmbeddings extends Embeddings {
   readonly #dimensions: number | undefined;
   readonly #signal: AbortSignal | undefined;
 
+  /** The model is loaded with the first texts. */
   constructor({
     model,
     embedder,
@@ -50,7 +51,11 @@ export class EmbervecEmbeddings extends Embeddings {
     this.#signal = options.signal;
   }
 
-  /** @param options with a `signal` for this call alone */
+  /**
+   * The vectors of documents to search, in their order.
+   *
+   * @param options with a `signal` for this call alone
+   */
   override async embedDocuments(documents: string[], options: { signal?: AbortSignal } = {}): Promise<number[][]> {
     const signal = anySignal(this.#signal, options.signal);
     const embedder = await this.#lazy.get(signal);
@@ -58,7 +63,11 @@ export class EmbervecEmbeddings extends Embeddings {
     return vectors.map((vector) => Array.from(vector));
   }
 
-  /** @param options with a `signal` for this call alone */
+  /**
+   * The vector of a search query.
+   *
+   * @param options with a `signal` for this call alone
+   */
   override async embedQuery(query: string, options: { signal?: AbortSignal } = {}): Promise<number[]> {
     const signal = anySignal(this.#signal, options.signal);
     const embedder = await this.#lazy.get(signal);

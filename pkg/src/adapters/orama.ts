@@ -1,7 +1,7 @@
 /**
  * A plugin for Orama 3 that fills a vector property when documents are inserted, and the vector of a search from its term.
  *
- * @module
+ * @module embervec/orama
  */
 
 import type { AnyOrama, OramaPluginSync } from "@orama/orama";
@@ -108,8 +108,8 @@ export function pluginEmbervec({
 }
 
 function textOf(document: Document, properties: readonly string[]): string {
-  const texts = properties.flatMap((property) => valueOf(document, property) ?? []);
-  return texts.filter((text) => typeof text === "string" && text !== "").join("\n");
+  const texts = properties.map((property) => valueOf(document, property));
+  return texts.filter((text): text is string => typeof text === "string" && text !== "").join("\n");
 }
 
 /** Of a property within others, as `meta.title`. */

@@ -2,7 +2,7 @@
  * The proposed built-in `SemanticEmbedder` (https://github.com/webmachinelearning/proposals/issues/18), with a model of your
  * choice. Importing it changes nothing; {@link install} makes it `globalThis.SemanticEmbedder` where the browser has none.
  *
- * @module
+ * @module embervec/semantic-embedder
  */
 
 import {
@@ -33,6 +33,7 @@ export interface SemanticEmbedderModel extends Omit<LoadOptions, "progress" | "s
 
 /** Tells how far a download is. */
 export class SemanticEmbedderMonitor extends EventTarget {
+  /** Called for each `downloadprogress` event; `addEventListener` works, too. */
   ondownloadprogress: ((event: Event & { loaded: number; total: number }) => void) | null = null;
 }
 
@@ -40,6 +41,7 @@ export class SemanticEmbedderMonitor extends EventTarget {
 export interface SemanticEmbedderCreateOptions extends SemanticEmbedderModel {
   /** Gets a target of `downloadprogress` events, whose `loaded` goes from 0 to 1 and whose `total` is 1. */
   monitor?: (monitor: SemanticEmbedderMonitor) => void;
+  /** On an abort, `create` rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
@@ -47,16 +49,29 @@ export interface SemanticEmbedderCreateOptions extends SemanticEmbedderModel {
 export interface SemanticEmbedOptions {
   /** Default `"semantic-similarity"`. */
   taskType?: SemanticTaskType;
+  /** On an abort, `embed` rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
 /** What {@link SemanticEmbedder.embed} gives. */
 export interface SemanticEmbedResult {
   /** One for each text, in their order. */
-  embeddings: { values: Float32Array; statistics: { tokenCount: number; truncated: boolean } }[];
+  embeddings: {
+    /** The vector. */
+    values: Float32Array;
+    /** What was read of the text. */
+    statistics: {
+      /** Number of tokens that were encoded. */
+      tokenCount: number;
+      /** Whether the text had more tokens than the model takes and was cut. */
+      truncated: boolean;
+    };
+  }[];
+  /** What holds for all of them. */
   metadata: {
     /** Vectors of different spaces cannot be compared. */
     embeddingSpace: string;
+    /** A text with more tokens is cut. */
     maxInputTokens: number;
   };
 }

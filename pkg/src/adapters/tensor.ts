@@ -19,7 +19,7 @@ export type DataType = keyof typeof ARRAYS;
 /** A tensor's numbers, row by row. */
 export type DataArray = InstanceType<(typeof ARRAYS)[DataType]>;
 /** What {@link Tensor.tolist} gives: numbers in as many arrays as there are dimensions. */
-// biome-ignore lint/suspicious/noExplicitAny: as in transformers.js; how deep it is only the tensor knows.
+// oxlint-disable-next-line typescript/no-explicit-any -- as in transformers.js: only the tensor knows how deep it is
 export type NestedArray = any[];
 
 /** Of transformers.js, but not here. */
@@ -68,7 +68,7 @@ export class Tensor {
     if (this.data.length !== sizeOf(dims)) {
       throw invalid(`${this.data.length} numbers cannot have the dimensions [${dims.join(", ")}]`);
     }
-    // biome-ignore lint/correctness/noConstructorReturn: for `tensor[i]`.
+    // For `tensor[i]`.
     return new Proxy(this, {
       get: (target, key) => {
         if (typeof key === "string" && /^-?\d+$/.test(key)) return partOf(target, Number(key));
@@ -84,7 +84,7 @@ export class Tensor {
     return this.data.length;
   }
 
-  // biome-ignore lint/suspicious/noExplicitAny: numbers of one dimension, tensors of more.
+  // oxlint-disable-next-line typescript/no-explicit-any -- numbers of one dimension, tensors of more
   *[Symbol.iterator](): Generator<any, void, undefined> {
     if (this.dims.length < 2) yield* this.data;
     else for (let i = 0; i < this.dims[0]!; i++) yield partOf(this, i);

@@ -2,7 +2,7 @@
  * The `feature-extraction` pipeline of transformers.js: its option names, defaults, results and progress events. Change the import
  * from `@huggingface/transformers` (or `@xenova/transformers`) to `embervec/transformers`, and the rest stays as it is.
  *
- * @module
+ * @module embervec/transformers
  */
 
 import {
@@ -20,17 +20,14 @@ import { type DataArray, Tensor } from "./tensor.js";
 export { cat, type DataArray, type DataType, layer_norm, matmul, type NestedArray, stack, Tensor } from "./tensor.js";
 
 const DEFAULT_MODEL = "onnx-community/all-MiniLM-L6-v2-ONNX";
+const HUB = "https://huggingface.co/";
 const HUB_TEMPLATE = "{model}/resolve/{revision}/";
 const TASKS = ["feature-extraction", "embeddings"];
 
 /** Texts whose tokens' vectors are in memory at the same time. */
 const SLICE_TEXTS = 256;
 
-interface Process {
-  release?: { name?: string };
-  env?: Record<string, string | undefined>;
-}
-const { process } = globalThis as { process?: Process };
+const { process } = globalThis as { process?: { release?: { name?: string } } };
 const isNode = process?.release?.name === "node";
 const platformFetch = globalThis.fetch?.bind(globalThis);
 
@@ -43,7 +40,7 @@ export const LogLevel = /* @__PURE__ */ Object.freeze({ DEBUG: 10, INFO: 20, WAR
 export const env = {
   /** Whether the network is used. `false` is `local_files_only` for all. */
   allowRemoteModels: true,
-  remoteHost: "https://huggingface.co/",
+  remoteHost: HUB,
   remotePathTemplate: HUB_TEMPLATE,
   /** Whether an id is looked for below {@link env.localModelPath} first. */
   allowLocalModels: isNode,
@@ -227,18 +224,15 @@ function loadOptions(options: Choice, isDefaultModel: boolean, events: Events | 
   if (typeof device !== "string" || !Object.hasOwn(DEVICES, device)) {
     throw invalid(`device ${JSON.stringify(device)} is not supported; there are: ${Object.keys(DEVICES).join(", ")}`);
   }
-  const token = process?.env?.["HF_TOKEN"] ?? process?.env?.["HF_ACCESS_TOKEN"];
-  const isHub = /^https?:\/\/(huggingface\.co|hf\.co)(\/|$)/.test(env.remoteHost);
   const usesCache = isNode ? env.useFSCache : env.useBrowserCache;
   return {
     device: DEVICES[device]!,
     dtype: dtypeOf(options, isDefaultModel, DEVICES[device] === "webgpu"),
-    hub: env.remoteHost,
-    localFilesOnly: local_files_only === true || !env.allowRemoteModels,
+    ...(env.remoteHost !== HUB && { hub: env.remoteHost }),
+    ...((local_files_only || !env.allowRemoteModels) && { localFilesOnly: true }),
     ...(revision !== undefined && { revision }),
     ...(!usesCache && { cache: "memory" as const }),
     ...(env.fetch !== platformFetch && { fetch: env.fetch }),
-    ...(isNode && token && isHub && { headers: { Authorization: `Bearer ${token}` } }),
     ...(signal && { signal }),
     ...(events && { progress: (event: ProgressEvent) => events.tell(event) }),
     ...embervec,
@@ -286,7 +280,7 @@ async function load(model: string, options: LoadOptions): Promise<Embedder> {
     }
   }
   if (env.remotePathTemplate === HUB_TEMPLATE) return Embedder.load(model, options);
-  const { hub = "", revision = "main", ...others } = options;
+  const { hub = HUB, revision = "main", ...others } = options;
   const path = env.remotePathTemplate
     .replaceAll("{model}", model)
     .replaceAll("{revision}", encodeURIComponent(revision));
@@ -295,10 +289,13 @@ async function load(model: string, options: LoadOptions): Promise<Embedder> {
 
 // --- progress ------------------------------------------------------------------------------------------------------
 
-/** Makes events by file of the package's, which count the bytes of all files. */
+/**
+ * Makes events by file of the package's, which count the bytes of all files. Files come one after another, so each event waits for
+ * the next one, which says whether its file is complete.
+ */
 class Events {
   readonly #files: Record<string, { loaded: number; total: number }> = {};
-  #file: string | undefined;
+  #waiting: (ProgressEvent & { file: string }) | undefined;
   #loaded = 0;
 
   constructor(
@@ -306,49 +303,41 @@ class Events {
     private readonly callback: (progress: ProgressInfo) => void,
   ) {}
 
-  tell({ file, loaded, total }: ProgressEvent): void {
-    if (file === undefined) return;
+  tell({ file, ...event }: ProgressEvent): void {
+    if (file === undefined || event.stage === "gpu") return;
+    this.end(file);
     const { name, callback } = this;
-    if (file !== this.#file) {
-      this.end();
-      this.#file = file;
-      if (!this.#files[file]) {
-        callback({ status: "initiate", name, file });
-        callback({ status: "download", name, file });
-      }
+    if (!this.#files[file]) {
+      this.#files[file] = { loaded: 0, total: 0 };
+      callback({ status: "initiate", name, file });
+      callback({ status: "download", name, file });
     }
+    this.#waiting = { ...event, file };
+  }
+
+  /** @param next the file that the next event is of, if there is one */
+  end(next?: string): void {
+    if (!this.#waiting) return;
+    const { file, loaded, total } = this.#waiting;
+    this.#waiting = undefined;
+    const { name, callback } = this;
     // Less than before: the load has started over.
-    if (loaded < this.#loaded) for (const each of Object.values(this.#files)) each.loaded = 0;
-    const state = (this.#files[file] ??= { loaded: 0, total: 0 });
-    state.loaded += loaded - Object.values(this.#files).reduce((sum, each) => sum + each.loaded, 0);
-    // Files come one after another, so what is left belongs to this one, or to another part of the weights behind it.
-    state.total = Math.max(state.loaded, state.loaded + total - loaded);
+    if (loaded < this.#loaded) for (const each of Object.values(this.#files)) each.loaded = each.total = 0;
     this.#loaded = loaded;
-    this.#report(file, loaded, total);
-  }
-
-  /** The file that is being told of is there. */
-  end(): void {
-    const file = this.#file;
-    const state = file === undefined ? undefined : this.#files[file];
-    if (file === undefined || !state) return;
-    this.#file = undefined;
-    if (state.loaded < state.total) {
-      state.total = state.loaded;
-      this.#report(file, this.#loaded, Math.max(this.#loaded, state.total));
-    }
-    this.callback({ status: "done", name: this.name, file });
-  }
-
-  #report(file: string, loaded: number, total: number): void {
-    const { name, callback } = this;
     const state = this.#files[file]!;
-    const share = (part: { loaded: number; total: number }) => (part.total > 0 ? (100 * part.loaded) / part.total : 0);
+    const others = Object.values(this.#files).reduce((sum, each) => sum + each.loaded, -state.loaded);
+    const isDone = file !== next;
+    state.loaded = loaded - others;
+    // What is left belongs to this file, or to another part of the weights behind it.
+    state.total = isDone ? state.loaded : total - others;
     const files = structuredClone(this.#files);
-    callback({ status: "progress_total", name, progress: share({ loaded, total }), loaded, total, files });
-    callback({ status: "progress", name, file, progress: share(state), ...state });
+    callback({ status: "progress_total", name, progress: percentOf({ loaded, total }), loaded, total, files });
+    callback({ status: "progress", name, file, progress: percentOf(state), ...state });
+    if (isDone) callback({ status: "done", name, file });
   }
 }
+
+const percentOf = ({ loaded, total }: { loaded: number; total: number }) => (total > 0 ? (100 * loaded) / total : 0);
 
 // --- the pipeline --------------------------------------------------------------------------------------------------
 
@@ -386,7 +375,8 @@ async function featuresOf(
   if (quantize) checkPrecision(precision);
   if (quantize && pooling === "none") throw invalid("The tensor must have 2 dimensions: to quantize, choose a pooling");
   const list: readonly string[] = typeof texts === "string" ? [texts] : texts;
-  if (Array.isArray(list) && list.length === 0) throw invalid("there is no text");
+  if (!Array.isArray(list) || list.length === 0)
+    throw invalid("texts must be a string or an array of strings, not empty");
 
   const rows: Float32Array[][] = [];
   const lengths: number[] = [];

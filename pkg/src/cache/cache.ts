@@ -7,25 +7,25 @@ import { CACHE } from "../platform/web.js";
 type Bytes = ReturnType<Uint8Array["slice"]>;
 
 /**
- * A place for models. `"indexeddb"` (in browsers), `"folder"` (in Node) and `"memory"` are built in; an object with these five methods is
- * one of the caller's own.
+ * A place for models. `"indexeddb"` (in browsers), `"folder"` (in Node) and `"memory"` are built in. An object with these five
+ * methods is a place of your own.
  *
  * Keys are text without control characters. Values are up to some hundred kB each; embervec verifies
- * what it reads, so a cache need not. One that does not answer within 3 s (`put` and `delete`: 10 s) is done without.
+ * what it reads, so a cache need not. If a cache does not answer within 3 s (`put` and `delete`: 10 s), embervec stops using it.
  */
 export interface ModelCache {
-  /** `undefined` where there is nothing. */
+  /** The bytes of a key, or `undefined`. */
   get(key: string): Promise<Bytes | undefined>;
   /**
-   * All of the bytes or none. Rejects with an error of the name `QuotaExceededError` where there is no room for them, and one of the name
-   * `NoModificationAllowedError` where what is there can only be read.
+   * Stores all of the bytes or none. If there is no room, it rejects with an error whose name is `QuotaExceededError`; if the
+   * cache can only be read, with one whose name is `NoModificationAllowedError`.
    */
   put(key: string, bytes: Bytes): Promise<void>;
   /** Deletes every key that begins with `prefix`. */
   delete(prefix: string): Promise<void>;
   /** Every key that begins with `prefix`. */
   keys(prefix: string): Promise<string[]>;
-  /** How many bytes can still be put; `Infinity` where nobody knows. */
+  /** How many bytes can still be stored; `Infinity` if that is not known. */
   room(): Promise<number>;
 }
 

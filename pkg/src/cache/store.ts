@@ -159,7 +159,7 @@ export class ModelStore {
       const piece = `piece ${index} of ${folderOf(model)}${path}`;
       if (this.#broken !== undefined)
         return new EmbervecError("storage", `${piece} could not be read, ${this.#broken}`);
-      const problem = `is damaged in ${STORAGE}, or gone from it; load the model once with the network on`;
+      const problem = `is damaged in ${STORAGE}, or missing from it; load the model once while you are online`;
       return new EmbervecError("integrity", `${piece} ${problem}`);
     };
     return (async function* () {

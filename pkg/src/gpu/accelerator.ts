@@ -5,11 +5,12 @@ import { sendCache, transferOf } from "../cache/port.js";
 import type { Timing } from "../cache/entries.js";
 import type { ModelStore } from "../cache/store.js";
 import { EmbervecError, messageOf, shown } from "../errors.js";
-import { modelKey } from "../model/source.js";
+import { modelKey, withoutCredentials } from "../model/source.js";
 import type { ProgressCallback } from "../types.js";
 import { lengthOf, product } from "../vectors.js";
 import { WorkerClient } from "../worker/client.js";
 import type { DeviceChoice, LoadRequest } from "../worker/protocol.js";
+import { besides, startBeside, startByBlob } from "../worker/start.js";
 import { findAdapter } from "./adapter.js";
 import type { Batch, CpuEncoder, GpuCalls } from "./protocol.js";
 import { describe, expected, isFaster } from "./timings.js";
@@ -115,9 +116,13 @@ export class Accelerator {
     } catch (error) {
       const reason = messageOf(error);
       if (options.demanded) {
-        throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${reason}; use "auto" or "cpu"`, {
-          cause: error,
-        });
+        throw new EmbervecError(
+          "unsupported_device",
+          `WebGPU is not available: ${reason}. Use device "auto" or "cpu".`,
+          {
+            cause: error,
+          },
+        );
       }
       return { choice: { device: "cpu", deviceReason: `The CPU, because ${reason}.` } };
     }
@@ -196,7 +201,7 @@ export class Accelerator {
     } catch (error) {
       onChange({
         device: demanded ? "webgpu" : "cpu",
-        deviceReason: `${reason}; and again when it was started anew: ${messageOf(error)}`,
+        deviceReason: `${reason}; it failed again after a restart: ${messageOf(error)}`,
       });
       return undefined;
     }
@@ -232,10 +237,10 @@ async function tryOut(options: AcceleratorOptions): Promise<Found> {
   const key = [EMBERVEC_VERSION, adapter.key, request.base, request.dtype, navigator.userAgent].join(" ");
   const known = await store.timings(key, Date.now() - MAX_AGE_MS);
   const onCpu = (deviceReason: string): Found => ({ choice: { device: "cpu", deviceReason } });
-  if (known && !isUseful(known)) return onCpu(`${describe(adapter.name, known)} It was measured at an earlier visit.`);
+  if (known && !isUseful(known)) return onCpu(`${describe(adapter.name, known)} It was measured on an earlier visit.`);
   onChange({
     device: "cpu",
-    deviceReason: `The CPU, until WebGPU (${adapter.name}) has been compared with it by some texts.`,
+    deviceReason: `The CPU, until WebGPU (${adapter.name}) has been compared with it on some texts.`,
   });
   // Who has no work for it is not to pay for a GPU, either.
   const references = await work.references();
@@ -265,20 +270,31 @@ async function open(
   { embedder, cache: choice, request }: AcceleratorOptions,
   progress?: ProgressCallback,
 ): Promise<GpuWorker> {
-  const start = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name: "embervec-gpu" });
-  const worker = new WorkerClient<GpuCalls>(start, "gpu.js");
+  const name = "embervec-gpu";
+  const plain = () => new Worker(new URL("./gpu.js", import.meta.url), { type: "module", name });
+  const url = besides("gpu.js");
+  // A worker that itself comes from a `blob:` may start one of another origin in the same way, and only so.
+  const start = () => (location.protocol === "blob:" ? startByBlob(url, name) : startBeside("gpu.js", name, plain));
+  const worker = new WorkerClient<GpuCalls>(start, url);
   try {
     const { dtype, base, wasmUrl } = request;
     const { config, weights: files } = embedder.encoderFiles();
     const weights = files.map(({ path, packed }) => (dtype === "q8" ? (packed ?? path) : path));
     const cache = sendCache(choice);
-    const opening = { cache, model: modelKey(base, dtype), dtype, config, weights, wasmUrl };
+    const opening = { cache, model: modelKey(base, dtype), dtype, config, weights, module: moduleUrl(wasmUrl).href };
     await worker.request("open", opening, { progress, transfer: transferOf(cache), patience: OPEN_MS });
     return worker;
   } catch (error) {
     worker.terminate(new EmbervecError("disposed", "the GPU was not taken into use"));
     throw error;
   }
+}
+
+/** Here, and not in the GPU's worker: Parcel finds no files of workers that workers start. */
+function moduleUrl(wasmUrl: string | undefined): URL {
+  return wasmUrl === undefined
+    ? withoutCredentials(new URL("./embervec-webgpu.wasm", import.meta.url))
+    : new URL("embervec-webgpu.wasm", wasmUrl);
 }
 
 /** Refuses a GPU whose vectors differ from the CPU's, and ends it. */
@@ -301,7 +317,7 @@ async function compare(
         if (cosine >= LEAST_COSINE[dtype] || row(vectors).every((x) => x === 0)) return;
         throw new EmbervecError(
           "unsupported_device",
-          `the GPU computes wrong vectors (of ${shown(text.slice(0, 20))} the cosine to the CPU's is ${cosine.toFixed(5)}, not ${LEAST_COSINE[dtype]} or more)`,
+          `the GPU computes wrong vectors (for ${shown(text.slice(0, 20))}, the cosine to the CPU's vector is ${cosine.toFixed(5)}; it must be at least ${LEAST_COSINE[dtype]})`,
         );
       });
     }

@@ -18,7 +18,8 @@ const ADAPTER_MS = 15_000;
 export async function findAdapter(needs: GpuNeeds): Promise<Adapter> {
   const none = (reason: string, cause?: unknown) => new EmbervecError("unsupported_device", reason, { cause });
   if (needs.unsupported) throw none(needs.unsupported);
-  if (!navigator.gpu) throw none("this browser has no WebGPU here (it needs a secure context: https or localhost)");
+  if (!navigator.gpu)
+    throw none("there is no WebGPU on this page (it needs a browser with WebGPU, and https or localhost)");
   let adapter: GPUAdapter | null;
   try {
     const { gpu } = navigator;
@@ -28,7 +29,7 @@ export async function findAdapter(needs: GpuNeeds): Promise<Adapter> {
   } catch (cause) {
     throw none(`the browser refused to look for a GPU (${messageOf(cause)})`, cause);
   }
-  if (!adapter) throw none("the browser has found no GPU");
+  if (!adapter) throw none("the browser found no GPU");
   const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
   const largest = Math.min(maxStorageBufferBindingSize, maxBufferSize);
   if (largest < needs.bufferBytes) {

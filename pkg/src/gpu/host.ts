@@ -6,14 +6,11 @@ import init, { Encoder, openGpu } from "../../wasm/webgpu/embervec.js";
 import { receiveCache } from "../cache/port.js";
 import { ModelStore } from "../cache/store.js";
 import { EmbervecError, codeOf, messageOf } from "../errors.js";
-import { withoutCredentials } from "../model/source.js";
 import type { ProgressCallback } from "../types.js";
 import type { FromWorker, ToWorker } from "../worker/protocol.js";
 import type { Batch, GpuCalls, OpenRequest } from "./protocol.js";
 
 declare const self: DedicatedWorkerGlobalScope;
-
-const MODULE = new URL("./embervec-webgpu.wasm", import.meta.url);
 
 let encoder: Encoder | undefined;
 
@@ -43,11 +40,10 @@ async function answer(data: ToWorker<GpuCalls>): Promise<void> {
 }
 
 async function open(
-  { cache, model, dtype, config, weights, wasmUrl }: OpenRequest,
+  { cache, model, dtype, config, weights, module }: OpenRequest,
   progress: ProgressCallback,
 ): Promise<void> {
-  const module = wasmUrl === undefined ? withoutCredentials(MODULE) : new URL("embervec-webgpu.wasm", wasmUrl);
-  const [store] = await Promise.all([ModelStore.open(receiveCache(cache)), init({ module_or_path: module })]);
+  const [store] = await Promise.all([ModelStore.open(receiveCache(cache)), init({ module_or_path: new URL(module) })]);
   const record = await store.find(model);
   const files = weights.map((path) => {
     const file = record?.files.get(path);

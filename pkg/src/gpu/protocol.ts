@@ -52,8 +52,8 @@ export interface OpenRequest {
   config: string;
   /** The files with the weights, as they are stored. */
   weights: string[];
-  /** The folder of the `.wasm` files. */
-  wasmUrl: string | undefined;
+  /** The address of the wasm module. */
+  module: string;
 }
 
 /** Of the GPU's worker. */

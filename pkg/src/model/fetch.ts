@@ -68,7 +68,7 @@ export class FetchServer {
     const response: unknown = await fetch(url, { ...init, signal: call.abort.signal });
     const { status, headers, redirected, body } = Object(response) as Partial<Response>;
     if (typeof status !== "number" || typeof headers?.forEach !== "function") {
-      throw new EmbervecError("invalid_input", "the option `fetch` gave something that is not a Response");
+      throw new EmbervecError("invalid_input", "the option `fetch` returned something that is not a Response");
     }
     call.reader = body?.getReader();
     // Nobody waited any longer.
@@ -88,7 +88,8 @@ export class FetchServer {
         return undefined;
       }
       call.rest = bytesOf(value, Infinity);
-      if (!call.rest) throw new EmbervecError("invalid_input", "the option `fetch` gave a body that is not of bytes");
+      if (!call.rest)
+        throw new EmbervecError("invalid_input", "the option `fetch` returned a body that does not consist of bytes");
     }
     // A copy: with a view all of its memory would be sent.
     const piece = call.rest.slice(0, PIECE_BYTES);

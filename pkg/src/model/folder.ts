@@ -204,7 +204,7 @@ export async function openFolder(
     const [, doubt] = [...doubts].find(([path]) => isOf(path)) ?? [];
     if (doubt) return isAnswered && doubt instanceof RefusedError ? doubt.amongAnswers() : doubt;
     const hint = known
-      ? "its manifest.json does not list it: pack the folder anew"
+      ? "its manifest.json does not list it: pack the folder again"
       : "check the model's name, or what the folder holds";
     return new EmbervecError("model_not_found", `${host.base}${message}; ${hint}`, { cause: error });
   };
@@ -384,8 +384,7 @@ async function openSmall(host: Host, path: string): Promise<SmallFile | undefine
     if (problem === undefined && (digests || digest === last)) throw new PinError(url);
     last = problem === undefined ? digest : undefined;
     const message = problem === undefined ? new PinError(url).message : `${url} ${problem}`;
-    if (++wrong === MAX_WRONG)
-      throw new StaleError("integrity", `${message}; the server, or something on the way, alters the file`);
+    if (++wrong === MAX_WRONG) throw new StaleError("integrity", `${message}; the server, or a proxy, alters the file`);
     throw new TransientError(message);
   };
   return {
@@ -481,7 +480,7 @@ async function openWeights(
     if (packed === undefined || !manifest.has(packed)) return undefined;
     throw new EmbervecError(
       "unsupported_model",
-      `${fileUrl(host.base, packed)} holds weights in 8 bits only, so dtype "${dtype}" cannot be had; use "q8"`,
+      `${fileUrl(host.base, packed)} has only 8-bit weights, so dtype "${dtype}" is not available; use "q8"`,
     );
   }
   const isSource = dtype === "q8" && packed !== undefined;

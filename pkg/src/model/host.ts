@@ -243,11 +243,11 @@ export class Body {
     } catch (cause) {
       this.#refuse(cause);
       if (cause instanceof TimeoutError)
-        throw new TransientError(`${this.url} has not been answered (${messageOf(cause)})`, { cause });
+        throw new TransientError(`${this.url} was not answered (${messageOf(cause)})`, { cause });
       if (this.fetch !== platformFetch) {
         throw new TransientError(`${this.url} could not be fetched by the option \`fetch\`: ${this.#messageOf(cause)}`);
       }
-      throw new TransientError(`${this.url} could not be reached: ${HOST_MUST_BE}`, {
+      throw new TransientError(`Could not fetch ${this.url}. ${HOST_MUST_BE}`, {
         cause: new Error(this.#messageOf(cause)),
       });
     }

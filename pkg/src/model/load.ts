@@ -100,7 +100,7 @@ export async function loadModel<Model>(
       throw new EmbervecError("storage", `${base} could not be read from the cache, ${store.unusable}`);
     throw new EmbervecError(
       "model_not_found",
-      `${base} is not whole in ${STORAGE}, and localFilesOnly forbids the network; load it once without, or bring it with importModel`,
+      `${base} is not completely stored in ${STORAGE}, and localFilesOnly forbids the network; load it once without that option, or add it with importModel`,
     );
   };
   if (localFilesOnly && !failure && (key === base || !(await store.find(base)))) return refuseToFetch();
@@ -219,8 +219,8 @@ async function checkPins(
 /** Nothing is taken for absent that may only not have been looked for when the model was stored. */
 function refuseUnknown({ absent }: ModelRecord, model: string, path: string): void {
   if (absent === "others" || absent.has(path)) return;
-  const problem = `is not in ${STORAGE}: an earlier version of embervec has stored the model`;
-  throw new EmbervecError("model_not_found", `${folderOf(model)}${path} ${problem}; load it once with the network on`);
+  const problem = `is not in ${STORAGE}: an earlier version of embervec stored the model`;
+  throw new EmbervecError("model_not_found", `${folderOf(model)}${path} ${problem}; load it once while you are online`);
 }
 
 async function* counted(

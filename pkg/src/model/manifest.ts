@@ -32,14 +32,14 @@ export function parseManifest(bytes: Uint8Array, url: string): Manifest | undefi
   if (format !== FORMAT || chunk_bytes !== CHUNK_BYTES) {
     const problem = `has format ${shown(format)} with chunks of ${shown(chunk_bytes)} bytes`;
     const known = `this version of embervec reads "${FORMAT}" with ${CHUNK_BYTES}`;
-    throw new EmbervecError("unsupported_model", `${url} ${problem}; ${known}: update it, or pack the folder anew`);
+    throw new EmbervecError("unsupported_model", `${url} ${problem}; ${known}: update it, or pack the folder again`);
   }
   const manifest = new Map<string, FileDigests>();
   for (const [path, file] of Object.entries(Object(files) as object)) {
     const digests = digestsOf(file);
     if (!digests || !isPlainPath(path)) {
       const problem = `the entry ${shown(path)} is not a file with its size and the SHA-256 of its chunks`;
-      throw new EmbervecError("integrity", `${url}: ${problem}; pack the folder anew`);
+      throw new EmbervecError("integrity", `${url}: ${problem}; pack the folder again`);
     }
     manifest.set(path, digests);
   }

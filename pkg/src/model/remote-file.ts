@@ -142,7 +142,7 @@ export class RemoteFile {
       if (this.host.integrity?.has(this.path)) throw new PinError(this.#url);
       throw new StaleError(
         "integrity",
-        `${this.#url} arrived with another SHA-256 than the hub gives for it (${sha256}); load it again`,
+        `${this.#url} arrived with a different SHA-256 than the hub lists (${sha256}); load it again`,
       );
     }
   }
@@ -206,7 +206,7 @@ export class RemoteFile {
           if (++wrong === MAX_WRONG)
             throw new StaleError(
               "integrity",
-              `${message}; the server, or something on the way, alters the file, or it was changed without its manifest`,
+              `${message}; the server, or a proxy, alters the file, or it was changed without its manifest`,
             );
           // Perhaps a part of another place: not every page can see which it is.
           this.#isWholeOnly ||= body.response.status === 206 && !body.response.headers.has("content-range");
@@ -284,7 +284,7 @@ export class RemoteFile {
     }
     if (version !== undefined && !isOfVersion(body.response, version)) {
       body.cancel();
-      throw new StaleError("network", `${this.#url} has changed while it was downloaded; load it again`);
+      throw new StaleError("network", `${this.#url} changed during the download; load it again`);
     }
     this.#ignoresRanges = this.#withoutRanges || (!isWhole && !isPart);
     this.#position = isPart ? position : 0;

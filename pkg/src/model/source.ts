@@ -106,9 +106,9 @@ function shownAddress(given: string): string {
   return `"${given.replace(/^.*@/s, "…@").replace(/[?#].*/s, (query) => `${query[0]}…`)}"`;
 }
 
-/** As a page has it that was opened with a name and a password. */
+/** As a page has it that was opened with a name and a password. Next.js gives addresses of its assets without an origin. */
 export function withoutCredentials(address: string | URL): URL {
-  const url = new URL(address);
+  const url = String(address).startsWith("/") ? new URL(address, location.origin) : new URL(address);
   url.username = url.password = "";
   return url;
 }

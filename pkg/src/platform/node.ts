@@ -15,11 +15,11 @@ import { EmbervecError } from "../errors.js";
 import { FolderCache, cacheFolder } from "./node/folder-cache.js";
 import { FileLocks } from "./node/file-locks.js";
 import { Thread } from "./node/thread.js";
-import type { Environment } from "./web.js";
+import type { Environment, WorkerScript } from "./web.js";
 
 export { folderFetch } from "./node/model-folder.js";
 
-export type { Environment };
+export type { Environment, WorkerScript };
 
 export const CACHE: BuiltInCache = "folder";
 
@@ -30,16 +30,17 @@ export const STORAGE = "the cache folder";
 
 export const KEEPS = "The cache folder keeps the model for the next time.";
 
-export const NO_ROOM = "because the cache folder's disk has no room left for it; free some, such as with deleteModel";
+export const NO_ROOM =
+  "because the cache folder's disk has no room left for it; free some space, for example with deleteModel";
 
 export const SCRIPT_MUST_BE =
-  "it must lie in the package's folder `dist/node`, or where the option `workerUrl` says; a bundler must leave the package out of its bundle";
+  "It must be in the package's folder `dist/node` or at the option `workerUrl`. If you bundle your program, mark the package as external.";
 
 export const WASM_MUST_BE =
-  "it must lie in the package's folder `dist`, or in that of the option `wasmUrl`; a bundler must leave the package out of its bundle";
+  "It must be in the package's folder `dist` or in the option `wasmUrl`. If you bundle your program, mark the package as external.";
 
 export const HOST_MUST_BE =
-  "there is no network, the host is down, or it is reached through a proxy only (which the option `fetch` can use)";
+  "Check your connection. If you are online, the host may be down, or you may need a proxy (which the option `fetch` can use).";
 
 export const NO_GPU: string | undefined = "there is no WebGPU outside of browsers";
 
@@ -74,8 +75,9 @@ export function addressOfPath(path: string): string | undefined {
   return isPath.test(path) ? pathToFileURL(resolve(path)).href + (/[\\/]$/.test(path) ? "/" : "") : undefined;
 }
 
-export function startWorker(url: string | undefined): Worker {
-  return new Thread(url === undefined ? new URL("./worker.js", import.meta.url) : new URL(url)) as unknown as Worker;
+export function workerScript(workerUrl: string | undefined): WorkerScript {
+  const url = workerUrl === undefined ? new URL("./worker.js", import.meta.url) : new URL(workerUrl);
+  return { url, start: () => new Thread(url) as unknown as Worker };
 }
 
 export function setBusy(of: Worker | MessagePort, isBusy: boolean): void {

@@ -5,6 +5,7 @@ import { IndexedDbCache } from "../cache/indexeddb.js";
 import type { Locks } from "../cache/locks.js";
 import type { HostFetch } from "../model/fetch.js";
 import { withoutCredentials } from "../model/source.js";
+import { besides, isMoved, startAt, startBeside } from "../worker/start.js";
 
 export { Accelerator } from "../gpu/accelerator.js";
 export { checkRequirements } from "../requirements.js";
@@ -29,16 +30,25 @@ export const STORAGE: string = "this browser's storage";
 
 export const KEEPS: string = "This browser keeps the model for the next visit.";
 
-export const NO_ROOM: string = "because this browser has no room left for it; free some, such as with deleteModel";
+export const NO_ROOM: string =
+  "because this browser has no room left for it; free some space, for example with deleteModel";
 
-export const SCRIPT_MUST_BE: string =
-  "it must lie beside the package's other files, or where the option `workerUrl` says, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)";
+/** What to do where a worker does not start. */
+export const SCRIPT_MUST_BE: string = [
+  ...(isMoved ? ['With Vite, add `optimizeDeps: { exclude: ["embervec"] }` to its configuration. Otherwise:'] : []),
+  "Copy worker.js, gpu.js and the .wasm files from node_modules/embervec/dist to a folder of this site and pass the address of worker.js there as `workerUrl`,",
+  'or start a module worker (`type: "module"`) yourself with the option `createWorker`.',
+  "A Content-Security-Policy must allow it (worker-src; where it demands Trusted Types, `trusted-types embervec`).",
+].join(" ");
 
-export const WASM_MUST_BE: string =
-  "it must be served as application/wasm, and a Content-Security-Policy must allow 'wasm-unsafe-eval'";
+/** What to do where a wasm module does not start. */
+export const WASM_MUST_BE: string = [
+  "Copy the .wasm files from node_modules/embervec/dist to a folder of this site and pass its address as `wasmUrl`, unless they are there.",
+  "They must be served as application/wasm, and a Content-Security-Policy must allow 'wasm-unsafe-eval'.",
+].join(" ");
 
 export const HOST_MUST_BE: string =
-  "there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)";
+  "Check your connection. If you are online, the host may be down or block requests from other sites (CORS), or this page's Content-Security-Policy (connect-src) may forbid it.";
 
 /** Why there is no GPU; `undefined` where there may be one. */
 export const NO_GPU: string | undefined = undefined;
@@ -80,11 +90,21 @@ export function folderFetch(_base: string): HostFetch | undefined {
   return undefined;
 }
 
-/** @param url absent for the package's own, whose address is written out because bundlers look for exactly this */
-export function startWorker(url: string | undefined): Worker {
-  return url === undefined
-    ? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" })
-    : new Worker(url, { type: "module", name: "embervec" });
+/** Where a worker's script is and how it is started. */
+export interface WorkerScript {
+  url: URL;
+  start: () => Worker;
+}
+
+/**
+ * @param url absent for the package's own, whose address is written out because bundlers look for exactly this
+ * @param page what the address is relative to where this script has none
+ */
+export function workerScript(url: string | undefined, page: string): WorkerScript {
+  const name = "embervec";
+  if (url !== undefined) return { url: new URL(url), start: () => startAt(url, name) };
+  const plain = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name });
+  return { url: besides("worker.js", page), start: () => startBeside("worker.js", name, plain) };
 }
 
 /** Says whether anybody waits for a worker or a port: in Node nothing else keeps a process alive. */

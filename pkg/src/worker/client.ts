@@ -1,5 +1,6 @@
 // The page's side of a worker: requests as promises. A worker is starting until it says that it runs, and ends once, for one reason.
 
+import { describe } from "../check.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { SCRIPT_MUST_BE, allowListeners, setBusy } from "../platform/web.js";
 import { after } from "../settle.js";
@@ -47,6 +48,8 @@ export class WorkerClient<Map extends CallMap> {
   readonly #pending = new Map<number, Pending>();
   /** Ends the wait for the script to run. */
   readonly #runs: () => void;
+  /** Whether the script has run. */
+  #hasStarted = false;
   #nextId = 0;
   /** Why the worker is gone. */
   #ended: EmbervecError | undefined;
@@ -54,31 +57,36 @@ export class WorkerClient<Map extends CallMap> {
   /**
    * @param start starts the worker; its `new Worker(new URL(…))` is written out at the caller's, because
    *   bundlers look for exactly this
-   * @param script the worker's file, for messages
-   * @throws {EmbervecError} where the browser refuses to start it
+   * @param script the worker's address or what else it is, for messages
+   * @throws {EmbervecError} where the browser refuses to start it, or `start` gives something else
    */
   constructor(
     start: () => Worker,
-    script: string,
+    script: string | URL,
     private readonly onDevice: (choice: DeviceChoice) => void = () => {},
   ) {
     const failure = (problem: string, cause?: unknown) =>
-      new EmbervecError("network", `${script} ${problem}: ${SCRIPT_MUST_BE}`, { cause });
+      new EmbervecError("network", `${nameOf(script)} ${problem}. ${SCRIPT_MUST_BE}`, { cause });
     try {
       this.#worker = start();
     } catch (cause) {
       throw failure(`cannot be started (${messageOf(cause)})`, cause);
+    }
+    if (!isWorker(this.#worker)) {
+      const given = describe(this.#worker);
+      throw new EmbervecError("invalid_input", `load: option "createWorker" must return a Worker, not ${given}`);
     }
     const late = () => this.#fail(failure(`does not run after ${START_MS / 1000} s`));
     this.#runs = after(START_MS, late);
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker<Map>>) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault?.();
+      const { message, error: cause } = event as { message?: string; error?: unknown };
+      if (this.#hasStarted) {
+        return this.#fail(new EmbervecError("internal", `the worker stopped: ${message}`, { cause }));
+      }
       // A script that did not load has no message.
-      const { message, error } = event;
-      this.#fail(
-        message ? new EmbervecError("internal", `the worker stopped: ${message}`) : failure("did not load", error),
-      );
+      this.#fail(failure(message ? `stopped before it ran (${message})` : "did not load", cause));
     };
     // Nobody knows whose answer it was. Chromium's workers have no `onmessageerror`, only the event.
     this.#worker.addEventListener("messageerror", () =>
@@ -176,6 +184,7 @@ export class WorkerClient<Map extends CallMap> {
     if (!message) return;
     switch (message.type) {
       case "started":
+        this.#hasStarted = true;
         return this.#runs();
       case "device": {
         const { device, deviceReason } = message;
@@ -198,4 +207,15 @@ export class WorkerClient<Map extends CallMap> {
       }
     }
   }
+}
+
+/** Without what may be a token. */
+function nameOf(script: string | URL): string {
+  return typeof script === "string" ? script : `${script.protocol}//${script.host}${script.pathname}`;
+}
+
+/** Whether it has what is used of a worker; it may be of another realm. */
+function isWorker(value: unknown): boolean {
+  const { postMessage, terminate, addEventListener } = Object(value) as Partial<Worker>;
+  return [postMessage, terminate, addEventListener].every((method) => typeof method === "function");
 }

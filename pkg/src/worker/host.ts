@@ -249,9 +249,12 @@ async function startWasm(module: URL, signal: AbortSignal): Promise<WebAssembly.
     return memory;
   } catch (cause) {
     signal.throwIfAborted();
+    const reason = messageOf(cause);
+    // In the words of Chromium and Firefox, and of Safari.
+    const isOther = /magic|\\0asm/.test(reason);
     throw new EmbervecError(
       "network",
-      `${String(module)} could not be started (${messageOf(cause)}); ${WASM_MUST_BE}`,
+      `${String(module)} could not be started (${reason})${isOther ? ": the file is not WebAssembly; servers that do not have a file often send an HTML page" : ""}. ${WASM_MUST_BE}`,
       { cause },
     );
   }

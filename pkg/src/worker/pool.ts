@@ -4,7 +4,7 @@ import type { CacheChoice } from "../cache/cache.js";
 import { sendCache, transferOf } from "../cache/port.js";
 import { EmbervecError, codeOf, messageOf, shown } from "../errors.js";
 import { FetchServer } from "../model/fetch.js";
-import { machine, startWorker } from "../platform/web.js";
+import { machine, workerScript } from "../platform/web.js";
 import type { LoadOptions, ProgressCallback, Tokens } from "../types.js";
 import { Culprit, Orphaned, WorkerClient } from "./client.js";
 import type { Calls, DeviceChoice, EncodeRequest, EncodeResult, LoadRequest, LoadResult } from "./protocol.js";
@@ -32,6 +32,9 @@ export interface PoolOptions {
   fetch: LoadOptions["fetch"];
   workers: number | "auto";
   workerUrl: string | undefined;
+  createWorker: LoadOptions["createWorker"];
+  /** The page's address. */
+  page: string;
   onDevice: (choice: DeviceChoice) => void;
   onWorkers: (workers: number) => void;
 }
@@ -141,7 +144,7 @@ export class WorkerPool {
         this.#limit = Math.max(1, this.#alive().length);
         this.options.onWorkers(this.#limit);
         console.warn(
-          `embervec goes on with ${this.#limit} worker(s), because another one could not start: ${messageOf(error)}`,
+          `embervec continues with ${this.#limit} worker(s), because another one could not start: ${messageOf(error)}`,
         );
       });
     }
@@ -175,8 +178,11 @@ export class WorkerPool {
   async #add(request: Omit<LoadRequest, "cache" | "fetch">, load: LoadOptions, isSpare = false): Promise<LoadResult> {
     // A listener to one of the pool's events may have ended it.
     this.signal.throwIfAborted();
-    const { workerUrl, onDevice } = this.options;
-    const worker = new WorkerClient<Calls>(() => startWorker(workerUrl), "worker.js", onDevice);
+    const { workerUrl, createWorker, page, onDevice } = this.options;
+    const { url, start } = workerScript(workerUrl, page);
+    const worker = createWorker
+      ? new WorkerClient<Calls>(() => createWorker(url), "the worker of `createWorker`", onDevice)
+      : new WorkerClient<Calls>(start, url, onDevice);
     const member: Member = { worker, load: 0, isReady: false, isSpare, loading: this.#load(worker, request, load) };
     this.#members.add(member);
     const failed = (error: unknown) => {
@@ -264,7 +270,7 @@ function workersFor(bytes: number): number {
 }
 
 function endedBy(text: string, error: Culprit): EmbervecError {
-  return new EmbervecError(error.code, `the text ${shown(text)} ends the worker that has it: ${error.message}`, {
+  return new EmbervecError(error.code, `the text ${shown(text)} crashes the worker that encodes it: ${error.message}`, {
     cause: error.cause,
   });
 }

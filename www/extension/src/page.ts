@@ -16,25 +16,26 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   network: {
     title: "The model could not be fetched",
     advice:
-      "Check the connection and try again; it goes on where it stopped. Once it is here, nothing needs a network.",
+      "Check the connection and try again. The download resumes where it stopped. After that, no network is needed.",
   },
   model_not_found: {
-    title: "The model is not there",
-    advice: "Put it into the extension's folder as its README says, or remove the folder models to have it fetched.",
+    title: "The model was not found",
+    advice:
+      "Put it into the extension's folder as the README says, or delete the folder models to download it instead.",
   },
   unauthorized: {
-    title: "The model's host wants a login",
-    advice: "Put the model into the extension's folder as its README says.",
+    title: "The model's host requires a login",
+    advice: "Put the model into the extension's folder as the README says.",
   },
   integrity: {
-    title: "The model arrived damaged",
-    advice: "Nothing of it was used. Try again; if it happens twice, the copy itself is broken.",
+    title: "The download was damaged",
+    advice: "It was not used. Try again. If it happens twice, the copy on the server is broken.",
   },
   quota: {
     title: "There is no room left",
     advice: "Free some space on this device, or remove saved pages, then try again.",
   },
-  storage: { title: "The browser's storage refuses to work", advice: "Restart the browser, then try again." },
+  storage: { title: "The browser's storage does not work", advice: "Restart the browser, then try again." },
 };
 
 const isPopup = location.pathname !== "/side-panel.html";
@@ -183,7 +184,7 @@ async function show({ text, index }: Hit): Promise<void> {
   const isThere = await showPassage(tabId, text, index).catch(() => false);
   if (isThere) return;
   await readPage();
-  note.textContent = "That passage is no longer in the page, which has been read again.";
+  note.textContent = "That passage is no longer on the page. The page was read again.";
 }
 
 // What is shown
@@ -240,7 +241,8 @@ function renderModel(): void {
     );
   }
   if (model.stage === "ready") {
-    if (model.source === "hub") parts.push(model.stored ? "kept in this browser" : `not kept: ${model.storedReason}`);
+    if (model.source === "hub")
+      parts.push(model.stored ? "stored in this browser" : `not stored: ${model.storedReason}`);
     parts.push(`${model.device === "webgpu" ? "GPU" : "CPU"}, ${model.dtype}`);
   }
   byId("model", HTMLElement).textContent = parts.join(" · ");
@@ -253,18 +255,18 @@ function renderResults(): void {
     else
       drawEmpty(
         "No saved pages yet",
-        "Open a page that you want to find again, and press “Save this page”. Its text is kept in this browser.",
+        "Open a page that you want to find again and press “Save this page”. Its text stays in this browser.",
       );
   } else if (page) {
     const count = page.passages.length;
     if (count === 0)
       drawEmpty("There is no text on this page", "Pictures, videos and text inside of frames cannot be searched.");
-    else drawEmpty(page.title, `${formatCount(count, "passage")}. Ask, and the closest come first.`);
+    else drawEmpty(page.title, `${formatCount(count, "passage")}. Type a question to see the closest passages first.`);
   } else if (unreadable !== "") {
     if (isPopup)
       drawEmpty(
         "This page cannot be read",
-        `Browsers keep extensions out of their own pages, their shop and PDF files. Saved pages can be searched. (${unreadable})`,
+        `Browsers do not let extensions read the browser's own pages, the extension store or PDF files. You can still search saved pages. (${unreadable})`,
       );
     else
       drawEmpty(
@@ -275,7 +277,7 @@ function renderResults(): void {
 }
 
 function renderRanking(found: Ranking): void {
-  const weak = (found.hits[0]?.score ?? 0) < WEAK_SCORE ? " Nothing here is really close to that." : "";
+  const weak = (found.hits[0]?.score ?? 0) < WEAK_SCORE ? " No close match." : "";
   const where = scope === "page" ? "of this page" : `of ${formatCount(saved.length, "page")}`;
   const text = `${formatCount(found.passageCount, "passage")} ${where} ranked in ${formatMilliseconds(found.milliseconds)}.${weak}`;
   draw(found, text, () =>

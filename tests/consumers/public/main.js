@@ -1,0 +1,3 @@
+import { Embedder } from "embervec";
+
+globalThis.load = (model, options) => Embedder.load(model, { workerUrl: "/embervec/worker.js", ...options });
