@@ -36,10 +36,11 @@ function checkAge(made, sources) {
 const dist = await filesOf(join(pkg, "dist"));
 if (!dist.length) refuse("there is no pkg/dist");
 const modules = await filesOf(join(pkg, "wasm"));
+const isStamp = ({ path }) => path.endsWith(".stamp");
 if (!modules.length) refuse("there is no pkg/wasm");
 
 checkAge(dist, [
-  ...modules,
+  ...modules.filter((file) => !isStamp(file)),
   ...(await filesOf(...["src", "package.json", "build.mjs"].map((name) => join(pkg, name)))),
 ]);
 
@@ -47,6 +48,6 @@ checkAge(dist, [
 // module do not count.
 const crates = (await readdir(join(root, "crate"))).filter((name) => name !== "xtask" && name !== "fuzz");
 checkAge(
-  modules.filter(({ path }) => path.endsWith(".stamp")),
+  modules.filter(isStamp),
   await filesOf(join(root, "Cargo.lock"), ...crates.map((name) => join(root, "crate", name, "src"))),
 );

@@ -1,5 +1,8 @@
 import type { CacheChoice } from "./cache/cache.js";
 
+/** A `Worker`, which a program for Node does not know without the library `dom`. */
+type BrowserWorker = typeof globalThis extends { Worker: { prototype: infer Known } } ? Known : never;
+
 /** Progress of a load (bytes) or of an encode (texts). */
 export interface ProgressEvent {
   /**
@@ -103,7 +106,7 @@ export interface LoadOptions {
    * The package never makes a worker of a `blob:`. A page that imports the package from another origin can do so:
    * `(url) => new Worker(URL.createObjectURL(new Blob([`import ${JSON.stringify(url)}`], { type: "text/javascript" })), { type: "module" })`.
    */
-  createWorker?: (url: URL) => Worker;
+  createWorker?: (url: URL) => BrowserWorker;
   /** Address of the folder with the package's `.wasm` files. Default: that of the package's own files. */
   wasmUrl?: string | URL;
 }
