@@ -47,7 +47,15 @@ const here = (sources: string, name: string) => project(sources, { folder: join(
 
 test("parcel 2", async () => {
   const root = await here("bundled", "parcel");
-  const flags = ["--dist-dir", "dist", "--no-cache", "--no-autoinstall", "--no-source-maps"];
+  const flags = [
+    "--dist-dir",
+    "dist",
+    "--cache-dir",
+    ".parcel-cache",
+    "--no-cache",
+    "--no-autoinstall",
+    "--no-source-maps",
+  ];
   await run(process.execPath, [program("parcel/lib/bin.js"), "build", "index.html", ...flags], { cwd: root });
   await visit(browser, await serve(join(root, "dist")), (page) => assertEmbeds(page, model, expected));
 });
