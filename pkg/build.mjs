@@ -25,6 +25,19 @@ await build({
   sourcemap: true,
   sourcesContent: true,
 });
+// `npx embervec`. It uses the package as it is for Node, and errors of its own come without a stack.
+await build({
+  absWorkingDir: pkg,
+  entryPoints: { "node/cli": "src/node/cli.ts" },
+  define: { EMBERVEC_VERSION: JSON.stringify(version) },
+  outdir: dist,
+  bundle: true,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  external: ["./index.js"],
+  minify: true,
+});
 // npm packs only what lies below the package.
 for (const name of ["README.md", "LICENSE-MIT", "LICENSE-APACHE"])
   await copyFile(join(pkg, "..", name), join(pkg, name));
