@@ -218,7 +218,7 @@ test("what fails leaves nothing", async () => {
 test("errors name the file and say what to do", async () => {
   const output = fresh();
   assert.match(await fail(["pack", "./not-there", "-o", output]), /there is no folder \.\/not-there/);
-  assert.match(await fail(["pack", cli, "-o", output]), /is a file; give the folder/);
+  assert.match(await fail(["pack", cli, "-o", output]), /is a file; give the model's folder/);
   assert.match(await fail(["pack", join(fixtures, "unsupported-roberta"), "-o", output]), /config\.json.*roberta/);
   const empty = fresh();
   mkdirSync(empty, { recursive: true });
@@ -291,7 +291,7 @@ test("a download that was interrupted goes on where it was", async () => {
     })();
     const { status, stderr } = await run(args, { interrupt });
     assert.equal(status, 130, stderr);
-    assert.match(stderr, /^interrupted; run it again to go on\n$/);
+    assert.match(stderr, /^interrupted; run the same command again to resume\n$/);
     assert.ok(!existsSync(output));
     assert.match(await succeed(["models"]), /^MODEL.*\n\S+ .* incomplete\n$/);
 
@@ -312,11 +312,11 @@ test("a download that was interrupted goes on where it was", async () => {
 test("models lists, fetches and removes what is in the cache", async () => {
   const env = { EMBERVEC_CACHE: join(folder, "another-cache") };
   const models = (...args: string[]) => succeed(["models", ...args], { env });
-  assert.equal(await models(), "no models in the cache\n");
+  assert.equal(await models(), "No models are cached.\n");
   const hub = ["--hub", server.origin];
-  assert.equal(await models("fetch", "owner/name", ...hub), "owner/name is in the cache now\n");
+  assert.equal(await models("fetch", "owner/name", ...hub), "cached owner/name\n");
   server.requests.length = 0;
-  assert.equal(await models("fetch", "owner/name", ...hub), "owner/name is in the cache already\n");
+  assert.equal(await models("fetch", "owner/name", ...hub), "owner/name is already cached\n");
   assert.equal(server.requests.length, 0);
   const today = new Date().toISOString().slice(0, 10);
   const row = (weights: string) => new RegExp(`^owner/name +main +${weights} +0\\.\\d MB +${today}$`, "m");
@@ -328,35 +328,35 @@ test("models lists, fetches and removes what is in the cache", async () => {
 
   const { status, stderr } = await run(["models", "remove", "owner/name", "--revision", "v2"], { env });
   assert.equal(status, 1);
-  assert.match(stderr, /owner\/name at revision v2 is not in the cache/);
-  assert.match(await models("remove", "owner/name"), /^owner\/name is not in the cache any more: 0\.\d MB are free\n$/);
-  assert.equal(await models(), "no models in the cache\n");
+  assert.match(stderr, /owner\/name at revision v2 is not cached/);
+  assert.match(await models("remove", "owner/name"), /^removed owner\/name from the cache: 0\.\d MB\n$/);
+  assert.equal(await models(), "No models are cached.\n");
 });
 
 test("help and version are printed, and a wrong command line has the status 2", async () => {
-  assert.match(await succeed(["--help"]), /^embervec pack MODEL -o DIR/);
-  assert.match(await succeed(["pack", "-h"]), /^embervec pack MODEL -o DIR/);
+  assert.match(await succeed(["--help"]), /^Usage:\n {2}embervec pack MODEL -o DIR/);
+  assert.match(await succeed(["pack", "-h"]), /^Usage:\n {2}embervec pack MODEL -o DIR/);
   assert.equal(await succeed(["--version"]), `${VERSION}\n`);
   for (const [args, problem] of [
-    [[], "which command"],
-    [["pakc"], "no command `pakc`"],
+    [[], "no command: use `pack` or `models`"],
+    [["pakc"], "unknown command `pakc`"],
     [["pack"], "needs a model"],
-    [["pack", "a", "b"], "`b` is another one"],
+    [["pack", "a", "b"], "but got another one: `b`"],
     [["pack", "owner/name"], "needs -o DIR"],
     [["pack", fixtures, "--revision", "v2"], "is a folder"],
-    [["pack", "a", "-o", "b", "--table-bits", "9"], "a number from 4 to 8"],
-    [["pack", "a", "-o", "b", "--dtype", "q8"], "`pack` does not take --dtype"],
+    [["pack", "a", "-o", "b", "--table-bits", "9"], "must be a number from 4 to 8, not 9"],
+    [["pack", "a", "-o", "b", "--dtype", "q8"], "`pack` has no option --dtype"],
     [["pack", "a", "--bits", "8"], "--bits"],
-    [["models", "purge"], "no command `models purge`"],
-    [["models", "list", "a"], "does not take `a`"],
+    [["models", "purge"], "unknown command `models purge`"],
+    [["models", "list", "a"], "takes no model, but got `a`"],
     [["models", "fetch"], "needs a model"],
-    [["models", "fetch", "a", "--dtype", "q4"], "one of q8, fp32, fp16"],
+    [["models", "fetch", "a", "--dtype", "q4"], "must be one of q8, fp32, fp16, not q4"],
     [["models", "fetch", fixtures], "is a folder"],
-    [["models", "remove", "a", "b"], "`b` is another one"],
+    [["models", "remove", "a", "b"], "but got another one: `b`"],
   ] as const) {
     const error = await fail([...args], 2);
     assert.ok(error.includes(problem), error);
-    assert.ok(error.endsWith("`embervec --help` says what there is\n"), error);
+    assert.ok(error.endsWith("see `embervec --help`\n"), error);
   }
-  assert.match(await fail(["models", "remove", "owner/unknown"]), /owner\/unknown is not in the cache/);
+  assert.match(await fail(["models", "remove", "owner/unknown"]), /owner\/unknown is not cached/);
 });

@@ -1,4 +1,4 @@
-// `manifest.json`: what the files of a model folder are, chunk by chunk. `cargo xtask pack` writes it, beside the weights.
+// `manifest.json`: what the files of a model folder are, chunk by chunk. `npx embervec pack` writes it, beside the weights.
 
 import { EmbervecError, messageOf, shown } from "../errors.js";
 import { CHUNK_BYTES, MAX_FILE_BYTES } from "../limits.js";

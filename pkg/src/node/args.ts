@@ -6,33 +6,39 @@ import { messageOf } from "../errors.js";
 import type { Dtype } from "../types.js";
 
 export const HELP = `\
-embervec pack MODEL -o DIR [--revision R] [--hub URL] [--table-bits N]
-embervec models
-embervec models fetch MODEL [--dtype D] [--revision R] [--hub URL]
-embervec models remove MODEL [--revision R]
+Usage:
+  embervec pack MODEL -o DIR [--revision R] [--hub URL] [--table-bits N]
+  embervec models
+  embervec models fetch MODEL [--dtype D] [--revision R] [--hub URL]
+  embervec models remove MODEL [--revision R]
 
-MODEL is the id of a model on a hub, such as sentence-transformers/all-MiniLM-L6-v2, or a folder. If there is a
-folder of that name, it is the folder.
+MODEL is a model id of the Hugging Face hub, such as sentence-transformers/all-MiniLM-L6-v2, or the path of a
+model folder. If a folder has that name, embervec uses the folder.
 
-pack writes a folder for your web server: the model's small files, model.q8.safetensors (its weights in 8 bits,
-a quarter of the size) and manifest.json (the SHA-256 of every 512 kB of every file). A model of a hub is
-downloaded into the cache first; run the same command again to go on with a download that broke off.
+pack prepares a model for your web server. It writes the model's small files, its weights in 8 bits
+(model.q8.safetensors, a quarter of the size), and manifest.json, which holds the SHA-256 of every 512 kB of every
+file. If you give a model id, pack downloads the model into the cache first. To resume a download that was
+interrupted, run the same command again.
 
-models lists the models in the cache; fetch downloads one, remove deletes one.
+models lists the cached models, fetch downloads a model into the cache, and remove deletes it from there.
 
-  -o, --output DIR   where the packed folder is to be. It appears when everything in it is written. If you leave
-                     it out, a folder is packed in place: it gets the two new files
-  --revision R       branch, tag or commit on the hub (default: main; remove: all that are cached)
-  --hub URL          address of the hub (default: https://huggingface.co)
-  --table-bits N     4 to 8 (default: 7): bits of the values of embedding tables. The file stays as large, but
-                     a server that compresses sends less: of all-MiniLM-L6-v2 20.1 MB with 8 bits, 18.6 MB with 7
-                     and 17.1 MB with 6, where the mean cosine to fp32 falls below 0.998
-  --dtype D          q8 (default), fp32 or fp16: q8 keeps the weights in 8 bits, the others as the hub has them
-  -h, --help         this text
-  --version          the version of embervec
+Options:
+  -o, --output DIR   the folder to write. It appears only when everything in it is complete. Without this option,
+                     pack adds the two new files to the model folder itself
+  --revision R       a branch, tag or commit on the hub (default: main). remove without it removes all revisions
+  --hub URL          the address of the hub (default: https://huggingface.co)
+  --table-bits N     4 to 8 (default: 7): the bits of each value in the embedding tables. The file size stays the
+                     same, but a compressed download is smaller: for all-MiniLM-L6-v2 20.1 MB with 8 bits, 18.6 MB
+                     with 7, and 17.1 MB with 6. Below 7 the mean cosine to fp32 is less than 0.998
+  --dtype D          q8 (default), fp32 or fp16: q8 stores the weights in 8 bits, the others store the original
+  -h, --help         print this text
+  --version          print the version of embervec
 
-Environment: EMBERVEC_CACHE is the folder of the cache. HF_TOKEN is a token for models that need a login.
-Exit status: 0 done, 1 failed, 2 the command line is wrong, 130 interrupted.
+Environment variables:
+  EMBERVEC_CACHE     the folder of the cache
+  HF_TOKEN           an access token for models that require a login
+
+Exit status: 0 success, 1 failure, 2 wrong command line, 130 interrupted.
 `;
 
 /** Of all-MiniLM-L6-v2 it saves 1.5 MB of a compressed download, for a mean cosine of 0.99819 in place of 0.99824. */
@@ -80,7 +86,7 @@ export function parseCommand(args: string[]): Command {
   const { revision, hub } = values;
   const takes = (what: string, ...options: Option[]) => {
     const other = (Object.keys(values) as Option[]).find((option) => !options.includes(option));
-    if (other) throw new UsageError(`\`${what}\` does not take --${other}`);
+    if (other) throw new UsageError(`\`${what}\` has no option --${other}`);
   };
   if (verb === "pack") {
     takes("pack", "output", "revision", "hub", "table-bits");
@@ -88,13 +94,13 @@ export function parseCommand(args: string[]): Command {
     return { verb, model, output: values.output, revision, hub, tableBits: bitsOf(values["table-bits"]) };
   }
   if (verb !== "models") {
-    throw new UsageError(verb === undefined ? "which command? `pack` or `models`" : `there is no command \`${verb}\``);
+    throw new UsageError(verb === undefined ? "no command: use `pack` or `models`" : `unknown command \`${verb}\``);
   }
   const [action = "list", ...models] = rest;
   switch (action) {
     case "list":
       takes("models list");
-      if (models.length > 0) throw new UsageError(`\`models list\` does not take \`${models[0]}\``);
+      if (models.length > 0) throw new UsageError(`\`models list\` takes no model, but got \`${models[0]}\``);
       return { verb: "list" };
     case "fetch":
       takes("models fetch", "dtype", "revision", "hub");
@@ -103,7 +109,7 @@ export function parseCommand(args: string[]): Command {
       takes("models remove", "revision");
       return { verb: "remove", model: only("models remove", models), revision };
     default:
-      throw new UsageError(`there is no command \`models ${action}\`; there are list, fetch and remove`);
+      throw new UsageError(`unknown command \`models ${action}\`: use list, fetch or remove`);
   }
 }
 
@@ -116,19 +122,19 @@ function parse(args: string[]) {
 }
 
 function only(what: string, [model, ...others]: string[]): string {
-  if (model === undefined || model === "") throw new UsageError(`\`${what}\` needs a model: its id or its folder`);
-  if (others.length > 0) throw new UsageError(`\`${what}\` takes one model; \`${others[0]}\` is another one`);
+  if (model === undefined || model === "") throw new UsageError(`\`${what}\` needs a model: a model id or a folder`);
+  if (others.length > 0) throw new UsageError(`\`${what}\` takes one model, but got another one: \`${others[0]}\``);
   return model;
 }
 
 function bitsOf(value: string | undefined): number {
   if (value === undefined) return TABLE_BITS;
-  if (!/^[4-8]$/.test(value)) throw new UsageError(`--table-bits ${value}: give a number from 4 to 8`);
+  if (!/^[4-8]$/.test(value)) throw new UsageError(`--table-bits must be a number from 4 to 8, not ${value}`);
   return Number(value);
 }
 
 function dtypeOf(value: string = DTYPES[0]): Dtype {
   const dtype = DTYPES.find((name) => name === value);
-  if (!dtype) throw new UsageError(`--dtype ${value}: give one of ${DTYPES.join(", ")}`);
+  if (!dtype) throw new UsageError(`--dtype must be one of ${DTYPES.join(", ")}, not ${value}`);
   return dtype;
 }

@@ -51,9 +51,9 @@ async function run(command: Command, signal: AbortSignal): Promise<void> {
 async function pack({ model, output, tableBits, ...where }: CommandOf<"pack">, signal: AbortSignal): Promise<void> {
   const isFolder = await isOnDisk(model);
   if (isFolder && (where.hub ?? where.revision) !== undefined)
-    throw new UsageError(`--hub and --revision are for a model on a hub; ${model} is a folder`);
+    throw new UsageError(`--hub and --revision need a model id, but ${model} is a folder`);
   const target = output ?? (isFolder ? model : undefined);
-  if (target === undefined) throw new UsageError(`\`pack ${model}\` needs -o DIR: the folder to write`);
+  if (target === undefined) throw new UsageError(`\`pack ${model}\` needs -o DIR, the folder to write`);
   const module = new URL("../embervec-simd128.wasm", import.meta.url);
   initSync({ module: await readFile(module) });
   const packed = await withProgress(async (show) => {
@@ -90,7 +90,7 @@ async function report({ weights, files }: PackedFolder, folder: string): Promise
 
 async function list(): Promise<void> {
   const models = await listModels();
-  if (models.length === 0) return print("no models in the cache");
+  if (models.length === 0) return print("No models are cached.");
   const rows = models.map(({ model, revision, weights, size, complete, usedAt }) => [
     model,
     revision ?? "-",
@@ -113,7 +113,8 @@ function printTable(rows: string[][]): void {
 }
 
 async function fetchIntoCache({ model, dtype, ...where }: CommandOf<"fetch">, signal: AbortSignal): Promise<void> {
-  if (await isOnDisk(model)) throw new UsageError(`${model} is a folder; only a model on a hub has to be fetched`);
+  if (await isOnDisk(model))
+    throw new UsageError(`fetch needs a model id, but ${model} is a folder; load it by its path`);
   const info = await withProgress(async (show) => {
     const embedder = await Embedder.load(model, {
       ...addressOptions(where),
@@ -126,8 +127,8 @@ async function fetchIntoCache({ model, dtype, ...where }: CommandOf<"fetch">, si
     await embedder.dispose();
     return embedder.info;
   });
-  if (!info.stored) throw new EmbervecError("storage", `${model} could be loaded, but: ${info.storedReason}`);
-  print(info.cached ? `${model} is in the cache already` : `${model} is in the cache now`);
+  if (!info.stored) throw new EmbervecError("storage", `${model} was downloaded, but not cached: ${info.storedReason}`);
+  print(info.cached ? `${model} is already cached` : `cached ${model}`);
 }
 
 /** What is known by its id or address; of one that is there in several revisions and forms, all that fit. */
@@ -138,18 +139,18 @@ async function remove({ model, revision }: CommandOf<"remove">): Promise<void> {
   );
   if (fits.length === 0) {
     const which = revision === undefined ? model : `${model} at revision ${revision}`;
-    throw new EmbervecError("model_not_found", `${which} is not in the cache; \`embervec models\` lists what is`);
+    throw new EmbervecError("model_not_found", `${which} is not cached; \`embervec models\` lists the cached models`);
   }
   for (const url of new Set(fits.map((stored) => stored.url))) await deleteModel(url);
   const bytes = fits.reduce((sum, { size }) => sum + size, 0);
-  print(`${model} is not in the cache any more: ${megabytes(bytes)} MB are free`);
+  print(`removed ${model} from the cache: ${megabytes(bytes)} MB`);
 }
 
 /** Whether a model is a folder of this machine. One of that name is meant rather than a model of a hub. */
 async function isOnDisk(model: string): Promise<boolean> {
   const found = await stat(model).catch(() => undefined);
   if (found?.isDirectory()) return true;
-  if (found) throw new EmbervecError("invalid_input", `${model} is a file; give the folder that it is in`);
+  if (found) throw new EmbervecError("invalid_input", `${model} is a file; give the model's folder`);
   // What cannot be an id or a web address.
   if (/^(\.{0,2}[\\/]|[a-z]:\\)/i.test(model))
     throw new EmbervecError("model_not_found", `there is no folder ${model}`);
@@ -195,11 +196,11 @@ async function main(args: string[]): Promise<number> {
     return EXIT.done;
   } catch (error) {
     if (abort.signal.aborted) {
-      process.stderr.write("interrupted; run it again to go on\n");
+      process.stderr.write("interrupted; run the same command again to resume\n");
       return EXIT.interrupted;
     }
     const isUsage = error instanceof UsageError;
-    process.stderr.write(`error: ${messageOf(error)}\n${isUsage ? "`embervec --help` says what there is\n" : ""}`);
+    process.stderr.write(`error: ${messageOf(error)}\n${isUsage ? "see `embervec --help`\n" : ""}`);
     return isUsage ? EXIT.usage : EXIT.failed;
   }
 }

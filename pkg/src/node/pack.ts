@@ -179,7 +179,7 @@ async function refuseMissing(files: ModelFiles, originals: string[], packed: str
   for (const path of originals) {
     if ((await files.size(path)) !== undefined) continue;
     if ((await files.size(packed)) !== undefined) throw packedAlready(packed);
-    throw new EmbervecError("model_not_found", `${path} is missing; the original weights are needed`);
+    throw new EmbervecError("model_not_found", `${path} is missing; pack needs the original weights`);
   }
 }
 
