@@ -120,7 +120,7 @@ export async function exportModel(model: string, options: ModelOptions = {}): Pr
 }
 
 /**
- * Puts into the cache what {@link exportModel} has given, or a tar archive of a folder that `npx embervec pack` has made; `load` with
+ * Puts into the cache what {@link exportModel} has given, or a tar archive of a folder that `cargo xtask pack` has made; `load` with
  * the same `model` and options then needs no network. Waits for a download of the same model.
  *
  * @throws {EmbervecError} `integrity` where a byte is not what the archive's manifest says, `quota` where there is no room

@@ -143,6 +143,6 @@ async function bytesOfPart(part: Blob): Promise<Uint8Array<ArrayBuffer>> {
 function invalid(problem: string): EmbervecError {
   return new EmbervecError(
     "integrity",
-    `the archive ${problem}; take one that exportModel has made, or pack a folder with \`npx embervec pack\``,
+    `the archive ${problem}; take one that exportModel has made, or pack a folder with \`cargo xtask pack\``,
   );
 }
