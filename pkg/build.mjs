@@ -25,18 +25,39 @@ await build({
   sourcemap: true,
   sourcesContent: true,
 });
-// `npx embervec`. It uses the package as it is for Node, and errors of its own come without a stack.
+/** Takes what is Node's in place of what is a browser's. */
+const forNode = {
+  name: "node",
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /\/platform\/web\.js$/ }, () => ({ path: join(pkg, "src/platform/node.ts") })),
+};
 await build({
   absWorkingDir: pkg,
-  entryPoints: { "node/cli": "src/node/cli.ts" },
+  entryPoints: { index: "src/index.ts", worker: "src/worker/host.ts" },
   define: { EMBERVEC_VERSION: JSON.stringify(version) },
-  outdir: dist,
+  outdir: join(dist, "node"),
   bundle: true,
   format: "esm",
   platform: "node",
   target: "node20",
-  external: ["./index.js"],
-  minify: true,
+  plugins: [forNode],
+});
+/** One `Embedder`, which lies beside it. */
+const besideIndex = {
+  name: "index",
+  setup: ({ onResolve }) => onResolve({ filter: /^\.\.\/index\.js$/ }, () => ({ path: "./index.js", external: true })),
+};
+// `npx embervec`.
+await build({
+  absWorkingDir: pkg,
+  entryPoints: { cli: "src/node/cli.ts" },
+  define: { EMBERVEC_VERSION: JSON.stringify(version) },
+  outdir: join(dist, "node"),
+  bundle: true,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  plugins: [forNode, besideIndex],
 });
 // npm packs only what lies below the package.
 for (const name of ["README.md", "LICENSE-MIT", "LICENSE-APACHE"])

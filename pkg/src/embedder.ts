@@ -1,5 +1,5 @@
 import { EmbervecError, messageOf } from "./errors.js";
-import { dtypeOf, folderUrl, pageUrl, resolveModel, scriptUrl } from "./model/source.js";
+import { dtypeOf, folderUrl, headersOf, resolveModel, scriptUrl } from "./model/source.js";
 import {
   checkEncodeOptions,
   checkLoadOptions,
@@ -9,7 +9,7 @@ import {
   checkTexts,
   pinsOf,
 } from "./options.js";
-import { checkRequirements } from "./requirements.js";
+import { CACHE, NO_GPU, checkRequirements, environment, pageUrl } from "./platform/web.js";
 import { settled } from "./settle.js";
 import type {
   EmbedderInfo,
@@ -129,22 +129,24 @@ export class Embedder extends EventTarget {
       revision,
       base,
       pointers,
-      headers: options.headers ?? {},
+      headers: headersOf(options.headers, base),
       credentials: options.credentials,
       integrity: pinsOf(options.integrity),
       dtype: dtypeOf(options),
-      localFilesOnly: options.localFilesOnly ?? false,
+      localFilesOnly: options.localFilesOnly ?? environment().localFilesOnly ?? false,
       wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, page),
       persist: options.persist ?? true,
     };
     const workerUrl = options.workerUrl === undefined ? undefined : scriptUrl(options.workerUrl, page);
     const { device = "auto", workers = "auto", signal } = options;
     signal?.throwIfAborted();
+    if (device === "webgpu" && NO_GPU !== undefined)
+      throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${NO_GPU}; use "auto" or "cpu"`);
     let embedder: Embedder | undefined;
     const { pool, result } = await WorkerPool.start(
       {
         request,
-        cache: options.cache ?? "indexeddb",
+        cache: options.cache ?? CACHE,
         workers: device === "webgpu" ? 1 : workers,
         workerUrl,
         fetch: options.fetch,
@@ -174,7 +176,7 @@ export class Embedder extends EventTarget {
         throw error;
       }
     }
-    embedder.#mayTryGpu = device === "auto" && stored;
+    embedder.#mayTryGpu = device === "auto" && stored && NO_GPU === undefined;
     if (isLarge) embedder.#workAhead();
     return embedder;
   }
@@ -382,6 +384,7 @@ export class Embedder extends EventTarget {
 
 function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {
   if (device === "cpu") return "The CPU, as demanded.";
+  if (NO_GPU !== undefined) return `The CPU: ${NO_GPU}.`;
   if (!stored) return "The CPU: a GPU's worker loads the model from the cache, where it is not kept.";
   return "The CPU, which is the faster one for a few texts; a bulk job makes the GPU be tried.";
 }
@@ -394,7 +397,7 @@ function allocate(count: number, dimension: number): Float32Array<ArrayBuffer> {
     const size = `${count} vectors of ${dimension} dimensions take ${((4 * count * dimension) / 1e9).toFixed(1)} GB`;
     throw new EmbervecError(
       "invalid_input",
-      `${size}, more than this browser gives at once; use encodeStream, or encode in parts`,
+      `${size}, more than can be had at once; use encodeStream, or encode in parts`,
       { cause },
     );
   }

@@ -5,7 +5,8 @@ import { managed } from "./cache/cache.js";
 import { ModelStore } from "./cache/store.js";
 import { EmbervecError, codeOf } from "./errors.js";
 import { packModel, unpackModel } from "./model/archive.js";
-import { modelKey, pageUrl, resolveModel } from "./model/source.js";
+import { modelKey, resolveModel } from "./model/source.js";
+import { STORAGE, folderFetch, pageUrl } from "./platform/web.js";
 import { checkCachedOptions, checkModelOptions } from "./options.js";
 import type { LoadOptions } from "./types.js";
 
@@ -63,6 +64,7 @@ export async function isCached(
   const isStored = async (store: ModelStore) => {
     const { dtype = "auto" } = options;
     const { base } = resolveModel(model, options, pageUrl());
+    if (folderFetch(base)) return true;
     const original = await store.find(base);
     const q8 = await store.find(modelKey(base, "q8"));
     return original !== undefined || (q8 !== undefined && (dtype === "auto" || dtype === "q8"));
@@ -111,10 +113,7 @@ export async function exportModel(model: string, options: ModelOptions = {}): Pr
     refuseUnusable(store);
     throw (
       damage ??
-      new EmbervecError(
-        "model_not_found",
-        `${base} is not in this browser's storage; load it once, and it can be exported`,
-      )
+      new EmbervecError("model_not_found", `${base} is not in ${STORAGE}; load it once, and it can be exported`)
     );
   });
 }
@@ -155,7 +154,7 @@ async function withStore<T>(
   const store = ModelStore.over(managed(options.cache));
   try {
     const result = await action(store);
-    refuseUnusable(store);
+    refuseUnusable(store, store.refused);
     return result;
   } finally {
     store.close();
@@ -163,8 +162,7 @@ async function withStore<T>(
 }
 
 /** Nobody is served by a list of models that could not be read. */
-function refuseUnusable(store: ModelStore): void {
-  const { unusable } = store;
+function refuseUnusable(store: ModelStore, unusable = store.unusable): void {
   if (unusable === undefined) return;
   throw new EmbervecError(store.isFull ? "quota" : "storage", `it cannot be done, ${unusable}`);
 }

@@ -4,6 +4,7 @@ import { check, type Check, describe, oneOf, type Rule } from "./check.js";
 import { EmbervecError, shown } from "./errors.js";
 import type { ModelOptions } from "./manage.js";
 import { isPlainPath } from "./model/manifest.js";
+import { CACHE, CACHE_RULE } from "./platform/web.js";
 import type { EncodeOptions, LoadOptions, Precision, StreamOptions } from "./types.js";
 import type { EncodeRequestOptions } from "./worker/protocol.js";
 
@@ -33,10 +34,7 @@ const LOAD_OPTIONS: Record<keyof LoadOptions, Rule> = {
     "a plain object of strings",
     "secret",
   ],
-  cache: [
-    (value) => value === "indexeddb" || value === "memory" || isCache(value),
-    '"indexeddb", "memory", or an object with the methods get, put, delete, keys and room',
-  ],
+  cache: [(value) => value === CACHE || value === "memory" || isCache(value), CACHE_RULE],
   workers: [
     (value) => value === "auto" || (Number.isInteger(value) && (value as number) > 0),
     '"auto" or a positive integer',

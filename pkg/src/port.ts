@@ -1,6 +1,7 @@
 // Objects of the page that a worker calls: a caller's own cache, or its own `fetch`.
 
 import { messageOf } from "./errors.js";
+import { setBusy } from "./platform/web.js";
 
 /** Methods whose arguments and results can be cloned. */
 export type Methods = Record<string, (...args: never[]) => unknown>;
@@ -27,6 +28,8 @@ export function serve(port: MessagePort, methods: Methods): void {
       port.postMessage(failure(id, error));
     }
   };
+  // The worker's own request keeps a process alive.
+  setBusy(port, false);
 }
 
 function failure(id: number, error: unknown): Answer {

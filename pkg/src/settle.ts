@@ -1,5 +1,7 @@
 // Waits on the platform end, whatever a browser's promise does.
 
+import { allowListeners } from "./platform/web.js";
+
 /** Milliseconds after which a promise of the browser is given up. IndexedDB opens in 10 to 50. */
 export const PLATFORM_MS = 3000;
 
@@ -52,6 +54,7 @@ export function settled<T>(what: string, start: () => T | PromiseLike<T>, { ms, 
     const giveUp = () => fail(new TimeoutError(`${what} has not answered in ${ms! / 1000} s`));
     const cancel = ms === undefined ? undefined : after(ms, giveUp);
     if (signal?.aborted) return abort();
+    allowListeners(signal);
     signal?.addEventListener("abort", abort);
     try {
       Promise.resolve(start()).then((value) => {

@@ -45,7 +45,7 @@ const method = (owner: string, name: string) => `promise(globalThis.${owner}?.pr
 
 /** A request to a worker, and its answer. */
 const ASKED = ["worker/client.ts Worker.postMessage", "worker/client.ts new Promise"];
-const ANSWERED = ["worker/host.ts DedicatedWorkerGlobalScope.postMessage"];
+const ANSWERED = ["platform/web.ts WorkerScope.postMessage"];
 
 /** A response's body. */
 const BODY = [
@@ -94,7 +94,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   body: { at: BODY, in: WORKER, stub: method("ReadableStreamDefaultReader", "read"), costs: ["network"] },
 
   // The package's own files.
-  worker: { at: ["worker/pool.ts new Worker"], in: PAGE, stub: "worker()", costs: ["network"] },
+  worker: { at: ["platform/web.ts new Worker"], in: PAGE, stub: "worker()", costs: ["network"] },
   wasm: { at: ["worker/host.ts init"], in: WORKER, stub: "fetching((url) => /wasm$/.test(url))", costs: ["network"] },
   compile: {
     at: ["worker/host.ts init"],

@@ -1,9 +1,10 @@
 // Where models are kept: bytes by key, and nothing else.
 
 import { EmbervecError } from "../errors.js";
+import { CACHE } from "../platform/web.js";
 
 /**
- * A place for models. `"indexeddb"` and `"memory"` are built in; an object with these five methods is
+ * A place for models. `"indexeddb"` (in browsers), `"folder"` (in Node) and `"memory"` are built in; an object with these five methods is
  * one of the caller's own.
  *
  * Keys are text without control characters. Values are up to some hundred kB each; embervec verifies
@@ -12,7 +13,10 @@ import { EmbervecError } from "../errors.js";
 export interface ModelCache {
   /** `undefined` where there is nothing. */
   get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
-  /** All of the bytes or none. Rejects with an error of the name `QuotaExceededError` where there is no room for them. */
+  /**
+   * All of the bytes or none. Rejects with an error of the name `QuotaExceededError` where there is no room for them, and one of the name
+   * `NoModificationAllowedError` where what is there can only be read.
+   */
   put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
   /** Deletes every key that begins with `prefix`. */
   delete(prefix: string): Promise<void>;
@@ -22,8 +26,11 @@ export interface ModelCache {
   room(): Promise<number>;
 }
 
+/** A place that the package itself uses: in browsers, and in Node. */
+export type BuiltInCache = "indexeddb" | "folder";
+
 /** What the option `cache` takes. */
-export type CacheChoice = "indexeddb" | "memory" | ModelCache;
+export type CacheChoice = "indexeddb" | "folder" | "memory" | ModelCache;
 
 /**
  * A cache as the store uses it. Every method settles, and changes all that it is to change or nothing; a caller's own cache only
@@ -57,7 +64,7 @@ export interface Parts {
 export const WRITE_MS = 10_000;
 
 /** The cache that is to be managed. */
-export function managed(choice: CacheChoice = "indexeddb"): Exclude<CacheChoice, "memory"> {
+export function managed(choice: CacheChoice = CACHE): Exclude<CacheChoice, "memory"> {
   if (choice !== "memory") return choice;
   throw new EmbervecError("invalid_input", 'cache "memory" keeps no models; leave `cache` out');
 }

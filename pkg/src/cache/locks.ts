@@ -1,5 +1,6 @@
 // The browser's locks, as far as it gives any.
 
+import { lockManager } from "../platform/web.js";
 import { PLATFORM_MS, type Wait, settled } from "../settle.js";
 
 /** Gives a lock back. */
@@ -12,7 +13,7 @@ const NOTHING: Release = () => {};
  * everybody gets what they ask for. A lock manager that has failed once is not asked again.
  */
 export class Locks {
-  #manager: LockManager | undefined = globalThis.navigator?.locks;
+  #manager: LockManager | undefined = lockManager();
 
   /** Waits for as long as somebody else has the lock; for a lock manager that says nothing, only {@link PLATFORM_MS}. */
   async take(name: string, mode: LockMode, signal?: AbortSignal): Promise<Release> {

@@ -4,7 +4,7 @@ import { type Methods, PortClient, serve } from "../port.js";
 import type { CacheChoice, ModelCache } from "./cache.js";
 
 /** What a worker can be sent in place of a cache. */
-export type SentCache = "indexeddb" | "memory" | MessagePort;
+export type SentCache = Exclude<CacheChoice, ModelCache> | MessagePort;
 
 /** A port has to be transferred. */
 export function sendCache(choice: CacheChoice): SentCache {

@@ -3,8 +3,9 @@
 import { bytesOf } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { CHUNK_BYTES } from "../limits.js";
+import { NO_ROOM, STORAGE, openCache } from "../platform/web.js";
 import { settled } from "../settle.js";
-import type { CacheChoice, Entries, ModelCache } from "./cache.js";
+import type { CacheChoice, Entries } from "./cache.js";
 import {
   ANY_VERSION,
   CHUNKS,
@@ -27,7 +28,6 @@ import {
   parseTimings,
   recordKey,
 } from "./entries.js";
-import { IndexedDbCache } from "./indexeddb.js";
 import { Locks, type Release } from "./locks.js";
 import { OwnCache } from "./own.js";
 import { sha256Of } from "./sha256.js";
@@ -39,11 +39,12 @@ import { sha256Of } from "./sha256.js";
 const READ_AHEAD = 2;
 
 const NOT_WANTED = "as the option `cache` says";
-const NO_ROOM = "because this browser has no room left for it; free some, such as with deleteModel";
 
 /** The models of a cache. One that fails is done without from then on; into one that is full nothing more is put. */
 export class ModelStore {
   #full: string | undefined;
+  /** Why nothing can be changed, as far as somebody has tried. */
+  #readOnly: string | undefined;
   #broken: string | undefined;
   #lost: string | undefined;
   /** Whether there is no room for what is optional. */
@@ -66,9 +67,9 @@ export class ModelStore {
   ) {}
 
   /** Whatever is wrong with the cache is found out as it is used. */
-  static over(choice: "indexeddb" | ModelCache, signal?: AbortSignal): ModelStore {
+  static over(choice: Exclude<CacheChoice, "memory">, signal?: AbortSignal): ModelStore {
     const locks = new Locks();
-    return new ModelStore(choice === "indexeddb" ? new IndexedDbCache() : new OwnCache(choice, locks), locks, signal);
+    return new ModelStore(typeof choice === "string" ? openCache(locks) : new OwnCache(choice, locks), locks, signal);
   }
 
   /** Opens a cache; does without where the browser's storage is blocked. */
@@ -92,7 +93,12 @@ export class ModelStore {
   }
 
   get isFull(): boolean {
-    return this.#full !== undefined;
+    return this.#full === NO_ROOM;
+  }
+
+  /** Why something could not be changed; for a model that is there it does not matter. */
+  get refused(): string | undefined {
+    return this.#readOnly;
   }
 
   /** Gives back what it holds of the browser. */
@@ -153,7 +159,7 @@ export class ModelStore {
       const piece = `piece ${index} of ${folderOf(model)}${path}`;
       if (this.#broken !== undefined)
         return new EmbervecError("storage", `${piece} could not be read, ${this.#broken}`);
-      const problem = "is damaged in this browser's storage, or gone from it; load the model once with the network on";
+      const problem = `is damaged in ${STORAGE}, or gone from it; load the model once with the network on`;
       return new EmbervecError("integrity", `${piece} ${problem}`);
     };
     return (async function* () {
@@ -194,19 +200,18 @@ export class ModelStore {
 
   /** Notes that a model is in use. */
   async touch(model: string, record: ModelRecord): Promise<void> {
-    await this.#putRecord(model, { ...record, usedAt: Date.now() }, false);
+    await this.#putRecord(model, { ...record, usedAt: Date.now() }, false, true);
   }
 
-  async #putRecord(model: string, record: ModelRecord, isOnly: boolean): Promise<void> {
+  async #putRecord(model: string, record: ModelRecord, isOnly: boolean, isOptional = false): Promise<void> {
     const bytes = encodeRecord(record);
     const keys = new Set<string>();
     for (const [path, { version, chunks }] of record.files) {
       chunks.forEach((digest, index) => keys.add(chunkKey(model, path, version, index, digest)));
     }
     const parts = { prefix: chunksKey(model), keys };
-    const isPut = await this.#keep(model, bytes.byteLength, (entries) =>
-      entries.putWhole(recordKey(model), bytes, parts, isOnly),
-    );
+    const put = (entries: Entries) => entries.putWhole(recordKey(model), bytes, parts, isOnly);
+    const isPut = await this.#keep(model, bytes.byteLength, put, isOptional);
     if (isPut === false) this.#lost = "because it was deleted while it was loading";
   }
 
@@ -354,7 +359,10 @@ export class ModelStore {
       this.#full = NO_ROOM;
       return undefined;
     }
-    if (result && !isOptional) this.#missing -= size;
+    if (isOptional) return result;
+    if (result) this.#missing -= size;
+    // Nothing that can be deleted makes room there.
+    if (result === undefined) this.#full = this.#readOnly;
     return result;
   }
 
@@ -415,15 +423,22 @@ export class ModelStore {
       return await settled("the cache", () => action(entries), { signal });
     } catch (error) {
       signal?.throwIfAborted();
-      this.#broken = `because ${messageOf(error)}`;
+      const problem = `because ${messageOf(error)}`;
+      // It can still be read.
+      if (isNamed(error, "NoModificationAllowedError")) this.#readOnly = problem;
+      else this.#broken = problem;
       return undefined;
     }
   }
 }
 
 function refuseUnlessFull(error: unknown): "full" {
-  if (error instanceof Error && error.name === "QuotaExceededError") return "full";
+  if (isNamed(error, "QuotaExceededError")) return "full";
   throw error;
+}
+
+function isNamed(error: unknown, name: string): boolean {
+  return error instanceof Error && error.name === name;
 }
 
 export interface Chunk {

@@ -3,6 +3,7 @@
 import { joined } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { MAX_FILE_BYTES } from "../limits.js";
+import { HOST_MUST_BE } from "../platform/web.js";
 import { TimeoutError, settled } from "../settle.js";
 import { type HostFetch, type HostResponse, platformFetch } from "./fetch.js";
 
@@ -246,10 +247,9 @@ export class Body {
       if (this.fetch !== platformFetch) {
         throw new TransientError(`${this.url} could not be fetched by the option \`fetch\`: ${this.#messageOf(cause)}`);
       }
-      throw new TransientError(
-        `${this.url} could not be reached: there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)`,
-        { cause: new Error(this.#messageOf(cause)) },
-      );
+      throw new TransientError(`${this.url} could not be reached: ${HOST_MUST_BE}`, {
+        cause: new Error(this.#messageOf(cause)),
+      });
     }
     this.#waited = 0;
     return this.response;

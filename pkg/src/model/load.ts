@@ -10,6 +10,7 @@ import { type Folder, type FolderFile, type FolderOptions, type FolderPlan, open
 import { StaleError } from "./host.js";
 import { Progress } from "./progress.js";
 import { PinError, WebPageError } from "./remote-file.js";
+import { STORAGE } from "../platform/web.js";
 import type { ProgressCallback } from "../types.js";
 import { fileUrl, modelKey } from "./source.js";
 
@@ -99,7 +100,7 @@ export async function loadModel<Model>(
       throw new EmbervecError("storage", `${base} could not be read from the cache, ${store.unusable}`);
     throw new EmbervecError(
       "model_not_found",
-      `${base} is not whole in this browser's storage, and localFilesOnly forbids the network; load it once without, or bring it with importModel`,
+      `${base} is not whole in ${STORAGE}, and localFilesOnly forbids the network; load it once without, or bring it with importModel`,
     );
   };
   if (localFilesOnly && !failure && (key === base || !(await store.find(base)))) return refuseToFetch();
@@ -151,7 +152,7 @@ async function loadStored<Model>(
   const kept = new Map<string, StoredFile>();
   const whole = async (path: string, file: StoredFile) => {
     if (file.size > MAX_SMALL_FILE_BYTES) {
-      const problem = `has ${file.size} bytes in this browser's storage, which no file of its kind has`;
+      const problem = `has ${file.size} bytes in ${STORAGE}, which no file of its kind has`;
       throw new EmbervecError("integrity", `${folderOf(from)}${path} ${problem}`);
     }
     const pieces: Uint8Array[] = [];
@@ -218,7 +219,7 @@ async function checkPins(
 /** Nothing is taken for absent that may only not have been looked for when the model was stored. */
 function refuseUnknown({ absent }: ModelRecord, model: string, path: string): void {
   if (absent === "others" || absent.has(path)) return;
-  const problem = "is not in this browser's storage: an earlier version of embervec has stored the model";
+  const problem = `is not in ${STORAGE}: an earlier version of embervec has stored the model`;
   throw new EmbervecError("model_not_found", `${folderOf(model)}${path} ${problem}; load it once with the network on`);
 }
 

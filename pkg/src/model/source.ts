@@ -1,6 +1,7 @@
 // Where a model's files are.
 
 import { EmbervecError } from "../errors.js";
+import { addressOfPath, environment } from "../platform/web.js";
 import type { Dtype } from "../types.js";
 
 const DEFAULT_HUB = "https://huggingface.co";
@@ -22,7 +23,7 @@ export interface ModelSource {
  */
 export function resolveModel(
   model: string,
-  { hub = DEFAULT_HUB, revision = DEFAULT_REVISION }: { hub?: string; revision?: string },
+  { hub = environment().hub ?? DEFAULT_HUB, revision = DEFAULT_REVISION }: { hub?: string; revision?: string },
   page: string,
 ): ModelSource {
   if (typeof model !== "string" || model === "") {
@@ -31,7 +32,7 @@ export function resolveModel(
       'load needs a hub id such as "sentence-transformers/all-MiniLM-L6-v2" or a folder\'s address',
     );
   }
-  if (/^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(model)) {
+  if (addressOfPath(model) !== undefined || /^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(model)) {
     return { base: parse(withSlash(model), page, model), revision: undefined, pointers: undefined };
   }
   if (!/^[\w.-]+(\/[\w.-]+)?$/.test(model) || model.split("/").some((part) => /^\.+$/.test(part))) {
@@ -70,7 +71,7 @@ function parse(address: string, page: string, given: string): string {
 function urlOf(address: string, page: string, given: string): URL {
   let url: URL;
   try {
-    url = new URL(address, page);
+    url = new URL(addressOfPath(address) ?? address, page);
   } catch {
     throw new EmbervecError("invalid_input", `${shownAddress(given)} is not a valid address`);
   }
@@ -82,6 +83,14 @@ function urlOf(address: string, page: string, given: string): URL {
     );
   }
   return url;
+}
+
+/** What is sent to the model host: a token of the environment's only to the hub that it is for, and never in place of the caller's. */
+export function headersOf(headers: Record<string, string> = {}, base: string): Record<string, string> {
+  const { hub = DEFAULT_HUB, token } = environment();
+  const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
+  if (token === undefined || isGiven || !base.startsWith(`${urlOf(hub, base, hub).origin}/`)) return headers;
+  return { ...headers, Authorization: `Bearer ${token}` };
 }
 
 /** An address for a message: without what may be a password or a token. */
@@ -104,11 +113,6 @@ export function scriptUrl(address: string | URL, page: string): string {
 /** An absolute folder address, given relative to the page. */
 export function folderUrl(address: string | URL, page: string): string {
   return parse(withSlash(String(address)), page, String(address));
-}
-
-/** What addresses are relative to. */
-export function pageUrl(): string {
-  return withoutCredentials(globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url).href;
 }
 
 export function dtypeOf({ dtype = "auto" }: { dtype?: "auto" | Dtype }): Dtype {

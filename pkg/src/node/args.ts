@@ -35,8 +35,10 @@ Options:
   --version          print the version of embervec
 
 Environment variables:
-  EMBERVEC_CACHE     the folder of the cache
+  EMBERVEC_CACHE     the folder of the cache (default: ~/.cache/embervec, or as HF_HOME or XDG_CACHE_HOME says)
   HF_TOKEN           an access token for models that require a login
+  HF_ENDPOINT        the address of the hub, if --hub does not give it
+  HF_HUB_OFFLINE     1: use only what is cached
 
 Exit status: 0 success, 1 failure, 2 wrong command line, 130 interrupted.
 `;

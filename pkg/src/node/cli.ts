@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 // `npx embervec`: packs models for a web server, and looks after the cache.
 
-import { setMaxListeners } from "node:events";
 import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,11 +10,10 @@ import { constants, createBrotliCompress } from "node:zlib";
 import { initSync } from "../../wasm/simd128/embervec.js";
 import { ModelStore } from "../cache/store.js";
 import { EmbervecError, codeOf, messageOf } from "../errors.js";
+import { Embedder, deleteModel, listModels } from "../index.js";
 import type { ProgressEvent } from "../types.js";
 import { type Command, HELP, type ModelArguments, UsageError, parseCommand } from "./args.js";
-import { nodeCache } from "./cache.js";
 import { fetchModel } from "./fetch-model.js";
-import { Embedder, deleteModel, listModels } from "./index.js";
 import { type PackedFolder, filesOnDisk, packFolder } from "./pack.js";
 import { ProgressLine, megabytes } from "./progress-line.js";
 
@@ -60,8 +58,8 @@ async function pack({ model, output, tableBits, ...where }: CommandOf<"pack">, s
     const progress = ({ stage, loaded, total }: ProgressEvent) =>
       show(stage === "download" ? "downloading" : "reading the cache:", loaded, total);
     const fetched = async () => {
-      const store = ModelStore.over(nodeCache(), signal);
-      return fetchModel(store, model, { ...where, headers: headersFor(model), progress, signal });
+      const store = ModelStore.over("folder", signal);
+      return fetchModel(store, model, { ...where, progress, signal });
     };
     try {
       const files = isFolder ? filesOnDisk(model) : await fetched();
@@ -119,7 +117,6 @@ async function fetchIntoCache({ model, dtype, ...where }: CommandOf<"fetch">, si
     const embedder = await Embedder.load(model, {
       ...addressOptions(where),
       dtype,
-      headers: headersFor(model),
       signal,
       workers: 1,
       progress: ({ stage, loaded, total }) => show(stage === "download" ? "downloading" : "loading", loaded, total),
@@ -161,12 +158,6 @@ function addressOptions({ hub, revision }: Pick<ModelArguments, "hub" | "revisio
   return { ...(hub !== undefined && { hub }), ...(revision !== undefined && { revision }) };
 }
 
-/** A token goes to a hub, and not to the addresses of folders. */
-function headersFor(model: string): Record<string, string> {
-  const { HF_TOKEN } = process.env;
-  return HF_TOKEN && !/^[a-z]+:/i.test(model) ? { Authorization: `Bearer ${HF_TOKEN}` } : {};
-}
-
 type Show = (what: string, loaded: number, total: number) => void;
 
 async function withProgress<T>(action: (show: Show) => Promise<T>): Promise<T> {
@@ -185,8 +176,6 @@ function print(text: string): void {
 /** @returns the exit status */
 async function main(args: string[]): Promise<number> {
   const abort = new AbortController();
-  // Every request that is under way listens.
-  setMaxListeners(0, abort.signal);
   // Another one ends the process at once.
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => abort.abort());
   // Whoever read the output has closed it, such as `head`.

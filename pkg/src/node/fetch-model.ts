@@ -5,28 +5,29 @@ import type { ModelStore } from "../cache/store.js";
 import { EmbervecError } from "../errors.js";
 import type { FolderFile, FolderPlan } from "../model/folder.js";
 import { type ModelSink, loadModel } from "../model/load.js";
-import { pageUrl, resolveModel } from "../model/source.js";
+import { headersOf, resolveModel } from "../model/source.js";
+import { environment, pageUrl } from "../platform/web.js";
 import type { ProgressCallback } from "../types.js";
 import type { ModelFiles } from "./pack.js";
 
 export interface FetchOptions {
   hub: string | undefined;
   revision: string | undefined;
-  headers: Record<string, string>;
   progress: ProgressCallback;
   signal: AbortSignal;
 }
 
 /** Downloads what the cache does not have of a model, and gives the files. The wasm module has been started. */
 export async function fetchModel(store: ModelStore, name: string, options: FetchOptions): Promise<ModelFiles> {
-  const { hub, headers, progress, signal } = options;
+  const { hub, progress, signal } = options;
   const where = {
     ...(hub !== undefined && { hub }),
     ...(options.revision !== undefined && { revision: options.revision }),
   };
   const { base, revision, pointers } = resolveModel(name, where, pageUrl());
-  const host = { base, pointers, headers, signal };
-  await loadModel(store, fileSink, { name, revision, host, dtype: "fp32", localFilesOnly: false, progress });
+  const host = { base, pointers, headers: headersOf(undefined, base), signal };
+  const localFilesOnly = environment().localFilesOnly ?? false;
+  await loadModel(store, fileSink, { name, revision, host, dtype: "fp32", localFilesOnly, progress });
   const record = await store.find(base);
   if (!record) throw new EmbervecError("storage", `the cache has not kept the model, ${store.unusable}`);
   return {

@@ -1,6 +1,7 @@
 // The page's side of a worker: requests as promises. A worker is starting until it says that it runs, and ends once, for one reason.
 
 import { EmbervecError, messageOf } from "../errors.js";
+import { SCRIPT_MUST_BE, allowListeners, setBusy } from "../platform/web.js";
 import { after } from "../settle.js";
 import type { ProgressCallback } from "../types.js";
 import type { CallMap, DeviceChoice, FromWorker, ToWorker } from "./protocol.js";
@@ -29,9 +30,6 @@ const START_MS = 30_000;
 
 /** Milliseconds that a worker has to tidy up after an abort, before the caller has its answer all the same. */
 const ABORT_MS = 250;
-
-const MUST_BE =
-  "it must lie beside the package's other files, or where the option `workerUrl` says, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)";
 
 /** A request was in a worker that ended for something else: it can be made again elsewhere. */
 export class Orphaned extends EmbervecError {
@@ -65,7 +63,7 @@ export class WorkerClient<Map extends CallMap> {
     private readonly onDevice: (choice: DeviceChoice) => void = () => {},
   ) {
     const failure = (problem: string, cause?: unknown) =>
-      new EmbervecError("network", `${script} ${problem}: ${MUST_BE}`, { cause });
+      new EmbervecError("network", `${script} ${problem}: ${SCRIPT_MUST_BE}`, { cause });
     try {
       this.#worker = start();
     } catch (cause) {
@@ -77,8 +75,10 @@ export class WorkerClient<Map extends CallMap> {
     this.#worker.onerror = (event) => {
       event.preventDefault?.();
       // A script that did not load has no message.
-      const { message } = event;
-      this.#fail(message ? new EmbervecError("internal", `the worker stopped: ${message}`) : failure("did not load"));
+      const { message, error } = event;
+      this.#fail(
+        message ? new EmbervecError("internal", `the worker stopped: ${message}`) : failure("did not load", error),
+      );
     };
     // Nobody knows whose answer it was. Chromium's workers have no `onmessageerror`, only the event.
     this.#worker.addEventListener("messageerror", () =>
@@ -115,10 +115,12 @@ export class WorkerClient<Map extends CallMap> {
       this.#post({ type: "abort", id }, []);
       grace = after(ABORT_MS, () => this.#take(id)?.reject(signal?.reason));
     };
+    allowListeners(signal);
     signal?.addEventListener("abort", abort);
     try {
       return await new Promise<Map[Name]["result"]>((resolve, reject) => {
         this.#pending.set(id, { type, resolve, reject, progress, heard });
+        setBusy(this.#worker, true);
         heard();
         try {
           this.#post({ type, id, request } as ToWorker<Map>, transfer);
@@ -130,6 +132,7 @@ export class WorkerClient<Map extends CallMap> {
     } finally {
       silence?.();
       grace?.();
+      if (this.#pending.size === 0) setBusy(this.#worker, false);
       signal?.removeEventListener("abort", abort);
       signal?.throwIfAborted();
     }

@@ -6,13 +6,22 @@ import type { CacheChoice } from "../cache/cache.js";
 import { receiveCache } from "../cache/port.js";
 import { ModelStore } from "../cache/store.js";
 import { EmbervecError, codeOf, messageOf } from "../errors.js";
-import { Accelerator } from "../gpu/accelerator.js";
 import type { FolderFile, FolderPlan } from "../model/folder.js";
 import { portFetch } from "../model/fetch.js";
 import { type ModelSink, loadModel } from "../model/load.js";
-import { withoutCredentials } from "../model/source.js";
 import type { Batch } from "../gpu/protocol.js";
 import { CpuWork } from "../gpu/work.js";
+import {
+  Accelerator,
+  KEEPS,
+  WASM_MUST_BE,
+  fail,
+  folderFetch,
+  receive,
+  send,
+  wasmAddress,
+  wasmSource,
+} from "../platform/web.js";
 import { settled } from "../settle.js";
 import type { Dtype } from "../types.js";
 import { MeasuredKernels } from "./kernels.js";
@@ -26,14 +35,6 @@ import type {
   LoadResult,
   ToWorker,
 } from "./protocol.js";
-
-declare const self: DedicatedWorkerGlobalScope;
-
-/** Written out, because bundlers look for exactly this. */
-const MODULES = {
-  simd128: new URL("./embervec-simd128.wasm", import.meta.url),
-  relaxed: new URL("./embervec-relaxed.wasm", import.meta.url),
-};
 
 /** Milliseconds for a wasm module to come and be compiled: 0.7 MB at 50 kbit/s. */
 const WASM_MS = 120_000;
@@ -49,14 +50,14 @@ let accelerator: Accelerator | undefined;
 const work = new CpuWork();
 const aborts = new Map<number, AbortController>();
 
-self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
-  if (data.type === "abort") {
-    aborts.get(data.id)?.abort();
+receive((message: ToWorker) => {
+  if (message.type === "abort") {
+    aborts.get(message.id)?.abort();
     return;
   }
   // The page would wait for what cannot be posted; so it hears of an error of the worker.
-  answer(data).catch(reportError);
-};
+  answer(message).catch(fail);
+});
 
 async function answer(message: Exclude<ToWorker, { type: "abort" }>): Promise<void> {
   const { id } = message;
@@ -88,16 +89,20 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
   aborts.set(id, abort);
   try {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
-    const module = request.wasmUrl
-      ? new URL(`embervec-${simd}.wasm`, request.wasmUrl)
-      : withoutCredentials(MODULES[simd]);
+    const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : wasmAddress(simd);
     cache = receiveCache(request.cache);
-    const [opened, memory] = await Promise.all([ModelStore.open(cache, abort.signal), startWasm(module, abort.signal)]);
+    // A folder of this machine is read where it is.
+    const ofFolder = folderFetch(request.base);
+    const [opened, memory] = await Promise.all([
+      ModelStore.open(ofFolder ? "memory" : cache, abort.signal),
+      startWasm(module, abort.signal),
+    ]);
     store = opened;
     const kernels = await MeasuredKernels.find(store, simd);
     loadRequest = request;
-    const { name, revision, base, pointers, headers, credentials, integrity, dtype, localFilesOnly } = request;
-    const fetch = request.fetch && portFetch(request.fetch);
+    const { name, revision, base, pointers, headers, credentials, integrity, dtype } = request;
+    const localFilesOnly = request.localFilesOnly && !ofFolder;
+    const fetch = ofFolder ?? (request.fetch && portFetch(request.fetch));
     const { model, cached } = await loadModel(store, () => wasmSink(dtype, kernels.names), {
       name,
       revision,
@@ -109,14 +114,12 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     embedder = model;
     const info = modelInfo(model);
     await kernels.keep(info.kernels);
-    const { unusable } = store;
+    const unusable = ofFolder ? undefined : store.unusable;
+    const kept = ofFolder ? "The model is read from its folder, so the cache does not keep it, too." : KEEPS;
     return {
       cached,
       stored: unusable === undefined,
-      storedReason:
-        unusable === undefined
-          ? "This browser keeps the model for the next visit."
-          : `The model is not kept, ${unusable}.`,
+      storedReason: unusable === undefined ? kept : `The model is not kept, ${unusable}.`,
       asksForPersistence:
         request.persist &&
         cache === "indexeddb" &&
@@ -239,13 +242,16 @@ function hasRelaxedSimd(): boolean {
 
 async function startWasm(module: URL, signal: AbortSignal): Promise<WebAssembly.Memory> {
   try {
-    const { memory } = await settled("the network", () => init({ module_or_path: module }), { ms: WASM_MS, signal });
+    const { memory } = await settled("the network", () => init({ module_or_path: wasmSource(module) }), {
+      ms: WASM_MS,
+      signal,
+    });
     return memory;
   } catch (cause) {
     signal.throwIfAborted();
     throw new EmbervecError(
       "network",
-      `${String(module)} could not be started (${messageOf(cause)}); it must be served as application/wasm, and a Content-Security-Policy must allow 'wasm-unsafe-eval'`,
+      `${String(module)} could not be started (${messageOf(cause)}); ${WASM_MUST_BE}`,
       { cause },
     );
   }
@@ -315,7 +321,7 @@ function errorReply(id: number, error: unknown): FromWorker {
 }
 
 function reply(message: FromWorker, transfer: Transferable[] = []): void {
-  self.postMessage(message, transfer);
+  send(message, transfer);
 }
 
 reply({ type: "started" });

@@ -1,6 +1,7 @@
 // Which of the CPU's kernels are the fastest: measured once per version of the browser and machine.
 
 import type { ModelStore } from "../cache/store.js";
+import { engine } from "../platform/web.js";
 
 /** Changes with the package, and so with the kernels. */
 declare const EMBERVEC_VERSION: string;
@@ -14,8 +15,7 @@ export class MeasuredKernels {
   ) {}
 
   static async find(store: ModelStore, simd: string): Promise<MeasuredKernels> {
-    const { userAgent, hardwareConcurrency } = navigator;
-    const key = [EMBERVEC_VERSION, simd, hardwareConcurrency, userAgent].join(" ");
+    const key = [EMBERVEC_VERSION, simd, engine()].join(" ");
     return new MeasuredKernels(store, key, await store.kernels(key));
   }
 

@@ -4,6 +4,7 @@ import type { CacheChoice } from "../cache/cache.js";
 import { sendCache, transferOf } from "../cache/port.js";
 import { EmbervecError, codeOf, messageOf, shown } from "../errors.js";
 import { FetchServer } from "../model/fetch.js";
+import { machine, startWorker } from "../platform/web.js";
 import type { LoadOptions, ProgressCallback, Tokens } from "../types.js";
 import { Culprit, Orphaned, WorkerClient } from "./client.js";
 import type { Calls, DeviceChoice, EncodeRequest, EncodeResult, LoadRequest, LoadResult } from "./protocol.js";
@@ -175,11 +176,7 @@ export class WorkerPool {
     // A listener to one of the pool's events may have ended it.
     this.signal.throwIfAborted();
     const { workerUrl, onDevice } = this.options;
-    const start = () =>
-      workerUrl === undefined
-        ? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" })
-        : new Worker(workerUrl, { type: "module", name: "embervec" });
-    const worker = new WorkerClient<Calls>(start, "worker.js", onDevice);
+    const worker = new WorkerClient<Calls>(() => startWorker(workerUrl), "worker.js", onDevice);
     const member: Member = { worker, load: 0, isReady: false, isSpare, loading: this.#load(worker, request, load) };
     this.#members.add(member);
     const failed = (error: unknown) => {
@@ -261,12 +258,9 @@ export class WorkerPool {
  * browser says, and one of them is the page's. Each holds a model of `bytes`.
  */
 function workersFor(bytes: number): number {
-  const { hardwareConcurrency = 2, deviceMemory = ASSUMED_MEMORY } = (globalThis.navigator ?? {}) as {
-    hardwareConcurrency?: number;
-    deviceMemory?: number;
-  };
-  const fitting = Math.floor((MEMORY_SHARE * deviceMemory * 2 ** 30) / bytes);
-  return Math.max(1, Math.min(4, Math.floor(hardwareConcurrency / 2), fitting));
+  const { processors, memory = ASSUMED_MEMORY } = machine();
+  const fitting = Math.floor((MEMORY_SHARE * memory * 2 ** 30) / bytes);
+  return Math.max(1, Math.min(4, Math.floor(processors / 2), fitting));
 }
 
 function endedBy(text: string, error: Culprit): EmbervecError {

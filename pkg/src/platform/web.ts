@@ -1,0 +1,137 @@
+// What differs between a browser and Node. For Node, build.mjs takes `node.ts` in place of this file.
+
+import type { BuiltInCache, Entries } from "../cache/cache.js";
+import { IndexedDbCache } from "../cache/indexeddb.js";
+import type { Locks } from "../cache/locks.js";
+import type { HostFetch } from "../model/fetch.js";
+import { withoutCredentials } from "../model/source.js";
+
+export { Accelerator } from "../gpu/accelerator.js";
+export { checkRequirements } from "../requirements.js";
+
+/** What a dedicated worker has of it; these sources are also a page's. */
+interface WorkerScope {
+  onmessage: ((event: MessageEvent) => void) | null;
+  postMessage(message: unknown, transfer: Transferable[]): void;
+}
+
+declare const self: WorkerScope;
+
+/** The cache that is used where the caller names none. */
+export const CACHE: BuiltInCache = "indexeddb";
+
+/** What the option `cache` must be. */
+export const CACHE_RULE: string =
+  '"indexeddb", "memory", or an object with the methods get, put, delete, keys and room ("folder" is for Node)';
+
+/** Where models are kept, for messages. */
+export const STORAGE: string = "this browser's storage";
+
+export const KEEPS: string = "This browser keeps the model for the next visit.";
+
+export const NO_ROOM: string = "because this browser has no room left for it; free some, such as with deleteModel";
+
+export const SCRIPT_MUST_BE: string =
+  "it must lie beside the package's other files, or where the option `workerUrl` says, on the page's own origin, and a Content-Security-Policy must allow it (worker-src)";
+
+export const WASM_MUST_BE: string =
+  "it must be served as application/wasm, and a Content-Security-Policy must allow 'wasm-unsafe-eval'";
+
+export const HOST_MUST_BE: string =
+  "there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)";
+
+/** Why there is no GPU; `undefined` where there may be one. */
+export const NO_GPU: string | undefined = undefined;
+
+/** What a load takes from the surroundings where the caller does not say. */
+export interface Environment {
+  /** Host of hub ids. */
+  hub?: string | undefined;
+  localFilesOnly?: boolean | undefined;
+  /** For the hub: sent to its own origin only. */
+  token?: string | undefined;
+}
+
+export function environment(): Environment {
+  return {};
+}
+
+export function openCache(_locks: Locks): Entries {
+  return new IndexedDbCache();
+}
+
+/** What all that share the cache have in common. */
+export function lockManager(): LockManager | undefined {
+  return globalThis.navigator?.locks;
+}
+
+/** What addresses are relative to. */
+export function pageUrl(): string {
+  return withoutCredentials(globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url).href;
+}
+
+/** The address of a path on this machine; `undefined` for what is no path. */
+export function addressOfPath(_path: string): string | undefined {
+  return undefined;
+}
+
+/** Reads a model's folder that lies on this machine; `undefined` for other addresses. */
+export function folderFetch(_base: string): HostFetch | undefined {
+  return undefined;
+}
+
+/** @param url absent for the package's own, whose address is written out because bundlers look for exactly this */
+export function startWorker(url: string | undefined): Worker {
+  return url === undefined
+    ? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "embervec" })
+    : new Worker(url, { type: "module", name: "embervec" });
+}
+
+/** Says whether anybody waits for a worker or a port: in Node nothing else keeps a process alive. */
+export function setBusy(_of: Worker | MessagePort, _isBusy: boolean): void {}
+
+/** Lets any number of calls listen to a signal, of which Node warns. */
+export function allowListeners(_signal: AbortSignal | undefined): void {}
+
+/** Processors as the system counts them, and GiB of memory where it is known. */
+export function machine(): { processors: number; memory: number | undefined } {
+  const { hardwareConcurrency = 2, deviceMemory } = (globalThis.navigator ?? {}) as {
+    hardwareConcurrency?: number;
+    deviceMemory?: number;
+  };
+  return { processors: hardwareConcurrency, memory: deviceMemory };
+}
+
+/** What decides which of the kernels are the fastest, beside the package. */
+export function engine(): string {
+  return [navigator.hardwareConcurrency, navigator.userAgent].join(" ");
+}
+
+/** Takes what the page sends to this worker. */
+export function receive<T>(handler: (message: T) => void): void {
+  self.onmessage = ({ data }: MessageEvent<T>) => handler(data);
+}
+
+/** Sends to the page. */
+export function send(message: unknown, transfer: Transferable[]): void {
+  self.postMessage(message, transfer);
+}
+
+/** Fails the worker with an error that nobody can be told of. */
+export function fail(error: unknown): void {
+  reportError(error);
+}
+
+/** The address of a wasm module of the package. Written out, because bundlers look for exactly this. */
+export function wasmAddress(simd: "simd128" | "relaxed"): URL {
+  return withoutCredentials(
+    simd === "relaxed"
+      ? new URL("./embervec-relaxed.wasm", import.meta.url)
+      : new URL("./embervec-simd128.wasm", import.meta.url),
+  );
+}
+
+/** What a wasm module is made of. */
+export function wasmSource(address: URL): URL | Promise<BufferSource> {
+  return address;
+}
