@@ -57,6 +57,7 @@ await build({
   format: "esm",
   platform: "node",
   target: "node20",
+  minify: true,
   plugins: [forNode, besideIndex],
 });
 // npm packs only what lies below the package.

@@ -66,8 +66,9 @@ impl Loader {
         })
     }
 
-    /// Makes it a packer's, which wants nothing but what [`Loader::take_converted`] gives: the transformer's weights as a server is to
-    /// have them, with embedding tables of `table_bits`. They come as one file of any name, in whatever number of files they are.
+    /// Makes it a packer's, which wants nothing but what [`Loader::take_converted`] gives: the transformer's weights as a
+    /// server is to have them, with embedding tables of `table_bits`. They come as one file of any name, in whatever
+    /// number of files they are.
     pub fn pack(&mut self, folder: &Folder, table_bits: u32) {
         // sentence-transformers uses the pooler only where a folder says so.
         let is_plain = folder.get(MODULES_JSON).is_none();

@@ -140,9 +140,9 @@ impl KeyTable {
         self.tensors.insert(name.into(), spec);
     }
 
-    /// Makes it a packer's: without the tensors of the optional group `unused`, which are skipped where a file has them, and with
-    /// embedding tables of `table_bits` bits, 1 to 8, in place of 8: still a byte for each value, but one that compresses better. Of
-    /// all-MiniLM-L6-v2 (22.9 MB), over the fixture texts:
+    /// Makes it a packer's: without the tensors of the optional group `unused`, which are skipped where a file has them,
+    /// and with embedding tables of `table_bits` bits, 1 to 8, in place of 8: still a byte for each value, but one that
+    /// compresses better. Of all-MiniLM-L6-v2 (22.9 MB), over the fixture texts:
     ///
     /// | bits | with brotli | mean cosine to fp32 | worst |
     /// |---|---|---|---|

@@ -1,5 +1,5 @@
-// A model folder's weights in 8 bits for a server, and the manifest that lets a browser verify every file piece by piece: byte for
-// byte what the native `embervec-pack` (crate/pack) writes.
+// A model folder's weights in 8 bits for a server, and the manifest that lets a browser verify every file piece by
+// piece: byte for byte what the native `embervec-pack` (crate/pack) writes.
 
 import { createHash, randomUUID } from "node:crypto";
 import { lstat, mkdir, open, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
@@ -89,10 +89,10 @@ function unreadable(path: string, cause: unknown): EmbervecError {
 }
 
 /**
- * Writes a model's folder as a server is to have it: its small files, its weights in 8 bits as one file, and its manifest. The wasm
- * module has been started.
+ * Writes a model's folder as a server is to have it: its small files, its weights in 8 bits as one file, and its
+ * manifest. The wasm module has been started.
  *
- * @param source the folder of `files`, where it is on this machine: packed into itself it keeps the original weights, too
+ * @param source the folder of `files`, where it is on this machine: packed into itself it keeps the original weights
  */
 export async function packFolder(
   files: ModelFiles,
@@ -273,8 +273,8 @@ async function readHeader(files: ModelFiles, { path, size }: { path: string; siz
 }
 
 /**
- * The beginning of one file with all tensors of several: behind it belong the files' bytes without their headers, in the same order.
- * Whoever reads it compares places and shapes.
+ * The beginning of one file with all tensors of several: behind it belong the files' bytes without their headers, in
+ * the same order. Whoever reads it compares places and shapes.
  */
 function mergedHeader(headers: Header[]): Uint8Array {
   const merged = new Map<string, unknown>();
@@ -351,8 +351,8 @@ class Stage {
       if (!isNew && !(await stat(output)).isDirectory()) throw new Error("it is not a folder");
       for (const path of isNew ? [] : paths) await refuseLinks(output, path);
       await mkdir(isNew ? dirname(output) : output, { recursive: true });
-      // Beside a new folder or within the one that is there: on the same disk, so that a move does not copy. Not by `mkdtemp`: what it
-      // makes only its owner can read, and a server is to.
+      // Beside a new folder or within the one that is there: on the same disk, so that a move does not copy. Not by
+      // `mkdtemp`: what it makes only its owner can read, and a server is to.
       const partial = `partial-${randomUUID()}`;
       const folder = isNew ? join(dirname(output), `.${basename(output)}.${partial}`) : join(output, `.${partial}`);
       await mkdir(folder);
