@@ -27,7 +27,11 @@ async function encodeAll(embedder: Embedder, cases: Case[]): Promise<Float32Arra
   return vectors;
 }
 
-async function withModel<T>(model: string, dtype: "fp32" | "q8", action: (embedder: Embedder) => Promise<T>): Promise<T> {
+async function withModel<T>(
+  model: string,
+  dtype: "fp32" | "q8",
+  action: (embedder: Embedder) => Promise<T>,
+): Promise<T> {
   const embedder = await Embedder.load(model, { dtype });
   try {
     return await action(embedder);

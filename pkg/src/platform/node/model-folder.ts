@@ -18,19 +18,21 @@ export function folderFetch(base: string): HostFetch | undefined {
     let file: FileHandle | undefined;
     try {
       // Before it is opened: a pipe's opening may never end.
-      if (!(await stat(path)).isFile()) return NOT_FOUND;
+      if (!(await stat(path)).isFile()) return notFound();
       file = await open(path);
       const { size, mtime } = await file.stat();
       return opened(path, file, size, mtime, signal ?? undefined);
     } catch (error) {
       await file?.close();
-      if (MISSING.includes((error as NodeJS.ErrnoException).code ?? "")) return NOT_FOUND;
+      if (MISSING.includes((error as NodeJS.ErrnoException).code ?? "")) return notFound();
       throw unreadable(path, error);
     }
   };
 }
 
-const NOT_FOUND: HostResponse = { status: 404, headers: new Headers(), redirected: false, read: async () => undefined };
+function notFound(): HostResponse {
+  return { status: 404, headers: new Headers(), redirected: false, read: async () => undefined };
+}
 
 function opened(
   path: string,
