@@ -1,5 +1,5 @@
 import { EmbervecError, messageOf } from "./errors.js";
-import { dtypeOf, folderUrl, headersOf, resolveModel, scriptUrl } from "./model/source.js";
+import { dtypeOf, folderUrl, resolveModel, scriptUrl } from "./model/source.js";
 import {
   checkEncodeOptions,
   checkLoadOptions,
@@ -9,7 +9,7 @@ import {
   checkTexts,
   pinsOf,
 } from "./options.js";
-import { CACHE, NO_GPU, checkRequirements, environment, pageUrl } from "./platform/web.js";
+import { CACHE, MAY_HAVE_GPU, checkRequirements, environment, headersFor, pageUrl } from "./platform/web.js";
 import { settled } from "./settle.js";
 import type {
   EmbedderInfo,
@@ -129,7 +129,7 @@ export class Embedder extends EventTarget {
       revision,
       base,
       pointers,
-      headers: headersOf(options.headers, base),
+      headers: headersFor(options.headers ?? {}, base),
       credentials: options.credentials,
       integrity: pinsOf(options.integrity),
       dtype: dtypeOf(options),
@@ -140,8 +140,11 @@ export class Embedder extends EventTarget {
     const workerUrl = options.workerUrl === undefined ? undefined : scriptUrl(options.workerUrl, page);
     const { device = "auto", workers = "auto", signal } = options;
     signal?.throwIfAborted();
-    if (device === "webgpu" && NO_GPU !== undefined)
-      throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${NO_GPU}; use "auto" or "cpu"`);
+    if (device === "webgpu" && !MAY_HAVE_GPU)
+      throw new EmbervecError(
+        "unsupported_device",
+        'device "webgpu" cannot be had: there is no WebGPU outside of browsers; use "auto" or "cpu"',
+      );
     let embedder: Embedder | undefined;
     const { pool, result } = await WorkerPool.start(
       {
@@ -176,7 +179,7 @@ export class Embedder extends EventTarget {
         throw error;
       }
     }
-    embedder.#mayTryGpu = device === "auto" && stored && NO_GPU === undefined;
+    embedder.#mayTryGpu = device === "auto" && stored && MAY_HAVE_GPU;
     if (isLarge) embedder.#workAhead();
     return embedder;
   }
@@ -384,7 +387,7 @@ export class Embedder extends EventTarget {
 
 function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {
   if (device === "cpu") return "The CPU, as demanded.";
-  if (NO_GPU !== undefined) return `The CPU: ${NO_GPU}.`;
+  if (!MAY_HAVE_GPU) return "The CPU: there is no WebGPU outside of browsers.";
   if (!stored) return "The CPU: a GPU's worker loads the model from the cache, where it is not kept.";
   return "The CPU, which is the faster one for a few texts; a bulk job makes the GPU be tried.";
 }

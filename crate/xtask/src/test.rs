@@ -16,6 +16,7 @@ const RUST: Step = ("rust", rust);
 const FUZZ: Step = ("fuzz", fuzz);
 const TYPES: Step = ("types", types);
 const UNIT: Step = ("unit", unit);
+const NODE: Step = ("node", node);
 const BROWSER: Step = ("browser", browser);
 const ENGINES: Step = ("engines", engines);
 const SIZE: Step = ("size", size::check);
@@ -26,20 +27,23 @@ const FUZZ_SECONDS: &str = "120";
 /// Runs all tests or those of one kind. A failure does not keep the others from running.
 pub fn run(args: &[String]) -> Result<()> {
     let steps: &[Step] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => &[RUST, FUZZ, TYPES, UNIT, BROWSER, ENGINES, SIZE],
+        [] => &[RUST, FUZZ, TYPES, UNIT, NODE, BROWSER, ENGINES, SIZE],
         ["rust"] => &[RUST],
         ["fuzz"] => &[FUZZ],
         ["unit"] => &[TYPES, UNIT],
+        ["node"] => &[NODE],
         ["browser"] => &[BROWSER],
         ["engines"] => &[ENGINES],
         _ => {
-            bail!("`test` takes one of `rust`, `fuzz`, `unit`, `browser` and `engines`, or nothing")
+            bail!(
+                "`test` takes one of `rust`, `fuzz`, `unit`, `node`, `browser` and `engines`, or nothing"
+            )
         }
     };
     let started = Instant::now();
     model::ensure()?;
-    // Native tests need nothing of what is built for the browser, and those of the engines only the package.
-    if steps == [ENGINES] {
+    // Native tests need nothing of what is built for the browser, and those of the engines and of Node only the package.
+    if steps == [ENGINES] || steps == [NODE] {
         build::package()?;
     } else if steps != [RUST] && steps != [FUZZ] {
         build::www()?;
@@ -98,6 +102,14 @@ fn types() -> Result<()> {
 
 fn unit() -> Result<()> {
     sh::run(npm::node_ts().arg("--test").args(test_files("tests/unit")?))
+}
+
+/// The package in Node: threads, the cache folder, models by path.
+fn node() -> Result<()> {
+    let mut node = npm::node_ts();
+    // What hangs ends its own file.
+    node.args(["--test", "--test-concurrency=2", "--test-timeout=600000"]);
+    sh::run(node.args(test_files("tests/node")?))
 }
 
 fn browser() -> Result<()> {

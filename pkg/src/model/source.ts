@@ -1,10 +1,10 @@
 // Where a model's files are.
 
 import { EmbervecError } from "../errors.js";
-import { addressOfPath, environment } from "../platform/web.js";
+import { addressOf, environment } from "../platform/web.js";
 import type { Dtype } from "../types.js";
 
-const DEFAULT_HUB = "https://huggingface.co";
+export const DEFAULT_HUB = "https://huggingface.co";
 const DEFAULT_REVISION = "main";
 
 /** A model folder's address. */
@@ -32,8 +32,9 @@ export function resolveModel(
       'load needs a hub id such as "sentence-transformers/all-MiniLM-L6-v2" or a folder\'s address',
     );
   }
-  if (addressOfPath(model) !== undefined || /^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(model)) {
-    return { base: parse(withSlash(model), page, model), revision: undefined, pointers: undefined };
+  const address = addressOf(model);
+  if (/^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(address)) {
+    return { base: parse(withSlash(address), page, model), revision: undefined, pointers: undefined };
   }
   if (!/^[\w.-]+(\/[\w.-]+)?$/.test(model) || model.split("/").some((part) => /^\.+$/.test(part))) {
     throw new EmbervecError(
@@ -45,9 +46,9 @@ export function resolveModel(
   if (/^\.{0,2}$|\p{Surrogate}/u.test(revision)) {
     throw new EmbervecError("invalid_input", `revision "${revision}" is not a branch, tag or commit`);
   }
-  const address = (view: string) =>
+  const viewOf = (view: string) =>
     parse(`${withSlash(hub)}${model}/${view}/${encodeURIComponent(revision)}/`, page, hub);
-  return { base: address("resolve"), revision, pointers: address("raw") };
+  return { base: viewOf("resolve"), revision, pointers: viewOf("raw") };
 }
 
 function withSlash(address: string): string {
@@ -71,7 +72,7 @@ function parse(address: string, page: string, given: string): string {
 function urlOf(address: string, page: string, given: string): URL {
   let url: URL;
   try {
-    url = new URL(addressOfPath(address) ?? address, page);
+    url = new URL(addressOf(address), page);
   } catch {
     throw new EmbervecError("invalid_input", `${shownAddress(given)} is not a valid address`);
   }
@@ -83,14 +84,6 @@ function urlOf(address: string, page: string, given: string): URL {
     );
   }
   return url;
-}
-
-/** What is sent to the model host: a token of the environment's only to the hub that it is for, and never in place of the caller's. */
-export function headersOf(headers: Record<string, string> = {}, base: string): Record<string, string> {
-  const { hub = DEFAULT_HUB, token } = environment();
-  const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
-  if (token === undefined || isGiven || !base.startsWith(`${urlOf(hub, base, hub).origin}/`)) return headers;
-  return { ...headers, Authorization: `Bearer ${token}` };
 }
 
 /** An address for a message: without what may be a password or a token. */

@@ -12,6 +12,7 @@ import type { BuiltInCache, Entries } from "../cache/cache.js";
 import type { Locks } from "../cache/locks.js";
 import { OwnCache } from "../cache/own.js";
 import { EmbervecError } from "../errors.js";
+import { DEFAULT_HUB } from "../model/source.js";
 import { FolderCache, cacheFolder } from "./node/folder-cache.js";
 import { FileLocks } from "./node/file-locks.js";
 import { Thread } from "./node/thread.js";
@@ -41,18 +42,34 @@ export const WASM_MUST_BE =
 export const HOST_MUST_BE =
   "there is no network, the host is down, or it is reached through a proxy only (which the option `fetch` can use)";
 
-export const NO_GPU: string | undefined = "there is no WebGPU outside of browsers";
+export const MAY_HAVE_GPU: boolean = false;
 
 /** Truth as huggingface_hub reads it. */
 const TRUE = /^(1|on|yes|true)$/i;
 
 export function environment(): Environment {
-  const { HF_ENDPOINT, HF_HUB_OFFLINE = "", HF_TOKEN } = process.env;
+  const { HF_ENDPOINT, HF_HUB_OFFLINE = "" } = process.env;
   return {
     hub: HF_ENDPOINT?.trim() || undefined,
     localFilesOnly: TRUE.test(HF_HUB_OFFLINE.trim()) || undefined,
-    token: HF_TOKEN?.trim() || undefined,
   };
+}
+
+/** A token of the environment's goes only to the hub that it is for, and never in place of the caller's. */
+export function headersFor(headers: Record<string, string>, base: string): Record<string, string> {
+  const token = process.env["HF_TOKEN"]?.trim();
+  const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
+  if (!token || isGiven || !isOfHub(base)) return headers;
+  return { ...headers, Authorization: `Bearer ${token}` };
+}
+
+function isOfHub(base: string): boolean {
+  try {
+    return base.startsWith(`${new URL(environment().hub ?? DEFAULT_HUB).origin}/`);
+  } catch {
+    // Whoever needs the hub hears that its address is wrong.
+    return false;
+  }
 }
 
 export function openCache(locks: Locks): Entries {
@@ -68,10 +85,10 @@ export function pageUrl(): string {
   return pathToFileURL(`${process.cwd()}/`).href;
 }
 
-export function addressOfPath(path: string): string | undefined {
+export function addressOf(path: string): string {
   const isPath = process.platform === "win32" ? /^([a-z]:)?[\\/]|^\.\.?[\\/]/i : /^\.{0,2}\//;
   // A path that does not end so names a file.
-  return isPath.test(path) ? pathToFileURL(resolve(path)).href + (/[\\/]$/.test(path) ? "/" : "") : undefined;
+  return isPath.test(path) ? pathToFileURL(resolve(path)).href + (/[\\/]$/.test(path) ? "/" : "") : path;
 }
 
 export function startWorker(url: string | undefined): Worker {
@@ -136,12 +153,12 @@ export function wasmSource(address: URL): URL | Promise<BufferSource> {
   return address.protocol === "file:" ? readFile(fileURLToPath(address)) : address;
 }
 
-/** Nobody asks for a GPU: see {@link NO_GPU}. */
+/** Nobody asks for a GPU: see {@link MAY_HAVE_GPU}. */
 export class Accelerator {
   readonly isDemanded: boolean = false;
 
   static async start(_options: object): Promise<never> {
-    throw new EmbervecError("unsupported_device", NO_GPU!);
+    throw new EmbervecError("unsupported_device", "there is no WebGPU outside of browsers");
   }
 
   async encode(_batch: object): Promise<Float32Array | undefined> {

@@ -40,20 +40,23 @@ export const WASM_MUST_BE: string =
 export const HOST_MUST_BE: string =
   "there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)";
 
-/** Why there is no GPU; `undefined` where there may be one. */
-export const NO_GPU: string | undefined = undefined;
+/** Whether there may be a GPU. */
+export const MAY_HAVE_GPU: boolean = true;
 
 /** What a load takes from the surroundings where the caller does not say. */
 export interface Environment {
   /** Host of hub ids. */
   hub?: string | undefined;
   localFilesOnly?: boolean | undefined;
-  /** For the hub: sent to its own origin only. */
-  token?: string | undefined;
 }
 
 export function environment(): Environment {
   return {};
+}
+
+/** What is sent to the host of a model's folder, given the caller's own headers. */
+export function headersFor(headers: Record<string, string>, _base: string): Record<string, string> {
+  return headers;
 }
 
 export function openCache(_locks: Locks): Entries {
@@ -70,9 +73,9 @@ export function pageUrl(): string {
   return withoutCredentials(globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url).href;
 }
 
-/** The address of a path on this machine; `undefined` for what is no path. */
-export function addressOfPath(_path: string): string | undefined {
-  return undefined;
+/** The address of a path on this machine; what is no path stays as it is. */
+export function addressOf(path: string): string {
+  return path;
 }
 
 /** Reads a model's folder that lies on this machine; `undefined` for other addresses. */

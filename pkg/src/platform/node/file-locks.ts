@@ -1,12 +1,13 @@
 // Locks that all threads and processes share that use a cache folder: files that whoever has a lock creates, and touches while it has it.
 
 import { createHash, randomUUID } from "node:crypto";
+import { rmSync } from "node:fs";
 import { mkdir, open, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 
 /** A lock whose file has not been touched for so many milliseconds was left by a process that is gone. */
-const STALE_MS = 10_000;
-const TOUCH_MS = 2_000;
+const STALE_MS = 5_000;
+const TOUCH_MS = 1_000;
 /** Milliseconds between two looks at a lock that somebody has. */
 const POLL_MS = 100;
 
@@ -40,8 +41,17 @@ export class FileLocks {
       return await hold(lock);
     } finally {
       clearInterval(touching);
-      await rm(path, { force: true }).catch(() => {});
+      release(path);
     }
+  }
+}
+
+/** At once: this thread may end as soon as it has said that it is done. */
+function release(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // It will be stale.
   }
 }
 

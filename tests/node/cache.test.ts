@@ -1,0 +1,292 @@
+// The cache folder: what a second load takes from it, and what becomes of it when others use, damage or forbid it.
+
+import assert from "node:assert/strict";
+import { chmod, cp, mkdir, readFile, readdir, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, test } from "node:test";
+
+import {
+  Embedder,
+  cacheSize,
+  clearCache,
+  deleteModel,
+  exportModel,
+  importModel,
+  isCached,
+  listModels,
+  type LoadOptions,
+} from "embervec";
+
+import { FolderCache } from "../../pkg/src/platform/node/folder-cache.ts";
+import { keyOf, nameOf, scopeOf } from "../../pkg/src/platform/node/file-names.ts";
+import { hosts, type ModelServer, serveModels } from "../support/model-server.ts";
+import { run, start } from "../support/node.ts";
+import { randomModels } from "../support/random-model.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+
+const MODEL = "owner/name";
+let host: ModelServer;
+let home: string;
+
+beforeEach(async () => {
+  host = await serveModels();
+  home = await temporaryFolder();
+  process.env["EMBERVEC_CACHE"] = home;
+});
+afterEach(async () => {
+  await host.close();
+  delete process.env["EMBERVEC_CACHE"];
+});
+
+interface Outcome {
+  vector: number[];
+  cached: boolean;
+  stored: boolean;
+  storedReason: string;
+}
+
+async function load(options: LoadOptions = {}, model = MODEL): Promise<Outcome> {
+  const embedder = await Embedder.load(model, { hub: host.origin, ...options });
+  const vector = [...(await embedder.encode("a quick brown fox"))];
+  const { cached, stored, storedReason } = embedder.info;
+  await embedder.dispose();
+  return { vector, cached, stored, storedReason };
+}
+
+/** {@link load} in a process of its own. */
+const script = (model: string, hub: string) => `import { Embedder } from "embervec";
+  const embedder = await Embedder.load(${JSON.stringify(model)}, {
+    hub: ${JSON.stringify(hub)}, progress: (event) => console.log(JSON.stringify(event)),
+  });
+  const vector = [...(await embedder.encode("a quick brown fox"))];
+  const { cached, stored, storedReason } = embedder.info;
+  console.log(JSON.stringify({ vector, cached, stored, storedReason }));`;
+
+/** The files of the cache, by their keys. */
+async function files(): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  const models = join(home, "models");
+  for (const name of await readdir(models, { recursive: true })) {
+    const path = join(models, name);
+    const key = keyOf(name.split(/[\\/]/));
+    if ((await stat(path)).isFile() && key !== undefined) found.set(key, path);
+  }
+  return found;
+}
+
+test("a second load asks the host for nothing", async () => {
+  for (const dtype of ["q8", "fp32"] as const) {
+    const first = await load({ dtype });
+    assert.equal(first.cached, false);
+    assert.equal(first.stored, true);
+    const asked = host.requests.length;
+    const second = await load({ dtype });
+    assert.deepEqual(second, { ...first, cached: true });
+    assert.deepEqual(await load({ dtype, localFilesOnly: true }), second);
+    assert.equal(host.requests.length, asked);
+  }
+  // Nothing is left of what was written.
+  assert.deepEqual(
+    (await readdir(join(home, "models"))).filter((name) => name.startsWith(".tmp")),
+    [],
+  );
+});
+
+test("stored models are listed, exported, imported and deleted", async () => {
+  const { vector } = await load();
+  const options = { hub: host.origin };
+  assert.equal(await isCached(MODEL, options), true);
+  const [stored] = await listModels();
+  assert.equal(stored?.model, MODEL);
+  assert.equal(stored?.complete, true);
+  assert.ok((await cacheSize()) > 20_000);
+  const archive = await exportModel(MODEL, options);
+  await deleteModel(MODEL, options);
+  assert.equal(await isCached(MODEL, options), false);
+  await host.stop();
+  await importModel(MODEL, archive, options);
+  assert.deepEqual((await load()).vector, vector);
+  await clearCache();
+  assert.deepEqual(await listModels(), []);
+  assert.equal((await files()).size, 0);
+  await host.start();
+});
+
+test("several processes load the same model at the same time, and one of them fetches it", async () => {
+  const env = { EMBERVEC_CACHE: home };
+  const outcomes = await Promise.all([1, 2, 3].map(() => run(script(MODEL, host.origin), { env })));
+  const results = outcomes.map((printed) => printed.at(-1) as Outcome);
+  assert.deepEqual(
+    results.map(({ stored }) => stored),
+    [true, true, true],
+  );
+  for (const { vector } of results) assert.deepEqual(vector, results[0]!.vector);
+  assert.deepEqual(results.map(({ cached }) => cached).sort(), [false, true, true]);
+  const weights = host.requests.filter(({ path }) => path === "/owner/name/resolve/main/model.safetensors");
+  assert.equal(weights.length, 1);
+});
+
+test("what is damaged, cut, replaced or gone is fetched again", async () => {
+  const first = await load();
+  const damages: [string, (path: string) => Promise<unknown>][] = [
+    [
+      "other bytes",
+      async (path) =>
+        writeFile(
+          path,
+          (await readFile(path)).map((byte) => byte ^ 1),
+        ),
+    ],
+    ["cut", async (path) => truncate(path, 100)],
+    ["empty", async (path) => truncate(path, 0)],
+    ["endless", async (path) => truncate(path, 2 ** 34)],
+  ];
+  for (const [name, damage] of damages) {
+    for (const kind of ["chunk ", "model "]) {
+      const [, path] = [...(await files())].find(([key]) => key.startsWith(kind) && !key.includes(".json"))!;
+      await damage(path);
+      const outcome = await load();
+      assert.deepEqual(outcome.vector, first.vector, name);
+      assert.equal(outcome.stored, true, `${name} ${kind}`);
+      assert.equal((await load()).cached, true, `${name} ${kind}`);
+    }
+  }
+});
+
+test("what others have put into the folder is left alone, and does no harm", async () => {
+  const models = join(home, "models");
+  await mkdir(join(models, "chunk"), { recursive: true });
+  const foreign = ["README.md", "chunk/x", "chunk/%zz=", "model=", "MODEL=", "..="];
+  for (const name of foreign) await writeFile(join(models, name), "theirs");
+  await symlink(models, join(models, "chunk", "loop"));
+  assert.equal((await load()).stored, true);
+  assert.equal((await load()).cached, true);
+  await clearCache();
+  for (const name of foreign.filter((name) => name !== "model="))
+    assert.equal(await readFile(join(models, name), "utf8"), "theirs", name);
+});
+
+test("a process that is killed in the middle of a download leaves what has come to the next one", async () => {
+  const shape = { hidden_size: 256, num_attention_heads: 4, intermediate_size: 2048 };
+  const models = join(await randomModels({ large: shape }), "models");
+  const large = await serveModels(models, "large");
+  const weights = "/owner/name/resolve/main/model.safetensors";
+  large.answers.set(weights, hosts({ speed: 100_000 }));
+  const env = { EMBERVEC_CACHE: home };
+  const first = start(script(MODEL, large.origin), { env });
+  for (let loaded = 0; loaded < 3 << 20; ) ({ loaded } = (await first.line()) as { loaded: number });
+  first.kill();
+  assert.equal((await first.ended).signal, "SIGKILL");
+  const chunks = [...(await files()).keys()].filter((key) => key.includes("model.safetensors")).length;
+  assert.ok(chunks >= 3, String(chunks));
+  large.answers.delete(weights);
+  const asked = large.requests.length;
+  const outcome = await load({ hub: large.origin });
+  assert.equal(outcome.stored, true);
+  const sent = large.requests
+    .slice(asked)
+    .reduce((sum, request) => sum + (request.path === weights ? request.sent : 0), 0);
+  const { size } = await stat(join(models, "large/model.safetensors"));
+  assert.ok(sent <= size - chunks * (512 << 10), `${sent} of ${size}, with ${chunks} chunks there`);
+  await large.close();
+});
+
+/** Someone who may write into nothing of ours: nobody. */
+const uid = process.getuid?.() === 0 ? 65534 : undefined;
+
+test("a folder that can only be read: the model that is in it is used, another one runs from memory", async () => {
+  const first = await load();
+  // As a container's image has it: everybody may read, nobody write.
+  const image = await temporaryFolder();
+  await cp(home, image, { recursive: true });
+  for (const name of ["", ...(await readdir(image, { recursive: true }))]) {
+    const path = join(image, name);
+    await chmod(path, (await stat(path)).isFile() ? 0o444 : 0o555);
+  }
+  const asked = host.requests.length;
+  const options = { env: { EMBERVEC_CACHE: image }, ...(uid === undefined ? {} : { uid }) };
+  const [kept] = (await run(script(MODEL, host.origin), options)).slice(-1) as [Outcome];
+  assert.deepEqual(kept.vector, first.vector);
+  assert.equal(kept.cached, true);
+  assert.equal(kept.stored, true);
+  assert.equal(host.requests.length, asked);
+
+  const [other] = (await run(script(`${host.origin}/tiny-max/`, host.origin), options)).slice(-1) as [Outcome];
+  assert.equal(other.stored, false);
+  assert.match(other.storedReason, /not kept, because (EACCES|EROFS|EPERM).*models/);
+
+  const [refused] = await run(
+    `import { deleteModel } from "embervec";
+    const error = await deleteModel("${MODEL}", { hub: "${host.origin}" }).catch((error) => error);
+    console.log(JSON.stringify([error?.code, error?.message]));`,
+    options,
+  );
+  const [code, message] = refused as [string, string];
+  assert.equal(code, "storage");
+  assert.match(message, /EACCES|EROFS|EPERM/);
+});
+
+test("no folder at all: the model runs from memory, and says why", async () => {
+  const file = join(home, "file");
+  await writeFile(file, "");
+  process.env["EMBERVEC_CACHE"] = join(file, "cache");
+  const { stored, storedReason, vector } = await load();
+  assert.equal(vector.length, 32);
+  assert.equal(stored, false);
+  assert.match(storedReason, /ENOTDIR|EEXIST/);
+});
+
+test("a name tells its key, and no two keys have names that a file system takes for the same", () => {
+  const digest = "0123456789abcdef".repeat(4);
+  const keys = [
+    "",
+    "a",
+    "a ",
+    " a",
+    "model https://host.test/Owner/Name/ ",
+    "model https://host.test/owner/name/ ",
+    "model https://host.test/owner/name/#q8 ",
+    `chunk https://host.test/M/#q8 1_Pooling%2Fconfig.json - 0 ${digest}`,
+    `chunk https://host.test/${"long/".repeat(100)} ${"p".repeat(300)} %22etag%22 12 ${digest}`,
+    "con aux nul.txt",
+    "x . ..",
+    "x ../.. y",
+    "kernels 0.1.0 relaxed 4 x64 13.6 AMD EPYC (TM) 100%",
+    "ſK ſK ſK",
+    "! ~ + = % %2e",
+    "!a !A",
+    "東京 😀 é",
+  ];
+  const names = new Set<string>();
+  for (const key of keys) {
+    const name = nameOf(key);
+    assert.equal(keyOf(name.split("/")), key);
+    assert.equal(name, name.toLowerCase());
+    assert.match(name, /^[a-z0-9._%!+~=/-]+$/);
+    for (const part of name.split("/")) {
+      assert.ok(part !== "" && part !== "." && part !== ".." && part.length <= 125, name);
+      assert.doesNotMatch(part, /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)|\.$/, name);
+    }
+    names.add(name);
+    for (let length = 0; length <= key.length; length++)
+      assert.ok(name.startsWith(scopeOf(key.slice(0, length)).join("/")), key.slice(0, length));
+  }
+  assert.equal(names.size, keys.length);
+});
+
+test("an entry is put, got, listed and deleted by its key", async () => {
+  const cache = new FolderCache(join(home, "models"));
+  const bytes = Uint8Array.of(1, 2, 3);
+  assert.deepEqual(await cache.keys(""), []);
+  assert.equal(await cache.get("a b c"), undefined);
+  for (const key of ["a b c", "a b cd", "a b ", "a bc d", "b", "a"]) await cache.put(key, bytes);
+  assert.deepEqual(await cache.get("a b c"), bytes);
+  assert.deepEqual((await cache.keys("a b ")).sort(), ["a b ", "a b c", "a b cd"]);
+  assert.deepEqual((await cache.keys("a b")).sort(), ["a b ", "a b c", "a b cd", "a bc d"]);
+  assert.deepEqual((await cache.keys("")).length, 6);
+  await cache.delete("a b c");
+  assert.deepEqual((await cache.keys("")).sort(), ["a", "a b ", "a bc d", "b"]);
+  await cache.delete("");
+  assert.deepEqual(await readdir(join(home, "models")), []);
+  assert.ok((await cache.room()) > 0);
+});

@@ -1,0 +1,233 @@
+// What `load` is told, by options and by the environment, and how it names what is wrong.
+
+import assert from "node:assert/strict";
+import { cp, mkdir, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+import { Embedder, EmbervecError, isCached, listModels, type LoadOptions } from "embervec";
+
+import { hosts, inTurn, type ModelServer, serveModels, stalls, status } from "../support/model-server.ts";
+import { run } from "../support/node.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+
+const MODEL = "owner/name";
+const TINY = fileURLToPath(new URL("../fixtures/models/tiny-cls", import.meta.url));
+const VARIABLES = ["EMBERVEC_CACHE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "HF_HOME", "XDG_CACHE_HOME"];
+
+let folder: string;
+let host: ModelServer;
+let home: string;
+let count = 0;
+
+before(async () => {
+  folder = await temporaryFolder();
+});
+beforeEach(async () => {
+  host = await serveModels();
+  for (const name of VARIABLES) delete process.env[name];
+  home = join(folder, `home ${count++}`);
+  process.env["EMBERVEC_CACHE"] = home;
+});
+afterEach(async () => {
+  await host.close();
+});
+after(() => {
+  for (const name of VARIABLES) delete process.env[name];
+});
+
+async function load(model: string, options: LoadOptions = {}): Promise<{ vector: number[]; info: Embedder["info"] }> {
+  const embedder = await Embedder.load(model, options);
+  try {
+    return { vector: [...(await embedder.encode("a quick brown fox"))], info: embedder.info };
+  } finally {
+    await embedder.dispose();
+  }
+}
+
+const isError = (code: string, pattern: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof EmbervecError, String(error));
+  assert.equal(`${error.code}: ${pattern.test(error.message) ? "" : error.message}`, `${code}: `);
+  return true;
+};
+
+test("a folder is read where it is, by whatever names it", async () => {
+  const { vector, info } = await load(TINY);
+  assert.equal(info.stored, true);
+  assert.match(info.storedReason, /read from its folder/);
+  const strange = join(folder, "a model, 100% #1?é");
+  await cp(TINY, strange, { recursive: true });
+  const here = relative(process.cwd(), strange);
+  for (const name of [`${TINY}/`, pathToFileURL(TINY).href, strange, here.startsWith(".") ? here : `./${here}`])
+    assert.deepEqual((await load(name, { localFilesOnly: true })).vector, vector, name);
+  assert.equal(await isCached(TINY), true);
+  // Nothing of it is copied.
+  assert.deepEqual(await listModels(), []);
+});
+
+test("links are followed, as in the hub's own cache", async () => {
+  const { vector } = await load(TINY);
+  const hub = join(folder, "models--owner--name");
+  for (const path of await readdir(TINY, { recursive: true })) {
+    if (!/\.(json|safetensors)$/.test(path)) continue;
+    const blob = join(hub, "blobs", path.replaceAll("/", "-"));
+    const link = join(hub, "snapshots/abc", path);
+    await mkdir(dirname(blob), { recursive: true });
+    await mkdir(dirname(link), { recursive: true });
+    await cp(join(TINY, path), blob);
+    await symlink(relative(dirname(link), blob), link);
+  }
+  assert.deepEqual((await load(join(hub, "snapshots/abc"))).vector, vector);
+});
+
+test("a folder that is not a model's fails as a host's does", async () => {
+  const copy = join(folder, "broken");
+  await cp(TINY, copy, { recursive: true });
+  await assert.rejects(load(join(folder, "nothing")), isError("model_not_found", /nothing\/config\.json/));
+  await assert.rejects(load(join(TINY, "config.json")), isError("model_not_found", /config\.json/));
+  await rename(join(copy, "model.safetensors"), join(copy, "other.safetensors"));
+  await assert.rejects(load(copy), isError("model_not_found", /broken\/.*model\.safetensors/));
+  await mkdir(join(copy, "model.safetensors"));
+  await assert.rejects(load(copy), isError("model_not_found", /model\.safetensors/));
+  await rm(join(copy, "model.safetensors"), { recursive: true });
+  await writeFile(join(copy, "model.safetensors"), "nothing");
+  await assert.rejects(load(copy), isError("integrity", /model\.safetensors/));
+  const modules = [{ idx: 0, name: "0", path: "../tiny", type: "sentence_transformers.models.Transformer" }];
+  await writeFile(join(copy, "modules.json"), JSON.stringify(modules));
+  await assert.rejects(load(copy), isError("unsupported_model", /modules\.json.*\.\.\/tiny/));
+  await assert.rejects(load("file://elsewhere/model/"), isError("invalid_input", /elsewhere/));
+});
+
+test("the environment names the cache", async () => {
+  const places: [Record<string, string>, string][] = [
+    [{ EMBERVEC_CACHE: join(folder, "1") }, "1"],
+    [{ HF_HOME: join(folder, "2"), XDG_CACHE_HOME: join(folder, "x") }, "2/embervec"],
+    [{ XDG_CACHE_HOME: join(folder, "3") }, "3/embervec"],
+    [{ HOME: join(folder, "4") }, "4/.cache/embervec"],
+  ];
+  for (const [env, place] of places) {
+    await run(
+      `import { Embedder } from "embervec";
+      await Embedder.load("${MODEL}", { hub: "${host.origin}" });`,
+      { env },
+    );
+    assert.deepEqual((await readdir(join(folder, place, "models"))).filter((name) => !name.startsWith(".")).sort(), [
+      "chunk",
+      "kernels",
+      "model",
+    ]);
+  }
+});
+
+test("the hub, its token and being offline are the environment's, unless the caller says otherwise", async () => {
+  const other = await serveModels();
+  process.env["HF_ENDPOINT"] = host.origin;
+  process.env["HF_TOKEN"] = "hf_secret";
+  await load(MODEL, { cache: "memory" });
+  const sent = (server: ModelServer) => new Set(server.requests.map(({ headers }) => headers.authorization));
+  assert.deepEqual([...sent(host)], ["Bearer hf_secret"]);
+  // Nobody else is told.
+  await load(MODEL, { hub: other.origin, cache: "memory" });
+  await load(`${other.origin}/tiny-cls/`, { cache: "memory" });
+  assert.deepEqual([...sent(other)], [undefined]);
+  host.requests.length = 0;
+  await load(MODEL, { cache: "memory", headers: { authorization: "Bearer mine" } });
+  assert.deepEqual([...sent(host)], ["Bearer mine"]);
+
+  process.env["HF_HUB_OFFLINE"] = "1";
+  host.requests.length = 0;
+  await assert.rejects(load(MODEL), isError("model_not_found", /not whole in the cache folder/));
+  assert.equal(host.requests.length, 0);
+  await load(TINY);
+  await load(MODEL, { localFilesOnly: false });
+  await load(MODEL);
+  await other.close();
+});
+
+test("a token does not follow a redirect to another origin", async () => {
+  const other = await serveModels();
+  process.env["HF_ENDPOINT"] = host.origin;
+  process.env["HF_TOKEN"] = "hf_secret";
+  const weights = "/owner/name/resolve/main/model.safetensors";
+  host.answers.set(weights, status(302, { location: `${other.origin}/tiny-cls/model.safetensors` }));
+  await load(MODEL, { cache: "memory" });
+  assert.deepEqual(
+    other.requests.map(({ path, headers }) => [path, headers.authorization]),
+    [["/tiny-cls/model.safetensors", undefined]],
+  );
+  await other.close();
+});
+
+test("a host that misbehaves", async () => {
+  const { vector } = await load(TINY);
+  const weights = "/plain/model.safetensors";
+  const url = `${host.origin}/plain/`;
+  host.answers.set(weights, inTurn(status(503), hosts({ dropsAfter: 50_000 }), hosts()));
+  assert.deepEqual((await load(url)).vector, vector);
+  host.answers.set(weights, status(404));
+  await assert.rejects(load(url, { cache: "memory" }), isError("model_not_found", /model\.safetensors/));
+  host.answers.set(weights, status(401));
+  await assert.rejects(load(url, { cache: "memory" }), isError("unauthorized", /headers/));
+  host.answers.set(weights, stalls);
+  const signal = AbortSignal.timeout(1000);
+  await assert.rejects(load(url, { cache: "memory", signal }), { name: "TimeoutError" });
+  await host.stop();
+  await assert.rejects(load(url, { cache: "memory" }), isError("network", /could not be reached.*the host is down/));
+  await host.start();
+});
+
+test("the caller's fetch, headers, pins and progress", async () => {
+  const asked: string[] = [];
+  const stages = new Set<string>();
+  const { info } = await load(MODEL, {
+    hub: host.origin,
+    headers: { "x-test": "1" },
+    fetch: (url, init) => {
+      asked.push(String(url));
+      return fetch(url, init);
+    },
+    progress: ({ stage }) => stages.add(stage),
+  });
+  assert.equal(info.stored, true);
+  assert.ok(asked.length > 3);
+  assert.ok(host.requests.every(({ headers }) => headers["x-test"] === "1"));
+  assert.deepEqual([...stages], ["download"]);
+  const integrity = { "config.json": "0".repeat(64) };
+  await assert.rejects(load(TINY, { integrity }), isError("integrity", /config\.json.*`integrity`/));
+});
+
+test("device", async () => {
+  for (const device of ["auto", "cpu"] as const) {
+    const { info } = await load(TINY, { device });
+    assert.equal(info.device, "cpu");
+    assert.match(info.deviceReason, device === "auto" ? /no WebGPU outside of browsers/ : /as demanded/);
+  }
+  await assert.rejects(
+    load(TINY, { device: "webgpu" }),
+    isError("unsupported_device", /no WebGPU outside of browsers/),
+  );
+});
+
+test("cache and workers", async () => {
+  await assert.rejects(load(TINY, { cache: "indexeddb" }), isError("invalid_input", /"folder".*browsers/));
+  const { info } = await load(MODEL, { hub: host.origin, cache: "memory" });
+  assert.equal(info.stored, false);
+  assert.match(info.storedReason, /as the option `cache` says/);
+  assert.equal((await load(MODEL, { hub: host.origin, cache: "folder" })).info.stored, true);
+  assert.equal((await load(TINY, { workers: 3 })).info.workers, 3);
+});
+
+test("the wasm files lie elsewhere: in another folder, or on a server", async () => {
+  const dist = new URL("../../pkg/dist/", import.meta.url);
+  const server = await serveModels(fileURLToPath(dist));
+  for (const name of await readdir(dist))
+    if (name.endsWith(".wasm"))
+      server.answers.set(`/${name}`, (response, body) =>
+        response.writeHead(200, { "content-type": "application/wasm" }).end(body),
+      );
+  for (const wasmUrl of [dist, fileURLToPath(dist), server.origin])
+    assert.equal((await load(TINY, { wasmUrl })).vector.length, 32);
+  assert.equal(server.requests.length, 1);
+  await server.close();
+});
