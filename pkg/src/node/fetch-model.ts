@@ -5,8 +5,8 @@ import type { ModelStore } from "../cache/store.js";
 import { EmbervecError } from "../errors.js";
 import type { FolderFile, FolderPlan } from "../model/folder.js";
 import { type ModelSink, loadModel } from "../model/load.js";
-import { headersOf, resolveModel } from "../model/source.js";
-import { environment, pageUrl } from "../platform/web.js";
+import { resolveModel } from "../model/source.js";
+import { environment, headersFor, pageUrl } from "../platform/web.js";
 import type { ProgressCallback } from "../types.js";
 import type { ModelFiles } from "./pack.js";
 
@@ -25,7 +25,7 @@ export async function fetchModel(store: ModelStore, name: string, options: Fetch
     ...(options.revision !== undefined && { revision: options.revision }),
   };
   const { base, revision, pointers } = resolveModel(name, where, pageUrl());
-  const host = { base, pointers, headers: headersOf(undefined, base), signal };
+  const host = { base, pointers, headers: headersFor({}, base), signal };
   const localFilesOnly = environment().localFilesOnly ?? false;
   await loadModel(store, fileSink, { name, revision, host, dtype: "fp32", localFilesOnly, progress });
   const record = await store.find(base);
