@@ -9,7 +9,16 @@ import {
   checkTexts,
   pinsOf,
 } from "./options.js";
-import { CACHE, MAY_HAVE_GPU, checkRequirements, environment, headersFor, pageUrl } from "./platform/web.js";
+import {
+  CACHE,
+  checkDevice,
+  checkRequirements,
+  cpuReason,
+  environment,
+  headersFor,
+  mayTryGpu,
+  pageUrl,
+} from "./platform/web.js";
 import { settled } from "./settle.js";
 import type {
   EmbedderInfo,
@@ -113,10 +122,10 @@ export class Embedder extends EventTarget {
   }
 
   /**
-   * Loads a model: from this browser's cache, else from the model host.
+   * Loads a model: from the cache, else from the model host.
    *
    * @param model a hub id such as `"sentence-transformers/all-MiniLM-L6-v2"`, or the address of a
-   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme.
+   *   folder with the same files, which starts with `/`, `./`, `../` or a scheme. In Node also a path, and such a folder is read where it is.
    * @throws {EmbervecError} when the model cannot be had or is not supported
    */
   static async load(model: string, options: LoadOptions = {}): Promise<Embedder> {
@@ -140,11 +149,7 @@ export class Embedder extends EventTarget {
     const workerUrl = options.workerUrl === undefined ? undefined : scriptUrl(options.workerUrl, page);
     const { device = "auto", workers = "auto", signal } = options;
     signal?.throwIfAborted();
-    if (device === "webgpu" && !MAY_HAVE_GPU)
-      throw new EmbervecError(
-        "unsupported_device",
-        'device "webgpu" cannot be had: there is no WebGPU outside of browsers; use "auto" or "cpu"',
-      );
+    checkDevice(device);
     let embedder: Embedder | undefined;
     const { pool, result } = await WorkerPool.start(
       {
@@ -165,7 +170,7 @@ export class Embedder extends EventTarget {
     if (asksForPersistence)
       void settled("navigator.storage.persist", async () => navigator.storage?.persist?.(), {}).catch(() => {});
     Object.freeze(loaded.prompts);
-    const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReason(options, stored) };
+    const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReasonOf(options, stored) };
     embedder = new Embedder({ model, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded }, pool);
     if (device === "webgpu") {
       try {
@@ -179,7 +184,7 @@ export class Embedder extends EventTarget {
         throw error;
       }
     }
-    embedder.#mayTryGpu = device === "auto" && stored && MAY_HAVE_GPU;
+    embedder.#mayTryGpu = mayTryGpu(device === "auto" && stored);
     if (isLarge) embedder.#workAhead();
     return embedder;
   }
@@ -385,11 +390,13 @@ export class Embedder extends EventTarget {
   }
 }
 
-function cpuReason({ device = "auto" }: LoadOptions, stored: boolean): string {
+function cpuReasonOf({ device = "auto" }: LoadOptions, stored: boolean): string {
   if (device === "cpu") return "The CPU, as demanded.";
-  if (!MAY_HAVE_GPU) return "The CPU: there is no WebGPU outside of browsers.";
-  if (!stored) return "The CPU: a GPU's worker loads the model from the cache, where it is not kept.";
-  return "The CPU, which is the faster one for a few texts; a bulk job makes the GPU be tried.";
+  return cpuReason(
+    stored
+      ? "The CPU, which is the faster one for a few texts; a bulk job makes the GPU be tried."
+      : "The CPU: a GPU's worker loads the model from the cache, where it is not kept.",
+  );
 }
 
 /** One buffer for all vectors, of which the rows are views. */

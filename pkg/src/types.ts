@@ -23,7 +23,7 @@ export type Dtype = "fp32" | "fp16" | "q8";
 export interface LoadOptions {
   /**
    * Where to compute. `"auto"` starts on the CPU; a bulk job or a model of BERT-base size makes it try the
-   * GPU in the background and use it for whatever it is faster for, once its vectors have agreed with the CPU's. `"webgpu"`
+   * GPU in the background (not in Node, where there is none) and use it for whatever it is faster for, once its vectors have agreed with the CPU's. `"webgpu"`
    * demands a GPU, and fails where there is none or its vectors differ. Default `"auto"`.
    */
   device?: "auto" | "cpu" | "webgpu";
@@ -37,16 +37,20 @@ export interface LoadOptions {
   progress?: ProgressCallback;
   /** Rejects with the signal's reason and leaves nothing half written. */
   signal?: AbortSignal;
-  /** Host of hub ids. Default `"https://huggingface.co"`. */
+  /** Host of hub ids. Default `"https://huggingface.co"`; in Node, what the environment's `HF_ENDPOINT` says. */
   hub?: string;
   /** Branch, tag or commit of a hub id. Default `"main"`. */
   revision?: string;
-  /** Never touch the network: what is not in the cache is `model_not_found`. Default `false`. */
+  /**
+   * Never touch the network: what is not in the cache is `model_not_found`. Default `false`; in Node `true` where the environment's
+   * `HF_HUB_OFFLINE` is `1`.
+   */
   localFilesOnly?: boolean;
   /**
    * Sent with every request to the model host, such as `{ Authorization: "Bearer …" }`. When the host redirects to another
    * origin, browsers drop `Authorization` but keep all other headers: a token in a header of another name reaches whoever
-   * the host redirects to.
+   * the host redirects to. In Node the environment's `HF_TOKEN` is sent as `Authorization` to the hub (`HF_ENDPOINT`, or Hugging Face's),
+   * and to nobody else, unless there is one here.
    */
   headers?: Record<string, string>;
   /**
@@ -67,22 +71,23 @@ export interface LoadOptions {
    */
   integrity?: Record<string, string>;
   /**
-   * Where a downloaded model is kept. `"memory"`: nowhere. Or an object of your own with the methods of {@link ModelCache}. A cache
-   * that fails, does not answer or is full is done without; `info.stored` tells. Default `"indexeddb"`.
+   * Where a downloaded model is kept. `"indexeddb"`: in the browser. `"folder"`, in Node: in `$EMBERVEC_CACHE`, else `$HF_HOME/embervec`,
+   * `$XDG_CACHE_HOME/embervec` or `~/.cache/embervec`. `"memory"`: nowhere. Or an object of your own with the methods of {@link ModelCache}. A cache
+   * that fails, does not answer or is full is done without; `info.stored` tells. Default `"indexeddb"`, in Node `"folder"`.
    */
   cache?: CacheChoice;
   /**
    * Workers for bulk jobs, each with the model's weights in its memory. Default `"auto"`: half of
    * `navigator.hardwareConcurrency`, at most 4, and no more than fit into a quarter of `navigator.deviceMemory` (4 GiB where a
-   * browser does not say). The first is there from the start, the others start with
-   * the first job that has use for them, from the IndexedDB cache. Results are the same bits with any
+   * browser does not say); in Node, of `os.availableParallelism()` and the machine's memory. The first is there from the start, the others start with
+   * the first job that has use for them, from the cache. Results are the same bits with any
    * number.
    */
   workers?: "auto" | number;
   /** Whether to ask the browser for storage that it does not clear by itself; some then ask the user. Default `true`. */
   persist?: boolean;
   /**
-   * Address of the package's `worker.js`, which must lie beside `gpu.js` on the page's own origin. Default: that of the
+   * Address of the package's `worker.js` (in Node an address or a path on this machine), which must lie beside `gpu.js` on the page's own origin. Default: that of the
    * package's own files.
    */
   workerUrl?: string | URL;

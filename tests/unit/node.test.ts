@@ -18,7 +18,10 @@ function run(script: string): unknown {
   return JSON.parse(output);
 }
 
-test("importing the package has no side effects", () => {
+/** In Node, and where it is a browser's that is imported, as for rendering on a server. */
+const ENTRIES = ["embervec", "./pkg/dist/index.js"];
+
+const importing = (entry: string) => () => {
   const seen = run(`
     const globals = () => Reflect.ownKeys(globalThis).map(String).join();
     const used = [];
@@ -26,7 +29,7 @@ test("importing the package has no side effects", () => {
       Object.defineProperty(globalThis, name, { get: () => void used.push(name), configurable: true });
     }
     const before = globals();
-    const names = Object.keys(await import("embervec")).sort();
+    const names = Object.keys(await import("${entry}")).sort();
     console.log(JSON.stringify({ names, same: globals() === before, used }));
   `);
   assert.deepEqual(seen, {
@@ -50,9 +53,10 @@ test("importing the package has no side effects", () => {
     same: true,
     used: [],
   });
-});
+};
+for (const entry of ENTRIES) test(`importing ${entry} has no side effects`, importing(entry));
 
-test("load says that it needs a browser", () => {
+test("the browser's load says that it needs a browser", () => {
   const seen = run(`
     import { Embedder, EmbervecError } from "./pkg/dist/index.js";
     const error = await Embedder.load("owner/name").catch((error) => error);

@@ -86,3 +86,15 @@ test("what the page and the worker load lies beside them", () => {
     assert.doesNotMatch(source, /^import[\s{"']/m, file);
   }
 });
+
+test("nothing of Node is in the browser's files, and nothing of the browser's files is missing in Node's", () => {
+  for (const file of ["index.js", "worker.js", "gpu.js"])
+    assert.doesNotMatch(readFileSync(new URL(`dist/${file}`, pkg), "utf8"), /["'`]node:|process\.env/, file);
+  for (const file of ["node/index.js", "node/worker.js"]) {
+    const source = readFileSync(new URL(`dist/${file}`, pkg), "utf8");
+    assert.ok(sizes.has(`dist/${file}`));
+    assert.doesNotMatch(source, /indexedDB|gpu\.js/, file);
+    for (const [, address] of source.matchAll(/new URL\("([^"]+)", import\.meta\.url\)/g))
+      assert.ok(sizes.has(new URL(address!, `file:///dist/${file}`).pathname.slice(1)), `${file}: ${address}`);
+  }
+});

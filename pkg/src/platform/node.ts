@@ -42,7 +42,20 @@ export const WASM_MUST_BE =
 export const HOST_MUST_BE =
   "there is no network, the host is down, or it is reached through a proxy only (which the option `fetch` can use)";
 
-export const MAY_HAVE_GPU: boolean = false;
+const NO_GPU = "there is no WebGPU outside of browsers";
+
+export function checkDevice(device: "auto" | "cpu" | "webgpu"): void {
+  if (device === "webgpu")
+    throw new EmbervecError("unsupported_device", `device "webgpu" cannot be had: ${NO_GPU}; use "auto" or "cpu"`);
+}
+
+export function mayTryGpu(): boolean {
+  return false;
+}
+
+export function cpuReason(): string {
+  return `The CPU: ${NO_GPU}.`;
+}
 
 /** Truth as huggingface_hub reads it. */
 const TRUE = /^(1|on|yes|true)$/i;
@@ -153,12 +166,12 @@ export function wasmSource(address: URL): URL | Promise<BufferSource> {
   return address.protocol === "file:" ? readFile(fileURLToPath(address)) : address;
 }
 
-/** Nobody asks for a GPU: see {@link MAY_HAVE_GPU}. */
+/** Nobody asks for a GPU: see {@link checkDevice}. */
 export class Accelerator {
   readonly isDemanded: boolean = false;
 
   static async start(_options: object): Promise<never> {
-    throw new EmbervecError("unsupported_device", "there is no WebGPU outside of browsers");
+    throw new EmbervecError("unsupported_device", NO_GPU);
   }
 
   async encode(_batch: object): Promise<Float32Array | undefined> {

@@ -40,8 +40,18 @@ export const WASM_MUST_BE: string =
 export const HOST_MUST_BE: string =
   "there is no network, the host is down or does not allow requests from this page (CORS), or the page's own Content-Security-Policy does not (connect-src)";
 
-/** Whether there may be a GPU. */
-export const MAY_HAVE_GPU: boolean = true;
+/** Refuses a device that cannot be there. */
+export function checkDevice(_device: "auto" | "cpu" | "webgpu"): void {}
+
+/** Whether a GPU may be tried, as far as the caller lets it. */
+export function mayTryGpu(isAllowed: boolean): boolean {
+  return isAllowed;
+}
+
+/** Why the CPU is used that nobody has demanded. */
+export function cpuReason(reason: string): string {
+  return reason;
+}
 
 /** What a load takes from the surroundings where the caller does not say. */
 export interface Environment {
