@@ -26,6 +26,8 @@ const ENTRIES = {
       return [name, { browser: source, node: source, types: source }];
     }),
   ),
+  // `npx embervec`
+  cli: { node: "src/node/cli.ts" },
 };
 
 /** The wasm modules, by the names that they are published under. */
@@ -98,7 +100,8 @@ async function bundle(platform, outdir) {
     format: "esm",
     platform,
     target: platform === "node" ? "node20" : "es2022",
-    minify: true,
+    // An error that nobody catches prints its line, which in Node would be the whole bundle.
+    minify: platform === "browser",
     // Maps are made but not packed. With their sources they are 1 MB for each platform, or 300 kB of a tarball that may
     // have 3 MB. No file names its map, because bundlers warn about a map that is missing.
     sourcemap: "external",

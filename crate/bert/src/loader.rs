@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use embervec_weights::{KeyTable, TensorReader, WeightDtype, Weights};
 
-use crate::keys::key_table;
+use crate::keys::{POOLER, key_table};
 use crate::{BertConfig, BertModel, Error, Result};
 
 /// Takes the weight files of a model, one after the other.
@@ -37,6 +37,12 @@ impl ModelLoader {
             weights: Weights::default(),
             model: None,
         }
+    }
+
+    /// Makes it a packer's: its weights come as one file, in whatever number of files they are; see [`KeyTable::pack`].
+    pub fn pack(&mut self, table_bits: u32, keeps_pooler: bool) {
+        self.table.pack(table_bits, (!keeps_pooler).then_some(POOLER));
+        self.is_part = false;
     }
 
     /// A reader for the file `path`.

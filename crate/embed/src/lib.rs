@@ -28,7 +28,7 @@ pub use embervec_weights::WeightDtype;
 pub use embedder::{Embedder, EncodeOptions, Encoded, EncoderFiles, Job, Output, Task};
 pub use error::Error;
 pub use folder::{FileKind, Folder, FolderFile};
-pub use loader::{Loader, encoder_table};
+pub use loader::Loader;
 
 /// The result of everything here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -2,11 +2,10 @@
 
 use burn::tensor::Device;
 use embervec_bert::ModelLoader;
-use embervec_bert::keys::{POOLER, key_table};
-use embervec_weights::{KeyTable, TensorReader, WeightDtype};
+use embervec_weights::{TensorReader, WeightDtype};
 
 use crate::embedder::{Embedder, EncoderFiles};
-use crate::folder::{Folder, FolderFile};
+use crate::folder::{Folder, FolderFile, MODULES_JSON};
 use crate::layer::Layer;
 use crate::recipe::Recipe;
 use crate::recipe::transformer::EncoderOutput;
@@ -67,6 +66,18 @@ impl Loader {
         })
     }
 
+    /// Makes it a packer's, which wants nothing but what [`Loader::take_converted`] gives: the transformer's weights as a
+    /// server is to have them, with embedding tables of `table_bits`. They come as one file of any name, in whatever
+    /// number of files they are.
+    pub fn pack(&mut self, folder: &Folder, table_bits: u32) {
+        // sentence-transformers uses the pooler only where a folder says so.
+        let is_plain = folder.get(MODULES_JSON).is_none();
+        let keeps_pooler =
+            is_plain || self.recipe.transformer.output == EncoderOutput::PoolerOutput;
+        self.encoder.pack(table_bits, keeps_pooler);
+        self.encoder_files.clear();
+    }
+
     /// Begins the weight file `path`; where a file can be there in 8 bits, too, either may come. `file_len` is its length
     /// where that is known.
     ///
@@ -89,7 +100,7 @@ impl Loader {
             None => {
                 let is_it =
                     |file: &FolderFile| file.path == path || file.packed.as_deref() == Some(path);
-                if !self.encoder_files.iter().any(is_it) {
+                if !self.is_packer() && !self.encoder_files.iter().any(is_it) {
                     let problem = format!("{path} is not a weight file of this model");
                     return Err(Error::InvalidInput(problem));
                 }
@@ -125,6 +136,7 @@ impl Loader {
         let (path, part, reader) = self.reader.take().ok_or_else(no_file)?;
         let weights = reader.finish()?;
         match part {
+            Part::Encoder if self.is_packer() => Ok(()),
             Part::Encoder => Ok(self.encoder.take(&path, weights)?),
             Part::Layer(index) => {
                 let spec = &self.recipe.program.layers[index];
@@ -132,6 +144,11 @@ impl Loader {
                 Ok(())
             }
         }
+    }
+
+    /// No model is without encoder files.
+    fn is_packer(&self) -> bool {
+        self.encoder_files.is_empty()
     }
 
     /// The embedder, once every weight file has ended.
@@ -158,19 +175,6 @@ impl Loader {
         let encoder_files = EncoderFiles::new(&recipe.transformer.config, encoder_files);
         Ok(Embedder::new(model, recipe, layers, device, encoder_files))
     }
-}
-
-/// The tensors of the transformer's weights. sentence-transformers uses the pooler only where a folder says so.
-///
-/// # Errors
-///
-/// As [`Loader::new`].
-pub fn encoder_table(folder: &Folder) -> Result<KeyTable> {
-    let recipe = Recipe::read(folder)?;
-    let table = key_table(&recipe.transformer.config);
-    let is_plain = folder.get(crate::folder::MODULES_JSON).is_none();
-    let uses_pooler = recipe.transformer.output == EncoderOutput::PoolerOutput;
-    Ok(if is_plain || uses_pooler { table } else { table.without(POOLER) })
 }
 
 fn no_file() -> Error {

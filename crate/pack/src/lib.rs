@@ -2,7 +2,7 @@
 //! file piece by piece.
 //!
 //! ```text
-//! model.safetensors, piece by piece ─► TensorReader ─► model.q8.safetensors
+//! model.safetensors, piece by piece ─► Loader ─► model.q8.safetensors
 //! every file of the folder ─► manifest.json
 //! ```
 
@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use embervec_embed::{Folder, FolderFile, Loader, WeightDtype, encoder_table, read_folder};
-use embervec_weights::{Header, KeyTable, TensorReader, merge_headers};
+use embervec_embed::{Folder, FolderFile, Loader, WeightDtype, read_folder};
+use embervec_weights::{Header, merge_headers};
 
 pub use manifest::{CHUNK_BYTES, Entry, MANIFEST_JSON, Manifest};
 
@@ -63,7 +63,8 @@ fn pack_folder(Options { folder: path, output, table_bits }: &Options) -> Result
     ensure!(path.is_dir(), "it is not a folder");
     let folder = read_folder(path)?;
     // What a browser would refuse without the weights is refused here.
-    Loader::new(&folder, WeightDtype::Q8, &Device::flex())?;
+    let mut loader = Loader::new(&folder, WeightDtype::Q8, &Device::flex())?;
+    loader.pack(&folder, *table_bits);
 
     let (encoder, layers): (Vec<_>, Vec<_>) =
         folder.weights()?.into_iter().partition(|file| file.packed.is_some());
@@ -74,7 +75,6 @@ fn pack_folder(Options { folder: path, output, table_bits }: &Options) -> Result
         true => format!("{packed}: its weights are in 8 bits already"),
         false => "the original weights are needed".into(),
     })?;
-    let table = encoder_table(&folder)?.with_table_bits(*table_bits);
 
     let target = match output {
         Some(output) if !is_same(output, path) => {
@@ -84,7 +84,7 @@ fn pack_folder(Options { folder: path, output, table_bits }: &Options) -> Result
         }
         _ => path,
     };
-    whole_file::write(target, &packed, |out| pack_weights(sources, table, out))?;
+    whole_file::write(target, &packed, |out| pack_weights(sources, loader, out))?;
     let layers = layers.iter().map(|file| file.path.as_str());
     let originals = encoder.iter().map(|file| file.path.as_str());
     let paths = folder.paths().chain(layers).chain(originals).chain([packed.as_str()]);
@@ -163,13 +163,13 @@ fn copy_files(path: &Path, output: &Path, folder: &Folder, layers: &[FolderFile]
 }
 
 /// Reads weights and writes them in 8 bits.
-fn pack_weights(mut sources: Vec<Source>, table: KeyTable, out: &mut dyn Write) -> Result<()> {
+fn pack_weights(mut sources: Vec<Source>, mut loader: Loader, out: &mut dyn Write) -> Result<()> {
     let name = sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
-    let mut reader = TensorReader::new(&name, table, WeightDtype::Q8);
+    loader.begin_weights(&name, None)?;
     if sources.len() > 1 {
         // As if they were one file.
         let headers = sources.iter_mut().map(|source| Header::read(&source.name, &mut source.file));
-        reader.push(&merge_headers(&headers.collect::<Result<Vec<_>, _>>()?))?;
+        loader.push_weights(&merge_headers(&headers.collect::<Result<Vec<_>, _>>()?))?;
     }
     let mut piece = vec![0; PIECE_BYTES];
     let mut is_empty = true;
@@ -179,13 +179,13 @@ fn pack_weights(mut sources: Vec<Source>, table: KeyTable, out: &mut dyn Write) 
             if count == 0 {
                 break;
             }
-            reader.push(&piece[..count])?;
-            let converted = reader.take_converted();
+            loader.push_weights(&piece[..count])?;
+            let converted = loader.take_converted();
             is_empty &= converted.is_empty();
             out.write_all(&converted)?;
         }
     }
-    reader.finish()?;
+    loader.end_weights()?;
     ensure!(!is_empty, "{name}: its weights are in 8 bits already");
     Ok(())
 }

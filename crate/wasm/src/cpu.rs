@@ -98,9 +98,14 @@ pub struct Loader {
 #[wasm_bindgen]
 impl Loader {
     /// `dtype` is `"fp32"`, `"fp16"` or `"q8"`; `kernels` what `info` said of them at an earlier visit to this browser on
-    /// this machine.
+    /// this machine. With `table_bits` it is a packer's; see `embervec_embed::Loader::pack`.
     #[wasm_bindgen(constructor)]
-    pub fn new(folder: &Folder, dtype: &str, kernels: Option<String>) -> Result<Loader> {
+    pub fn new(
+        folder: &Folder,
+        dtype: &str,
+        kernels: Option<String>,
+        table_bits: Option<u32>,
+    ) -> Result<Loader> {
         let dtype = parse_dtype(dtype)?;
         let kernels = kernels.as_deref().and_then(Selection::parse);
         // The engine compiles them well while the weights arrive.
@@ -108,7 +113,10 @@ impl Loader {
             Some(selection) => selection.warm_up_only(now),
             None => Selection::warm_up(now),
         }
-        let loader = embed::Loader::new(&folder.0, dtype, &Device::flex()).map_err(to_js)?;
+        let mut loader = embed::Loader::new(&folder.0, dtype, &Device::flex()).map_err(to_js)?;
+        if let Some(bits) = table_bits {
+            loader.pack(&folder.0, bits);
+        }
         Ok(Self { loader, kernels })
     }
 

@@ -140,17 +140,9 @@ impl KeyTable {
         self.tensors.insert(name.into(), spec);
     }
 
-    /// Without the tensors of an optional group: where a file has them, they are skipped.
-    #[must_use]
-    pub fn without(mut self, group: &str) -> Self {
-        for spec in self.tensors.values_mut() {
-            spec.skipped |= spec.optional_group == Some(group);
-        }
-        self
-    }
-
-    /// With embedding tables of `bits` bits, 1 to 8, in place of 8: still a byte for each value, but one
-    /// that compresses better. Of all-MiniLM-L6-v2 (22.9 MB), over the fixture texts:
+    /// Makes it a packer's: without the tensors of the optional group `unused`, which are skipped where a file has them,
+    /// and with embedding tables of `table_bits` bits, 1 to 8, in place of 8: still a byte for each value, but one that
+    /// compresses better. Of all-MiniLM-L6-v2 (22.9 MB), over the fixture texts:
     ///
     /// | bits | with brotli | mean cosine to fp32 | worst |
     /// |---|---|---|---|
@@ -159,14 +151,13 @@ impl KeyTable {
     /// | 6 | 17.1 MB | 0.99768 | 0.99500 |
     /// | 5 | 16.1 MB | 0.99633 | 0.99232 |
     /// | 4 | 14.9 MB | 0.98992 | 0.97550 |
-    #[must_use]
-    pub fn with_table_bits(mut self, bits: u32) -> Self {
+    pub fn pack(&mut self, table_bits: u32, unused: Option<&str>) {
         for spec in self.tensors.values_mut() {
+            spec.skipped = spec.optional_group.is_some() && spec.optional_group == unused;
             if let Some(Quantization::Table { max }) = &mut spec.quantization {
-                *max = TABLE_MAX >> u8::BITS.saturating_sub(bits.max(1));
+                *max = TABLE_MAX >> u8::BITS.saturating_sub(table_bits.max(1));
             }
         }
-        self
     }
 
     /// Compares a file's header with the table and gives the role of each of its entries.

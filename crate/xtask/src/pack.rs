@@ -1,7 +1,7 @@
 //! `cargo xtask pack`: a model folder's weights in 8 bits, and its manifest.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -13,11 +13,16 @@ pub fn run(args: &[String]) -> Result<()> {
     sh::run(cargo("run").arg("--").args(args))
 }
 
-/// Packs a folder in place, unless this build of `embervec-pack` has done so.
-pub fn ensure(folder: &Path) -> Result<()> {
+/// Builds `embervec-pack` and gives its path.
+pub fn build() -> Result<PathBuf> {
     sh::run(cargo("build").arg("--quiet"))?;
     let program = env::current_exe().context("cannot find this program's own file")?;
-    let tool = program.with_file_name(format!("embervec-pack{}", env::consts::EXE_SUFFIX));
+    Ok(program.with_file_name(format!("embervec-pack{}", env::consts::EXE_SUFFIX)))
+}
+
+/// Packs a folder in place, unless this build of `embervec-pack` has done so.
+pub fn ensure(folder: &Path) -> Result<()> {
+    let tool = build()?;
     if sh::is_fresh(&folder.join("manifest.json"), &tool) {
         return Ok(());
     }

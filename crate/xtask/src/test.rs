@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{browsers, build, model, npm, package, sh, size, wasm};
+use crate::{browsers, build, model, npm, pack, package, sh, size, wasm};
 
 /// What a step's tests run on.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
@@ -136,9 +136,11 @@ fn unit() -> Result<()> {
     sh::run(npm::node_ts().arg("--test").args(test_files("tests/unit")?))
 }
 
-/// The package in Node: threads, the cache folder, models by path.
+/// The package in Node: threads, the cache folder, models by path, the command line.
 fn node() -> Result<()> {
     let mut node = npm::node_ts();
+    // What the package packs is compared with what it packs.
+    node.env("EMBERVEC_PACK", pack::build()?);
     // What hangs ends its own file.
     node.args(["--test", "--test-concurrency=2", "--test-timeout=600000"]);
     sh::run(node.args(test_files("tests/node")?))

@@ -1,4 +1,4 @@
-// `manifest.json`: what the files of a model folder are, chunk by chunk. `cargo xtask pack` writes it, beside the weights.
+// `manifest.json`: what the files of a model folder are, chunk by chunk. `npx embervec pack` writes it, beside the weights.
 
 import { EmbervecError, messageOf, shown } from "../errors.js";
 import { CHUNK_BYTES, MAX_FILE_BYTES } from "../limits.js";
@@ -49,7 +49,8 @@ export function parseManifest(bytes: Uint8Array, url: string): Manifest | undefi
 /** As {@link parseManifest} reads it. `sha256` is each file's own, for other tools. */
 export function writeManifest(files: Iterable<[path: string, file: FileDigests & { sha256: string }]>): string {
   const entries = [...files].map(([path, { size, sha256, chunks }]) => [path, { size, sha256, chunks }]);
-  return JSON.stringify({ format: FORMAT, chunk_bytes: CHUNK_BYTES, files: Object.fromEntries(entries) }, undefined, 1);
+  const manifest = { format: FORMAT, chunk_bytes: CHUNK_BYTES, files: Object.fromEntries(entries) };
+  return `${JSON.stringify(manifest, undefined, 2)}\n`;
 }
 
 /** What a manifest or a record says of a file; `undefined` where it cannot be so. */
