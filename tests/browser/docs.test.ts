@@ -30,7 +30,7 @@ import {
 import { type ModelServer, serveModels } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
-const LANGUAGES = ["js", "ts", "json", "html", "sh", "text", "toml", "diff"];
+const LANGUAGES = ["js", "ts", "json", "html", "sh", "text", "toml", "diff", "http", "dockerfile"];
 const MODEL = "all-MiniLM-L6-v2";
 /** Where the hub's ids lead. */
 const HUB = "https://huggingface.co";
@@ -42,9 +42,6 @@ const FILES = OURS.filter(({ file }) => file !== undefined);
 const PROGRAMS = programsOf(OURS.filter(({ file }) => file === undefined));
 const IN_PAGES = PROGRAMS.filter(({ blocks: [{ inNode, document }] }) => !inNode && document !== "docs/NODE.md");
 const IN_NODE = PROGRAMS.filter((program) => !IN_PAGES.includes(program));
-
-/** Written beside this test, in other branches. */
-const TO_COME = /(^|\/)(ADAPTERS|NODE|BUNDLERS|MIGRATING|PACKING)\.md$/;
 
 /** Files of an extension's folder. */
 const EXTENSION = "docs/guides/extensions.md";
@@ -84,11 +81,7 @@ for (const [what, find] of Object.entries({
   "verbs of the build tool": deadVerbs,
 })) {
   test(`${what} lead somewhere`, () => {
-    const dead = DOCUMENTS.flatMap((document) =>
-      find(document)
-        .filter((target) => !TO_COME.test(target))
-        .map((target) => `${document}: ${target}`),
-    );
+    const dead = DOCUMENTS.flatMap((document) => find(document).map((target) => `${document}: ${target}`));
     assert.deepEqual(dead, []);
   });
 }
