@@ -95,7 +95,7 @@ test("a text that ends its thread fails, and only its own call does", async () =
     const workerUrl = await scriptOf(`if (request?.texts?.includes("deadly")) ${end};`);
     const embedder = await Embedder.load(TINY, { workerUrl });
     const calls = ["a", "deadly", "b"].map((text) => embedder.encode(text));
-    await assert.rejects(calls[1]!, isError("internal", /"deadly" ends the worker.*(it is over|exit code 1)/));
+    await assert.rejects(calls[1]!, isError("internal", /"deadly" crashes the worker.*(it is over|exit code 1)/));
     assert.equal((await calls[0]!).length, 32);
     assert.equal((await calls[2]!).length, 32);
     assert.equal((await embedder.encode("c")).length, 32);

@@ -176,9 +176,12 @@ fn consumers() -> Result<()> {
     consumers_in("tests/consumers")
 }
 
-/// The same with Parcel and Next.js, which are 444 MB. Not one of all tests; `.ci/run` runs it last.
+/// The same with Parcel and Next.js, which are 444 MB, and the core in Bun and Deno, which are 194 MB. Not one of all
+/// tests; `.ci/run` runs it last.
 fn heavy() -> Result<()> {
-    consumers_in("tests/consumers/heavy")
+    consumers_in("tests/consumers/heavy")?;
+    npm::ensure_in(&sh::root().join("tests").join("node").join("runtimes"))?;
+    sh::run(npm::node_ts().args(["--test", "tests/node/runtimes.test.ts"]))
 }
 
 fn consumers_in(dir: &str) -> Result<()> {
