@@ -36,8 +36,8 @@ cargo xtask <verb>
   wasm | pkg                  only the first step | the first two steps of `build`
   demo [--port N]             build, then serve the demo page
   package                     build, then the npm package as a tarball in target/package, with its size against the budget
-  test [rust|fuzz|unit|browser|engines|consumers|heavy|package]
-                              build, then every test, or one kind; `heavy` (Parcel and Next.js) runs only if it is named
+  test [kind…]                build, then every test, or those of these kinds: rust, fuzz, types, unit, node, adapters, browser,
+                              engines, consumers, package, size; `heavy`, a large download, runs only if it is named
   fuzz [--seconds N] [target…]
                               hostile model folders, chosen by libFuzzer: so many seconds (60) for each target of
                               crate/fuzz, or for these
