@@ -6,13 +6,12 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{npm, sh, toolchain, wasm};
+use crate::{build, npm, sh, toolchain, wasm};
 
 /// Crates with code that is compiled only for the browser.
 const BROWSER_CRATES: [&str; 2] = ["embervec-bert", "embervec-kernels"];
 
 pub fn run() -> Result<()> {
-    typescript()?;
     licences()?;
     let native = |command: &str| {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -30,11 +29,12 @@ pub fn run() -> Result<()> {
         let crates = BROWSER_CRATES.iter().flat_map(|name| ["-p", *name]);
         doc(toolchain::cargo("doc")?.args(&args).args(crates))?;
     }
-    Ok(())
+    typescript()
 }
 
+/// The linter knows the types, which the wasm modules and the package have to be built for.
 fn typescript() -> Result<()> {
-    npm::ensure()?;
+    build::package()?;
     sh::step("lint", "TypeScript");
     sh::run(npm::command("npm").args(["run", "lint"]))
 }
