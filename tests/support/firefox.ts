@@ -31,14 +31,16 @@ export const FIREFOX: Engine = {
   name: "Firefox",
   program,
   async start({ blocksStorage = false } = {}) {
-    const args = ["--headless", "--profile", await temporaryFolder()];
+    const home = await temporaryFolder();
+    const args = ["--headless", "--profile", home];
     const hasShell = process.platform !== "win32";
     const browser = await puppeteer.launch({
       browser: "firefox",
       executablePath: hasShell ? "/bin/sh" : program!,
       args: hasShell ? ["-c", START, program!, ...args] : args,
       ignoreDefaultArgs: true,
-      env: { ...process.env, ...ENVIRONMENT },
+      // Root does not run it in a home folder of somebody else's.
+      env: { ...process.env, ...ENVIRONMENT, HOME: home },
       extraPrefsFirefox: blocksStorage ? BLOCKED : {},
       protocolTimeout: NO_TIMEOUT,
       // It would end the browser, but not the tests.

@@ -133,7 +133,9 @@ fn types() -> Result<()> {
 }
 
 fn unit() -> Result<()> {
-    sh::run(npm::node_ts().arg("--test").args(test_files("tests/unit")?))
+    sh::run(
+        npm::node_ts().args(["--test", "--test-timeout=600000"]).args(test_files("tests/unit")?),
+    )
 }
 
 /// The package in Node: threads, the cache folder, models by path, the command line.
@@ -179,9 +181,10 @@ fn consumers() -> Result<()> {
 /// The same with Parcel and Next.js, which are 444 MB, and the core in Bun and Deno, which are 194 MB. Not one of all
 /// tests; `.ci/run` runs it last.
 fn heavy() -> Result<()> {
-    consumers_in("tests/consumers/heavy")?;
+    let consumers = consumers_in("tests/consumers/heavy");
     npm::ensure_in(&sh::root().join("tests").join("node").join("runtimes"))?;
-    sh::run(npm::node_ts().args(["--test", "tests/node/runtimes.test.ts"]))
+    sh::run(npm::node_ts().args(["--test", "tests/node/runtimes.test.ts"]))?;
+    consumers
 }
 
 fn consumers_in(dir: &str) -> Result<()> {
@@ -196,7 +199,9 @@ fn consumers_in(dir: &str) -> Result<()> {
 fn package() -> Result<()> {
     package::pack()?;
     npm::ensure_in(&sh::root().join("tests").join("package"))?;
-    sh::run(npm::node_ts().arg("--test").args(test_files("tests/package")?))
+    sh::run(
+        npm::node_ts().args(["--test", "--test-timeout=600000"]).args(test_files("tests/package")?),
+    )
 }
 
 /// The test files of a folder by name; Node 20 does not expand patterns itself.

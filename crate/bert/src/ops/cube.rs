@@ -1,4 +1,4 @@
-//! The operations on a GPU: WGSL kernels of our own ([`shaders`]), launched through CubeCL's client. A layer is 7 launches,
+//! The operations on a GPU: WGSL kernels of our own (`shaders`), launched through CubeCL's client. A layer is 7 launches,
 //! 8 with 8-bit weights.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
