@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::sh;
 
-const MIN_NODE: u32 = 20;
+/// Major and minor version, as `engines` of package.json has it.
+const MIN_NODE: (u32, u32) = (20, 11);
 
 /// Installs the packages that `package-lock.json` names, unless they are there.
 pub fn ensure() -> Result<()> {
@@ -53,11 +54,14 @@ pub fn node_ts() -> Command {
 
 fn check_node() -> Result<()> {
     let advice = || {
-        format!("install Node {MIN_NODE} or newer with npm (https://nodejs.org) and run this again")
+        let (major, minor) = MIN_NODE;
+        format!(
+            "install Node {major}.{minor} or newer with npm (https://nodejs.org) and run this again"
+        )
     };
     let version = sh::output(Command::new("node").arg("--version")).with_context(advice)?;
-    match parse_major(&version) {
-        Some(major) if major >= MIN_NODE => {}
+    match parse_version(&version) {
+        Some(found) if found >= MIN_NODE => {}
         _ => bail!("node is {version}: {}", advice()),
     }
     if sh::find("npm").is_none() && sh::output(command("npm").arg("--version")).is_err() {
@@ -66,8 +70,9 @@ fn check_node() -> Result<()> {
     Ok(())
 }
 
-fn parse_major(version: &str) -> Option<u32> {
-    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+fn parse_version(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.strip_prefix('v')?.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 #[cfg(test)]
@@ -75,8 +80,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn major_version_of_node() {
-        assert_eq!(parse_major("v20.20.2"), Some(20));
-        assert_eq!(parse_major("20"), None);
+    fn version_of_node() {
+        assert_eq!(parse_version("v20.20.2"), Some((20, 20)));
+        assert_eq!(parse_version("v20"), None);
+        assert_eq!(parse_version("20.1.0"), None);
     }
 }
