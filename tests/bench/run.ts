@@ -7,7 +7,7 @@
 //                    download (first and later visits, on a network of 50 Mbit/s too), storages (of the browser),
 //                    vectors (the search helpers, in Node), node (from `npm install` to vectors in Node)
 //   --threads N      threads of transformers.js, workers of embervec (default 1)
-//   --sts            STS-B too, where ../shared/data/stsb exists (slow)
+//   --sts FOLDER     STS-B too, with the English dev set of this folder, such as stsb-en-dev.csv (slow)
 //   --device webgpu  short texts on WebGPU, and nothing else: on Chromium's software adapter, which says little of real GPUs
 
 import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
@@ -40,7 +40,7 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     only: { type: "string", multiple: true, default: [...DEFAULT_PARTS] },
     threads: { type: "string", default: "1" },
-    sts: { type: "boolean", default: false },
+    sts: { type: "string" },
     device: { type: "string", default: "cpu" },
   },
 });
@@ -53,7 +53,15 @@ const onGpu = options.device === "webgpu";
 for (const part of options.only) {
   if (!(PARTS as readonly string[]).includes(part)) throw new Error(`--only ${part}: there are ${PARTS.join(", ")}`);
 }
+const sts = options.sts === undefined ? undefined : stsFile(options.sts);
 const wants = (part: (typeof PARTS)[number]): boolean => options.only.includes(part);
+
+/** The English dev set of STSbenchmark: a line has two sentences and a score. */
+function stsFile(folder: string): string {
+  const name = readdirSync(folder).find((name) => /en.*dev\.csv$/.test(name));
+  if (!name) throw new Error(`--sts ${folder}: the folder has no file such as stsb-en-dev.csv`);
+  return join(folder, name);
+}
 
 const MODEL = "all-MiniLM-L6-v2";
 
@@ -456,11 +464,6 @@ async function measureAccuracy(variants: Variant[]): Promise<void> {
     const bytes = Buffer.from(embedding, "base64");
     return [...new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length))];
   });
-  const stsFolder = join(root, "../shared/data/stsb");
-  const sts =
-    options.sts && existsSync(stsFolder)
-      ? join(stsFolder, readdirSync(stsFolder).find((name) => /en.*dev\.csv$/.test(name))!)
-      : undefined;
   const mixed = mixedTexts(32);
 
   const rows: Row[] = [];

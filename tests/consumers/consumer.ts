@@ -14,6 +14,7 @@ import sirv from "sirv";
 import { FLAGS, GPU_FLAGS } from "../support/browser.ts";
 import { installed, pack } from "../support/tarball.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { cosine } from "../support/vectors.ts";
 
 const SOURCES = fileURLToPath(new URL(".", import.meta.url));
 
@@ -128,10 +129,12 @@ export async function embed(page: Pick<Page, "evaluate" | "waitForFunction">, mo
   );
 }
 
-/** Loads with what is documented, on the CPU and on the GPU; or fails with the error that names the way. */
+/** Loads with what is documented, on the CPU and on the GPU, whose vectors agree; or fails with the error that names the way. */
 export async function assertEmbeds(page: Page, model: string, expected: readonly number[]): Promise<void> {
   const cpu = await embed(page, model);
   assert.deepEqual(cpu.vector, expected, cpu.error?.message);
   const gpu = await embed(page, model, { device: "webgpu" });
   assert.equal(gpu.device, "webgpu", gpu.error?.message);
+  const agreement = cosine(gpu.vector!, expected);
+  assert.ok(agreement > 0.999, `the GPU's vector has the cosine ${agreement} to the CPU's`);
 }

@@ -29,8 +29,10 @@ export interface Block {
 /** What a comment before a block may say. */
 const DIRECTIVE = /^<!-- (continues|in node|given: .+|file: [\w./-]+|tested by: [\w./-]+) -->$/;
 const FENCE = /^```(\w*)$/;
+/** Any other fence, which would hide its block from the tests: indented, quoted, with a title, with other marks. */
+const OTHER_FENCE = /^[\s>*+\d.-]*(```|~~~)/;
 
-/** Every document that people read, from the repository's root. */
+/** Every document that people read, from the repository's root: all but the template of pull requests. */
 export function documents(): string[] {
   const inFolder = (folder: string) =>
     readdirSync(join(ROOT, folder))
@@ -43,6 +45,7 @@ export function documents(): string[] {
     "CHANGELOG.md",
     "SECURITY.md",
     "pkg/README.md",
+    "tests/fixtures/README.md",
     "www/extension/README.md",
     ...inFolder("docs"),
     ...inFolder("docs/guides"),
@@ -57,6 +60,9 @@ export function blocksOf(document: string): Block[] {
   let open: Block | undefined;
   for (const [index, line] of textOf(document).split("\n").entries()) {
     const [fence, language] = FENCE.exec(line) ?? [];
+    if (OTHER_FENCE.test(line) && (fence === undefined || (open && language !== ""))) {
+      throw new Error(`${document}:${index + 1}: not a plain fence: ${line}`);
+    }
     if (open) {
       if (fence === undefined) open.code += `${line}\n`;
       else open = void blocks.push(open);
