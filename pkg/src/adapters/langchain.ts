@@ -7,7 +7,7 @@
 import { Embeddings, type EmbeddingsParams } from "@langchain/core/embeddings";
 
 import type { Embedder, LoadOptions } from "../index.js";
-import { anySignal, dimensionOptions, LazyEmbedder } from "./lazy.js";
+import { dimensionOptions, LazyEmbedder, withSignals } from "./lazy.js";
 
 /** What {@link EmbervecEmbeddings} takes: where the model comes from, and how it is loaded. */
 export interface EmbervecEmbeddingsParams extends EmbeddingsParams, LoadOptions {
@@ -57,10 +57,11 @@ export class EmbervecEmbeddings extends Embeddings {
    * @param options with a `signal` for this call alone
    */
   override async embedDocuments(documents: string[], options: { signal?: AbortSignal } = {}): Promise<number[][]> {
-    const signal = anySignal(this.#signal, options.signal);
-    const embedder = await this.#lazy.get(signal);
-    const vectors = await embedder.encodeDocument(documents, this.#options(signal));
-    return vectors.map((vector) => Array.from(vector));
+    return withSignals([this.#signal, options.signal], async (signal) => {
+      const embedder = await this.#lazy.get(signal);
+      const vectors = await embedder.encodeDocument(documents, { ...dimensionOptions(this.#dimensions), signal });
+      return vectors.map((vector) => Array.from(vector));
+    });
   }
 
   /**
@@ -69,17 +70,14 @@ export class EmbervecEmbeddings extends Embeddings {
    * @param options with a `signal` for this call alone
    */
   override async embedQuery(query: string, options: { signal?: AbortSignal } = {}): Promise<number[]> {
-    const signal = anySignal(this.#signal, options.signal);
-    const embedder = await this.#lazy.get(signal);
-    return Array.from(await embedder.encodeQuery(query, this.#options(signal)));
+    return withSignals([this.#signal, options.signal], async (signal) => {
+      const embedder = await this.#lazy.get(signal);
+      return Array.from(await embedder.encodeQuery(query, { ...dimensionOptions(this.#dimensions), signal }));
+    });
   }
 
   /** Ends an embedder that was loaded here: all memory comes back. The next call loads it again. */
   async dispose(): Promise<void> {
     await this.#lazy.dispose();
-  }
-
-  #options(signal: AbortSignal | undefined) {
-    return { ...dimensionOptions(this.#dimensions), ...(signal && { signal }) };
   }
 }
