@@ -150,6 +150,28 @@ export function given<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }
 
+/** Prompts of the caller's. */
+export interface WithPrompts {
+  /**
+   * Put before queries and before documents, instead of the model's own. For a model whose folder has no prompts but that was trained
+   * with some, such as E5: `{ query: "query: ", document: "passage: " }`.
+   */
+  prompts?: { query?: string; document?: string };
+}
+
+/** The caller's prompt for a role, if there is one. */
+export function promptOption(
+  role: "query" | "document",
+  prompts: WithPrompts["prompts"] = {},
+): Pick<EncodeOptions, "prompt"> {
+  const unknown = Object.keys(prompts).find((name) => name !== "query" && name !== "document");
+  if (unknown !== undefined) {
+    throw new EmbervecError("invalid_input", `prompts are for "query" and "document"; there is no "${unknown}"`);
+  }
+  const prompt = prompts[role];
+  return prompt === undefined ? {} : { prompt };
+}
+
 /** The first `dimensions` of a vector, scaled to length 1, as hosted APIs give them. */
 export function dimensionOptions(dimensions: number | undefined): Pick<EncodeOptions, "truncateDim" | "normalize"> {
   return dimensions === undefined ? {} : { truncateDim: dimensions, normalize: true };
