@@ -295,5 +295,10 @@ test("wrong options are refused by name", async () => {
   await assert.rejects(withOptions({ rôle: "query" }), isError("invalid_input", /"rôle".*role/));
   await assert.rejects(withOptions({ role: "passage" }), isError("invalid_input", /role/));
   await assert.rejects(withOptions({ promptName: "none" }), isError("invalid_input", /none/));
+  const shorter = async (options: EmbervecProviderOptions) =>
+    model.doEmbed({ values: ["fox"], dimensions: 8, providerOptions: { embervec: { ...options } as never } });
+  await assert.rejects(shorter({ normalize: false }), isError("invalid_input", /`dimensions`.*`normalize: false`/));
+  await assert.rejects(shorter({ truncateDim: 4 }), isError("invalid_input", /`dimensions`.*`truncateDim`/));
+  assert.equal((await shorter({ normalize: true })).embeddings[0]!.length, 8);
   assert.throws(() => embervec(""), isError("invalid_input", /no model/));
 });

@@ -34,6 +34,22 @@ test("queries and documents have the model's own prompts", async () => {
   await (embeddings as EmbervecEmbeddings).dispose();
 });
 
+test("prompts of one's own, for each role", async () => {
+  const prompts = { query: "query: ", document: "passage: " };
+  const embedder = await Embedder.load(tiny("tiny-prompts"), EXACT);
+  const embeddings = new EmbervecEmbeddings({ embedder, prompts });
+  const encoded = async (prompt: string) => Array.from(await embedder.encode("fox", { prompt }));
+  assert.deepEqual(await embeddings.embedQuery("fox"), await encoded("query: "));
+  assert.deepEqual((await embeddings.embedDocuments(["fox"]))[0], await encoded("passage: "));
+  // The other is the model's own.
+  const half = new EmbervecEmbeddings({ embedder, prompts: { query: "" } });
+  assert.deepEqual(await half.embedQuery("fox"), await encoded(""));
+  assert.deepEqual((await half.embedDocuments(["fox"]))[0], Array.from(await embedder.encodeDocument("fox")));
+  const wrong = new EmbervecEmbeddings({ embedder, prompts: { passage: "passage: " } as object });
+  await assert.rejects(wrong.embedQuery("fox"), isError("invalid_input", /no "passage"/));
+  await embedder.dispose();
+});
+
 test("the pooling is the model's own", async () => {
   for (const name of ["tiny-cls", "tiny-weightedmean", "tiny-concat"]) {
     const embeddings = new EmbervecEmbeddings({ model: tiny(name), ...EXACT, maxRetries: 0 });

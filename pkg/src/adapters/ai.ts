@@ -109,7 +109,7 @@ function modelOf(lazy: LazyEmbedder, loading?: Loading): EmbeddingModelV4 {
     maxEmbeddingsPerCall: Infinity,
     supportsParallelCalls: true,
     async doEmbed({ values, dimensions, abortSignal, providerOptions }) {
-      const { role, ...options } = checked(providerOptions?.["embervec"]);
+      const { role, ...options } = checked(providerOptions?.["embervec"], dimensions);
       const embedder = await lazy.get(abortSignal, loading);
       const embeddings: number[][] = [];
       const truncated: number[] = [];
@@ -142,7 +142,10 @@ function notes(
   return { warnings: [{ type: "other", message }], providerMetadata };
 }
 
-function checked(options: Record<string, unknown> | undefined): EmbervecProviderOptions {
+function checked(
+  options: Record<string, unknown> | undefined,
+  dimensions: number | undefined,
+): EmbervecProviderOptions {
   const unknown = Object.keys(options ?? {}).find((name) => !Object.hasOwn(OPTIONS, name));
   if (unknown !== undefined) {
     throw new EmbervecError(
@@ -150,7 +153,14 @@ function checked(options: Record<string, unknown> | undefined): EmbervecProvider
       `providerOptions.embervec has no option "${unknown}"; there are: ${Object.keys(OPTIONS).join(", ")}`,
     );
   }
-  const { role } = (options ?? {}) as EmbervecProviderOptions;
+  const { role, normalize, truncateDim } = (options ?? {}) as EmbervecProviderOptions;
+  if (dimensions !== undefined && (normalize === false || truncateDim !== undefined)) {
+    const name = truncateDim === undefined ? "normalize: false" : "truncateDim";
+    throw new EmbervecError(
+      "invalid_input",
+      `\`dimensions\` shortens vectors and scales them to length 1: leave it out, or \`${name}\` of providerOptions.embervec`,
+    );
+  }
   if (role !== undefined && role !== "query" && role !== "document") {
     throw new EmbervecError("invalid_input", `providerOptions.embervec: role must be "query" or "document"`);
   }

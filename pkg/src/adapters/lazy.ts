@@ -146,7 +146,7 @@ function listen(signal: AbortSignal, action: () => void): () => void {
 }
 
 /** Without options that are `undefined`, which are left out, and hide no default. */
-export function given<T extends object>(options: T): T {
+export function given<T extends object>(options: T): { [Name in keyof T]?: Exclude<T[Name], undefined> } {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }
 
