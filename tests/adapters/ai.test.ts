@@ -165,7 +165,8 @@ test("functions that are written anew in each call load no model anew", async ()
       fetch: (...args) => fetch(...args),
       progress: () => {},
       signal,
-      headers: {},
+      headers: i % 2 === 0 ? { "x-a": "b", "x-c": "d" } : { "x-c": "d", "x-a": "b" },
+      integrity: {},
       ...(i === 1 && { dtype: undefined as never }),
     });
     await embed({ model, value: "fox" });

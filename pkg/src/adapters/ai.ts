@@ -95,9 +95,11 @@ function isSame(a: LazyEmbedder, b: LazyEmbedder): boolean {
 /** An option to be compared: addresses and plain objects of strings by what they hold, all else by what it is. */
 function textOf(option: unknown): unknown {
   if (option instanceof URL) return option.href;
-  const isPlain = typeof option === "object" && option !== null && Object.getPrototypeOf(option) === Object.prototype;
-  const entries = isPlain ? Object.entries(option) : [];
-  return isPlain && entries.every(([, value]) => typeof value === "string") ? JSON.stringify(entries.sort()) : option;
+  if (typeof option !== "object" || option === null || Object.getPrototypeOf(option) !== Object.prototype)
+    return option;
+  const entries = Object.entries(option);
+  if (!entries.every(([, value]) => typeof value === "string")) return option;
+  return JSON.stringify(entries.map((entry) => JSON.stringify(entry)).sort((a, b) => (a < b ? -1 : 1)));
 }
 
 function modelOf(lazy: LazyEmbedder, loading?: Loading): EmbeddingModelV4 {

@@ -15,6 +15,8 @@ export interface EmbervecPluginOptions extends LoadOptions, WithPrompts {
   model?: string;
   /** Instead of `model`: an embedder that is loaded already. It stays yours to dispose of. */
   embedder?: Embedder;
+  /** Ends a load. Once it has aborted, none begins. */
+  signal?: AbortSignal;
   /**
    * The properties that make the text of a document, such as `["title", "meta.description"]`, each of type `string`, `string[]`, `enum`
    * or `enum[]` in the schema. Those that a document has are joined by line breaks; one that has none gets no vector.
