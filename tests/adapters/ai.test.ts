@@ -145,6 +145,13 @@ test("a load's signal and progress are the caller's who gave them, and nobody el
   assert.equal((await embed({ model: provider(tiny("tiny-cls")), value: "fox" })).embedding.length, 32);
   assert.equal(seen.first, before);
   await provider.dispose();
+
+  // Several calls of one model: each event comes once.
+  const events: string[] = [];
+  const told = provider(tiny("tiny-cls"), { progress: (event) => void events.push(JSON.stringify(event)) });
+  await Promise.all([told.doEmbed({ values: ["fox"] }), told.doEmbed({ values: ["fox"] })]);
+  assert.deepEqual([...new Set(events)], events);
+  await provider.dispose();
   loads.restore();
 });
 

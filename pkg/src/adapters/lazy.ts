@@ -9,7 +9,8 @@ export interface Loading {
 interface Load {
   readonly result: Promise<Embedder>;
   readonly end: AbortController;
-  readonly watchers: Set<ProgressCallback>;
+  /** Those of all who wait: one that several gave is called once. */
+  readonly watchers: ProgressCallback[];
   isOver: boolean;
 }
 
@@ -45,22 +46,21 @@ export class LazyEmbedder {
     if (this.#load?.isOver) return this.#load.result;
     loading.signal?.throwIfAborted();
     const { result, watchers } = (this.#load ??= this.#start(this.model));
-    // Each call is one of its own, also with a function that another has given.
-    const watch: ProgressCallback = (event) => loading.progress?.(event);
-    watchers.add(watch);
+    const { progress } = loading;
+    if (progress) watchers.push(progress);
     try {
       return await unlessAborted(result, signal, loading.signal);
     } finally {
-      watchers.delete(watch);
+      if (progress) watchers.splice(watchers.indexOf(progress), 1);
     }
   }
 
   #start(model: string): Load {
     const { progress, signal } = this.options;
     const end = new AbortController();
-    const watchers = new Set(progress && [progress]);
+    const watchers = progress ? [progress] : [];
     const tell: ProgressCallback = (event) => {
-      for (const watch of watchers) watch(event);
+      for (const watch of new Set(watchers)) watch(event);
     };
     const result = withSignals([end.signal, signal], (either) =>
       Embedder.load(model, { ...this.options, progress: tell, signal: either }),
