@@ -15,7 +15,19 @@ import {
 import { Embedder } from "embervec";
 import { createEmbervec, type EmbervecProviderOptions, embervec } from "embervec/ai";
 
-import { assertNear, countLoads, EXACT, goldens, isError, norm, shortened, tiny, withPrompt } from "./support.ts";
+import {
+  assertNear,
+  countLoads,
+  countWarnings,
+  EXACT,
+  goldens,
+  isError,
+  listenersOf,
+  norm,
+  shortened,
+  tiny,
+  withPrompt,
+} from "./support.ts";
 
 Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
 
@@ -109,6 +121,128 @@ test("a load that failed is made again", async () => {
   await provider.dispose();
 });
 
+test("a load's signal and progress are the caller's who gave them, and nobody else's", async () => {
+  const loads = countLoads();
+  const provider = createEmbervec(EXACT);
+  const reason = new Error("not wanted any more");
+  const abort = new AbortController();
+  const seen = { first: 0, second: 0 };
+  const first = provider(tiny("tiny-cls"), { signal: abort.signal, progress: () => void (seen.first += 1) });
+  const second = provider(tiny("tiny-cls"), { progress: () => void (seen.second += 1) });
+  const waiting = embed({ model: first, value: "fox", maxRetries: 0 });
+  const other = embed({ model: second, value: "fox" });
+  abort.abort(reason);
+  await assert.rejects(waiting, reason);
+  assert.equal((await other).embedding.length, 32);
+  assert.ok(seen.second > 0);
+  assert.equal(loads.count, 1);
+  // It was for the load: the model is there now.
+  assert.equal((await embed({ model: first, value: "fox" })).embedding.length, 32);
+
+  await provider.dispose();
+  const before = seen.first;
+  await assert.rejects(embed({ model: first, value: "fox", maxRetries: 0 }), reason);
+  assert.equal((await embed({ model: provider(tiny("tiny-cls")), value: "fox" })).embedding.length, 32);
+  assert.equal(seen.first, before);
+  await provider.dispose();
+
+  // Several calls of one model: each event comes once.
+  const events: string[] = [];
+  const told = provider(tiny("tiny-cls"), { progress: (event) => void events.push(JSON.stringify(event)) });
+  await Promise.all([told.doEmbed({ values: ["fox"] }), told.doEmbed({ values: ["fox"] })]);
+  assert.deepEqual([...new Set(events)], events);
+  await provider.dispose();
+  loads.restore();
+});
+
+test("functions that are written anew in each call load no model anew", async () => {
+  // Node has no Worker to make.
+  const { load } = Embedder;
+  let count = 0;
+  Embedder.load = (model, { createWorker, ...options } = {}) => {
+    assert.equal(typeof createWorker, "function");
+    count += 1;
+    return load.call(Embedder, model, options);
+  };
+  const provider = createEmbervec(EXACT);
+  for (let i = 0; i < 5; i++) {
+    const { signal } = new AbortController();
+    const model = provider(tiny("tiny-cls"), {
+      createWorker: () => assert.fail(),
+      fetch: (...args) => fetch(...args),
+      progress: () => {},
+      signal,
+      headers: i % 2 === 0 ? { "x-a": "b", "x-c": "d" } : { "x-c": "d", "x-a": "b" },
+      integrity: {},
+      ...(i === 1 && { dtype: undefined as never }),
+    });
+    await embed({ model, value: "fox" });
+  }
+  Embedder.load = load;
+  assert.equal(count, 1);
+  await provider.dispose();
+});
+
+test("dispose ends all that the provider has loaded, also what is loaded or used again", async () => {
+  const { load } = Embedder;
+  let alive = 0;
+  let disposed = 0;
+  Embedder.load = async (...args) => {
+    const embedder = await load.apply(Embedder, args);
+    const dispose = embedder.dispose.bind(embedder);
+    alive += 1;
+    embedder.dispose = async () => {
+      await dispose();
+      alive -= 1;
+      disposed += 1;
+    };
+    return embedder;
+  };
+  const provider = createEmbervec(EXACT);
+  const model = provider(tiny("tiny-cls"));
+  await embed({ model, value: "fox" });
+  await provider.dispose();
+  assert.deepEqual([alive, disposed], [0, 1]);
+  // Both are the one that is loaded again.
+  await embed({ model, value: "fox" });
+  await embed({ model: provider(tiny("tiny-cls")), value: "fox" });
+  assert.equal(alive, 1);
+  await provider.dispose();
+  await provider.dispose();
+  assert.deepEqual([alive, disposed], [0, 2]);
+
+  // A load that is under way ends, too.
+  const waiting = model.doEmbed({ values: ["fox"] });
+  const [ended] = await Promise.allSettled([waiting, provider.dispose()]);
+  assert.ok(isError("disposed", /being loaded/)((ended as PromiseRejectedResult).reason));
+  assert.equal(alive, 0);
+  Embedder.load = load;
+});
+
+test("dispose does not wait for a load", async () => {
+  const { load } = Embedder;
+  Embedder.load = (_model, { signal } = {}) =>
+    new Promise((_, reject) => signal!.addEventListener("abort", () => reject(signal!.reason)));
+  const provider = createEmbervec(EXACT);
+  const waiting = provider(tiny("tiny-cls")).doEmbed({ values: ["fox"] });
+  const [ended] = await Promise.allSettled([waiting, provider.dispose()]);
+  assert.ok(isError("disposed", /being loaded/)((ended as PromiseRejectedResult).reason));
+  Embedder.load = load;
+});
+
+test("calls leave no listener at their signal, and no warning", async () => {
+  const warnings = countWarnings();
+  const provider = createEmbervec(EXACT);
+  const { signal } = new AbortController();
+  const { signal: abortSignal } = new AbortController();
+  const call = () => embed({ model: provider(tiny("tiny-cls"), { signal }), value: "fox", abortSignal });
+  await Promise.all(Array.from({ length: 50 }, call));
+  for (let i = 0; i < 50; i++) await call();
+  assert.deepEqual([listenersOf(signal), listenersOf(abortSignal)], [0, 0]);
+  assert.deepEqual(await warnings.end(), []);
+  await provider.dispose();
+});
+
 test("an abort ends the call, while loading and while encoding, and nobody else's", async () => {
   const provider = createEmbervec(EXACT);
   const model = provider(tiny("tiny-cls"));
@@ -169,5 +303,10 @@ test("wrong options are refused by name", async () => {
   await assert.rejects(withOptions({ rôle: "query" }), isError("invalid_input", /"rôle".*role/));
   await assert.rejects(withOptions({ role: "passage" }), isError("invalid_input", /role/));
   await assert.rejects(withOptions({ promptName: "none" }), isError("invalid_input", /none/));
+  const shorter = async (options: EmbervecProviderOptions) =>
+    model.doEmbed({ values: ["fox"], dimensions: 8, providerOptions: { embervec: { ...options } as never } });
+  await assert.rejects(shorter({ normalize: false }), isError("invalid_input", /`dimensions`.*`normalize: false`/));
+  await assert.rejects(shorter({ truncateDim: 4 }), isError("invalid_input", /`dimensions`.*`truncateDim`/));
+  assert.equal((await shorter({ normalize: true })).embeddings[0]!.length, 8);
   assert.throws(() => embervec(""), isError("invalid_input", /no model/));
 });

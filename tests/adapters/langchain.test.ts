@@ -7,7 +7,19 @@ import { Embeddings } from "@langchain/core/embeddings";
 import { Embedder } from "embervec";
 import { EmbervecEmbeddings } from "embervec/langchain";
 
-import { assertNear, countLoads, EXACT, goldens, isError, norm, shortened, tiny, withPrompt } from "./support.ts";
+import {
+  assertNear,
+  countLoads,
+  countWarnings,
+  EXACT,
+  goldens,
+  isError,
+  listenersOf,
+  norm,
+  shortened,
+  tiny,
+  withPrompt,
+} from "./support.ts";
 
 test("queries and documents have the model's own prompts", async () => {
   const embeddings: Embeddings = new EmbervecEmbeddings({ model: tiny("tiny-prompts"), ...EXACT });
@@ -20,6 +32,22 @@ test("queries and documents have the model's own prompts", async () => {
   assert.ok(Array.isArray(vectors[0]) && embeddings instanceof Embeddings);
   assert.deepEqual(await embeddings.embedDocuments([]), []);
   await (embeddings as EmbervecEmbeddings).dispose();
+});
+
+test("prompts of one's own, for each role", async () => {
+  const prompts = { query: "query: ", document: "passage: " };
+  const embedder = await Embedder.load(tiny("tiny-prompts"), EXACT);
+  const embeddings = new EmbervecEmbeddings({ embedder, prompts });
+  const encoded = async (prompt: string) => Array.from(await embedder.encode("fox", { prompt }));
+  assert.deepEqual(await embeddings.embedQuery("fox"), await encoded("query: "));
+  assert.deepEqual((await embeddings.embedDocuments(["fox"]))[0], await encoded("passage: "));
+  // The other is the model's own.
+  const half = new EmbervecEmbeddings({ embedder, prompts: { query: "" } });
+  assert.deepEqual(await half.embedQuery("fox"), await encoded(""));
+  assert.deepEqual((await half.embedDocuments(["fox"]))[0], Array.from(await embedder.encodeDocument("fox")));
+  const wrong = new EmbervecEmbeddings({ embedder, prompts: { passage: "passage: " } as object });
+  await assert.rejects(wrong.embedQuery("fox"), isError("invalid_input", /no "passage"/));
+  await embedder.dispose();
 });
 
 test("the pooling is the model's own", async () => {
@@ -73,6 +101,31 @@ test("the signal ends a load and a call", async () => {
   await assert.rejects(encoding, reason);
   assert.ok(performance.now() - started < 2000);
   // Only that call.
+  assert.equal((await embeddings.embedQuery("fox")).length, 32);
+  await embeddings.dispose();
+});
+
+test("calls leave no listener at their signals, and no warning", async () => {
+  const warnings = countWarnings();
+  const { signal } = new AbortController();
+  const { signal: own } = new AbortController();
+  const embeddings = new EmbervecEmbeddings({ model: tiny("tiny-cls"), signal, ...EXACT });
+  const calls = [
+    () => embeddings.embedQuery("fox", { signal: own }),
+    () => embeddings.embedDocuments(["fox"], { signal: own }),
+  ];
+  await Promise.all(Array.from({ length: 50 }, (_, i) => calls[i % 2]!()));
+  for (let i = 0; i < 50; i++) await calls[i % 2]!();
+  assert.deepEqual([listenersOf(signal), listenersOf(own)], [0, 0]);
+  assert.deepEqual(await warnings.end(), []);
+  await embeddings.dispose();
+});
+
+test("dispose ends a load, and the next call loads again", async () => {
+  const embeddings = new EmbervecEmbeddings({ model: tiny("tiny-cls"), ...EXACT });
+  const waiting = embeddings.embedQuery("fox");
+  const [ended] = await Promise.allSettled([waiting, embeddings.dispose()]);
+  assert.ok(isError("disposed", /being loaded/)((ended as PromiseRejectedResult).reason));
   assert.equal((await embeddings.embedQuery("fox")).length, 32);
   await embeddings.dispose();
 });

@@ -70,6 +70,58 @@ test("each task has the model's own prompt", async () => {
   embedder.destroy();
 });
 
+test("prompts of one's own, for queries and documents", async () => {
+  const prompts = { query: "query: ", document: "passage: " };
+  const embedder = await SemanticEmbedder.create({ model: tiny("tiny-cls"), dtype, cache, prompts });
+  const embedded = async (text: string, taskType?: SemanticTaskType) =>
+    (await embedder.embed(text, taskType && { taskType })).embeddings[0]!.values;
+  assert.deepEqual(await embedded("fox", "retrieval-query"), await embedded("query: fox"));
+  assert.deepEqual(await embedded("fox", "retrieval-document"), await embedded("passage: fox"));
+  embedder.destroy();
+});
+
+test("an option that is undefined is one that was left out", async () => {
+  const asked: string[] = [];
+  const { load } = Embedder;
+  Embedder.load = (model) => {
+    asked.push(model);
+    return Promise.reject(new Error("enough"));
+  };
+  const Small = SemanticEmbedder.withModel({ model: tiny("tiny-cls"), dtype, cache });
+  await assert.rejects(Small.create({ model: undefined as never }), /enough/);
+  Embedder.load = load;
+  assert.deepEqual(asked, [tiny("tiny-cls")]);
+  const local = SemanticEmbedder.withModel({ model: tiny("tiny-cls"), cache, localFilesOnly: true });
+  const undefinedOptions = { model: undefined, localFilesOnly: undefined, cache: undefined } as object;
+  assert.equal(await local.availability(undefinedOptions), "unavailable");
+});
+
+test("what a handler of progress throws is reported and ends nothing", async () => {
+  const thrown: unknown[] = [];
+  const listeners = process.rawListeners("uncaughtException") as (() => void)[];
+  process.removeAllListeners("uncaughtException");
+  process.on("uncaughtException", (error) => void thrown.push(error));
+  const reason = new Error("a fault of the handler");
+  let heard = 0;
+  const embedder = await SemanticEmbedder.create({
+    model: tiny("tiny-cls"),
+    dtype,
+    cache,
+    monitor(target) {
+      target.ondownloadprogress = () => {
+        throw reason;
+      };
+      target.addEventListener("downloadprogress", () => void (heard += 1));
+    },
+  });
+  assert.equal((await embedder.embed("fox")).embeddings.length, 1);
+  process.removeAllListeners("uncaughtException");
+  for (const listener of listeners) process.on("uncaughtException", listener);
+  assert.ok(heard >= 2);
+  assert.deepEqual(thrown, Array(heard).fill(reason));
+  embedder.destroy();
+});
+
 test("prompts for other tasks are found by the names that models give them", async () => {
   const { load } = Embedder;
   const asked: object[] = [];

@@ -1,7 +1,9 @@
 // The small models and what sentence-transformers says of them, for adapters that run in Node.
 
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { readFile } from "node:fs/promises";
+import { setImmediate } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { Embedder, EmbervecError, type LoadOptions } from "embervec";
@@ -97,6 +99,23 @@ export function countLoads(): { count: number; restore(): void } {
     return load.apply(Embedder, args);
   };
   return counter;
+}
+
+export const listenersOf = (signal: AbortSignal): number => getEventListeners(signal, "abort").length;
+
+/** The process's warnings during a test. */
+export function countWarnings(): { end(): Promise<string[]> } {
+  const seen: string[] = [];
+  const listener = ({ name, message }: Error) => void seen.push(`${name}: ${message}`);
+  process.on("warning", listener);
+  return {
+    async end() {
+      // Node tells them later.
+      await setImmediate();
+      process.off("warning", listener);
+      return seen;
+    },
+  };
 }
 
 /** A `fetch` that answers for a hub with folders of this machine, by id. It records what it was asked for. */

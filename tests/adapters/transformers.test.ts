@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Embedder, quantizeEmbeddings } from "embervec";
+import { Embedder, type EmbervecError, quantizeEmbeddings } from "embervec";
 import {
   cat,
   cos_sim,
@@ -267,6 +267,42 @@ test("what is not supported is refused by name", async () => {
   await assert.rejects(extractor("fox"), isError("disposed", /./));
 });
 
+test("texts are named by their place among all, and few are in memory at a time", async () => {
+  const extractor = await load("tiny-cls");
+  const { embedder } = extractor;
+  const slices: number[] = [];
+  const encode = embedder.encode.bind(embedder);
+  embedder.encode = ((texts: string[], options: object) => {
+    slices.push(texts.length);
+    return encode(texts, options);
+  }) as typeof encode;
+  const said: string[] = [];
+  const { warn } = console;
+  console.warn = (message: string) => void said.push(message);
+  const texts: unknown[] = Array.from({ length: 300 }, (_, i) => `fox ${i}`);
+  texts[299] = 1;
+  await assert.rejects(extractor(texts as string[]), isError("invalid_input", /texts\[299\]/));
+  // A hole.
+  texts.length = 299;
+  texts[300] = "fox";
+  await assert.rejects(extractor(texts as string[]), isError("invalid_input", /texts\[299\]/));
+  texts.length = 300;
+  assert.deepEqual(slices, [], "before the first is encoded");
+  texts[299] = "the fox jumps over the river ".repeat(10);
+  for (let i = 0; i < 2; i++) await extractor(texts as string[], { pooling: "mean" });
+  assert.deepEqual(slices.splice(0), [256, 44, 256, 44]);
+  console.warn = warn;
+  assert.equal(said.length, 1, "once for a pipeline");
+  assert.match(said[0]!, /texts\[299\] has more than the 32 tokens/);
+
+  const long = ["fox ".repeat(7_000), "fox ".repeat(7_000), "fox ".repeat(7_000), "fox ".repeat(40_000), "fox"];
+  const output = await extractor(long, { pooling: "mean" });
+  assert.deepEqual(slices, [3, 1, 1]);
+  assert.deepEqual(output.dims, [5, 32]);
+  assertNear(output[4]!.data, (await extractor("fox", { pooling: "mean" })).data, "the last");
+  await extractor.dispose();
+});
+
 test("progress comes in transformers.js' events, file by file", async () => {
   const seen: ProgressInfo[] = [];
   const extractor = await pipeline("feature-extraction", tiny("tiny-cls"), {
@@ -324,7 +360,11 @@ test("env says where models come from", async () => {
   const local = await pipeline("feature-extraction", "models/tiny-cls");
   assert.equal((await local("fox", { pooling: "cls" })).dims[1], 32);
   await local.dispose();
-  await assert.rejects(pipeline("feature-extraction", "owner/tiny"), isError("model_not_found", /./));
+  // Neither place has it: the message says so of both.
+  await assert.rejects(pipeline("feature-extraction", "owner/tiny"), (error: EmbervecError) => {
+    assert.ok(isError("model_not_found", /cache.*env\.localModelPath.*owner\/tiny/s)(error));
+    return isError("model_not_found", /owner\/tiny/)(error.cause);
+  });
   env.allowRemoteModels = true;
   env.fetch = hub.fetch;
   await assert.rejects(

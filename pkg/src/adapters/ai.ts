@@ -6,7 +6,7 @@
 
 import type { EmbeddingModel } from "ai";
 import { type Embedder, EmbervecError, type LoadOptions, type StreamOptions } from "../index.js";
-import { dimensionOptions, LazyEmbedder } from "./lazy.js";
+import { dimensionOptions, given, LazyEmbedder, type Loading } from "./lazy.js";
 
 /** The SDK's `EmbeddingModelV4`. */
 export type EmbeddingModelV4 = Extract<EmbeddingModel, { specificationVersion: "v4" }>;
@@ -26,6 +26,8 @@ export interface EmbervecProvider {
   /**
    * @param model a hub id or the address of a folder, as `Embedder.load` takes it. It is loaded with the first texts; models
    *   of the same id and options share one embedder. Or an embedder that is loaded already.
+   * @param options `signal` and `progress` are for this model's wait for the load. Models that differ in `createWorker` or
+   *   `fetch` alone share an embedder, which is loaded with those of the first.
    */
   (model: string | Embedder, options?: LoadOptions): EmbeddingModelV4;
   /** The version of the AI SDK's specification. */
@@ -38,7 +40,7 @@ export interface EmbervecProvider {
   languageModel(model: string): never;
   /** There are none. */
   imageModel(model: string): never;
-  /** Ends every embedder that this provider has loaded: all memory comes back. */
+  /** Ends every embedder that this provider has loaded, or loads: all memory comes back. The next call loads it again. */
   dispose(): Promise<void>;
 }
 
@@ -53,12 +55,15 @@ const OPTIONS: Record<keyof EmbervecProviderOptions, true> = {
 
 /** A provider whose models are loaded with these options, as far as a model has none of its own. */
 export function createEmbervec(defaults: LoadOptions = {}): EmbervecProvider {
-  const loaded: LazyEmbedder[] = [];
+  const shared: LazyEmbedder[] = [];
   const embeddingModel = (model: string | Embedder, options: LoadOptions = {}): EmbeddingModelV4 => {
-    const lazy = new LazyEmbedder(model, { ...defaults, ...options });
-    const shared = loaded.find((other) => isSame(other, lazy)) ?? lazy;
-    if (shared === lazy) loaded.push(lazy);
-    return modelOf(shared);
+    // These two belong to whoever waits for the load, which may be for others, too.
+    const { signal, progress, ...load } = { ...defaults, ...given(options) };
+    const lazy = new LazyEmbedder(model, load);
+    if (typeof model !== "string") return modelOf(lazy);
+    const same = shared.find((other) => isSame(other, lazy));
+    if (!same) shared.push(lazy);
+    return modelOf(same ?? lazy, { signal, progress });
   };
   const none = (kind: string) => (model: string) => {
     throw new EmbervecError("invalid_input", `embervec has no ${kind} model "${model}": it has embedding models only`);
@@ -69,33 +74,35 @@ export function createEmbervec(defaults: LoadOptions = {}): EmbervecProvider {
     textEmbeddingModel: embeddingModel,
     languageModel: none("language"),
     imageModel: none("image"),
-    dispose: async () => void (await Promise.all(loaded.splice(0).map((lazy) => lazy.dispose()))),
+    dispose: async () => void (await Promise.all(shared.map((lazy) => lazy.dispose()))),
   });
 }
 
 /** The default provider. */
 export const embervec: EmbervecProvider = /* @__PURE__ */ createEmbervec();
 
+/** Functions that say how a model is loaded, not which. Calls may write them anew each time. */
+const HOW: readonly (keyof LoadOptions)[] = ["createWorker", "fetch"];
+
 /** Whether two are one model: calls may come with an object of options of their own each time. */
 function isSame(a: LazyEmbedder, b: LazyEmbedder): boolean {
-  // What belongs to a load and not to a model.
-  const { progress, signal, ...optionsA } = a.options;
-  const { progress: _, signal: __, ...optionsB } = b.options;
-  const names = Object.keys({ ...optionsA, ...optionsB }) as (keyof typeof optionsA)[];
-  return a.model === b.model && names.every((name) => textOf(optionsA[name]) === textOf(optionsB[name]));
+  const names = Object.keys({ ...a.options, ...b.options }) as (keyof LoadOptions)[];
+  const isEqual = (name: keyof LoadOptions) =>
+    HOW.includes(name) || textOf(a.options[name]) === textOf(b.options[name]);
+  return a.model === b.model && names.every(isEqual);
 }
 
 /** An option to be compared: addresses and plain objects of strings by what they hold, all else by what it is. */
 function textOf(option: unknown): unknown {
   if (option instanceof URL) return option.href;
-  if (Object.prototype.toString.call(option) !== "[object Object]") return option;
-  return Object.values(option as object).every((value) => typeof value === "string") &&
-    Object.keys(option as object).length > 0
-    ? JSON.stringify(option)
-    : option;
+  if (typeof option !== "object" || option === null || Object.getPrototypeOf(option) !== Object.prototype)
+    return option;
+  const entries = Object.entries(option);
+  if (!entries.every(([, value]) => typeof value === "string")) return option;
+  return JSON.stringify(entries.map((entry) => JSON.stringify(entry)).sort((a, b) => (a < b ? -1 : 1)));
 }
 
-function modelOf(lazy: LazyEmbedder): EmbeddingModelV4 {
+function modelOf(lazy: LazyEmbedder, loading?: Loading): EmbeddingModelV4 {
   return {
     specificationVersion: "v4",
     provider: "embervec",
@@ -104,8 +111,8 @@ function modelOf(lazy: LazyEmbedder): EmbeddingModelV4 {
     maxEmbeddingsPerCall: Infinity,
     supportsParallelCalls: true,
     async doEmbed({ values, dimensions, abortSignal, providerOptions }) {
-      const { role, ...options } = checked(providerOptions?.["embervec"]);
-      const embedder = await lazy.get(abortSignal);
+      const { role, ...options } = checked(providerOptions?.["embervec"], dimensions);
+      const embedder = await lazy.get(abortSignal, loading);
       const embeddings: number[][] = [];
       const truncated: number[] = [];
       let tokens = 0;
@@ -137,7 +144,10 @@ function notes(
   return { warnings: [{ type: "other", message }], providerMetadata };
 }
 
-function checked(options: Record<string, unknown> | undefined): EmbervecProviderOptions {
+function checked(
+  options: Record<string, unknown> | undefined,
+  dimensions: number | undefined,
+): EmbervecProviderOptions {
   const unknown = Object.keys(options ?? {}).find((name) => !Object.hasOwn(OPTIONS, name));
   if (unknown !== undefined) {
     throw new EmbervecError(
@@ -145,7 +155,14 @@ function checked(options: Record<string, unknown> | undefined): EmbervecProvider
       `providerOptions.embervec has no option "${unknown}"; there are: ${Object.keys(OPTIONS).join(", ")}`,
     );
   }
-  const { role } = (options ?? {}) as EmbervecProviderOptions;
+  const { role, normalize, truncateDim } = (options ?? {}) as EmbervecProviderOptions;
+  if (dimensions !== undefined && (normalize === false || truncateDim !== undefined)) {
+    const name = truncateDim === undefined ? "normalize: false" : "truncateDim";
+    throw new EmbervecError(
+      "invalid_input",
+      `\`dimensions\` shortens vectors and scales them to length 1: leave it out, or \`${name}\` of providerOptions.embervec`,
+    );
+  }
   if (role !== undefined && role !== "query" && role !== "document") {
     throw new EmbervecError("invalid_input", `providerOptions.embervec: role must be "query" or "document"`);
   }

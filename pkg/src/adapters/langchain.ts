@@ -7,10 +7,10 @@
 import { Embeddings, type EmbeddingsParams } from "@langchain/core/embeddings";
 
 import type { Embedder, LoadOptions } from "../index.js";
-import { anySignal, dimensionOptions, LazyEmbedder } from "./lazy.js";
+import { dimensionOptions, LazyEmbedder, promptOption, type WithPrompts, withSignals } from "./lazy.js";
 
 /** What {@link EmbervecEmbeddings} takes: where the model comes from, and how it is loaded. */
-export interface EmbervecEmbeddingsParams extends EmbeddingsParams, LoadOptions {
+export interface EmbervecEmbeddingsParams extends EmbeddingsParams, LoadOptions, WithPrompts {
   /** A hub id or the address of a folder, as `Embedder.load` takes it. It is loaded with the first text. */
   model?: string;
   /** Instead of `model`: an embedder that is loaded already. It stays yours to dispose of. */
@@ -28,6 +28,7 @@ export interface EmbervecEmbeddingsParams extends EmbeddingsParams, LoadOptions 
 export class EmbervecEmbeddings extends Embeddings {
   readonly #lazy: LazyEmbedder;
   readonly #dimensions: number | undefined;
+  readonly #prompts: WithPrompts["prompts"];
   readonly #signal: AbortSignal | undefined;
 
   /** The model is loaded with the first texts. */
@@ -35,6 +36,7 @@ export class EmbervecEmbeddings extends Embeddings {
     model,
     embedder,
     dimensions,
+    prompts,
     maxConcurrency,
     maxRetries,
     onFailedAttempt,
@@ -48,6 +50,7 @@ export class EmbervecEmbeddings extends Embeddings {
     });
     this.#lazy = new LazyEmbedder(embedder ?? model ?? "", options);
     this.#dimensions = dimensions;
+    this.#prompts = prompts;
     this.#signal = options.signal;
   }
 
@@ -57,10 +60,11 @@ export class EmbervecEmbeddings extends Embeddings {
    * @param options with a `signal` for this call alone
    */
   override async embedDocuments(documents: string[], options: { signal?: AbortSignal } = {}): Promise<number[][]> {
-    const signal = anySignal(this.#signal, options.signal);
-    const embedder = await this.#lazy.get(signal);
-    const vectors = await embedder.encodeDocument(documents, this.#options(signal));
-    return vectors.map((vector) => Array.from(vector));
+    return withSignals([this.#signal, options.signal], async (signal) => {
+      const embedder = await this.#lazy.get(signal);
+      const vectors = await embedder.encodeDocument(documents, this.#options("document", signal));
+      return vectors.map((vector) => Array.from(vector));
+    });
   }
 
   /**
@@ -69,9 +73,10 @@ export class EmbervecEmbeddings extends Embeddings {
    * @param options with a `signal` for this call alone
    */
   override async embedQuery(query: string, options: { signal?: AbortSignal } = {}): Promise<number[]> {
-    const signal = anySignal(this.#signal, options.signal);
-    const embedder = await this.#lazy.get(signal);
-    return Array.from(await embedder.encodeQuery(query, this.#options(signal)));
+    return withSignals([this.#signal, options.signal], async (signal) => {
+      const embedder = await this.#lazy.get(signal);
+      return Array.from(await embedder.encodeQuery(query, this.#options("query", signal)));
+    });
   }
 
   /** Ends an embedder that was loaded here: all memory comes back. The next call loads it again. */
@@ -79,7 +84,7 @@ export class EmbervecEmbeddings extends Embeddings {
     await this.#lazy.dispose();
   }
 
-  #options(signal: AbortSignal | undefined) {
-    return { ...dimensionOptions(this.#dimensions), ...(signal && { signal }) };
+  #options(role: "query" | "document", signal: AbortSignal) {
+    return { ...dimensionOptions(this.#dimensions), ...promptOption(role, this.#prompts), signal };
   }
 }

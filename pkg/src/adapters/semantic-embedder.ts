@@ -14,6 +14,7 @@ import {
   type StreamOptions,
   type Vector,
 } from "../index.js";
+import { given, promptOption, type WithPrompts } from "./lazy.js";
 
 const DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2";
 
@@ -26,7 +27,7 @@ export type SemanticTaskType =
   | "clustering";
 
 /** Which model it is; no part of the proposal. */
-export interface SemanticEmbedderModel extends Omit<LoadOptions, "progress" | "signal"> {
+export interface SemanticEmbedderModel extends Omit<LoadOptions, "progress" | "signal">, WithPrompts {
   /** A hub id or the address of a folder, as `Embedder.load` takes it. Default `"sentence-transformers/all-MiniLM-L6-v2"`. */
   model?: string;
 }
@@ -35,6 +36,14 @@ export interface SemanticEmbedderModel extends Omit<LoadOptions, "progress" | "s
 export class SemanticEmbedderMonitor extends EventTarget {
   /** Called for each `downloadprogress` event; `addEventListener` works, too. */
   ondownloadprogress: ((event: Event & { loaded: number; total: number }) => void) | null = null;
+
+  constructor() {
+    super();
+    // What a listener throws is reported, and ends no load.
+    this.addEventListener("downloadprogress", (event) => {
+      this.ondownloadprogress?.(event as Event & { loaded: number; total: number });
+    });
+  }
 }
 
 /** Options of {@link SemanticEmbedder.create}. */
@@ -97,8 +106,11 @@ export class SemanticEmbedder {
   protected static readonly defaults: SemanticEmbedderModel = {};
   readonly #embedder: Embedder;
 
-  private constructor(embedder: Embedder) {
+  readonly #prompts: WithPrompts["prompts"];
+
+  private constructor(embedder: Embedder, prompts: WithPrompts["prompts"]) {
     this.#embedder = embedder;
+    this.#prompts = prompts;
   }
 
   /** The same class with another model for those who name none. */
@@ -112,25 +124,23 @@ export class SemanticEmbedder {
   static async availability(
     options: SemanticEmbedderModel = {},
   ): Promise<"unavailable" | "downloadable" | "downloading" | "available"> {
-    const { model = DEFAULT_MODEL, ...load } = { ...this.defaults, ...options };
+    const { model = DEFAULT_MODEL, ...load } = { ...this.defaults, ...given(options) };
     const { hub, revision, cache, dtype, localFilesOnly } = load;
     const where = { hub, revision, cache, dtype };
-    const given = Object.fromEntries(Object.entries(where).filter(([, value]) => value !== undefined));
     // A cache that does not work keeps nothing.
-    const isHere = cache !== "memory" && (await isCached(model, given).catch(refuseInput));
+    const isHere = cache !== "memory" && (await isCached(model, given(where)).catch(refuseInput));
     if (isHere) return "available";
     return loading.includes(model) ? "downloading" : localFilesOnly ? "unavailable" : "downloadable";
   }
 
   /** Loads the model. */
   static async create(options: SemanticEmbedderCreateOptions = {}): Promise<SemanticEmbedder> {
-    const { monitor, model = DEFAULT_MODEL, ...load } = { ...this.defaults, ...options };
+    const { monitor, model = DEFAULT_MODEL, prompts, ...load } = { ...this.defaults, ...given(options) };
     const target = new SemanticEmbedderMonitor();
     monitor?.(target);
     const tell = (loaded: number) => {
       const event = Object.assign(new Event("downloadprogress"), { loaded, total: 1, lengthComputable: true });
       target.dispatchEvent(event);
-      target.ondownloadprogress?.(event);
     };
     tell(0);
     let told = 0;
@@ -146,7 +156,7 @@ export class SemanticEmbedder {
       },
     }).finally(() => loading.splice(loading.indexOf(model), 1));
     tell(1);
-    return new this(embedder);
+    return new this(embedder, prompts);
   }
 
   /** Tokens of a text beyond these are left out, which `statistics.truncated` tells. */
@@ -165,7 +175,7 @@ export class SemanticEmbedder {
     const { info } = this.#embedder;
     const embeddings: SemanticEmbedResult["embeddings"] = [];
     const stream = this.#embedder.encodeStream(typeof input === "string" ? [input] : input, {
-      ...taskOf(taskType, info.prompts),
+      ...taskOf(taskType, info.prompts, this.#prompts),
       ...(signal && { signal }),
     });
     for await (const { embedding, tokenCount, truncated } of stream) {
@@ -186,9 +196,13 @@ export class SemanticEmbedder {
   }
 }
 
-function taskOf(task: SemanticTaskType, prompts: Readonly<Record<string, string>>): StreamOptions {
-  if (task === "retrieval-query") return { task: "query" };
-  if (task === "retrieval-document") return { task: "document" };
+function taskOf(
+  task: SemanticTaskType,
+  prompts: Readonly<Record<string, string>>,
+  own: WithPrompts["prompts"],
+): StreamOptions {
+  if (task === "retrieval-query") return { task: "query", ...promptOption("query", own) };
+  if (task === "retrieval-document") return { task: "document", ...promptOption("document", own) };
   const promptName = PROMPTS[task]
     .map((wanted) => Object.keys(prompts).find((name) => name.toLowerCase() === wanted))
     .find((name) => name !== undefined);

@@ -24,8 +24,9 @@ const HUB = "https://huggingface.co/";
 const HUB_TEMPLATE = "{model}/resolve/{revision}/";
 const TASKS = ["feature-extraction", "embeddings"];
 
-/** Texts whose tokens' vectors are in memory at the same time. */
+/** Texts whose tokens' vectors are in memory at the same time: so many, or of about so many characters. */
 const SLICE_TEXTS = 256;
+const SLICE_CHARACTERS = 64_000;
 
 const { process } = globalThis as { process?: { release?: { name?: string } } };
 const isNode = process?.release?.name === "node";
@@ -277,14 +278,24 @@ async function load(model: string, options: LoadOptions): Promise<Embedder> {
     const isAddress = /^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(model);
     return Embedder.load(isAddress ? model : `./${model}`, options);
   }
-  if (env.allowLocalModels) {
-    try {
-      const folder = `${env.localModelPath.replace(/\/*$/, "/")}${model}`;
-      return await Embedder.load(folder, { ...options, localFilesOnly: false });
-    } catch (error) {
-      if (!(error instanceof EmbervecError) || error.code !== "model_not_found") throw error;
-    }
+  if (!env.allowLocalModels) return loadRemote(model, options);
+  const folder = `${env.localModelPath.replace(/\/*$/, "/")}${model}`;
+  try {
+    return await Embedder.load(folder, { ...options, localFilesOnly: false });
+  } catch (missing) {
+    if (!isMissing(missing)) throw missing;
+    return await loadRemote(model, options).catch((error: unknown) => {
+      if (!isMissing(error)) throw error;
+      const message = `${error.message} Nor is it in env.localModelPath: ${missing.message}`;
+      throw new EmbervecError("model_not_found", message, { cause: missing });
+    });
   }
+}
+
+const isMissing = (error: unknown): error is EmbervecError =>
+  error instanceof EmbervecError && error.code === "model_not_found";
+
+async function loadRemote(model: string, options: LoadOptions): Promise<Embedder> {
   if (env.remotePathTemplate === HUB_TEMPLATE) return Embedder.load(model, options);
   const { hub = HUB, revision = "main", ...others } = options;
   const path = env.remotePathTemplate
@@ -380,27 +391,25 @@ async function featuresOf(
   }
   if (quantize) checkPrecision(precision);
   if (quantize && pooling === "none") throw invalid("The tensor must have 2 dimensions: to quantize, choose a pooling");
-  const list: readonly string[] = typeof texts === "string" ? [texts] : texts;
-  if (!Array.isArray(list) || list.length === 0)
-    throw invalid("texts must be a string or an array of strings, not empty");
-
+  const list = listOf(texts);
   const rows: Float32Array[][] = [];
   const lengths: number[] = [];
-  for (let from = 0; from === 0 || from < list.length; from += SLICE_TEXTS) {
+  const cut: number[] = [];
+  for (const { from, slice } of slicesOf(list)) {
+    const onTruncated = (indices: number[]) => void cut.push(...indices.map((index) => from + index));
     // transformers.js knows neither prompts nor the modules behind the encoder, so the tokens' vectors are what it computes with.
-    const tokens = await embedder.encode(
-      from === 0 && list.length <= SLICE_TEXTS ? list : list.slice(from, from + SLICE_TEXTS),
-      {
-        output: "token",
-        prompt: "",
-        ...(signal && { signal }),
-      },
-    );
+    const tokens = await embedder.encode(slice, {
+      output: "token",
+      prompt: "",
+      onTruncated,
+      ...(signal && { signal }),
+    });
     for (const vectors of tokens) {
       lengths.push(vectors.length);
       rows.push(pooling === "none" ? vectors : [POOLINGS[pooling](vectors)]);
     }
   }
+  if (cut.length > 0) tellTruncated(embedder, cut);
   const dimension = rows[0]![0]!.length;
   const width = pooling === "none" ? Math.max(...lengths) : 1;
   const data = new Float32Array(rows.length * width * dimension);
@@ -412,6 +421,42 @@ async function featuresOf(
   if (pooling === "none") return new Tensor("float32", data, [rows.length, width, dimension]);
   const result = new Tensor("float32", data, [rows.length, dimension]);
   return quantize ? quantize_embeddings(result, precision) : result;
+}
+
+/** The texts as they are now: the caller may change the array meanwhile. */
+function listOf(texts: unknown): string[] {
+  if (typeof texts === "string") return [texts];
+  if (!Array.isArray(texts) || texts.length === 0)
+    throw invalid("texts must be a string or an array of strings, not empty");
+  // A hole in the array becomes `undefined`.
+  const list: unknown[] = [...texts];
+  list.forEach((text, i) => {
+    if (typeof text !== "string")
+      throw invalid(`texts[${i}] must be a string, not ${text === null ? text : typeof text}`);
+  });
+  return list as string[];
+}
+
+function* slicesOf(list: string[]): Generator<{ from: number; slice: string[] }> {
+  for (let from = 0, to = 0; from < list.length; from = to) {
+    for (let characters = 0; to < list.length && to - from < SLICE_TEXTS && characters < SLICE_CHARACTERS; to++) {
+      characters += list[to]!.length;
+    }
+    yield { from, slice: list.slice(from, to) };
+  }
+}
+
+/** Embedders of which it has been said that they cut texts. */
+const told = new WeakSet<Embedder>();
+
+function tellTruncated(embedder: Embedder, cut: number[]): void {
+  if (told.has(embedder)) return;
+  told.add(embedder);
+  const which = cut.length === 1 ? `texts[${cut[0]}] has` : `${cut.length} texts, such as texts[${cut[0]}], have`;
+  const { maxSeqLength, model } = embedder.info;
+  console.warn(
+    `embervec/transformers: ${which} more than the ${maxSeqLength} tokens that ${model} takes. The rest was ignored.`,
+  );
 }
 
 function scaled(vector: Float32Array): Float32Array {
