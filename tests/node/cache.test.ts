@@ -1,9 +1,11 @@
 // The cache folder: what a second load takes from it, and what becomes of it when others use, damage or forbid it.
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { chmod, cp, mkdir, readFile, readdir, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { fileURLToPath } from "node:url";
 
 import {
   Embedder,
@@ -191,20 +193,41 @@ test("a process that is killed in the middle of a download leaves what has come 
   await large.close();
 });
 
-/** Someone who may write into nothing of ours: nobody. */
+/** Someone who may write into nothing of ours: nobody. Whoever is not root writes into nothing that they have closed to themselves. */
 const uid = process.getuid?.() === 0 ? 65534 : undefined;
 
-test("a folder that can only be read: the model that is in it is used, another one runs from memory", async () => {
-  const first = await load();
-  // As a container's image has it: everybody may read, nobody write.
-  const image = await temporaryFolder();
-  await cp(home, image, { recursive: true });
-  for (const name of ["", ...(await readdir(image, { recursive: true }))]) {
-    const path = join(image, name);
+/** Everybody may read what is below, and nobody write. */
+async function openToRead(folder: string): Promise<void> {
+  for (const name of ["", ...(await readdir(folder, { recursive: true }))]) {
+    const path = join(folder, name);
     await chmod(path, (await stat(path)).isFile() ? 0o444 : 0o555);
   }
+}
+
+/** Why nobody cannot run Node, such as one below /root; `false` where they can. */
+function whyNobodyRuns(): string | false {
+  if (uid === undefined) return false;
+  const { error, stderr, status } = spawnSync(process.execPath, ["--version"], { uid, gid: uid, cwd: "/", env: {} });
+  return status !== 0 && `user ${uid} cannot run ${process.execPath}: ${error?.message ?? String(stderr)}`;
+}
+
+test("a folder that can only be read: the model that is in it is used, another one runs from memory", {
+  skip: whyNobodyRuns(),
+}, async () => {
+  // The clone may be closed to others.
+  const cwd = await temporaryFolder();
+  const installed = join(cwd, "node_modules/embervec");
+  const pkg = fileURLToPath(new URL("../../pkg", import.meta.url));
+  for (const name of ["package.json", "dist/node", "dist/embervec-simd128.wasm", "dist/embervec-relaxed.wasm"])
+    await cp(join(pkg, name), join(installed, name), { recursive: true });
+  await openToRead(cwd);
+  const first = await load();
+  // As a container's image has it.
+  const image = await temporaryFolder();
+  await cp(home, image, { recursive: true });
+  await openToRead(image);
   const asked = host.requests.length;
-  const options = { env: { EMBERVEC_CACHE: image }, ...(uid === undefined ? {} : { uid }) };
+  const options = { cwd, env: { EMBERVEC_CACHE: image }, ...(uid === undefined ? {} : { uid }) };
   const [kept] = (await run(script(MODEL, host.origin), options)).slice(-1) as [Outcome];
   assert.deepEqual(kept.vector, first.vector);
   assert.equal(kept.cached, true);
