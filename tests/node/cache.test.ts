@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmod, cp, mkdir, readFile, readdir, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { chmod, cp, mkdir, readFile, readdir, stat, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -19,6 +20,7 @@ import {
   type LoadOptions,
 } from "embervec";
 
+import { FileLocks } from "../../pkg/src/platform/node/file-locks.ts";
 import { FolderCache } from "../../pkg/src/platform/node/folder-cache.ts";
 import { keyOf, nameOf, scopeOf } from "../../pkg/src/platform/node/file-names.ts";
 import { hosts, type ModelServer, serveModels } from "../support/model-server.ts";
@@ -196,6 +198,49 @@ test("a process that is killed in the middle of a download leaves what has come 
 /** Someone who may write into nothing of ours: nobody. Whoever is not root writes into nothing that they have closed to themselves. */
 const uid = process.getuid?.() === 0 ? 65534 : undefined;
 
+/** Where a lock's file is. */
+const lockPath = (folder: string, name: string) =>
+  join(folder, ".locks", createHash("sha256").update(name).digest("hex"));
+
+async function age(path: string): Promise<void> {
+  const hourAgo = new Date(Date.now() - 3_600_000);
+  await utimes(path, hourAgo, hourAgo);
+}
+
+/** A lock of a process that is gone. */
+async function leaveLock(folder: string, name: string): Promise<void> {
+  await mkdir(join(folder, ".locks"), { recursive: true });
+  await writeFile(lockPath(folder, name), "");
+  await age(lockPath(folder, name));
+}
+
+test("who has lost a lock leaves it to whom has it now", async () => {
+  const locks = new FileLocks(() => home);
+  const path = lockPath(home, "a");
+  const hold = async (options: LockOptions = {}) => {
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    let request: Promise<void> | undefined;
+    const isHeld = await new Promise<boolean>((resolve, reject) => {
+      request = locks.request("a", options, (lock) => (resolve(lock !== null), ended));
+      request.catch(reject);
+    });
+    return { isHeld, release: () => (end(), request) };
+  };
+  const first = await hold();
+  // As after a standstill of the whole process.
+  await age(path);
+  const second = await hold();
+  await first.release();
+  const third = await hold({ ifAvailable: true });
+  assert.deepEqual(
+    [first, second, third].map(({ isHeld }) => isHeld),
+    [true, true, false],
+  );
+  await second.release();
+  await assert.rejects(stat(path), { code: "ENOENT" });
+});
+
 /** Everybody may read what is below, and nobody write. */
 async function openToRead(folder: string): Promise<void> {
   for (const name of ["", ...(await readdir(folder, { recursive: true }))]) {
@@ -225,6 +270,9 @@ test("a folder that can only be read: the model that is in it is used, another o
   // As a container's image has it.
   const image = await temporaryFolder();
   await cp(home, image, { recursive: true });
+  // With the locks of processes that are gone, which nobody can take away.
+  for (const base of [`${host.origin}/${MODEL}/resolve/main/`, `${host.origin}/tiny-max/`])
+    await leaveLock(join(image, "models"), `embervec loads ${base}`);
   await openToRead(image);
   const asked = host.requests.length;
   const options = { cwd, env: { EMBERVEC_CACHE: image }, ...(uid === undefined ? {} : { uid }) };

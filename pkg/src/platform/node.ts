@@ -83,7 +83,7 @@ function isOfHub(base: string): boolean {
 }
 
 export function lockManager(): LockManager {
-  return new FileLocks(cacheFolder()) as unknown as LockManager;
+  return new FileLocks(cacheFolder) as unknown as LockManager;
 }
 
 /** The current folder. */
