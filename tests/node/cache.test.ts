@@ -24,6 +24,7 @@ import { FileLocks } from "../../pkg/src/platform/node/file-locks.ts";
 import { FolderCache } from "../../pkg/src/platform/node/folder-cache.ts";
 import { keyOf, nameOf, scopeOf } from "../../pkg/src/platform/node/file-names.ts";
 import { hosts, type ModelServer, serveModels } from "../support/model-server.ts";
+import { MemoryCache } from "../support/memory-cache.ts";
 import { run, start } from "../support/node.ts";
 import { randomModels } from "../support/random-model.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -307,6 +308,40 @@ test("no folder at all: the model runs from memory, and says why", async () => {
   assert.match(storedReason, /ENOTDIR|EEXIST/);
 });
 
+/** What Node takes for the home folder. */
+async function withHome<T>(home: string, action: () => Promise<T>): Promise<T> {
+  const name = process.platform === "win32" ? "USERPROFILE" : "HOME";
+  const before = process.env[name];
+  process.env[name] = home;
+  try {
+    return await action();
+  } finally {
+    if (before === undefined) delete process.env[name];
+    else process.env[name] = before;
+  }
+}
+
+test("no home folder: the model runs from memory, and says why", async () => {
+  delete process.env["EMBERVEC_CACHE"];
+  const { stored, storedReason, vector } = await withHome("", load);
+  assert.equal(vector.length, 32);
+  assert.equal(stored, false);
+  assert.match(storedReason, /not kept, because there is no home folder for the cache; set EMBERVEC_CACHE/);
+  const isError = { code: "storage", message: /no home folder.*EMBERVEC_CACHE/ };
+  await withHome("", () => assert.rejects(listModels(), isError));
+  const kept = await withHome("", () => load({ cache: "memory" }));
+  assert.match(kept.storedReason, /option `cache`/);
+});
+
+test("with a cache of the caller's or none nothing is put into the home folder", async () => {
+  delete process.env["EMBERVEC_CACHE"];
+  for (const cache of ["memory", new MemoryCache()] as const) {
+    const outcome = await withHome(home, () => load({ cache }));
+    assert.equal(outcome.stored, cache !== "memory");
+    assert.deepEqual(await readdir(home), []);
+  }
+});
+
 test("a name tells its key, and no two keys have names that a file system takes for the same", () => {
   const digest = "0123456789abcdef".repeat(4);
   const keys = [
@@ -346,7 +381,7 @@ test("a name tells its key, and no two keys have names that a file system takes 
 });
 
 test("an entry is put, got, listed and deleted by its key", async () => {
-  const cache = new FolderCache(join(home, "models"));
+  const cache = new FolderCache(() => join(home, "models"));
   const bytes = Uint8Array.of(1, 2, 3);
   assert.deepEqual(await cache.keys(""), []);
   assert.equal(await cache.get("a b c"), undefined);

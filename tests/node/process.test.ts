@@ -122,6 +122,12 @@ test("a thread without memory ends as a worker of a browser does", async () => {
   assert.match(error.message, /memory/);
 });
 
+test("an error that has nothing to do with memory is not blamed on it", async () => {
+  const workerUrl = await scriptOf(`
+    if (type === "load") WebAssembly.validate = () => { throw new TypeError("odd"); };`);
+  await assert.rejects(Embedder.load(TINY, { workerUrl }), isError("internal", /worker stopped: odd$/));
+});
+
 test("a script that is not there is an error that says where it must be", async () => {
   const workerUrl = new URL("file:///nowhere/worker.js");
   await assert.rejects(Embedder.load(TINY, { workerUrl }), isError("network", /worker\.js.*did not load.*`workerUrl`/));

@@ -69,7 +69,7 @@ export class ModelStore {
 
   /** Whatever is wrong with the cache is found out as it is used. */
   static over(choice: Exclude<CacheChoice, "memory">, signal?: AbortSignal): ModelStore {
-    const locks = new Locks();
+    const locks = new Locks(typeof choice !== "string");
     return new ModelStore(typeof choice === "string" ? openCache(locks) : new OwnCache(choice, locks), locks, signal);
   }
 

@@ -3,8 +3,8 @@
 
 import { setMaxListeners } from "node:events";
 import { readFile } from "node:fs/promises";
-import { availableParallelism, cpus, totalmem } from "node:os";
-import { resolve } from "node:path";
+import { availableParallelism, cpus, tmpdir, totalmem } from "node:os";
+import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parentPort } from "node:worker_threads";
 
@@ -82,8 +82,10 @@ function isOfHub(base: string): boolean {
   }
 }
 
-export function lockManager(): LockManager {
-  return new FileLocks(cacheFolder) as unknown as LockManager;
+/** A caller's own cache has no folder here, and nothing is put into the one that it is used in place of. */
+export function lockManager(isOwn: boolean): LockManager {
+  const folder = () => join(tmpdir(), `embervec-${process.getuid?.() ?? "locks"}`);
+  return new FileLocks(isOwn ? folder : cacheFolder) as unknown as LockManager;
 }
 
 /** The current folder. */

@@ -74,8 +74,8 @@ export function headersFor(headers: Record<string, string>, _base: string): Reco
   return headers;
 }
 
-/** What all that share the cache have in common. */
-export function lockManager(): LockManager | undefined {
+/** What all that share a cache have in common: the built-in one, or a caller's own. */
+export function lockManager(_isOwn: boolean): LockManager | undefined {
   return globalThis.navigator?.locks;
 }
 
