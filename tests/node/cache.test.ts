@@ -242,6 +242,17 @@ test("who has lost a lock leaves it to whom has it now", async () => {
   await assert.rejects(stat(path), { code: "ENOENT" });
 });
 
+test("a model that somebody may use is not deleted to make room", async () => {
+  const cache = new MemoryCache();
+  const first = await load({ cache });
+  assert.equal(first.stored, true);
+  const full = Object.assign(cache, { room: async () => 0 });
+  const { stored, storedReason } = await load({ cache: full }, `${host.origin}/tiny-max/`);
+  assert.equal(stored, false);
+  assert.match(storedReason, /no room left.*deleteModel/);
+  assert.deepEqual(await load({ cache }), { ...first, cached: true });
+});
+
 /** Everybody may read what is below, and nobody write. */
 async function openToRead(folder: string): Promise<void> {
   for (const name of ["", ...(await readdir(folder, { recursive: true }))]) {

@@ -5,6 +5,8 @@ import { closeSync, fstatSync, futimesSync, openSync, rmSync, statSync } from "n
 import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 
+import { USE } from "../../cache/cache.js";
+
 /** A lock whose file has not been touched for so many milliseconds was left by a process that is gone. */
 const STALE_MS = 5_000;
 const TOUCH_MS = 1_000;
@@ -13,7 +15,8 @@ const POLL_MS = 100;
 
 /**
  * The part of the platform's `LockManager` that {@link Locks} uses. Nothing right or wrong depends on these locks: without them two
- * processes fetch the same model. So `shared` ones, which only say that a model is in use, are given to everybody.
+ * processes fetch the same model. A `shared` one only says that a model is in use: everybody gets it, and nobody the exclusive one of
+ * that name, which would say that the model is in no use. So no model is deleted to make room for another one.
  */
 export class FileLocks {
   /** @param folder is asked for when a lock is, and may throw */
@@ -26,6 +29,7 @@ export class FileLocks {
   ): Promise<T> {
     const lock: Lock = { name, mode: mode ?? "exclusive" };
     if (lock.mode === "shared") return hold(lock);
+    if (ifAvailable && name.startsWith(USE)) return hold(null);
     const folder = join(this.folder(), ".locks");
     const path = join(folder, createHash("sha256").update(name).digest("hex"));
     await mkdir(folder, { recursive: true });
