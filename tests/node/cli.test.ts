@@ -5,7 +5,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { type ModelServer, hosts, serveModels } from "../support/model-server.ts";
 import { type Header, join as joinTensors, split } from "../support/safetensors.ts";
@@ -164,6 +164,21 @@ test("a shard that is damaged is named", async () => {
     assert.ok(error.includes("part-1.safetensors") && error.includes(problem), error);
     assert.ok(!existsSync(output));
   }
+});
+
+test("a folder may be named by its `file:` address", async () => {
+  const source = copyOf("tiny-cls");
+  const output = fresh();
+  await succeed(["pack", pathToFileURL(source).href, "-o", output]);
+  assert.ok(existsSync(join(output, "manifest.json")));
+  // In place, too.
+  await succeed(["pack", `${pathToFileURL(source).href}/`]);
+  assert.ok(existsSync(join(source, "manifest.json")));
+  assert.match(await fail(["models", "fetch", pathToFileURL(source).href], 2), /is a folder; load it by its path/);
+  assert.match(await fail(["pack", "file:///nowhere/model", "-o", output]), /there is no folder .*nowhere/);
+  assert.match(await fail(["pack", "file:///a%2Fb", "-o", output], 2), /names no folder of this machine/);
+  for (const path of ["C:/nowhere", "C:\\nowhere"])
+    assert.match(await fail(["pack", path, "-o", output]), /there is no folder C:/);
 });
 
 test("a folder can be packed in place", async () => {
