@@ -3,7 +3,7 @@
 import { joined } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { MAX_FILE_BYTES } from "../limits.js";
-import { HOST_MUST_BE } from "../platform/web.js";
+import { HOST_MUST_BE, PASS_TOKEN } from "../platform/web.js";
 import { TimeoutError, settled } from "../settle.js";
 import { type HostFetch, type HostResponse, platformFetch } from "./fetch.js";
 
@@ -57,7 +57,7 @@ export class RefusedError extends EmbervecError {
     super(
       "unauthorized",
       `${url} was refused (HTTP ${status}). Either it does not exist: check the model's name. Or you must log in: accept ` +
-        'the model\'s terms on its host, and pass a token in the option `headers`, as { Authorization: "Bearer …" }',
+        `the model's terms on its host, and ${PASS_TOKEN}`,
     );
   }
 

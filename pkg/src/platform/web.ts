@@ -45,6 +45,8 @@ export const WASM_MUST_BE: string = [
 export const HOST_MUST_BE: string =
   "Check your connection. If you are online, the host may be down or block requests from other sites (CORS), or this page's Content-Security-Policy (connect-src) may forbid it.";
 
+export const PASS_TOKEN: string = 'pass a token in the option `headers`, as { Authorization: "Bearer …" }';
+
 /** Refuses a device that cannot be there. */
 export function checkDevice(_device: "auto" | "cpu" | "webgpu"): void {}
 
