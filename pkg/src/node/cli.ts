@@ -72,19 +72,20 @@ async function pack(
       throw new EmbervecError(codeOf(cause) ?? "internal", `cannot pack ${model}: ${messageOf(cause)}`, { cause });
     }
   });
-  await report(packed, target);
+  await report(packed, target, signal);
 }
 
-async function report({ weights, files }: PackedFolder, folder: string): Promise<void> {
+async function report({ weights, files }: PackedFolder, folder: string, signal: AbortSignal): Promise<void> {
   const line = (bytes: number, text: string) => print(`${String(bytes).padStart(11)}  ${text}`);
   for (const [path, { size }] of files) line(size, path);
   const total = [...files.values()].reduce((sum, { size }) => sum + size, 0);
   line(total, `${files.size} files and manifest.json in ${folder}`);
   let compressed = 0;
   const params = { [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY };
-  await pipeline(createReadStream(join(folder, weights)), createBrotliCompress({ params }), async (pieces) => {
-    for await (const piece of pieces as AsyncIterable<Uint8Array>) compressed += piece.byteLength;
-  });
+  const count = async (pieces: AsyncIterable<Uint8Array>) => {
+    for await (const piece of pieces) compressed += piece.byteLength;
+  };
+  await pipeline(createReadStream(join(folder, weights)), createBrotliCompress({ params }), count, { signal });
   line(compressed, `${weights} with Content-Encoding: br (brotli, quality ${BROTLI_QUALITY})`);
 }
 
@@ -188,12 +189,16 @@ function print(text: string): void {
 /** @returns the exit status */
 async function main(args: string[]): Promise<number> {
   const abort = new AbortController();
-  // Another one ends the process at once.
-  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => abort.abort());
   // Whoever read the output has closed it, such as `head`.
   process.stdout.on("error", () => process.exit());
   try {
-    await run(parseCommand(args), abort.signal);
+    const command = parseCommand(args);
+    const heeds = command.verb === "pack" || command.verb === "fetch";
+    const interrupt = () => (heeds ? abort.abort() : process.exit(EXIT.interrupted));
+    // Another one ends the process at once.
+    for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, interrupt);
+    await run(command, abort.signal);
+    abort.signal.throwIfAborted();
     return EXIT.done;
   } catch (error) {
     if (abort.signal.aborted) {
