@@ -135,7 +135,9 @@ async function declare(name, source) {
 await rm(dist, { recursive: true, force: true });
 const bundled = [...(await bundle("browser", dist)), ...(await bundle("node", join(dist, "node")))];
 for (const [name, source] of Object.entries(sourcesFor("types"))) await declare(name, source);
-for (const [name, source] of Object.entries(MODULES)) await copyFile(join(pkg, source), join(dist, name));
+// Not `copyFile`: in Windows a copy has its source's time, by which prepack.mjs would take it for older than the sources.
+for (const [name, source] of Object.entries(MODULES))
+  await writeFile(join(dist, name), await readFile(join(pkg, source)));
 await writeFile(join(dist, "THIRD-PARTY-NOTICES.txt"), await notices(bundled));
 // npm packs only what lies below the package.
 for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(join(pkg, "..", name), join(pkg, name));

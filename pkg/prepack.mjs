@@ -41,7 +41,7 @@ if (!modules.length) refuse("there is no pkg/wasm");
 
 checkAge(dist, [
   ...modules.filter((file) => !isStamp(file)),
-  ...(await filesOf(...["src", "package.json", "build.mjs"].map((name) => join(pkg, name)))),
+  ...(await filesOf(...["src", "package.json", "build.mjs", "notices.mjs"].map((name) => join(pkg, name)))),
 ]);
 
 // The modules' stamps: of what is in them, xtask says so whenever it has compared them with the sources. Crates of no

@@ -1,9 +1,12 @@
 // The cache folder: what a second load takes from it, and what becomes of it when others use, damage or forbid it.
 
 import assert from "node:assert/strict";
-import { chmod, cp, mkdir, readFile, readdir, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmod, cp, mkdir, readFile, readdir, stat, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { fileURLToPath } from "node:url";
 
 import {
   Embedder,
@@ -17,9 +20,11 @@ import {
   type LoadOptions,
 } from "embervec";
 
+import { FileLocks } from "../../pkg/src/platform/node/file-locks.ts";
 import { FolderCache } from "../../pkg/src/platform/node/folder-cache.ts";
 import { keyOf, nameOf, scopeOf } from "../../pkg/src/platform/node/file-names.ts";
 import { hosts, type ModelServer, serveModels } from "../support/model-server.ts";
+import { MemoryCache } from "../support/memory-cache.ts";
 import { run, start } from "../support/node.ts";
 import { randomModels } from "../support/random-model.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -191,20 +196,98 @@ test("a process that is killed in the middle of a download leaves what has come 
   await large.close();
 });
 
-/** Someone who may write into nothing of ours: nobody. */
+/** Someone who may write into nothing of ours: nobody. Whoever is not root writes into nothing that they have closed to themselves. */
 const uid = process.getuid?.() === 0 ? 65534 : undefined;
 
-test("a folder that can only be read: the model that is in it is used, another one runs from memory", async () => {
-  const first = await load();
-  // As a container's image has it: everybody may read, nobody write.
-  const image = await temporaryFolder();
-  await cp(home, image, { recursive: true });
-  for (const name of ["", ...(await readdir(image, { recursive: true }))]) {
-    const path = join(image, name);
+/** Where a lock's file is. */
+const lockPath = (folder: string, name: string) =>
+  join(folder, ".locks", createHash("sha256").update(name).digest("hex"));
+
+async function age(path: string): Promise<void> {
+  const hourAgo = new Date(Date.now() - 3_600_000);
+  await utimes(path, hourAgo, hourAgo);
+}
+
+/** A lock of a process that is gone. */
+async function leaveLock(folder: string, name: string): Promise<void> {
+  await mkdir(join(folder, ".locks"), { recursive: true });
+  await writeFile(lockPath(folder, name), "");
+  await age(lockPath(folder, name));
+}
+
+test("who has lost a lock leaves it to whom has it now", async () => {
+  const locks = new FileLocks(() => home);
+  const path = lockPath(home, "a");
+  const hold = async (options: LockOptions = {}) => {
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    let request: Promise<void> | undefined;
+    const isHeld = await new Promise<boolean>((resolve, reject) => {
+      request = locks.request("a", options, (lock) => (resolve(lock !== null), ended));
+      request.catch(reject);
+    });
+    return { isHeld, release: () => (end(), request) };
+  };
+  const first = await hold();
+  // As after a standstill of the whole process.
+  await age(path);
+  const second = await hold();
+  await first.release();
+  const third = await hold({ ifAvailable: true });
+  assert.deepEqual(
+    [first, second, third].map(({ isHeld }) => isHeld),
+    [true, true, false],
+  );
+  await second.release();
+  await assert.rejects(stat(path), { code: "ENOENT" });
+});
+
+test("a model that somebody may use is not deleted to make room", async () => {
+  const cache = new MemoryCache();
+  const first = await load({ cache });
+  assert.equal(first.stored, true);
+  const full = Object.assign(cache, { room: async () => 0 });
+  const { stored, storedReason } = await load({ cache: full }, `${host.origin}/tiny-max/`);
+  assert.equal(stored, false);
+  assert.match(storedReason, /no room left.*deleteModel/);
+  assert.deepEqual(await load({ cache }), { ...first, cached: true });
+});
+
+/** Everybody may read what is below, and nobody write. */
+async function openToRead(folder: string): Promise<void> {
+  for (const name of ["", ...(await readdir(folder, { recursive: true }))]) {
+    const path = join(folder, name);
     await chmod(path, (await stat(path)).isFile() ? 0o444 : 0o555);
   }
+}
+
+/** Why nobody cannot run Node, such as one below /root; `false` where they can. */
+function whyNobodyRuns(): string | false {
+  if (uid === undefined) return false;
+  const { error, stderr, status } = spawnSync(process.execPath, ["--version"], { uid, gid: uid, cwd: "/", env: {} });
+  return status !== 0 && `user ${uid} cannot run ${process.execPath}: ${error?.message ?? String(stderr)}`;
+}
+
+test("a folder that can only be read: the model that is in it is used, another one runs from memory", {
+  skip: whyNobodyRuns(),
+}, async () => {
+  // The clone may be closed to others.
+  const cwd = await temporaryFolder();
+  const installed = join(cwd, "node_modules/embervec");
+  const pkg = fileURLToPath(new URL("../../pkg", import.meta.url));
+  for (const name of ["package.json", "dist/node", "dist/embervec-simd128.wasm", "dist/embervec-relaxed.wasm"])
+    await cp(join(pkg, name), join(installed, name), { recursive: true });
+  await openToRead(cwd);
+  const first = await load();
+  // As a container's image has it.
+  const image = await temporaryFolder();
+  await cp(home, image, { recursive: true });
+  // With the locks of processes that are gone, which nobody can take away.
+  for (const base of [`${host.origin}/${MODEL}/resolve/main/`, `${host.origin}/tiny-max/`])
+    await leaveLock(join(image, "models"), `embervec loads ${base}`);
+  await openToRead(image);
   const asked = host.requests.length;
-  const options = { env: { EMBERVEC_CACHE: image }, ...(uid === undefined ? {} : { uid }) };
+  const options = { cwd, env: { EMBERVEC_CACHE: image }, ...(uid === undefined ? {} : { uid }) };
   const [kept] = (await run(script(MODEL, host.origin), options)).slice(-1) as [Outcome];
   assert.deepEqual(kept.vector, first.vector);
   assert.equal(kept.cached, true);
@@ -234,6 +317,40 @@ test("no folder at all: the model runs from memory, and says why", async () => {
   assert.equal(vector.length, 32);
   assert.equal(stored, false);
   assert.match(storedReason, /ENOTDIR|EEXIST/);
+});
+
+/** What Node takes for the home folder. */
+async function withHome<T>(home: string, action: () => Promise<T>): Promise<T> {
+  const name = process.platform === "win32" ? "USERPROFILE" : "HOME";
+  const before = process.env[name];
+  process.env[name] = home;
+  try {
+    return await action();
+  } finally {
+    if (before === undefined) delete process.env[name];
+    else process.env[name] = before;
+  }
+}
+
+test("no home folder: the model runs from memory, and says why", async () => {
+  delete process.env["EMBERVEC_CACHE"];
+  const { stored, storedReason, vector } = await withHome("", load);
+  assert.equal(vector.length, 32);
+  assert.equal(stored, false);
+  assert.match(storedReason, /not kept, because there is no home folder for the cache; set EMBERVEC_CACHE/);
+  const isError = { code: "storage", message: /no home folder.*EMBERVEC_CACHE/ };
+  await withHome("", () => assert.rejects(listModels(), isError));
+  const kept = await withHome("", () => load({ cache: "memory" }));
+  assert.match(kept.storedReason, /option `cache`/);
+});
+
+test("with a cache of the caller's or none nothing is put into the home folder", async () => {
+  delete process.env["EMBERVEC_CACHE"];
+  for (const cache of ["memory", new MemoryCache()] as const) {
+    const outcome = await withHome(home, () => load({ cache }));
+    assert.equal(outcome.stored, cache !== "memory");
+    assert.deepEqual(await readdir(home), []);
+  }
 });
 
 test("a name tells its key, and no two keys have names that a file system takes for the same", () => {
@@ -275,7 +392,7 @@ test("a name tells its key, and no two keys have names that a file system takes 
 });
 
 test("an entry is put, got, listed and deleted by its key", async () => {
-  const cache = new FolderCache(join(home, "models"));
+  const cache = new FolderCache(() => join(home, "models"));
   const bytes = Uint8Array.of(1, 2, 3);
   assert.deepEqual(await cache.keys(""), []);
   assert.equal(await cache.get("a b c"), undefined);

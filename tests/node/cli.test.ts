@@ -5,8 +5,9 @@ import { execFileSync, spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
+import { FileLocks } from "../../pkg/src/platform/node/file-locks.ts";
 import { type ModelServer, hosts, serveModels } from "../support/model-server.ts";
 import { type Header, join as joinTensors, split } from "../support/safetensors.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -164,6 +165,21 @@ test("a shard that is damaged is named", async () => {
     assert.ok(error.includes("part-1.safetensors") && error.includes(problem), error);
     assert.ok(!existsSync(output));
   }
+});
+
+test("a folder may be named by its `file:` address", async () => {
+  const source = copyOf("tiny-cls");
+  const output = fresh();
+  await succeed(["pack", pathToFileURL(source).href, "-o", output]);
+  assert.ok(existsSync(join(output, "manifest.json")));
+  // In place, too.
+  await succeed(["pack", `${pathToFileURL(source).href}/`]);
+  assert.ok(existsSync(join(source, "manifest.json")));
+  assert.match(await fail(["models", "fetch", pathToFileURL(source).href], 2), /is a folder; load it by its path/);
+  assert.match(await fail(["pack", "file:///nowhere/model", "-o", output]), /there is no folder .*nowhere/);
+  assert.match(await fail(["pack", "file:///a%2Fb", "-o", output], 2), /names no folder of this machine/);
+  for (const path of ["C:/nowhere", "C:\\nowhere"])
+    assert.match(await fail(["pack", path, "-o", output]), /there is no folder C:/);
 });
 
 test("a folder can be packed in place", async () => {
@@ -333,6 +349,26 @@ test("models lists, fetches and removes what is in the cache", async () => {
   assert.match(stderr, /owner\/name at revision v2 is not cached/);
   assert.match(await models("remove", "owner/name"), /^removed owner\/name from the cache: 0\.\d MB\n$/);
   assert.equal(await models(), "No models are cached.\n");
+});
+
+test("an interruption ends what waits for somebody else", async () => {
+  const own = join(folder, "locked-cache");
+  const env = { EMBERVEC_CACHE: own };
+  await succeed(["models", "fetch", "owner/name", "--hub", server.origin], { env });
+  // Somebody changes the cache for long.
+  const end = await new Promise<() => void>((resolve) => {
+    const locks = new FileLocks(() => join(own, "models"));
+    void locks.request("embervec changes a cache", {}, () => new Promise<void>((end) => resolve(end)));
+  });
+  const interrupt = new Promise<void>((resolve) => setTimeout(resolve, 3000));
+  const ended = run(["models", "remove", "owner/name"], { env, interrupt });
+  // Without an interruption it would be done then.
+  const timer = setTimeout(end, 6000);
+  const { status, stdout } = await ended;
+  clearTimeout(timer);
+  end();
+  assert.equal(status, 130);
+  assert.equal(stdout, "");
 });
 
 test("help and version are printed, and a wrong command line has the status 2", async () => {

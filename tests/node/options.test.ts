@@ -145,6 +145,20 @@ test("the hub, its token and being offline are the environment's, unless the cal
   await other.close();
 });
 
+test("a token that no header takes is named, and not shown", async () => {
+  process.env["HF_ENDPOINT"] = host.origin;
+  for (const token of ["hf_se\ncret", "hf_secret”"]) {
+    process.env["HF_TOKEN"] = token;
+    await assert.rejects(load(MODEL), (error: Error) => {
+      isError("invalid_input", /HF_TOKEN/)(error);
+      assert.doesNotMatch(error.message + error.cause, /hf_|cret/);
+      return true;
+    });
+  }
+  assert.equal(host.requests.length, 0);
+  await load(MODEL, { headers: { authorization: "Bearer mine" } });
+});
+
 test("a token does not follow a redirect to another origin", async () => {
   const other = await serveModels();
   process.env["HF_ENDPOINT"] = host.origin;
@@ -168,12 +182,15 @@ test("a host that misbehaves", async () => {
   host.answers.set(weights, status(404));
   await assert.rejects(load(url, { cache: "memory" }), isError("model_not_found", /model\.safetensors/));
   host.answers.set(weights, status(401));
-  await assert.rejects(load(url, { cache: "memory" }), isError("unauthorized", /headers/));
+  await assert.rejects(load(url, { cache: "memory" }), isError("unauthorized", /`headers`.*HF_TOKEN/));
   host.answers.set(weights, stalls);
   const signal = AbortSignal.timeout(1000);
   await assert.rejects(load(url, { cache: "memory", signal }), { name: "TimeoutError" });
   await host.stop();
-  await assert.rejects(load(url, { cache: "memory" }), isError("network", /Could not fetch.*the host may be down/));
+  await assert.rejects(
+    load(url, { cache: "memory" }),
+    isError("network", /Could not fetch \S+ \(.*ECONNREFUSED.*\)\. .*the host may be down/),
+  );
   await host.start();
 });
 

@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { Embedder, EmbervecError } from "embervec";
 
-import { run } from "../support/node.ts";
+import { run, start } from "../support/node.ts";
 import { serveModels } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
@@ -107,9 +107,25 @@ test("a thread without memory ends as a worker of a browser does", async () => {
   const workerUrl = await scriptOf(`
     // Grows until V8 ends the thread.
     if (type === "encode") for (const list = []; ; ) list.push(new Array(1e5).fill(0.5));`);
-  const embedder = await Embedder.load(TINY, { workerUrl });
-  await assert.rejects(embedder.encode("a"), isError("internal", /memory/));
-  await embedder.dispose();
+  // A process of its own, whose threads have a small heap: else it is as much as this machine has.
+  const script = `import { Embedder } from "embervec";
+    import { getHeapStatistics } from "node:v8";
+    const embedder = await Embedder.load(${JSON.stringify(TINY)}, { workerUrl: ${JSON.stringify(workerUrl.href)} });
+    const { code, message } = await embedder.encode("a").catch((error) => error);
+    await embedder.dispose();
+    console.log(JSON.stringify({ code, message, limit: getHeapStatistics().heap_size_limit }));`;
+  const { printed, code, errors } = await start(script, { env: { NODE_OPTIONS: "--max-old-space-size=256" } }).ended;
+  assert.equal(code, 0, errors);
+  const [{ limit, ...error }] = printed as [{ code: string; message: string; limit: number }];
+  assert.ok(limit < 2 ** 29, `a heap of ${limit} bytes`);
+  assert.equal(error.code, "internal");
+  assert.match(error.message, /memory/);
+});
+
+test("an error that has nothing to do with memory is not blamed on it", async () => {
+  const workerUrl = await scriptOf(`
+    if (type === "load") WebAssembly.validate = () => { throw new TypeError("odd"); };`);
+  await assert.rejects(Embedder.load(TINY, { workerUrl }), isError("internal", /worker stopped: odd$/));
 });
 
 test("a script that is not there is an error that says where it must be", async () => {

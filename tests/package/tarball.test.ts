@@ -201,6 +201,7 @@ const BUILT = {
   "Cargo.lock": 900,
   "pkg/src/index.ts": 700,
   "pkg/build.mjs": 700,
+  "pkg/notices.mjs": 700,
   "pkg/wasm/simd128/.stamp": 600,
   "pkg/wasm/simd128/embervec_bg.wasm": 800,
   "pkg/dist/index.js": 500,
@@ -218,6 +219,7 @@ for (const [what, change, message] of [
   ["without wasm", { "pkg/wasm": undefined }, /there is no pkg\/wasm/],
   ["after a change of TypeScript", { "pkg/src/index.ts": 10 }, /pkg\/src\/index\.ts is newer than pkg\/dist/],
   ["after a change of the build", { "pkg/build.mjs": 10 }, /pkg\/build\.mjs is newer than pkg\/dist/],
+  ["after a change of the notices", { "pkg/notices.mjs": 10 }, /pkg\/notices\.mjs is newer than pkg\/dist/],
   [
     "after wasm was built anew",
     { "pkg/wasm/simd128/embervec_bg.wasm": 10 },

@@ -195,6 +195,23 @@ test("progress is in numbers, whatever lengths a host announces", async () => {
   }
 });
 
+test("the reason that an error has in its cause is told, without what is secret", async () => {
+  for (const [cause, expected] of [
+    [new Error("Bearer hf_1 is no header"), "fetch failed: … is no header"],
+    [Object.assign(new AggregateError([], ""), { code: "ECONNREFUSED" }), "fetch failed: ECONNREFUSED"],
+    [undefined, "fetch failed"],
+  ] as const) {
+    const fetch = async () => {
+      throw new TypeError("fetch failed", cause && { cause });
+    };
+    const body = new Body("https://host.test/a", new AbortController().signal, fetch);
+    await assert.rejects(body.open({ Authorization: "Bearer hf_1" }), (error: Error) => {
+      assert.ok(error.message.endsWith(`by the option \`fetch\`: ${expected}`), error.message);
+      return true;
+    });
+  }
+});
+
 test("an ETag or a date that is empty tells nothing", async () => {
   const cache = new MemoryCache();
   const headers = { etag: "", "last-modified": "" };

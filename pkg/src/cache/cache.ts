@@ -77,3 +77,6 @@ export function hasAll(keys: readonly string[], parts: Parts): boolean {
   const there = new Set(keys);
   return [...parts.keys].every((key) => there.has(key));
 }
+
+/** How the name of a lock begins that says that a model is in use. */
+export const USE = "embervec uses ";

@@ -13,7 +13,12 @@ const NOTHING: Release = () => {};
  * everybody gets what they ask for. A lock manager that has failed once is not asked again.
  */
 export class Locks {
-  #manager: LockManager | undefined = lockManager();
+  #manager: LockManager | undefined;
+
+  /** @param isOwn whether they are for a caller's own cache */
+  constructor(isOwn = false) {
+    this.#manager = lockManager(isOwn);
+  }
 
   /** Waits for as long as somebody else has the lock; for a lock manager that says nothing, only {@link PLATFORM_MS}. */
   async take(name: string, mode: LockMode, signal?: AbortSignal): Promise<Release> {

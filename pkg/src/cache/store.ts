@@ -6,7 +6,7 @@ import { CHUNK_BYTES } from "../limits.js";
 import { NO_ROOM, STORAGE } from "../platform/web.js";
 import { openCache } from "../platform/web-parts.js";
 import { settled } from "../settle.js";
-import type { CacheChoice, Entries } from "./cache.js";
+import { type CacheChoice, type Entries, USE } from "./cache.js";
 import {
   ANY_VERSION,
   CHUNKS,
@@ -69,7 +69,7 @@ export class ModelStore {
 
   /** Whatever is wrong with the cache is found out as it is used. */
   static over(choice: Exclude<CacheChoice, "memory">, signal?: AbortSignal): ModelStore {
-    const locks = new Locks();
+    const locks = new Locks(typeof choice !== "string");
     return new ModelStore(typeof choice === "string" ? openCache(locks) : new OwnCache(choice, locks), locks, signal);
   }
 
@@ -568,7 +568,7 @@ export async function keepFile(store: ModelStore, model: string, path: string, b
 }
 
 function useLock(folder: string): string {
-  return `embervec uses ${folder}`;
+  return USE + folder;
 }
 
 /** The address of a model's folder. */

@@ -3,7 +3,7 @@
 import { joined } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { MAX_FILE_BYTES } from "../limits.js";
-import { HOST_MUST_BE } from "../platform/web.js";
+import { HOST_MUST_BE, PASS_TOKEN } from "../platform/web.js";
 import { TimeoutError, settled } from "../settle.js";
 import { type HostFetch, type HostResponse, platformFetch } from "./fetch.js";
 
@@ -57,7 +57,7 @@ export class RefusedError extends EmbervecError {
     super(
       "unauthorized",
       `${url} was refused (HTTP ${status}). Either it does not exist: check the model's name. Or you must log in: accept ` +
-        'the model\'s terms on its host, and pass a token in the option `headers`, as { Authorization: "Bearer …" }',
+        `the model's terms on its host, and ${PASS_TOKEN}`,
     );
   }
 
@@ -247,7 +247,9 @@ export class Body {
       if (this.fetch !== platformFetch) {
         throw new TransientError(`${this.url} could not be fetched by the option \`fetch\`: ${this.#messageOf(cause)}`);
       }
-      throw new TransientError(`Could not fetch ${this.url}. ${HOST_MUST_BE}`, {
+      const reason = reasonOf(cause);
+      const why = reason && ` (${this.#hidden(reason)})`;
+      throw new TransientError(`Could not fetch ${this.url}${why}. ${HOST_MUST_BE}`, {
         cause: new Error(this.#messageOf(cause)),
       });
     }
@@ -317,9 +319,14 @@ export class Body {
     if (cause instanceof EmbervecError) throw cause;
   }
 
-  /** A platform may repeat a header that it does not like. */
   #messageOf(cause: unknown): string {
-    return this.#secrets.reduce((message, secret) => message.replaceAll(secret, "…"), messageOf(cause));
+    const reason = reasonOf(cause);
+    return this.#hidden(messageOf(cause) + (reason && `: ${reason}`));
+  }
+
+  /** A platform may repeat a header that it does not like. */
+  #hidden(message: string): string {
+    return this.#secrets.reduce((message, secret) => message.replaceAll(secret, "…"), message);
   }
 
   /** Ends in time, and at once when the signal aborts, whatever the `fetch` does. */
@@ -334,6 +341,14 @@ export class Body {
       this.#waited += performance.now() - started;
     }
   }
+}
+
+/** What Node says in an error's cause: the error itself is only "fetch failed". Browsers' have none. */
+function reasonOf(error: unknown): string {
+  const { cause } = Object(error) as { cause?: unknown };
+  const { message, code } = Object(cause) as { message?: unknown; code?: unknown };
+  // Of several addresses that have all refused there is only the code.
+  return [message, code].find((text): text is string => typeof text === "string" && text !== "") ?? "";
 }
 
 /** The bytes of a response's body as it is on its way, as far as the host says so, else 0. */

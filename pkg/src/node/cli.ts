@@ -5,6 +5,7 @@ import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { fileURLToPath } from "node:url";
 import { constants, createBrotliCompress } from "node:zlib";
 
 import { initSync } from "../../wasm/simd128/embervec.js";
@@ -43,7 +44,11 @@ async function run(command: Command, signal: AbortSignal): Promise<void> {
   }
 }
 
-async function pack({ model, output, tableBits, ...where }: CommandOf<"pack">, signal: AbortSignal): Promise<void> {
+async function pack(
+  { model: given, output, tableBits, ...where }: CommandOf<"pack">,
+  signal: AbortSignal,
+): Promise<void> {
+  const model = pathOf(given);
   const isFolder = await isOnDisk(model);
   if (isFolder && (where.hub ?? where.revision) !== undefined)
     throw new UsageError(`--hub and --revision need a model id, but ${model} is a folder`);
@@ -67,19 +72,20 @@ async function pack({ model, output, tableBits, ...where }: CommandOf<"pack">, s
       throw new EmbervecError(codeOf(cause) ?? "internal", `cannot pack ${model}: ${messageOf(cause)}`, { cause });
     }
   });
-  await report(packed, target);
+  await report(packed, target, signal);
 }
 
-async function report({ weights, files }: PackedFolder, folder: string): Promise<void> {
+async function report({ weights, files }: PackedFolder, folder: string, signal: AbortSignal): Promise<void> {
   const line = (bytes: number, text: string) => print(`${String(bytes).padStart(11)}  ${text}`);
   for (const [path, { size }] of files) line(size, path);
   const total = [...files.values()].reduce((sum, { size }) => sum + size, 0);
   line(total, `${files.size} files and manifest.json in ${folder}`);
   let compressed = 0;
   const params = { [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY };
-  await pipeline(createReadStream(join(folder, weights)), createBrotliCompress({ params }), async (pieces) => {
-    for await (const piece of pieces as AsyncIterable<Uint8Array>) compressed += piece.byteLength;
-  });
+  const count = async (pieces: AsyncIterable<Uint8Array>) => {
+    for await (const piece of pieces) compressed += piece.byteLength;
+  };
+  await pipeline(createReadStream(join(folder, weights)), createBrotliCompress({ params }), count, { signal });
   line(compressed, `${weights} with Content-Encoding: br (brotli, quality ${BROTLI_QUALITY})`);
 }
 
@@ -108,7 +114,7 @@ function printTable(rows: string[][]): void {
 }
 
 async function fetchIntoCache({ model, dtype, ...where }: CommandOf<"fetch">, signal: AbortSignal): Promise<void> {
-  if (await isOnDisk(model))
+  if (await isOnDisk(pathOf(model)))
     throw new UsageError(`fetch needs a model id, but ${model} is a folder; load it by its path`);
   const info = await withProgress(async (show) => {
     const embedder = await Embedder.load(model, {
@@ -140,13 +146,23 @@ async function remove({ model, revision }: CommandOf<"remove">): Promise<void> {
   print(`removed ${model} from the cache: ${megabytes(bytes)} MB`);
 }
 
+/** What a `file:` address names; anything else stays as it is. */
+function pathOf(model: string): string {
+  if (!/^file:/i.test(model)) return model;
+  try {
+    return fileURLToPath(model);
+  } catch (cause) {
+    throw new UsageError(`${model} names no folder of this machine: ${messageOf(cause)}`, { cause });
+  }
+}
+
 /** Whether a model is a folder of this machine. One of that name is meant rather than a model of a hub. */
 async function isOnDisk(model: string): Promise<boolean> {
   const found = await stat(model).catch(() => undefined);
   if (found?.isDirectory()) return true;
   if (found) throw new EmbervecError("invalid_input", `${model} is a file; give the model's folder`);
   // What cannot be an id or a web address.
-  if (/^(\.{0,2}[\\/]|[a-z]:\\)/i.test(model))
+  if (/^(\.{0,2}[\\/]|[a-z]:[\\/])/i.test(model))
     throw new EmbervecError("model_not_found", `there is no folder ${model}`);
   return false;
 }
@@ -173,12 +189,16 @@ function print(text: string): void {
 /** @returns the exit status */
 async function main(args: string[]): Promise<number> {
   const abort = new AbortController();
-  // Another one ends the process at once.
-  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => abort.abort());
   // Whoever read the output has closed it, such as `head`.
   process.stdout.on("error", () => process.exit());
   try {
-    await run(parseCommand(args), abort.signal);
+    const command = parseCommand(args);
+    const heeds = command.verb === "pack" || command.verb === "fetch";
+    const interrupt = () => (heeds ? abort.abort() : process.exit(EXIT.interrupted));
+    // Another one ends the process at once.
+    for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, interrupt);
+    await run(command, abort.signal);
+    abort.signal.throwIfAborted();
     return EXIT.done;
   } catch (error) {
     if (abort.signal.aborted) {

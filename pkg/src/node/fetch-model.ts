@@ -7,6 +7,7 @@ import type { FolderFile, FolderPlan } from "../model/folder.js";
 import { type ModelSink, loadModel } from "../model/load.js";
 import { resolveModel } from "../model/source.js";
 import { environment, headersFor, pageUrl } from "../platform/web.js";
+import { folderFetch } from "../platform/web-parts.js";
 import type { ProgressCallback } from "../types.js";
 import type { ModelFiles } from "./pack.js";
 
@@ -25,7 +26,7 @@ export async function fetchModel(store: ModelStore, name: string, options: Fetch
     ...(options.revision !== undefined && { revision: options.revision }),
   };
   const { base, revision, pointers } = resolveModel(name, where, pageUrl());
-  const host = { base, pointers, headers: headersFor({}, base), signal };
+  const host = { base, pointers, headers: headersFor({}, base), signal, fetch: folderFetch(base) };
   const localFilesOnly = environment().localFilesOnly ?? false;
   await loadModel(store, fileSink, { name, revision, host, dtype: "fp32", localFilesOnly, progress });
   const record = await store.find(base);

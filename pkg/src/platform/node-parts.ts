@@ -10,7 +10,7 @@ import { FolderCache, cacheFolder } from "./node/folder-cache.js";
 export { folderFetch } from "./node/model-folder.js";
 
 export function openCache(locks: Locks): Entries {
-  return new OwnCache(new FolderCache(cacheFolder()), locks);
+  return new OwnCache(new FolderCache(cacheFolder), locks);
 }
 
 export function checkRequirements(): void {

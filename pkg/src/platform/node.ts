@@ -3,8 +3,8 @@
 
 import { setMaxListeners } from "node:events";
 import { readFile } from "node:fs/promises";
-import { availableParallelism, cpus, totalmem } from "node:os";
-import { resolve } from "node:path";
+import { availableParallelism, cpus, tmpdir, totalmem } from "node:os";
+import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parentPort } from "node:worker_threads";
 
@@ -39,6 +39,9 @@ export const WASM_MUST_BE =
 export const HOST_MUST_BE =
   "Check your connection. If you are online, the host may be down, or you may need a proxy (which the option `fetch` can use).";
 
+export const PASS_TOKEN =
+  'pass a token in the option `headers`, as { Authorization: "Bearer …" }, or for the hub in the environment variable HF_TOKEN';
+
 export const NO_GPU = "there is no WebGPU outside of browsers";
 
 export function checkDevice(device: "auto" | "cpu" | "webgpu"): void {
@@ -70,7 +73,14 @@ export function headersFor(headers: Record<string, string>, base: string): Recor
   const token = process.env["HF_TOKEN"]?.trim();
   const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
   if (!token || isGiven || !isOfHub(base)) return headers;
-  return { ...headers, Authorization: `Bearer ${token}` };
+  const authorization = `Bearer ${token}`;
+  try {
+    new Headers({ authorization });
+  } catch {
+    // Without its cause, which repeats the token.
+    throw new EmbervecError("invalid_input", "the environment variable HF_TOKEN has characters that no token has");
+  }
+  return { ...headers, Authorization: authorization };
 }
 
 function isOfHub(base: string): boolean {
@@ -82,8 +92,10 @@ function isOfHub(base: string): boolean {
   }
 }
 
-export function lockManager(): LockManager {
-  return new FileLocks(cacheFolder()) as unknown as LockManager;
+/** A caller's own cache has no folder here, and nothing is put into the one that it is used in place of. */
+export function lockManager(isOwn: boolean): LockManager {
+  const folder = () => join(tmpdir(), `embervec-${process.getuid?.() ?? "locks"}`);
+  return new FileLocks(isOwn ? folder : cacheFolder) as unknown as LockManager;
 }
 
 /** The current folder. */

@@ -45,6 +45,8 @@ export const WASM_MUST_BE: string = [
 export const HOST_MUST_BE: string =
   "Check your connection. If you are online, the host may be down or block requests from other sites (CORS), or this page's Content-Security-Policy (connect-src) may forbid it.";
 
+export const PASS_TOKEN: string = 'pass a token in the option `headers`, as { Authorization: "Bearer …" }';
+
 /** Refuses a device that cannot be there. */
 export function checkDevice(_device: "auto" | "cpu" | "webgpu"): void {}
 
@@ -74,8 +76,8 @@ export function headersFor(headers: Record<string, string>, _base: string): Reco
   return headers;
 }
 
-/** What all that share the cache have in common. */
-export function lockManager(): LockManager | undefined {
+/** What all that share a cache have in common: the built-in one, or a caller's own. */
+export function lockManager(_isOwn: boolean): LockManager | undefined {
   return globalThis.navigator?.locks;
 }
 

@@ -308,9 +308,9 @@ function errorReply(id: number, error: unknown): FromWorker {
   if (code) return { type: "error", id, code, message: messageOf(error), ...cause, fatal: fatal === true };
   // A trap, such as memory that could not grow; or a bug. Either way nothing is certain any more.
   const isAbort = error instanceof DOMException && error.name === "AbortError";
-  const message = isAbort
-    ? "aborted"
-    : `the worker stopped: ${messageOf(error)}; most likely this device has too little memory for the model`;
+  const isTrap = error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+  const why = isTrap ? "; most likely this device has too little memory for the model" : "";
+  const message = isAbort ? "aborted" : `the worker stopped: ${messageOf(error)}${why}`;
   return { type: "error", id, code: "internal", message, fatal: !isAbort };
 }
 

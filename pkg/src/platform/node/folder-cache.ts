@@ -6,15 +6,26 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 
 import type { ModelCache } from "../../cache/cache.js";
-import { messageOf } from "../../errors.js";
+import { EmbervecError, messageOf } from "../../errors.js";
 import { MAX_LIST_BYTES } from "../../limits.js";
 import { keyOf, nameOf, scopeOf } from "./file-names.js";
 
 /** Where models are kept: `$EMBERVEC_CACHE`, else `$HF_HOME/embervec`, `$XDG_CACHE_HOME/embervec`, `~/.cache/embervec`. */
 export function cacheFolder(): string {
   const { EMBERVEC_CACHE, HF_HOME, XDG_CACHE_HOME } = process.env;
-  const home = EMBERVEC_CACHE || join(HF_HOME || XDG_CACHE_HOME || join(homedir(), ".cache"), "embervec");
+  const home = EMBERVEC_CACHE || join(HF_HOME || XDG_CACHE_HOME || join(homeFolder(), ".cache"), "embervec");
   return join(home, "models");
+}
+
+/** A user of a container may have none. */
+function homeFolder(): string {
+  try {
+    const home = homedir();
+    if (home !== "") return home;
+  } catch {
+    // The user is not known here.
+  }
+  throw new EmbervecError("storage", "there is no home folder for the cache; set EMBERVEC_CACHE");
 }
 
 /** What begins so is being written, or was left by a process that is gone. */
@@ -32,7 +43,12 @@ const MAX_DEPTH = 32;
 export class FolderCache implements ModelCache {
   #hasTidied = false;
 
-  constructor(private readonly folder: string) {}
+  /** @param place is asked for when it is used, and may throw */
+  constructor(private readonly place: () => string) {}
+
+  private get folder(): string {
+    return this.place();
+  }
 
   async get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const path = join(this.folder, nameOf(key));
