@@ -360,10 +360,10 @@ test("an interruption ends what waits for somebody else", async () => {
     const locks = new FileLocks(() => join(own, "models"));
     void locks.request("embervec changes a cache", {}, () => new Promise<void>((end) => resolve(end)));
   });
-  const interrupt = new Promise<void>((resolve) => setTimeout(resolve, 3000));
+  const interrupt = new Promise<void>((resolve) => setTimeout(resolve, 8_000)); // it has started long since
   const ended = run(["models", "remove", "owner/name"], { env, interrupt });
   // Without an interruption it would be done then.
-  const timer = setTimeout(end, 6000);
+  const timer = setTimeout(end, 20_000);
   const { status, stdout } = await ended;
   clearTimeout(timer);
   end();
