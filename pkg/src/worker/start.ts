@@ -10,7 +10,13 @@ interface Policy {
 }
 
 /** This file's address; absent in scripts of other formats than ESM. */
-const HERE: string | undefined = import.meta.url;
+const HERE: string | undefined = isOfBuild(import.meta.url) ? location.href : import.meta.url;
+
+/** webpack puts in its place where the file was on the machine that built the bundle. A page of a disk has that address, too. */
+function isOfBuild(url: string | undefined): boolean {
+  const { protocol } = (globalThis.location ?? {}) as Partial<Location>;
+  return url !== undefined && url.startsWith("file:") && protocol !== undefined && protocol !== "file:";
+}
 
 /** What Vite's dev server makes of this file's address: it bundles `index.js` away from the package's other files. */
 const MOVED = /^(.*\/node_modules\/)\.vite\/deps\/.*$/;
