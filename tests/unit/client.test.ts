@@ -57,6 +57,27 @@ test("messages of nobody, which tools for developers and extensions send, change
   assert.equal(client.alive, true);
 });
 
+test("a progress function that throws fails its own call, which the worker gives up, and nothing else", async () => {
+  for (const thrown of [new Error("mine"), new EmbervecError("quota", "mine"), "a text", undefined, 0]) {
+    const { worker, client } = start();
+    const progress = () => {
+      throw thrown;
+    };
+    const call = client.request("tokenize", { text: "a" }, { progress });
+    const other = client.request("tokenize", { text: "b" });
+    const [first, second] = worker.sent;
+    const event = { stage: "load", loaded: 1, total: 2 };
+    worker.onmessage({ data: { type: "progress", id: first!.id, event } });
+    worker.onmessage({ data: { type: "progress", id: first!.id, event } });
+    assert.deepEqual(await call.catch((error: unknown) => ({ error })), { error: thrown });
+    assert.deepEqual(worker.sent.slice(2), [{ type: "abort", id: first!.id }]);
+    const tokens = { inputIds: [], tokenTypeIds: [], tokens: [], offsets: [], truncated: false };
+    worker.onmessage({ data: { type: "result", id: second!.id, result: tokens } });
+    assert.equal(await other, tokens);
+    assert.equal(client.alive, true);
+  }
+});
+
 test("an answer that cannot be read ends the worker, and every call with it", async () => {
   const { worker, client } = start();
   const answers = [client.request("tokenize", { text: "a" }), client.request("tokenize", { text: "b" })];

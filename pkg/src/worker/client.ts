@@ -193,7 +193,13 @@ export class WorkerClient<Map extends CallMap> {
       case "progress": {
         const pending = this.#pending.get(message.id);
         pending?.heard();
-        return pending?.progress?.(message.event);
+        try {
+          return pending?.progress?.(message.event);
+        } catch (error) {
+          // A caller's function that throws fails the caller's call, and nothing else.
+          this.#post({ type: "abort", id: message.id }, []);
+          return this.#take(message.id)?.reject(error);
+        }
       }
       case "result":
         return this.#take(message.id)?.resolve(message.result as never);
