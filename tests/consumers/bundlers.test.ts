@@ -4,36 +4,12 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { promisify } from "node:util";
 
-import type { Browser } from "playwright-core";
+import { assertEmbeds, copyFiles, embed, project, serve, type Served, setUp, visit } from "./consumer.ts";
 
-import { type ModelServer, serveModels } from "../support/model-server.ts";
-import { assertEmbeds, copyFiles, embed, launch, project, serve, type Served, visit } from "./consumer.ts";
-
-let browser: Browser;
-let models: ModelServer;
-let model: string;
-/** What the files of the package give as they are. */
-let expected: number[];
-
-before(async () => {
-  [browser, models] = await Promise.all([launch(), serveModels()]);
-  model = `${models.origin}/tiny-cls/`;
-  const folder = await project("bundled");
-  await cp(new URL("no-bundler/", import.meta.url), folder, { recursive: true });
-  await visit(browser, await serve(folder), async (page) => {
-    const { vector, error } = await embed(page, model);
-    assert.ok(vector && vector.length > 0 && vector.every(Number.isFinite), error?.message);
-    expected = vector;
-  });
-});
-
-after(async () => {
-  await browser?.close();
-  await models?.close();
-});
+const shared = setUp();
 
 /** A bundler's module. */
 // oxlint-disable-next-line typescript/no-explicit-any -- types are checked where the bundlers are not installed
@@ -126,7 +102,9 @@ const BUNDLERS: [name: string, sources: string, open: (root: string) => Promise<
 
 for (const [name, sources, open] of BUNDLERS) {
   test(name, async () => {
-    await visit(browser, await open(await project(sources)), (page) => assertEmbeds(page, model, expected));
+    await visit(shared.browser, await open(await project(sources)), (page) =>
+      assertEmbeds(page, shared.model, shared.expected),
+    );
   });
 }
 
@@ -166,8 +144,8 @@ const WITHOUT: [name: string, open: () => Promise<Served>, options: object, said
 
 for (const [name, open, options, said] of WITHOUT) {
   test(`without the way: ${name}`, async () => {
-    await visit(browser, await open(), async (page) => {
-      const { error } = await embed(page, model, options);
+    await visit(shared.browser, await open(), async (page) => {
+      const { error } = await embed(page, shared.model, options);
       assert.equal(error?.name, "EmbervecError", error?.message);
       assert.equal(error.code, "network");
       for (const part of said) assert.match(error.message, part);
@@ -177,7 +155,7 @@ for (const [name, open, options, said] of WITHOUT) {
 }
 
 test("createWorker that throws, gives something else, or a worker that cannot run", async () => {
-  await visit(browser, await plain(), async (page) => {
+  await visit(shared.browser, await plain(), async (page) => {
     const message = (createWorker: string): Promise<string> =>
       page.evaluate(
         `load("/none/", { createWorker: ${createWorker} }).then(String, ({ name, message }) => name + ": " + message)`,
@@ -194,8 +172,8 @@ test("createWorker that throws, gives something else, or a worker that cannot ru
 
 test("vite 7, dev, in a workspace, with exclude", async () => {
   const open = viteDev(7, { optimizeDeps: { exclude: ["embervec"] } });
-  await visit(browser, await open(await project("bundled", { under: "packages/app" })), (page) =>
-    assertEmbeds(page, model, expected),
+  await visit(shared.browser, await open(await project("bundled", { under: "packages/app" })), (page) =>
+    assertEmbeds(page, shared.model, shared.expected),
   );
 });
 
@@ -209,46 +187,50 @@ async function plain(headers: Record<string, string> = {}): Promise<Served> {
 }
 
 test("no bundler", async () => {
-  await visit(browser, await plain(), (page) => assertEmbeds(page, model, expected));
+  await visit(shared.browser, await plain(), (page) => assertEmbeds(page, shared.model, shared.expected));
 });
 
 test("a strict Content-Security-Policy", async () => {
-  const csp = `default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' ${models.origin}`;
+  const csp = `default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' ${shared.models.origin}`;
   const root = await project("cdn");
-  await visit(browser, await serve(root, { "content-security-policy": csp }), async (page) => {
+  await visit(shared.browser, await serve(root, { "content-security-policy": csp }), async (page) => {
     await page.evaluate(() => open("/node_modules/embervec/dist/index.js"));
-    const { vector, error } = await embed(page, model, { createWorker: undefined });
-    assert.deepEqual(vector, expected, error?.message);
-    assert.equal((await embed(page, model, { createWorker: undefined, device: "webgpu" })).device, "webgpu");
+    const { vector, error } = await embed(page, shared.model, { createWorker: undefined });
+    assert.deepEqual(vector, shared.expected, error?.message);
+    assert.equal((await embed(page, shared.model, { createWorker: undefined, device: "webgpu" })).device, "webgpu");
   });
 });
 
 test("Trusted Types: by a policy of the package's, or not at all", async () => {
   const demand = "require-trusted-types-for 'script'";
-  await visit(browser, await plain({ "content-security-policy": demand }), (page) =>
-    assertEmbeds(page, model, expected),
+  await visit(shared.browser, await plain({ "content-security-policy": demand }), (page) =>
+    assertEmbeds(page, shared.model, shared.expected),
   );
   // One that allows ours, and one that demands none, but names others.
   for (const policy of [`${demand}; trusted-types embervec`, "trusted-types other"]) {
-    await visit(browser, await plain({ "content-security-policy": policy }), async (page) => {
-      const { vector, error } = await embed(page, model);
-      assert.deepEqual(vector, expected, error?.message);
+    await visit(shared.browser, await plain({ "content-security-policy": policy }), async (page) => {
+      const { vector, error } = await embed(page, shared.model);
+      assert.deepEqual(vector, shared.expected, error?.message);
     });
   }
-  await visit(browser, await plain({ "content-security-policy": `${demand}; trusted-types other` }), async (page) => {
-    const { error } = await embed(page, model);
-    assert.match(error!.message, /trusted-types embervec/);
-  });
+  await visit(
+    shared.browser,
+    await plain({ "content-security-policy": `${demand}; trusted-types other` }),
+    async (page) => {
+      const { error } = await embed(page, shared.model);
+      assert.match(error!.message, /trusted-types embervec/);
+    },
+  );
 });
 
 test("a CDN's address", async () => {
   const cdn = await serve(await project("bundled"), CORS);
   const address = `${cdn.origin}/node_modules/embervec/dist/index.js`;
   try {
-    await visit(browser, await serve(await project("cdn")), async (page) => {
+    await visit(shared.browser, await serve(await project("cdn")), async (page) => {
       await page.evaluate((address) => open(address), address);
-      await assertEmbeds(page, model, expected);
-      const { error } = await embed(page, model, { createWorker: undefined });
+      await assertEmbeds(page, shared.model, shared.expected);
+      const { error } = await embed(page, shared.model, { createWorker: undefined });
       assert.equal(error?.code, "network", error?.message);
       assert.ok(error.message.includes(new URL("worker.js", address).href), error.message);
       assert.match(error.message, /createWorker/);
@@ -259,11 +241,11 @@ test("a CDN's address", async () => {
 });
 
 test("a sandboxed frame", async () => {
-  await visit(browser, await serve(await project("sandboxed"), CORS), async (page) => {
+  await visit(shared.browser, await serve(await project("sandboxed"), CORS), async (page) => {
     const frame = page.frames()[1]!;
-    const { vector, error } = await embed(frame, model);
-    assert.deepEqual(vector, expected, error?.message);
-    const without = await embed(frame, model, { createWorker: undefined });
+    const { vector, error } = await embed(frame, shared.model);
+    assert.deepEqual(vector, shared.expected, error?.message);
+    const without = await embed(frame, shared.model, { createWorker: undefined });
     assert.match(without.error!.message, /worker\.js cannot be started .*`createWorker`/);
   });
 });

@@ -6,12 +6,14 @@ import { cp, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { type Browser, chromium, type Page } from "playwright-core";
 import sirv from "sirv";
 
 import { FLAGS, GPU_FLAGS } from "../support/browser.ts";
+import { type ModelServer, serveModels } from "../support/model-server.ts";
 import { installed, pack } from "../support/tarball.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { cosine } from "../support/vectors.ts";
@@ -137,4 +139,25 @@ export async function assertEmbeds(page: Page, model: string, expected: readonly
   assert.equal(gpu.device, "webgpu", gpu.error?.message);
   const agreement = cosine(gpu.vector!, expected);
   assert.ok(agreement > 0.999, `the GPU's vector has the cosine ${agreement} to the CPU's`);
+}
+
+/** A browser, a host of models, and what the files of the package give as they are. Called once, at the top of a test file. */
+export function setUp(): { browser: Browser; models: ModelServer; model: string; expected: number[] } {
+  const shared = {} as ReturnType<typeof setUp>;
+  before(async () => {
+    [shared.browser, shared.models] = await Promise.all([launch(), serveModels()]);
+    shared.model = `${shared.models.origin}/tiny-cls/`;
+    const folder = await project("bundled");
+    await cp(join(SOURCES, "no-bundler"), folder, { recursive: true });
+    await visit(shared.browser, await serve(folder), async (page) => {
+      const { vector, error } = await embed(page, shared.model);
+      assert.ok(vector && vector.length > 0 && vector.every(Number.isFinite), error?.message);
+      shared.expected = vector;
+    });
+  });
+  after(async () => {
+    await shared.browser?.close();
+    await shared.models?.close();
+  });
+  return shared;
 }

@@ -27,6 +27,20 @@ const request = {
   persist: true,
 };
 
+type PoolOptions = Parameters<typeof WorkerPool.start>[0];
+
+const poolOptions = (options: Pick<PoolOptions, "workers"> & Partial<PoolOptions>): PoolOptions => ({
+  request,
+  cache: "indexeddb",
+  workerUrl: undefined,
+  createWorker: undefined,
+  page: PAGE,
+  fetch: undefined,
+  onDevice: () => {},
+  onWorkers: () => {},
+  ...options,
+});
+
 /** A pool whose workers die of some texts; the others' vectors are their lengths. */
 async function open(
   behaviour: Behaviour = working,
@@ -35,17 +49,7 @@ async function open(
   replaceWorker(behaviour);
   const limits: number[] = [];
   const { pool } = await WorkerPool.start(
-    {
-      request,
-      cache: "indexeddb",
-      fetch: undefined,
-      workers,
-      workerUrl: undefined,
-      createWorker: undefined,
-      page: PAGE,
-      onDevice: () => {},
-      onWorkers: (limit) => limits.push(limit),
-    },
+    poolOptions({ workers, onWorkers: (limit) => void limits.push(limit) }),
     load,
   );
   return { pool, limits };
@@ -156,20 +160,7 @@ test("a listener that disposes of the embedder when its GPU's worker ends: no wo
   const reason = new EmbervecError("disposed", "over");
   let pool: WorkerPool | undefined;
   const onDevice = () => pool?.terminate(reason);
-  ({ pool } = await WorkerPool.start(
-    {
-      request,
-      cache: "indexeddb",
-      workers: 4,
-      workerUrl: undefined,
-      createWorker: undefined,
-      page: PAGE,
-      fetch: undefined,
-      onDevice,
-      onWorkers: () => {},
-    },
-    {},
-  ));
+  ({ pool } = await WorkerPool.start(poolOptions({ workers: 4, onDevice }), {}));
   await pool.useGpu(false);
   await assert.rejects(encode(pool, ["a"]));
   pool.grow();
@@ -185,20 +176,7 @@ test("a GPU that was not taken is not said to have failed with its worker", asyn
   });
   const told: string[] = [];
   const onDevice = ({ deviceReason }: { deviceReason: string }) => void told.push(deviceReason);
-  const { pool } = await WorkerPool.start(
-    {
-      request,
-      cache: "indexeddb",
-      workers: 1,
-      workerUrl: undefined,
-      createWorker: undefined,
-      page: PAGE,
-      fetch: undefined,
-      onDevice,
-      onWorkers: () => {},
-    },
-    {},
-  );
+  const { pool } = await WorkerPool.start(poolOptions({ workers: 1, onDevice }), {});
   await pool.useGpu(false);
   await assert.rejects(encode(pool, ["dies"]));
   assert.deepEqual(await encode(pool, ["abc"]), [3]);

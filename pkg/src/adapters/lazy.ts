@@ -156,7 +156,12 @@ export interface WithPrompts {
    * Put before queries and before documents, instead of the model's own. For a model whose folder has no prompts but that was trained
    * with some, such as E5: `{ query: "query: ", document: "passage: " }`.
    */
-  prompts?: { query?: string; document?: string };
+  prompts?: {
+    /** Put before queries. */
+    query?: string;
+    /** Put before documents. */
+    document?: string;
+  };
 }
 
 /** The caller's prompt for a role, if there is one. */

@@ -37,6 +37,7 @@ export class SemanticEmbedderMonitor extends EventTarget {
   /** Called for each `downloadprogress` event; `addEventListener` works, too. */
   ondownloadprogress: ((event: Event & { loaded: number; total: number }) => void) | null = null;
 
+  /** Made by {@link SemanticEmbedder.create}. */
   constructor() {
     super();
     // What a listener throws is reported, and ends no load.

@@ -2,45 +2,20 @@
 
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { cp } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import type { Browser } from "playwright-core";
-
-import { type ModelServer, serveModels } from "../../support/model-server.ts";
-import { assertEmbeds, embed, launch, project, serve, type Served, visit } from "../consumer.ts";
+import { assertEmbeds, project, serve, type Served, setUp, visit } from "../consumer.ts";
 
 const run = promisify(execFile);
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const program = (path: string) => join(HERE, "node_modules", path);
 
-let browser: Browser;
-let models: ModelServer;
-let model: string;
-/** What the files of the package give as they are. */
-let expected: number[];
-
-before(async () => {
-  [browser, models] = await Promise.all([launch(), serveModels()]);
-  model = `${models.origin}/tiny-cls/`;
-  const folder = await project("bundled");
-  await cp(new URL("../no-bundler/", import.meta.url), folder, { recursive: true });
-  await visit(browser, await serve(folder), async (page) => {
-    const { vector, error } = await embed(page, model);
-    assert.ok(vector && vector.length > 0 && vector.every(Number.isFinite), error?.message);
-    expected = vector;
-  });
-});
-
-after(async () => {
-  await browser?.close();
-  await models?.close();
-});
+const shared = setUp();
 
 /** A project that finds the packages of this folder. */
 const here = (sources: string, name: string) => project(sources, { folder: join(HERE, ".build", name) });
@@ -57,7 +32,9 @@ test("parcel 2", async () => {
     "--no-source-maps",
   ];
   await run(process.execPath, [program("parcel/lib/bin.js"), "build", "index.html", ...flags], { cwd: root });
-  await visit(browser, await serve(join(root, "dist")), (page) => assertEmbeds(page, model, expected));
+  await visit(shared.browser, await serve(join(root, "dist")), (page) =>
+    assertEmbeds(page, shared.model, shared.expected),
+  );
 });
 
 for (const bundler of ["turbopack", "webpack"]) {
@@ -65,7 +42,9 @@ for (const bundler of ["turbopack", "webpack"]) {
     const root = await here("heavy/next", `next-${bundler}`);
     const env = { ...process.env, NEXT_TELEMETRY_DISABLED: "1", NODE_OPTIONS: "" };
     await run(process.execPath, [program("next/dist/bin/next"), "build", `--${bundler}`], { cwd: root, env });
-    await visit(browser, await startNext(root, env), (page) => assertEmbeds(page, model, expected));
+    await visit(shared.browser, await startNext(root, env), (page) =>
+      assertEmbeds(page, shared.model, shared.expected),
+    );
   });
 }
 
