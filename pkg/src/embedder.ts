@@ -34,6 +34,9 @@ import type { DeviceChoice, EncodeRequestOptions, EncodeResult } from "./worker/
 const SLICE_CHARACTERS = 2048;
 const SLICE_TEXTS = 64;
 
+/** Texts go to the worker in slices of about so many characters to have their tokens counted. */
+const COUNTED_CHARACTERS = 1 << 18;
+
 /** A text that came alone waits so many milliseconds for others: three or so make a batch, and nobody sees it. */
 const LIVE_MS = 20;
 
@@ -165,15 +168,28 @@ export class Embedder extends EventTarget {
     ).catch((error: unknown) => {
       throw explainConversion(model, error);
     });
-    const { isLarge, asksForPersistence, memoryBytes, ...loaded } = result;
+    const { isLarge, asksForPersistence, memoryBytes, weights, pooling, normalizes, version, ...loaded } = result;
     const { stored, storedReason } = result;
     // Only a page can ask. A browser that refuses may clear the model when it is short of room, which costs a download.
     if (asksForPersistence)
       void settled("navigator.storage.persist", async () => navigator.storage?.persist?.(), {}).catch(() => {});
-    Object.freeze(loaded.prompts);
+    const { dimension } = loaded;
+    const prompts = Object.freeze(loaded.prompts);
+    const { dtype } = request;
+    const embeddingSpace = Object.freeze({
+      model: name,
+      revision,
+      dtype,
+      weights,
+      dimension,
+      pooling: Object.freeze(pooling),
+      prompts,
+      normalize: normalizes,
+      version,
+    });
     const choice: DeviceChoice = { device: "cpu", deviceReason: cpuReasonOf(options, stored) };
     embedder = new Embedder(
-      { model: name, revision, ...choice, dtype: request.dtype, workers: pool.limit, ...loaded },
+      { model: name, revision, ...choice, dtype, workers: pool.limit, ...loaded, embeddingSpace },
       pool,
     );
     if (device === "webgpu") {
@@ -294,6 +310,23 @@ export class Embedder extends EventTarget {
     return this.#pool.tokenize(text);
   }
 
+  /**
+   * The number of tokens of each text, without special tokens and prompts, and however many there are: for splitting long texts.
+   * `info.maxSeqLength - info.specialTokens` are not cut. Queries do not wait for it, and memory is bounded.
+   *
+   * @throws {EmbervecError} `invalid_input` for a text of a megabyte or more without a place where it can be cut to count its
+   *   tokens, which is at spaces and with many models at punctuation; for some tokenizers there is no such place
+   */
+  async tokenCounts(texts: readonly string[]): Promise<Uint32Array<ArrayBuffer>> {
+    const list = checkTexts(texts, "tokenCounts takes");
+    const counts = new Uint32Array(list.length);
+    for (let done = 0, end = 0; done < list.length; done = end) {
+      for (let left = COUNTED_CHARACTERS; left > 0 && end < list.length; end++) left -= list[end]!.length + 1;
+      counts.set(await this.#pool.tokenCounts(list.slice(done, end)), done);
+    }
+    return counts;
+  }
+
   /** Ends the workers, which frees all memory. Calls in progress reject with `disposed`. */
   async dispose(): Promise<void> {
     this.#pool.terminate(new EmbervecError("disposed", "this embedder has been disposed of; load another"));
@@ -302,7 +335,7 @@ export class Embedder extends EventTarget {
   async #encode(texts: unknown, options: EncodeOptions, task?: "query" | "document"): Promise<unknown> {
     const request = checkEncodeOptions(options, task);
     const isOne = typeof texts === "string";
-    const list = isOne ? [texts] : checkTexts(texts);
+    const list = isOne ? [texts] : checkTexts(texts, "encode takes a string or");
     const { precision = "float32", output = "sentence", signal, progress } = options;
     checkPrecision(precision, list.length);
 
@@ -354,6 +387,8 @@ export class Embedder extends EventTarget {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<EncodeResult, void, undefined> {
     const source = new Slicer(texts);
+    // Nobody wants any more what is under way after an abort or a `break`.
+    const stop = new AbortController();
     const inFlight: Promise<EncodeResult>[] = [];
     let reading: Promise<string[] | undefined> | undefined;
     let isOver = false;
@@ -383,12 +418,13 @@ export class Embedder extends EventTarget {
         if (slices === BULK_SLICES) this.#workAhead();
         // A second slice while the first is under way: there is work for more than one.
         if (inFlight.length > 0) this.#pool.grow();
-        const encoding = this.#pool.encode({ texts: slice, options });
+        const encoding = this.#pool.encode({ texts: slice, options }, stop.signal);
         // Whoever awaits it sees the error; after an abort or a `break` nobody does.
         encoding.catch(() => {});
         inFlight.push(encoding);
       }
     } finally {
+      stop.abort();
       if (!isOver) source.close();
     }
   }

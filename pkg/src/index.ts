@@ -21,6 +21,7 @@ export {
 export type {
   Dtype,
   EmbedderInfo,
+  EmbeddingSpace,
   EncodeOptions,
   LoadOptions,
   Pooling,

@@ -186,10 +186,14 @@ export function checkText(text: unknown, name: string): string {
   throw new EmbervecError("invalid_input", `${name} must be a string, not ${describe(text)}`);
 }
 
-/** The texts as they are now: the caller may change the array while they are encoded. */
-export function checkTexts(texts: unknown): string[] {
+/**
+ * The texts as they are now: the caller may change the array while they are encoded.
+ *
+ * @param takes what the call takes beside an array
+ */
+export function checkTexts(texts: unknown, takes: string): string[] {
   if (!Array.isArray(texts)) {
-    throw new EmbervecError("invalid_input", `encode takes a string or an array of strings, not ${describe(texts)}`);
+    throw new EmbervecError("invalid_input", `${takes} an array of strings, not ${describe(texts)}`);
   }
   // Not forEach: that skips holes.
   for (let i = 0; i < texts.length; i++) {

@@ -188,6 +188,37 @@ export interface Tokens {
 /** Similarity function that a model was trained for. */
 export type SimilarityFunction = "cosine" | "dot" | "euclidean" | "manhattan";
 
+/**
+ * Names the space of a model's vectors. Vectors of two spaces that differ in any of these cannot be compared, except that another
+ * `version` gives nearly the same ones. Two spaces that do not differ may still give vectors that do: the tokenizer is not among
+ * these. Vectors of the same texts have the last word.
+ */
+export interface EmbeddingSpace {
+  /** As `info.model`. */
+  readonly model: string;
+  /** As `info.revision`. A branch such as `"main"` may have moved since: see `weights`. */
+  readonly revision: string | undefined;
+  /** The precision of the weights. */
+  readonly dtype: Dtype;
+  /**
+   * A SHA-256 of the weights as they are kept for this `dtype`, in hexadecimal digits: of the digests of their chunks, so it is not that
+   * of a file. It is the same whether they come from a host, a cache, an archive or a folder. Weights in 8 bits that a packer has
+   * made have another one than those that are made while the model loads, unless they are the same bytes; by default a packer keeps
+   * less of the embedding tables.
+   */
+  readonly weights: string;
+  /** Length of a vector. */
+  readonly dimension: number;
+  /** The poolings of the tokens' vectors; none where a text's vector is made in another way. */
+  readonly pooling: readonly Pooling[];
+  /** The model's prompts by name. */
+  readonly prompts: Readonly<Record<string, string>>;
+  /** Whether the model's own last step scales vectors to length 1. */
+  readonly normalize: boolean;
+  /** The package's version. */
+  readonly version: string;
+}
+
 /** What a loaded model is and how it runs. It is frozen: a change replaces the object and dispatches an event. */
 export interface EmbedderInfo {
   /** As given to `load`; for the id of a conversion to ONNX, that of its original. */
@@ -216,8 +247,12 @@ export interface EmbedderInfo {
   readonly dimension: number;
   /** A text with more tokens is cut. `Infinity`: there is no limit. */
   readonly maxSeqLength: number;
+  /** Number of special tokens around a text: `maxSeqLength - specialTokens` are left for the text and its prompt. */
+  readonly specialTokens: number;
   /** The similarity function that the model was trained for. */
   readonly similarity: SimilarityFunction;
   /** The model's prompts by name. `query` and `document` always exist, possibly empty. */
   readonly prompts: Readonly<Record<string, string>>;
+  /** What the vectors can be compared with: to be kept beside them. A plain object, frozen. */
+  readonly embeddingSpace: EmbeddingSpace;
 }

@@ -43,7 +43,7 @@ test("vectors are the model's, with what was counted and cut", async () => {
     assert.deepEqual(statistics, { tokenCount: tokens, truncated }, text);
   });
   assert.equal(metadata.maxInputTokens, 32);
-  assert.match(metadata.embeddingSpace, /tiny-cls.*@fp32$/);
+  assert.match(metadata.embeddingSpace, /tiny-cls.*@fp32@[0-9a-f]{64}$/);
   const one = await embedder.embed(cases[0]!.text);
   assert.equal(one.embeddings.length, 1);
   assert.ok(Math.abs(embedder.cosineSimilarity(one.embeddings[0]!.values, embeddings[0]!.values) - 1) < 1e-6);
@@ -129,6 +129,7 @@ test("prompts for other tasks are found by the names that models give them", asy
     model: "m",
     dtype: "q8",
     maxSeqLength: 8,
+    embeddingSpace: { model: "m", revision: "main", dtype: "q8", weights: "w" },
     prompts: { query: "", document: "", STS: "s: ", Clustering: "c: " },
   };
   Embedder.load = async () =>

@@ -17,7 +17,12 @@ export const LOADED = {
   dimension: 1,
   maxSeqLength: 256,
   similarity: "cosine" as const,
+  specialTokens: 2,
   prompts: {},
+  pooling: [],
+  normalizes: false,
+  weights: "0".repeat(64),
+  version: "0.0.0",
   memoryBytes: 1,
   isLarge: false,
 };

@@ -222,6 +222,46 @@ test("info cannot be written to, and its changes come with an event", async () =
   await embedder.dispose();
 });
 
+test("embeddingSpace is a plain object of what the vectors depend on, and cannot be written to", async () => {
+  const embedder = await load();
+  const { embeddingSpace } = embedder.info;
+  const { weights, version } = LOADED;
+  const space = { model: "https://host.example/m/", revision: undefined, dtype: "q8", weights, dimension: 1, version };
+  assert.deepEqual(embeddingSpace, { ...space, pooling: [], prompts: { query: "" }, normalize: false });
+  assert.deepEqual(JSON.parse(JSON.stringify(embeddingSpace)).weights, weights);
+  for (const part of [embeddingSpace, embeddingSpace.pooling, embeddingSpace.prompts]) assert.ok(Object.isFrozen(part));
+  await embedder.dispose();
+});
+
+test("tokenCounts: in slices that are not large, in order, and nothing is asked for no texts", async () => {
+  const sizes: number[] = [];
+  const embedder = await load((message, worker) => {
+    if (message.type !== "tokenCounts") return working(message, worker);
+    const { texts } = message.request;
+    sizes.push(texts.reduce((sum, { length }) => sum + length, 0));
+    return { type: "result", result: Uint32Array.from(texts, ({ length }) => length) };
+  });
+  const texts = Array.from({ length: 3000 }, (_, i) => "x".repeat(i % 600));
+  const counts = await embedder.tokenCounts(texts);
+  assert.ok(counts instanceof Uint32Array);
+  assert.deepEqual(
+    [...counts],
+    texts.map(({ length }) => length),
+  );
+  assert.ok(sizes.length > 3 && sizes.every((size) => size < (1 << 18) + 600), sizes.join(" "));
+  sizes.length = 0;
+  assert.deepEqual([...(await embedder.tokenCounts([]))], []);
+  assert.deepEqual(sizes, []);
+  const wrong = ["a", 1] as unknown as string[];
+  await assert.rejects(embedder.tokenCounts(wrong), (error) => /texts\[1\]/.test(String(error)));
+  await assert.rejects(embedder.tokenCounts("a" as unknown as string[]), (error) =>
+    /tokenCounts takes an array/.test(String(error)),
+  );
+  const counting = embedder.tokenCounts(texts);
+  await embedder.dispose();
+  await assert.rejects(counting, (error) => error instanceof EmbervecError && error.code === "disposed");
+});
+
 test("more vectors than one buffer takes: the error says what to do", async () => {
   const embedder = await load((message, worker) => {
     if (message.type !== "encode") return working(message, worker);

@@ -60,6 +60,31 @@ const fails =
     return true;
   };
 
+test("the weights have the same hash from a host, its manifest, the cache and other pieces, and another one for another bit", async () => {
+  const manifest = async (weights: Uint8Array<ArrayBuffer>) => {
+    const files = new Map([
+      ["config.json", CONFIG],
+      ["model.safetensors", weights],
+    ]);
+    const entries: [string, { size: number; chunks: string[]; sha256: string }][] = [];
+    for (const [path, bytes] of files)
+      entries.push([path, { size: bytes.byteLength, chunks: await digestsOf(bytes), sha256: DIGEST }]);
+    return ok(encode(writeManifest(entries)));
+  };
+  const cache = new MemoryCache();
+  const plain = await host(FOLDER, () => loadPlain(cache));
+  assert.match(plain.weights, /^[0-9a-f]{64}$/);
+  assert.equal((await loadPlain(cache)).weights, plain.weights);
+  const listed = await host({ ...FOLDER, "manifest.json": await manifest(WEIGHTS) }, () =>
+    loadPlain(new MemoryCache()),
+  );
+  assert.equal(listed.weights, plain.weights);
+  const other = WEIGHTS.slice();
+  other[CHUNK_BYTES + 4]! ^= 1;
+  const changed = await host({ ...FOLDER, "model.safetensors": ok(other) }, () => loadPlain(new MemoryCache()));
+  assert.notEqual(changed.weights, plain.weights);
+});
+
 test("a folder is loaded, stored, and loaded again without a request", async () => {
   const cache = new MemoryCache();
   await host(FOLDER, async (asked) => {

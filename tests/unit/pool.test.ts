@@ -209,6 +209,50 @@ test("a text that ends its worker while it is tokenized is named, and another on
   assert.equal(fine.status, "fulfilled");
 });
 
+test("a text that ends its worker while its tokens are counted is found among others", async () => {
+  const { pool } = await open((message, worker) => {
+    if (message.type !== "tokenCounts") return working(message, worker);
+    const { texts } = message.request;
+    if (texts.includes("deadly")) return "dies";
+    return { type: "result", result: Uint32Array.from(texts, ({ length }) => length) };
+  });
+  assert.deepEqual([...(await pool.tokenCounts(["a", "bb", "ccc"]))], [1, 2, 3]);
+  await assert.rejects(pool.tokenCounts(["a", "bb", "deadly", "ccc"]), isInternal(/"deadly"/));
+});
+
+test("a worker that ends without a word: the request whose turn it was is at fault, though another one is older", async () => {
+  let bulk: number | undefined;
+  const { pool } = await open((message, worker) => {
+    if (message.type !== "encode") return working(message, worker);
+    const { texts } = message.request;
+    if (texts.includes("deadly")) {
+      worker.say({ type: "turn", id: message.id });
+      return "dies";
+    }
+    // The first time it is still under way when the other one comes.
+    if (bulk !== undefined) return working(message, worker);
+    bulk = message.id;
+    worker.say({ type: "turn", id: bulk });
+    return "nothing";
+  });
+  const [older, deadly] = await Promise.allSettled([encode(pool, ["older"]), encode(pool, ["deadly"])]);
+  assert.deepEqual(older, { status: "fulfilled", value: [5] });
+  assert.ok(deadly.status === "rejected" && isInternal(/"deadly"/)(deadly.reason));
+});
+
+test("an abort ends a request with the signal's reason, and what comes then is answered", async () => {
+  const { pool } = await open((message, worker) =>
+    message.type === "encode" && message.request.texts[0] === "slow" ? "nothing" : working(message, worker),
+  );
+  const abort = new AbortController();
+  const slow = pool.encode({ texts: ["slow"], options: {} }, abort.signal);
+  setTimeout(() => abort.abort("enough"), 20);
+  const begun = performance.now();
+  await assert.rejects(slow, (error) => error === "enough");
+  assert.ok(performance.now() - begun < 1000);
+  assert.deepEqual(await encode(pool, ["fast"]), [4]);
+});
+
 test("calls that are made at once are spread over the workers", async () => {
   const asked = new Map<unknown, number>();
   const { pool } = await open(

@@ -24,7 +24,10 @@ use crate::{Error, Result};
 /// be efficient (it is from about 64 on), few enough that the widest intermediate of BERT-base,
 /// 256 x 3072 floats, takes 3 MB, whatever the number of texts. With 512 tokens MiniLM takes 0 to 3 %
 /// longer and 4 MB more.
-const TOKENS_PER_BATCH: usize = 256;
+pub const CPU_TOKENS_PER_BATCH: usize = 256;
+
+/// The tokens of a text are counted in parts of about so many bytes.
+const COUNTED_BYTES: usize = 1 << 14;
 
 /// A model that is ready to encode.
 #[derive(Debug)]
@@ -167,7 +170,61 @@ impl Embedder {
         self.tokenizer.tokens(text, self.limits.of(None)).map_err(|error| text_error(text, error))
     }
 
-    /// Encodes texts. However many there are, only `TOKENS_PER_BATCH` tokens are in the encoder
+    /// Number of special tokens that are put around a text: what is left of [`Embedder::max_seq_length`] is for the text and
+    /// its prompt.
+    pub fn special_tokens(&self) -> usize {
+        self.tokenizer.special_token_count()
+    }
+
+    /// Number of tokens of a text, without special tokens and however many there are. Memory does not grow with its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`Embedder::count_tokens`].
+    pub fn token_count(&self, text: &str) -> Result<usize> {
+        let (mut count, mut rest, mut len) = (0, text, COUNTED_BYTES);
+        loop {
+            let part = &rest[..rest.floor_char_boundary(len)];
+            let (tokens, end) = self.count_tokens(part, part.len() == rest.len())?;
+            count += tokens;
+            rest = &rest[end..];
+            len = if end == 0 { 2 * len } else { COUNTED_BYTES };
+            if rest.is_empty() {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Number of tokens of a part of a text, and how many of its bytes they are of; see
+    /// [`embervec_tokenizer::Tokenizer::count`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Text`] for a text that the tokenizer cannot take, or that is long and cannot be counted in parts.
+    pub fn count_tokens(&self, part: &str, is_end: bool) -> Result<(usize, usize)> {
+        self.tokenizer.count(part, is_end).map_err(|error| text_error(part, error))
+    }
+
+    /// The poolings of the encoder's tokens; none where a text's vector is no pooling of them.
+    pub fn pooling(&self) -> Vec<PoolingMode> {
+        let pooling = self.sentence_ops().find_map(|op| match op {
+            Op::Pool(pooling) => Some(pooling.modes.clone()),
+            _ => None,
+        });
+        pooling.unwrap_or_default()
+    }
+
+    /// Whether the folder's own last step scales vectors to length 1.
+    pub fn normalizes(&self) -> bool {
+        self.sentence_ops().last() == Some(&Op::Normalize)
+    }
+
+    fn sentence_ops(&self) -> impl Iterator<Item = &Op> {
+        let program = &self.program;
+        program.steps_to(program.sentence).into_iter().map(|step| &program.steps[step].op)
+    }
+
+    /// Encodes texts. However many there are, only [`CPU_TOKENS_PER_BATCH`] tokens are in the encoder
     /// at a time.
     ///
     /// # Errors
@@ -175,7 +232,7 @@ impl Embedder {
     /// [`Error::InvalidInput`] for options that this model cannot fulfil, [`Error::Text`] for a text that it gives no
     /// vector for.
     pub fn encode<T: AsRef<str>>(&self, texts: &[T], options: &EncodeOptions) -> Result<Encoded> {
-        let mut job = self.job(options, TOKENS_PER_BATCH)?;
+        let mut job = self.job(options, CPU_TOKENS_PER_BATCH)?;
         for text in texts {
             self.push(&mut job, text.as_ref())?;
             while job.batches.len() > 1 {
@@ -188,14 +245,20 @@ impl Embedder {
         Ok(job.encoded)
     }
 
-    /// Tokenizes texts for an encoder on a GPU: give [`Embedder::accept`] its results for
-    /// [`Job::batch`], or let [`Embedder::compute`] do the work here, until there is none left.
+    /// Tokenizes texts to encode them batch by batch: [`Embedder::compute`] encodes the next one here, and
+    /// [`Embedder::accept`] takes what another encoder has made of [`Job::batch`], until there is none left. Batches have
+    /// [`CPU_TOKENS_PER_BATCH`] or [`GPU_TOKENS_PER_BATCH`] tokens, or one text.
     ///
     /// # Errors
     ///
     /// As [`Embedder::encode`].
-    pub fn begin<T: AsRef<str>>(&self, texts: &[T], options: &EncodeOptions) -> Result<Job> {
-        let mut job = self.job(options, GPU_TOKENS_PER_BATCH)?;
+    pub fn begin<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        options: &EncodeOptions,
+        tokens_per_batch: usize,
+    ) -> Result<Job> {
+        let mut job = self.job(options, tokens_per_batch)?;
         texts.iter().try_for_each(|text| self.push(&mut job, text.as_ref()))?;
         Ok(job)
     }

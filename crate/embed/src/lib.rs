@@ -21,11 +21,13 @@ mod recipe;
 
 #[cfg(not(target_family = "wasm"))]
 pub use disk::{open_folder, read_folder};
-pub use embervec_bert::{GpuNeeds, PackedBatch, PoolingMode};
+pub use embervec_bert::{GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch, PoolingMode};
 pub use embervec_tokenizer::Tokens;
 pub use embervec_weights::WeightDtype;
 
-pub use embedder::{Embedder, EncodeOptions, Encoded, EncoderFiles, Job, Output, Task};
+pub use embedder::{
+    CPU_TOKENS_PER_BATCH, Embedder, EncodeOptions, Encoded, EncoderFiles, Job, Output, Task,
+};
 pub use error::Error;
 pub use folder::{FileKind, Folder, FolderFile};
 pub use loader::Loader;

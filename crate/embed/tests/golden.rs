@@ -6,7 +6,7 @@ use burn::tensor::activation::gelu;
 use burn::tensor::{Tensor, TensorData};
 use embervec_bert::PackedBatch;
 use embervec_bert::ops::to_vec;
-use embervec_embed::{EncodeOptions, Output, WeightDtype};
+use embervec_embed::{EncodeOptions, Output, PoolingMode, WeightDtype};
 use support::{Case, max_difference};
 
 /// fp32 in another order of summation: measured differences are below 1e-6 for unit vectors.
@@ -30,12 +30,39 @@ fn mini_lm_gives_sentence_transformers_vectors() {
         let tokens = embedder.tokenize(&case.text).expect("tokens");
         assert_eq!(tokens.input_ids, case.input_ids, "{}", case.name);
         assert_eq!(tokens.truncated, case.truncated, "{}", case.name);
+        let count = embedder.token_count(&case.text).expect("a count");
+        let most = expected.max_seq_length - embedder.special_tokens();
+        let encoded = case.input_ids.len() - embedder.special_tokens();
+        assert_eq!((count.min(most), count > most), (encoded, case.truncated), "{}", case.name);
         let encoded = embedder.encode(&[&case.text], &options(case)).expect("encodes");
         assert_eq!(encoded.token_counts, [case.input_ids.len() as u32], "{}", case.name);
         assert_eq!(encoded.truncated, [case.truncated], "{}", case.name);
         let difference = max_difference(&encoded.vectors, &case.embedding());
         assert!(difference < TOLERANCE, "{}: {difference:e}", case.name);
     }
+}
+
+#[test]
+fn the_tokens_of_a_long_text_are_counted_in_parts() {
+    let (embedder, _) = support::mini_lm(WeightDtype::Fp32);
+    assert_eq!(embedder.special_tokens(), 2);
+    let line = "Größe, naïveté, 東京の天気 и погода 🙂; an unbelievable e\u{301}lan.\n";
+    let once = embedder.token_count(line).expect("a count");
+    assert!(once > 20, "{once}");
+    assert_eq!(embedder.token_count(&line.repeat(50_000)).expect("a count"), 50_000 * once);
+    assert_eq!(embedder.token_count("").expect("a count"), 0);
+    // One word, which is one unknown token, as long as it is no more than can be tokenized together.
+    assert_eq!(embedder.token_count(&"a".repeat(1_000_000)).expect("a count"), 1);
+    let error = embedder.token_count(&"a".repeat(5_000_000)).expect_err("a word of 5 MB");
+    assert!(error.to_string().contains("split it"), "{error}");
+}
+
+#[test]
+fn pooling_and_normalization_are_those_of_the_folder() {
+    let (embedder, _) = support::mini_lm(WeightDtype::Fp32);
+    assert_eq!((embedder.pooling(), embedder.normalizes()), (vec![PoolingMode::Mean], true));
+    let (embedder, _) = support::tiny("tiny-cls");
+    assert_eq!(embedder.pooling(), [PoolingMode::Cls]);
 }
 
 #[test]

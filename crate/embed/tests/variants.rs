@@ -13,7 +13,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use burn::tensor::Device;
 use embervec_embed::{
-    Embedder, EncodeOptions, Error, FileKind, Folder, Loader, Output, Result, Task, WeightDtype,
+    Embedder, EncodeOptions, Error, FileKind, Folder, GPU_TOKENS_PER_BATCH, Loader, Output, Result,
+    Task, WeightDtype,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -300,7 +301,8 @@ fn compare_call(variants: &Variants, call: &Call, embedder: &Embedder) -> Option
     let expected = match (call.row, &call.embedding) {
         (Some(row), _) => {
             let row = &variants.rows[row];
-            let job = embedder.begin(&text, &options).expect("it has been encoded");
+            let job =
+                embedder.begin(&text, &options, GPU_TOKENS_PER_BATCH).expect("it has been encoded");
             let ids = job.batch().expect("a batch").input_ids();
             if ids != row.input_ids {
                 return Some(format!("ids {ids:?}, not {:?}", row.input_ids));

@@ -79,6 +79,12 @@ impl Borders {
         border.map_or(text, |(border, _)| &text[..len + border])
     }
 
+    /// The last border in `text`, other than its beginning.
+    pub fn last(&self, text: &str) -> Option<usize> {
+        let mut characters = text.char_indices().rev();
+        characters.find(|&(at, c)| at > 0 && self.is_border(text, at, c)).map(|(at, _)| at)
+    }
+
     /// The end of `text` that begins with the last border that leaves `len` bytes or more.
     pub fn end<'a>(&self, text: &'a str, len: usize) -> &'a str {
         let Some(before) = text.len().checked_sub(len) else { return text };
@@ -182,6 +188,19 @@ mod tests {
         assert_eq!(end("漢字one", 1), "字one");
         assert_eq!(end("one two[MASK]three", 1), " two[MASK]three");
         assert_eq!(end("", 0), "");
+    }
+
+    #[test]
+    fn the_last_border_is_not_the_beginning() {
+        assert_eq!(BORDERS.last("one two three"), Some(7));
+        assert_eq!(BORDERS.last("one "), Some(3));
+        assert_eq!(BORDERS.last(" one"), None);
+        assert_eq!(BORDERS.last("ééé字"), Some(6));
+        assert_eq!(BORDERS.last(""), None);
+        let borders = Borders { rules: Rules::Spaces, ..BORDERS };
+        assert_eq!(borders.last("one two th"), Some(7));
+        // What comes behind is not known yet.
+        assert_eq!(borders.last("one two "), Some(3));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub use files::Files;
 pub use settings::Limit;
 
 use crate::cut::Borders;
+use crate::limits::MAX_UNCUT_BYTES;
 use crate::model::TokenModel;
 use crate::parts::PostProcessing;
 use crate::settings::Side;
@@ -116,6 +117,28 @@ impl Tokenizer {
         let (encoding, _, truncated) = self.encode_truncated(text, limit, encode)?;
         let (input_ids, token_type_ids) = self.post.template.ids(&encoding);
         Ok(Ids { token_type_ids: self.types(token_type_ids), input_ids, truncated })
+    }
+
+    /// Number of tokens of a part of a text, without special ones, and how many of its bytes they are of: all of them where
+    /// it `is_end` of the text, else those before its last border. The part begins the text, or begins where the one before
+    /// it ended. 0 bytes: there is no border, so a larger part is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Text`] for a part with something that is in no token, where there is no unknown token, and for a large part
+    /// without a border.
+    pub fn count(&self, part: &str, is_end: bool) -> Result<(usize, usize)> {
+        let last = || self.borders.as_ref().and_then(|borders| borders.last(part));
+        let Some(end) = (if is_end { Some(part.len()) } else { last() }) else {
+            return match part.len() < MAX_UNCUT_BYTES {
+                true => Ok((0, 0)),
+                false => Err(Error::Text(format!(
+                    "to count its tokens it has to be cut, and its first {MAX_UNCUT_BYTES} bytes have no place for that; split it at its paragraphs first"
+                ))),
+            };
+        };
+        let encoding = self.inner.encode_fast(&part[..end], false);
+        Ok((encoding.map_err(|error| Error::Text(error.to_string()))?.len(), end))
     }
 
     /// The tokens of a text, for people to look at.
@@ -228,6 +251,33 @@ fn utf16_offsets(text: &str, offsets: &[(usize, usize)]) -> Vec<[u32; 2]> {
 mod tests {
     use super::*;
 
+    /// The number of tokens, from parts of so many bytes at first.
+    fn counted(tokenizer: &Tokenizer, text: &str, len: usize) -> usize {
+        let (mut count, mut at, mut part_len) = (0, 0, len);
+        loop {
+            let rest = &text[at..];
+            let part = &rest[..rest.floor_char_boundary(part_len)];
+            let (tokens, end) = tokenizer.count(part, part.len() == rest.len()).expect("a count");
+            count += tokens;
+            at += end;
+            part_len = if end == 0 { 2 * part_len } else { len };
+            if at == text.len() {
+                return count;
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_part_that_cannot_be_cut_is_refused() {
+        let tokenizer = of_pieces(r#"{"type": "WhitespaceSplit"}"#, "null");
+        let text = "a".repeat(MAX_UNCUT_BYTES);
+        assert_eq!(tokenizer.count(&text[1..], false).expect("none"), (0, 0));
+        let all = text.len() - 1;
+        assert_eq!(tokenizer.count(&text[1..], true).expect("all"), (all, all));
+        let error = tokenizer.count(&text, false).expect_err("no border");
+        assert!(error.to_string().contains("split it"), "{error}");
+    }
+
     /// A tokenizer of SentencePiece's kind, with these sections.
     fn of_pieces(pre_tokenizer: &str, normalizer: &str) -> Tokenizer {
         let pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁a", "a", "b", "ab", "▁ba", "é", "漢"];
@@ -284,6 +334,9 @@ mod tests {
                     let text: String =
                         (0..length).map(|_| alphabet[next(alphabet.len())]).collect();
                     let whole = tokenizer.ids(&text, &Limit::None).expect("ids").input_ids;
+                    for len in [1, 40] {
+                        assert_eq!(counted(&tokenizer, &text, len), whole.len(), "{text:?}");
+                    }
                     let room = 1 + next(8);
                     for side in [Side::Left, Side::Right] {
                         tokenizer.side = side;

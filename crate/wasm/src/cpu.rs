@@ -163,7 +163,10 @@ struct Info<'a> {
     /// `null`: no text is cut.
     max_seq_length: Option<usize>,
     similarity: &'a str,
+    special_tokens: usize,
     prompts: BTreeMap<&'a str, &'a str>,
+    pooling: Vec<&'a str>,
+    normalizes: bool,
     kernels: String,
     is_large: bool,
 }
@@ -229,13 +232,16 @@ struct Tokens {
 
 #[wasm_bindgen]
 impl Embedder {
-    /// `{ dimension, maxSeqLength, similarity, prompts, kernels, isLarge }`.
+    /// `{ dimension, maxSeqLength, specialTokens, similarity, prompts, pooling, normalizes, kernels, isLarge }`.
     pub fn info(&self) -> Result<JsValue> {
         to_value(&Info {
             dimension: self.0.dimension(),
             max_seq_length: self.0.max_seq_length(),
             similarity: self.0.similarity(),
+            special_tokens: self.0.special_tokens(),
             prompts: self.0.prompts(),
+            pooling: self.0.pooling().iter().map(|mode| mode.name()).collect(),
+            normalizes: self.0.normalizes(),
             kernels: Selection::current().to_string(),
             is_large: self.0.is_large(),
         })
@@ -247,10 +253,12 @@ impl Embedder {
         Ok(encoded_to_js(&self.0.encode(&texts, &options).map_err(to_js)?))
     }
 
-    /// Tokenizes texts for an encoder on another device.
-    pub fn begin(&self, texts: Vec<String>, options: JsValue) -> Result<Job> {
+    /// Tokenizes texts to encode them batch by batch, in batches for the CPU or for a GPU.
+    pub fn begin(&self, texts: Vec<String>, options: JsValue, for_gpu: bool) -> Result<Job> {
         let options = EncodeOptions::from_js(options)?;
-        self.0.begin(&texts, &options).map(Job).map_err(to_js)
+        let tokens =
+            if for_gpu { embed::GPU_TOKENS_PER_BATCH } else { embed::CPU_TOKENS_PER_BATCH };
+        self.0.begin(&texts, &options, tokens).map(Job).map_err(to_js)
     }
 
     /// Encodes the job's next batch here.
@@ -284,6 +292,14 @@ impl Embedder {
             set(&result, "unsupported", &JsValue::from(reason));
         }
         Ok(result.into())
+    }
+
+    /// The number of tokens of a part of a text, and how many of its UTF-16 code units they are of; see
+    /// `embervec_embed::Embedder::count_tokens`.
+    #[wasm_bindgen(js_name = countTokens)]
+    pub fn count_tokens(&self, part: &str, is_end: bool) -> Result<Vec<u32>> {
+        let (tokens, end) = self.0.count_tokens(part, is_end).map_err(to_js)?;
+        Ok(vec![tokens as u32, part[..end].encode_utf16().count() as u32])
     }
 
     /// `{ inputIds, tokenTypeIds, tokens, offsets, truncated }`; offsets in UTF-16 code units.
@@ -320,6 +336,12 @@ impl Job {
         set(&result, "skip", &JsValue::from(pooling.skip));
         set(&result, "normalize", &JsValue::from(pooling.normalize));
         result.into()
+    }
+
+    /// Whether no batch is left.
+    #[wasm_bindgen(js_name = isDone)]
+    pub fn is_done(&self) -> bool {
+        self.0.is_done()
     }
 
     /// As `Embedder.encode` gives it, once all batches are done.

@@ -79,7 +79,7 @@ export interface SemanticEmbedResult {
   }[];
   /** What holds for all of them. */
   metadata: {
-    /** Vectors of different spaces cannot be compared. */
+    /** Vectors of different spaces cannot be compared: the model, revision, dtype and weights of `info.embeddingSpace`. */
     embeddingSpace: string;
     /** A text with more tokens is cut. */
     maxInputTokens: number;
@@ -182,7 +182,8 @@ export class SemanticEmbedder {
     for await (const { embedding, tokenCount, truncated } of stream) {
       embeddings.push({ values: embedding.slice(), statistics: { tokenCount, truncated } });
     }
-    const space = [info.model, ...(info.revision === undefined ? [] : [info.revision]), info.dtype];
+    const { model, revision, dtype, weights } = info.embeddingSpace;
+    const space = [model, ...(revision === undefined ? [] : [revision]), dtype, weights];
     return { embeddings, metadata: { embeddingSpace: space.join("@"), maxInputTokens: info.maxSeqLength } };
   }
 

@@ -306,7 +306,7 @@ async function compare(
 ): Promise<void> {
   try {
     for (const { texts, options, vectors, dimension } of references) {
-      const job = embedder.begin(texts, options);
+      const job = embedder.begin(texts, options, true);
       for (let batch = job.batch(); batch; batch = job.batch()) {
         embedder.accept(job, await worker.request("encode", batch, { patience: OPEN_MS }));
       }
@@ -333,7 +333,7 @@ async function measure(embedder: CpuEncoder, worker: GpuWorker, work: CpuWork): 
   const timings: Timing[] = [];
   for (const [texts, tokens] of TIMED) {
     // "a" is one token in every BERT vocabulary; [CLS] and [SEP] make two.
-    const batch = embedder.begin(Array<string>(texts).fill("a ".repeat(tokens - 2)), {}).batch()!;
+    const batch = embedder.begin(Array<string>(texts).fill("a ".repeat(tokens - 2)), {}, true).batch()!;
     const { length } = batch.inputIds;
     const gpu = await worker.request("time", batch, { patience: OPEN_MS });
     const cpu = work.time(length);

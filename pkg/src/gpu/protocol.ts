@@ -30,7 +30,7 @@ export interface CpuJob {
 /** What a GPU's worker needs of the CPU's wasm module. */
 export interface CpuEncoder {
   encode(texts: string[], options: EncodeRequestOptions): EncodeResult;
-  begin(texts: string[], options: EncodeRequestOptions): CpuJob;
+  begin(texts: string[], options: EncodeRequestOptions, forGpu: boolean): CpuJob;
   accept(job: CpuJob, vectors: Float32Array): void;
   gpuNeeds(dtype: string): GpuNeeds;
   /** The encoder's config.json, and the folder's files with its weights. */

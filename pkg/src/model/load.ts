@@ -2,7 +2,7 @@
 
 import { joined } from "../bytes.js";
 import type { AbsentFiles, ModelRecord, StoredFile, StoredFiles } from "../cache/entries.js";
-import { Sha256 } from "../cache/sha256.js";
+import { Sha256, sha256Of } from "../cache/sha256.js";
 import { ChunkWriter, type ModelStore, folderOf } from "../cache/store.js";
 import { EmbervecError, type EmbervecErrorCode, codeOf } from "../errors.js";
 import { MAX_SMALL_FILE_BYTES } from "../limits.js";
@@ -40,7 +40,11 @@ export interface LoadedModel<Model> {
   model: Model;
   /** Whether it came from the store. */
   cached: boolean;
+  /** Identifies the weights as they are stored, or would be: wherever they come from. */
+  weights: string;
 }
+
+type Made<Model> = Omit<LoadedModel<Model>, "cached">;
 
 /**
  * A stored model that fails so is damaged, or an earlier version of this package has stored less than is needed; or the
@@ -77,7 +81,7 @@ export async function loadModel<Model>(
     let error = failure?.from === from && failure.storedAt === record.storedAt ? failure.error : undefined;
     if (!error) {
       try {
-        return { model: await loadStored(store, from, record, newSink(), options), cached: true };
+        return { ...(await loadStored(store, from, record, newSink(), options)), cached: true };
       } catch (thrown) {
         if (!REFETCHED.includes(codeOf(thrown))) throw thrown;
         error = thrown;
@@ -111,7 +115,7 @@ export async function loadModel<Model>(
       if (stored) return stored;
     }
     if (localFilesOnly) return refuseToFetch();
-    return { model: await fromHost(store, key, newSink, options), cached: false };
+    return { ...(await fromHost(store, key, newSink, options)), cached: false };
   });
 }
 
@@ -121,7 +125,7 @@ async function fromHost<Model>(
   key: string,
   newSink: () => ModelSink<Model>,
   options: LoadModelOptions,
-): Promise<Model> {
+): Promise<Made<Model>> {
   // What has been reported stays so.
   let most = { loaded: 0, total: 0 };
   const progress: ProgressCallback = (event) => {
@@ -143,7 +147,7 @@ async function loadStored<Model>(
   record: ModelRecord,
   sink: ModelSink<Model>,
   options: LoadModelOptions,
-): Promise<Model> {
+): Promise<Made<Model>> {
   const { dtype, host } = options;
   const key = modelKey(host.base, dtype);
   await checkPins(store, from, record, options);
@@ -180,6 +184,7 @@ async function loadStored<Model>(
     }
   }
 
+  const weights: StoredFile[] = [];
   for (const { path, packed } of sink.begin()) {
     const stored = packed !== undefined && record.files.has(packed) ? packed : path;
     const file = record.files.get(stored)!;
@@ -188,7 +193,9 @@ async function loadStored<Model>(
     const writer = target === undefined ? undefined : new ChunkWriter(store, key, target);
     const chunks = counted(store.chunks(from, stored, file), stored, progress);
     await fill(sink, stored, file.size, chunks, host.signal, writer, packed === undefined);
-    if (target !== undefined && writer) kept.set(target, await writer.end());
+    const made = await writer?.end();
+    if (target !== undefined && made) kept.set(target, made);
+    weights.push(made ?? file);
   }
   const model = sink.finish();
   host.signal.throwIfAborted();
@@ -196,7 +203,13 @@ async function loadStored<Model>(
   const integrity = new Map([...(record.integrity ?? []), ...(host.integrity ?? [])]);
   if (from === key) await store.touch(key, { ...record, integrity });
   else await store.commit(key, { ...newRecord(options, kept, record.absent), integrity });
-  return model;
+  return { model, weights: await digestOf(weights) };
+}
+
+/** Of the digests of the files' chunks, which are known: nothing is read again for it. */
+async function digestOf(files: readonly StoredFile[]): Promise<string> {
+  const chunks = files.map(({ chunks }) => `${chunks.join(" ")}\n`);
+  return sha256Of(new TextEncoder().encode(chunks.join("")));
 }
 
 /** A stored model is used only if every file that the caller has pinned matches, or has matched when it came. */
@@ -240,7 +253,7 @@ async function loadRemote<Model>(
   key: string,
   sink: ModelSink<Model>,
   options: LoadModelOptions,
-): Promise<Model> {
+): Promise<Made<Model>> {
   const folder = await openFolder(store, key, sink.plan, options);
   try {
     return await loadFolder(store, key, sink, folder, options);
@@ -255,7 +268,7 @@ async function loadFolder<Model>(
   sink: ModelSink<Model>,
   { stored, absent, weights: opening, progress, explain }: Folder,
   options: LoadModelOptions,
-): Promise<Model> {
+): Promise<Made<Model>> {
   const { host } = options;
   try {
     sink.begin();
@@ -266,6 +279,7 @@ async function loadFolder<Model>(
   const bytes = (files: typeof weights) => files.reduce((sum, { remote }) => sum + remote.missing, 0);
   const sources = bytes(weights.filter(({ packed }) => packed !== undefined));
   await store.reserve(key, bytes(weights) - sources + sources * PACKED_SHARE, sources);
+  const files: StoredFile[] = [];
   for (const { remote, packed } of weights) {
     const { announced } = remote;
     const writer = packed === undefined ? undefined : new ChunkWriter(store, key, packed);
@@ -277,18 +291,20 @@ async function loadFolder<Model>(
       throw error;
     }
     progress.end(remote.path, remote.size - announced);
-    if (packed === undefined || !writer) {
-      stored.set(remote.path, { size: remote.size, version: remote.stored.version, chunks: remote.digests });
-    } else {
-      stored.set(packed, await writer.end());
-    }
+    const file = (await writer?.end()) ?? {
+      size: remote.size,
+      version: remote.stored.version,
+      chunks: remote.digests,
+    };
+    stored.set(packed ?? remote.path, file);
+    files.push(file);
   }
   const model = sink.finish();
   host.signal.throwIfAborted();
   await store.commit(key, newRecord(options, stored, absent));
   // Of what it has been made of nothing is needed any more.
   if (key !== host.base) await store.dropUnfinished(host.base);
-  return model;
+  return { model, weights: await digestOf(files) };
 }
 
 /** Whether what has come is no model's, rather than that the rest does not come. */

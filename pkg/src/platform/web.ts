@@ -138,6 +138,20 @@ export function send(message: unknown, transfer: Transferable[]): void {
   self.postMessage(message, transfer);
 }
 
+/** Sends to itself. Made when it is needed: it would keep a Node that imports this file alive. */
+let tasks: MessageChannel | undefined;
+const waiting: (() => void)[] = [];
+
+/** Lets the messages in that have come to this worker. A timer would wait for 4 ms. */
+export function nextTask(): Promise<void> {
+  if (!tasks) {
+    tasks = new MessageChannel();
+    tasks.port1.onmessage = () => waiting.shift()?.();
+  }
+  tasks.port2.postMessage(undefined);
+  return new Promise((resolve) => waiting.push(resolve));
+}
+
 /** Fails the worker with an error that nobody can be told of. */
 export function fail(error: unknown): void {
   reportError(error);

@@ -51,6 +51,8 @@ export class WorkerClient<Map extends CallMap> {
   /** Whether the script has run. */
   #hasStarted = false;
   #nextId = 0;
+  /** The request that is computed, as far as the worker has said. */
+  #turn: number | undefined;
   /** Why the worker is gone. */
   #ended: EmbervecError | undefined;
 
@@ -154,10 +156,16 @@ export class WorkerClient<Map extends CallMap> {
   /**
    * Ends a worker that has failed.
    *
-   * @param culprit the request that it was over; where nobody knows, that which has been under way for the longest and computes
+   * @param culprit the request that it was over; where nobody knows, that whose turn it is, or else which has been under way for the
+   *   longest and computes
    */
-  #fail(reason: EmbervecError, culprit = [...this.#pending].find(([, { type }]) => type !== "useGpu")?.[0]): void {
+  #fail(reason: EmbervecError, culprit = this.#suspect()): void {
     this.#end(reason, (id) => (id === culprit ? new Culprit(reason) : new Orphaned(reason)));
+  }
+
+  #suspect(): number | undefined {
+    if (this.#turn !== undefined && this.#pending.has(this.#turn)) return this.#turn;
+    return [...this.#pending].find(([, { type }]) => type !== "useGpu")?.[0];
   }
 
   #end(reason: EmbervecError, errorOf: (id: number) => EmbervecError): void {
@@ -186,6 +194,9 @@ export class WorkerClient<Map extends CallMap> {
       case "started":
         this.#hasStarted = true;
         return this.#runs();
+      case "turn":
+        this.#turn = message.id;
+        return;
       case "device": {
         const { device, deviceReason } = message;
         return this.onDevice({ device, deviceReason });

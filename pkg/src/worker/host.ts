@@ -11,11 +11,12 @@ import { portFetch } from "../model/fetch.js";
 import { type ModelSink, loadModel } from "../model/load.js";
 import type { Batch } from "../gpu/protocol.js";
 import { CpuWork } from "../gpu/work.js";
-import { KEEPS, WASM_MUST_BE, fail, receive, send, wasmAddress, wasmSource } from "../platform/web.js";
+import { KEEPS, WASM_MUST_BE, fail, nextTask, receive, send, wasmAddress, wasmSource } from "../platform/web.js";
 import { Accelerator, folderFetch } from "../platform/web-parts.js";
 import { settled } from "../settle.js";
 import type { Dtype } from "../types.js";
 import { MeasuredKernels } from "./kernels.js";
+import { Turns } from "./turns.js";
 import type {
   Calls,
   DeviceChoice,
@@ -27,11 +28,20 @@ import type {
   ToWorker,
 } from "./protocol.js";
 
+/** The package's. */
+declare const EMBERVEC_VERSION: string;
+
 /** Milliseconds for a wasm module to come and be compiled: 0.7 MB at 50 kbit/s. */
 const WASM_MS = 120_000;
 
 /** Each piece is copied into wasm's memory, which never shrinks. */
 const PIECE_BYTES = 1 << 18;
+
+/** Tokens are counted in pieces of so many characters: 5 to 10 ms. */
+const COUNTED_CHARACTERS = 1 << 14;
+
+/** Characters that take as long as a call of the wasm module. */
+const CALL_CHARACTERS = 16;
 
 let embedder: Embedder | undefined;
 let store: ModelStore | undefined;
@@ -39,6 +49,9 @@ let cache: CacheChoice | undefined;
 let loadRequest: LoadRequest | undefined;
 let accelerator: Accelerator | undefined;
 const work = new CpuWork();
+const turns = new Turns(nextTask);
+/** The request that the page takes to be the one that computes. */
+let turn: number | undefined;
 const aborts = new Map<number, AbortController>();
 
 receive((message: ToWorker) => {
@@ -52,32 +65,47 @@ receive((message: ToWorker) => {
 
 async function answer(message: Exclude<ToWorker, { type: "abort" }>): Promise<void> {
   const { id } = message;
+  const abort = new AbortController();
+  const { signal } = abort;
+  aborts.set(id, abort);
   try {
     switch (message.type) {
       case "load":
-        return reply({ type: "result", id, result: await load(id, message.request) });
+        return reply({ type: "result", id, result: await load(id, message.request, signal) });
       case "encode": {
         const { texts, options } = message.request;
-        const result = await encode(texts, options);
+        const result = await encode(id, texts, options, signal);
         return reply({ type: "result", id, result }, [result.vectors.buffer]);
       }
       case "tokenize": {
+        tellTurn(id);
         const result = loaded().tokenize(message.request.text) as Calls["tokenize"]["result"];
         return reply({ type: "result", id, result });
       }
+      case "tokenCounts":
+        return reply({ type: "result", id, result: await tokenCounts(id, message.request.texts, signal) });
       case "useGpu":
         return reply({ type: "result", id, result: await useGpu(id, message.request.demanded) });
     }
   } catch (error) {
     reply(errorReply(id, error));
+  } finally {
+    aborts.delete(id);
   }
 }
 
-type ModelInfo = Omit<LoadResult, "cached" | "stored" | "storedReason" | "asksForPersistence" | "simd" | "memoryBytes">;
+/** Should this worker end without a word, the page knows over what. */
+function tellTurn(id: number): void {
+  if (turn !== id) reply({ type: "turn", id });
+  turn = id;
+}
 
-async function load(id: number, request: LoadRequest): Promise<LoadResult> {
-  const abort = new AbortController();
-  aborts.set(id, abort);
+type ModelInfo = Omit<
+  LoadResult,
+  "cached" | "stored" | "storedReason" | "asksForPersistence" | "simd" | "memoryBytes" | "weights" | "version"
+>;
+
+async function load(id: number, request: LoadRequest, signal: AbortSignal): Promise<LoadResult> {
   try {
     const simd = hasRelaxedSimd() ? "relaxed" : "simd128";
     const module = request.wasmUrl ? new URL(`embervec-${simd}.wasm`, request.wasmUrl) : wasmAddress(simd);
@@ -85,8 +113,8 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     // A folder of this machine is read where it is.
     const ofFolder = folderFetch(request.base);
     const [opened, memory] = await Promise.all([
-      ModelStore.open(ofFolder ? "memory" : cache, abort.signal),
-      startWasm(module, abort.signal),
+      ModelStore.open(ofFolder ? "memory" : cache, signal),
+      startWasm(module, signal),
     ]);
     store = opened;
     const kernels = await MeasuredKernels.find(store, simd);
@@ -94,10 +122,10 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
     const { name, revision, base, pointers, headers, credentials, integrity, dtype } = request;
     const localFilesOnly = request.localFilesOnly && !ofFolder;
     const fetch = ofFolder ?? (request.fetch && portFetch(request.fetch));
-    const { model, cached } = await loadModel(store, () => wasmSink(dtype, kernels.names), {
+    const { model, cached, weights } = await loadModel(store, () => wasmSink(dtype, kernels.names), {
       name,
       revision,
-      host: { base, pointers, headers, credentials, fetch, integrity, signal: abort.signal },
+      host: { base, pointers, headers, credentials, fetch, integrity, signal },
       dtype,
       localFilesOnly,
       progress: (event) => reply({ type: "progress", id, event }),
@@ -118,12 +146,12 @@ async function load(id: number, request: LoadRequest): Promise<LoadResult> {
         (await store.isFirst("asked for persistence")),
       simd,
       memoryBytes: memory.buffer.byteLength,
+      weights,
+      version: EMBERVEC_VERSION,
       ...info,
     };
   } catch (error) {
     throw withAddress(error, request.base);
-  } finally {
-    aborts.delete(id);
   }
 }
 
@@ -132,20 +160,60 @@ function modelInfo(model: Embedder): ModelInfo {
   return { ...info, maxSeqLength: info.maxSeqLength ?? Infinity };
 }
 
-async function encode(texts: string[], options: EncodeRequestOptions): Promise<EncodeResult> {
+/** Batch by batch. Between two batches others have their turn, and an abort is heard. */
+async function encode(
+  id: number,
+  texts: string[],
+  options: EncodeRequestOptions,
+  signal: AbortSignal,
+): Promise<EncodeResult> {
   const gpu = accelerator;
-  if (!gpu) return encodeHere(texts, options);
-  const job = loaded().begin(texts, options);
+  const due = turns.due(texts);
+  let ms = 0;
+  const timed = <T>(action: () => T): T => {
+    tellTurn(id);
+    const started = performance.now();
+    const result = action();
+    ms += performance.now() - started;
+    return result;
+  };
+  const job = timed(() => loaded().begin(texts, options, gpu !== undefined));
+  const compute = () =>
+    turns.take(due, () => {
+      signal.throwIfAborted();
+      timed(() => loaded().compute(job));
+    });
+  try {
+    if (gpu) await encodeThere(gpu, job, compute, () => void loaded().encode(texts, options), signal);
+    else while (!job.isDone()) await compute();
+  } catch (error) {
+    // Else nothing is certain any more.
+    if (!isFatal(error)) job.free();
+    throw error;
+  }
+  const result = job.finish() as EncodeResult;
+  if (!gpu) work.note(texts, options, result, ms);
+  return result;
+}
+
+/** @param explain throws what is wrong with the texts, if anything is */
+async function encodeThere(
+  gpu: Accelerator,
+  job: Job,
+  compute: () => Promise<void>,
+  explain: () => void,
+  signal: AbortSignal,
+): Promise<void> {
   for (let batch = job.batch() as Batch | undefined; batch; batch = job.batch() as Batch | undefined) {
     const vectors = await gpu.encode(batch);
+    signal.throwIfAborted();
     if (vectors && isTaken(job, vectors)) continue;
     // Of a text that has no finite vector the CPU says which it is; else the GPU is at fault. What is demanded of one is not taken
     // from the CPU: the batch's turn comes again.
-    if (vectors && gpu.isDemanded) loaded().encode(texts, options);
-    else loaded().compute(job);
+    if (vectors && gpu.isDemanded) explain();
+    else await compute();
     if (vectors) gpu.fail(new EmbervecError("internal", "it gave a vector that is not finite"));
   }
-  return job.finish() as EncodeResult;
 }
 
 /** Takes what a GPU has made of a job's next batch, unless a vector is not finite. */
@@ -161,11 +229,35 @@ function isTaken(job: Job, vectors: Float32Array): boolean {
   }
 }
 
-function encodeHere(texts: string[], options: EncodeRequestOptions): EncodeResult {
-  const started = performance.now();
-  const result = loaded().encode(texts, options) as EncodeResult;
-  work.note(texts, options, result, performance.now() - started);
-  return result;
+/** Piece by piece, in the pieces of texts that the tokenizer can be given alone. */
+async function tokenCounts(id: number, texts: string[], signal: AbortSignal): Promise<Uint32Array> {
+  const counts = new Uint32Array(texts.length);
+  const due = turns.due(texts);
+  let index = 0;
+  let at = 0;
+  let size = COUNTED_CHARACTERS;
+  const piece = () => {
+    signal.throwIfAborted();
+    tellTurn(id);
+    for (let left = COUNTED_CHARACTERS; left > 0 && index < texts.length; ) {
+      const text = texts[index]!;
+      const part = text.slice(at, borderOf(text, at + size));
+      const isEnd = at + part.length === text.length;
+      const [tokens = 0, length = 0] = loaded().countTokens(part, isEnd);
+      counts[index]! += tokens;
+      left -= part.length + CALL_CHARACTERS;
+      at = isEnd ? 0 : at + length;
+      size = length === 0 ? 2 * size : COUNTED_CHARACTERS;
+      if (isEnd) index += 1;
+    }
+  };
+  while (index < texts.length) await turns.take(due, piece);
+  return counts;
+}
+
+/** Not between the two halves of a character. */
+function borderOf(text: string, at: number): number {
+  return (text.codePointAt(at - 1) ?? 0) > 0xffff ? at - 1 : at;
 }
 
 async function useGpu(id: number, demanded: boolean): Promise<DeviceChoice> {
@@ -298,20 +390,30 @@ function withAddress(error: unknown, base: string): unknown {
   return new EmbervecError(code, base + messageOf(error), { cause: error });
 }
 
+/** Whether the wasm module is in an unknown state. */
+function isFatal(error: unknown): boolean {
+  if (codeOf(error)) return (Object(error) as { fatal?: unknown }).fatal === true;
+  return !isAbort(error);
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
 function errorReply(id: number, error: unknown): FromWorker {
   const code = codeOf(error);
-  const { fatal, cause: origin } = Object(error) as { fatal?: unknown; cause?: unknown };
+  const fatal = isFatal(error);
+  const { cause: origin } = Object(error) as { cause?: unknown };
   const cause =
     origin === undefined
       ? {}
       : { cause: { name: origin instanceof Error ? origin.name : "Error", message: messageOf(origin) } };
-  if (code) return { type: "error", id, code, message: messageOf(error), ...cause, fatal: fatal === true };
+  if (code) return { type: "error", id, code, message: messageOf(error), ...cause, fatal };
   // A trap, such as memory that could not grow; or a bug. Either way nothing is certain any more.
-  const isAbort = error instanceof DOMException && error.name === "AbortError";
   const isTrap = error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
   const why = isTrap ? "; most likely this device has too little memory for the model" : "";
-  const message = isAbort ? "aborted" : `the worker stopped: ${messageOf(error)}${why}`;
-  return { type: "error", id, code: "internal", message, fatal: !isAbort };
+  const message = isAbort(error) ? "aborted" : `the worker stopped: ${messageOf(error)}${why}`;
+  return { type: "error", id, code: "internal", message, fatal };
 }
 
 function reply(message: FromWorker, transfer: Transferable[] = []): void {

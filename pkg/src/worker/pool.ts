@@ -99,15 +99,27 @@ export class WorkerPool {
     }
   }
 
+  /** How many tokens each text has. */
+  tokenCounts(texts: string[]): Promise<Uint32Array> {
+    const ask = (texts: string[]) => this.#request("tokenCounts", { texts });
+    return halving(texts, ask, (a, b) => Uint32Array.of(...a, ...b));
+  }
+
+  /** Encodes texts. An abort ends it between two batches. */
+  encode({ texts, options }: EncodeRequest, signal?: AbortSignal): Promise<EncodeResult> {
+    return halving(texts, (texts) => this.#request("encode", { texts, options }, signal), joined);
+  }
+
   /** Asks the worker that has least to do; a new one where the last one has failed for good. */
-  async #request<Name extends "encode" | "tokenize">(
+  async #request<Name extends "encode" | "tokenize" | "tokenCounts">(
     type: Name,
     request: Calls[Name]["request"],
+    signal?: AbortSignal,
   ): Promise<Calls[Name]["result"]> {
     for (let orphaned = 0; ; ) {
       const member = await this.#leastBusy();
       try {
-        return await member.worker.request(type, request);
+        return await member.worker.request(type, request, { signal });
       } catch (error) {
         this.signal.throwIfAborted();
         const isInnocent = error instanceof Orphaned && !(error instanceof Culprit);
@@ -115,20 +127,6 @@ export class WorkerPool {
       } finally {
         member.load -= 1;
       }
-    }
-  }
-
-  /** Encodes texts. Where that ends a worker, halves are tried until the text is found that does; the others are not its victims. */
-  async encode(request: EncodeRequest): Promise<EncodeResult> {
-    try {
-      return await this.#request("encode", request);
-    } catch (error) {
-      if (!(error instanceof Culprit)) throw error;
-      const { texts, options } = request;
-      if (texts.length === 1) throw endedBy(texts[0]!, error);
-      const half = texts.length >> 1;
-      const first = await this.encode({ texts: texts.slice(0, half), options });
-      return joined(first, await this.encode({ texts: texts.slice(half), options }));
     }
   }
 
@@ -267,6 +265,23 @@ function workersFor(bytes: number): number {
   const { processors, memory = ASSUMED_MEMORY } = machine();
   const fitting = Math.floor((MEMORY_SHARE * memory * 2 ** 30) / bytes);
   return Math.max(1, Math.min(4, Math.floor(processors / 2), fitting));
+}
+
+/** Where texts end a worker, halves are tried until the text is found that does; the others are not its victims. */
+async function halving<Result>(
+  texts: string[],
+  ask: (texts: string[]) => Promise<Result>,
+  join: (a: Result, b: Result) => Result,
+): Promise<Result> {
+  try {
+    return await ask(texts);
+  } catch (error) {
+    if (!(error instanceof Culprit)) throw error;
+    if (texts.length === 1) throw endedBy(texts[0]!, error);
+    const half = texts.length >> 1;
+    const first = await halving(texts.slice(0, half), ask, join);
+    return join(first, await halving(texts.slice(half), ask, join));
+  }
 }
 
 function endedBy(text: string, error: Culprit): EmbervecError {

@@ -2,7 +2,7 @@
 
 import type { SentCache } from "../cache/port.js";
 import type { EmbervecErrorCode } from "../errors.js";
-import type { Dtype, ProgressEvent, SimilarityFunction, Tokens } from "../types.js";
+import type { Dtype, Pooling, ProgressEvent, SimilarityFunction, Tokens } from "../types.js";
 
 export interface LoadRequest {
   /** As `Embedder.load` was called. */
@@ -38,7 +38,16 @@ export interface LoadResult {
   dimension: number;
   maxSeqLength: number;
   similarity: SimilarityFunction;
+  /** Special tokens around a text. */
+  specialTokens: number;
   prompts: Record<string, string>;
+  pooling: Pooling[];
+  /** Whether the folder's last step scales vectors to length 1. */
+  normalizes: boolean;
+  /** See `EmbeddingSpace`. */
+  weights: string;
+  /** The package's. */
+  version: string;
   /** Of the wasm module's memory, which holds the model. */
   memoryBytes: number;
   /** Whether even one text is so much work that a GPU may be worth its start: from BERT-base on. */
@@ -85,6 +94,7 @@ export type Calls = {
   load: { request: LoadRequest; result: LoadResult };
   encode: { request: EncodeRequest; result: EncodeResult };
   tokenize: { request: { text: string }; result: Tokens };
+  tokenCounts: { request: { texts: string[] }; result: Uint32Array };
   /** Takes a GPU into use. A demand fails where it cannot be met; otherwise the result says what was found. */
   useGpu: { request: { demanded: boolean }; result: DeviceChoice };
 };
@@ -96,6 +106,8 @@ export type ToWorker<Map extends CallMap = Calls> =
 export type FromWorker<Map extends CallMap = Calls> =
   /** The first message: the script runs. */
   | { type: "started" }
+  /** What is computed from now on is of this request. */
+  | { type: "turn"; id: number }
   | { type: "result"; id: number; result: Map[keyof Map]["result"] }
   | { type: "progress"; id: number; event: ProgressEvent }
   /** Nobody asked: a GPU failed, or was found again. */
