@@ -453,6 +453,86 @@ test("a query overtakes a bulk job, whose progress counts its texts", async () =
   assertClose([vector], [floats(embedding)], "query");
 });
 
+test("MiniLM: a query has its answer before the next slice of a bulk job, and an abort ends what is under way", async () => {
+  const embedder = await embedderOf(MINI_LM);
+  const { done, alone, afterAbort } = await embedder.evaluate(async (embedder) => {
+    // Some 900 tokens, which are four batches.
+    const slice = Array.from({ length: 64 }, (_, i) => `this is the text number ${i} of many that are alike`);
+    const texts = [...slice, ...slice, ...slice, ...slice, ...slice];
+    const abort = new AbortController();
+    let loaded = 0;
+    let first = () => {};
+    const started = new Promise<void>((resolve) => (first = resolve));
+    const progress = (event: { loaded: number }) => {
+      loaded = event.loaded;
+      first();
+    };
+    const bulk = embedder.encode(texts, { progress, signal: abort.signal }).catch((error: unknown) => error);
+    await started;
+    const begun = loaded;
+    const [, tokens] = await Promise.all([embedder.encode("fox"), embedder.tokenize("fox")]);
+    const done = loaded - begun;
+    if (tokens.inputIds.length !== 3) throw new Error("no tokens");
+    const timed = async () => {
+      const started = performance.now();
+      await embedder.encode(slice);
+      return performance.now() - started;
+    };
+    abort.abort("enough");
+    const afterAbort = await timed();
+    if ((await bulk) !== "enough") throw new Error("it was not aborted");
+    return { done, alone: await timed(), afterAbort };
+  });
+  // Two slices were under way.
+  assert.equal(done, 0);
+  assert.ok(afterAbort < 2 * alone, `${afterAbort} ms after an abort, ${alone} ms alone`);
+});
+
+test("MiniLM: tokens are counted whatever their number, in bounded memory, while queries are answered", async () => {
+  const embedder = await embedderOf(MINI_LM);
+  await embedder.evaluate((embedder) => embedder.encode("x ".repeat(300)));
+  const before = await wasmBytes(browser.page);
+  const { special, limit, counts, encoded, long, queries, worst } = await embedder.evaluate(async (embedder) => {
+    const texts = ["", "fox", "an unbelievable élan", "lone \ud800 surrogate", "[SEP] is special"];
+    const counts = [...(await embedder.tokenCounts(texts))];
+    const encoded = [];
+    for (const text of texts) encoded.push((await embedder.tokenize(text)).inputIds.length);
+    // Characters of two units, so that parts could be cut within one.
+    const line = "Größe 🙂🙂, 東京の天気 und погода.\n";
+    const [once = 0] = await embedder.tokenCounts([line]);
+    let isOver = false;
+    const counting = embedder.tokenCounts([line.repeat(160_000)]).finally(() => (isOver = true));
+    const ms = [];
+    while (!isOver) {
+      const started = performance.now();
+      await embedder.encode("fox");
+      ms.push(performance.now() - started);
+    }
+    const long = [(await counting)[0]!, 160_000 * once];
+    const { specialTokens, maxSeqLength } = embedder.info;
+    const worst = Math.max(...ms);
+    return { special: specialTokens, limit: maxSeqLength, counts, encoded, long, queries: ms.length, worst };
+  });
+  assert.deepEqual([special, limit], [2, 256]);
+  assert.deepEqual(
+    counts.map((count) => count + special),
+    encoded,
+  );
+  assert.equal(counts[0], 0);
+  assert.equal(long[0], long[1]);
+  assert.ok(queries > 10, `${queries} queries`);
+  assert.ok(worst < 1000, `${worst} ms`);
+  const grown = (await wasmBytes(browser.page)) - before;
+  assert.ok(grown < 8 << 20, `${grown} bytes`);
+  const refused = await embedder.evaluate((embedder) =>
+    embedder.tokenCounts(["a".repeat(3_000_000)]).catch((error: { code: string; message: string }) => {
+      return { code: error.code, message: error.message };
+    }),
+  );
+  const { code, message } = refused as { code: string; message: string };
+  assert.deepEqual([code, /aaaa.*split it/.test(message)], ["invalid_input", true], message);
+});
+
 test("many calls at once give each its own result", async () => {
   const { cases } = expected("tiny-prompts");
   const embedder = await embedderOf(tiny("tiny-prompts"));

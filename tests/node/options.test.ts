@@ -1,12 +1,12 @@
 // What `load` is told, by options and by the environment, and how it names what is wrong.
 
 import assert from "node:assert/strict";
-import { cp, mkdir, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-import { Embedder, EmbervecError, isCached, listModels, type LoadOptions } from "embervec";
+import { clearCache, Embedder, EmbervecError, isCached, listModels, type LoadOptions } from "embervec";
 
 import { hosts, inTurn, type ModelServer, serveModels, stalls, status } from "../support/model-server.ts";
 import { run } from "../support/node.ts";
@@ -64,6 +64,29 @@ test("a folder is read where it is, by whatever names it", async () => {
   assert.equal(await isCached(TINY), true);
   // Nothing of it is copied.
   assert.deepEqual(await listModels(), []);
+});
+
+test("embeddingSpace is the same from a path, a host, the cache, and what the cache has in 32 bits", async () => {
+  const hub = host.origin;
+  const space = async (model: string, options: LoadOptions = {}) => {
+    const { embeddingSpace, cached } = (await load(model, options)).info;
+    return { ...embeddingSpace, cached };
+  };
+  const { dtype, weights, pooling, normalize, dimension, version, prompts } = await space(TINY);
+  assert.match(weights, /^[0-9a-f]{64}$/);
+  const { version: expected } = JSON.parse(await readFile(new URL("../../pkg/package.json", import.meta.url), "utf8"));
+  assert.deepEqual([dtype, pooling, normalize, dimension, version], ["q8", ["cls"], false, 32, expected]);
+  const of = { model: MODEL, revision: "main", dtype, weights, pooling, normalize, dimension, version, prompts };
+  assert.deepEqual(await space(MODEL, { hub }), { ...of, cached: false });
+  assert.deepEqual(await space(MODEL, { hub, localFilesOnly: true }), { ...of, cached: true });
+  assert.deepEqual(await space(MODEL, { hub, cache: "memory" }), { ...of, cached: false });
+  // Other numbers, from the same folder.
+  await clearCache();
+  const wide = await space(MODEL, { hub, dtype: "fp32" });
+  assert.notEqual(wide.weights, weights);
+  assert.deepEqual(wide.weights, (await space(TINY, { dtype: "fp32" })).weights);
+  // The weights in 8 bits are made of those that are stored, without the host.
+  assert.deepEqual(await space(MODEL, { hub, localFilesOnly: true }), { ...of, cached: true });
 });
 
 test("links are followed, as in the hub's own cache", async () => {

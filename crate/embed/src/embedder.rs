@@ -29,6 +29,10 @@ pub const CPU_TOKENS_PER_BATCH: usize = 256;
 /// The tokens of a text are counted in parts of about so many bytes.
 const COUNTED_BYTES: usize = 1 << 14;
 
+/// Where there is no place to cut a text, so many bytes are tokenized together to count them. That takes some forty times as
+/// much memory.
+const MAX_UNCUT_BYTES: usize = 1 << 20;
+
 /// A model that is ready to encode.
 #[derive(Debug)]
 pub struct Embedder {
@@ -200,9 +204,16 @@ impl Embedder {
     ///
     /// # Errors
     ///
-    /// [`Error::Text`] for a text that the tokenizer cannot take, or that is long and cannot be counted in parts.
+    /// [`Error::Text`] for a text that the tokenizer cannot take, [`Error::InvalidInput`] for a large part that cannot be cut.
     pub fn count_tokens(&self, part: &str, is_end: bool) -> Result<(usize, usize)> {
-        self.tokenizer.count(part, is_end).map_err(|error| text_error(part, error))
+        let count = self.tokenizer.count(part, is_end).map_err(|error| text_error(part, error))?;
+        if count.1 == 0 && part.len() >= MAX_UNCUT_BYTES {
+            return Err(Error::InvalidInput(format!(
+                "the tokens of {} cannot be counted: its first {MAX_UNCUT_BYTES} bytes have no place where it can be cut for that; split it at its paragraphs first",
+                excerpt(part)
+            )));
+        }
+        Ok(count)
     }
 
     /// The poolings of the encoder's tokens; none where a text's vector is no pooling of them.

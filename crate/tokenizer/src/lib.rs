@@ -31,7 +31,6 @@ pub use files::Files;
 pub use settings::Limit;
 
 use crate::cut::Borders;
-use crate::limits::MAX_UNCUT_BYTES;
 use crate::model::TokenModel;
 use crate::parts::PostProcessing;
 use crate::settings::Side;
@@ -125,17 +124,11 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Text`] for a part with something that is in no token, where there is no unknown token, and for a large part
-    /// without a border.
+    /// [`Error::Text`] for a part with something that is in no token, where there is no unknown token.
     pub fn count(&self, part: &str, is_end: bool) -> Result<(usize, usize)> {
         let last = || self.borders.as_ref().and_then(|borders| borders.last(part));
         let Some(end) = (if is_end { Some(part.len()) } else { last() }) else {
-            return match part.len() < MAX_UNCUT_BYTES {
-                true => Ok((0, 0)),
-                false => Err(Error::Text(format!(
-                    "to count its tokens it has to be cut, and its first {MAX_UNCUT_BYTES} bytes have no place for that; split it at its paragraphs first"
-                ))),
-            };
+            return Ok((0, 0));
         };
         let encoding = self.inner.encode_fast(&part[..end], false);
         Ok((encoding.map_err(|error| Error::Text(error.to_string()))?.len(), end))
@@ -265,17 +258,6 @@ mod tests {
                 return count;
             }
         }
-    }
-
-    #[test]
-    fn a_large_part_that_cannot_be_cut_is_refused() {
-        let tokenizer = of_pieces(r#"{"type": "WhitespaceSplit"}"#, "null");
-        let text = "a".repeat(MAX_UNCUT_BYTES);
-        assert_eq!(tokenizer.count(&text[1..], false).expect("none"), (0, 0));
-        let all = text.len() - 1;
-        assert_eq!(tokenizer.count(&text[1..], true).expect("all"), (all, all));
-        let error = tokenizer.count(&text, false).expect_err("no border");
-        assert!(error.to_string().contains("split it"), "{error}");
     }
 
     /// A tokenizer of SentencePiece's kind, with these sections.

@@ -36,7 +36,3 @@ pub(crate) const MAX_PREFIX_BYTES: usize = 2048;
 /// Steps of the automata that the regular expressions of a section are compiled to, nearly: each takes about 60
 /// bytes. The longest of a published tokenizer, o200k's, has 46,000.
 pub(crate) const MAX_REGEX_STEPS: usize = 1 << 17;
-
-/// Bytes of a text that are tokenized together to count them, where there is no place to cut it. That takes some forty
-/// times as much memory.
-pub(crate) const MAX_UNCUT_BYTES: usize = 1 << 20;
