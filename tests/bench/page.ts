@@ -34,6 +34,7 @@ interface Embervec {
     ): Promise<{
       info: { dtype: string; workers: number; kernels: string };
       encode(texts: string[]): Promise<Float32Array[]>;
+      encodeStream(texts: string[]): AsyncIterable<{ index: number }>;
       tokenize(text: string): Promise<{ inputIds: number[] }>;
     }>;
   };
@@ -63,6 +64,7 @@ declare global {
 const ORT = "/tests/bench/node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify";
 
 let encode: Encode;
+let stream: (texts: string[]) => AsyncIterable<{ index: number }>;
 let tokenCount: (text: string) => Promise<number>;
 /** The kernels that embervec has chosen. */
 let chosen: string | undefined;
@@ -78,6 +80,7 @@ async function loadEmbervec({ model, dtype, threads, device }: Variant): Promise
   }
   chosen = info.kernels;
   encode = (texts) => embedder.encode(texts);
+  stream = (texts) => embedder.encodeStream(texts);
   tokenCount = async (text) => (await embedder.tokenize(text)).inputIds.length;
 }
 
@@ -130,6 +133,24 @@ async function embed(texts: string[], batch: number): Promise<number[][]> {
     for (const row of await encode(texts.slice(i, i + batch))) rows.push([...row]);
   }
   return rows;
+}
+
+/** ms of a stream, and of queries that come one after the other, `pause` ms apart, as long as it lasts; none for a pause of `Infinity`. */
+async function besideBulk(texts: string[], query: string, pause: number): Promise<{ bulk: number; queries: number[] }> {
+  const start = performance.now();
+  let isOver = false;
+  const bulk = (async () => {
+    for await (const _ of stream(texts));
+    isOver = true;
+    return performance.now() - start;
+  })();
+  const queries: number[] = [];
+  for (;;) {
+    const wait = new Promise((resolve) => pause < Infinity && setTimeout(resolve, pause));
+    await Promise.race([wait, bulk]);
+    if (isOver) return { bulk: await bulk, queries };
+    queries.push(await time([query]));
+  }
 }
 
 function chosenKernels(): string | undefined {
@@ -187,7 +208,19 @@ function timeKernel(artefact: Artefact, { call, args }: Kernel): number {
   return kernels.get(artefact)![call](...args, 1);
 }
 
-const api = { load, time, embed, memory, tokenCounts, chosenKernels, loadLoop, timeLoop, loadKernels, timeKernel };
+const api = {
+  load,
+  time,
+  besideBulk,
+  embed,
+  memory,
+  tokenCounts,
+  chosenKernels,
+  loadLoop,
+  timeLoop,
+  loadKernels,
+  timeKernel,
+};
 export type Bench = typeof api;
 
 declare global {

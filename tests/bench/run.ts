@@ -5,7 +5,8 @@
 //   --only PART      only this part, may be repeated: load, speed, memory, size, accuracy; and the slow ones that run
 //                    only when asked for: kernels (alone, of tests/.build), shapes (BERT-base and -large, random weights),
 //                    download (first and later visits, on a network of 50 Mbit/s too), storages (of the browser),
-//                    vectors (the search helpers, in Node), node (from `npm install` to vectors in Node)
+//                    vectors (the search helpers, in Node), node (from `npm install` to vectors in Node),
+//                    queries (beside a bulk job)
 //   --threads N      threads of transformers.js, workers of embervec (default 1)
 //   --sts FOLDER     STS-B too, with the English dev set of this folder, such as stsb-en-dev.csv (slow)
 //   --device webgpu  short texts on WebGPU, and nothing else: on Chromium's software adapter, which says little of real GPUs
@@ -31,7 +32,7 @@ import { measureVectors } from "./vectors.ts";
 import { flops, mixedTexts, spearman, stsPairs, textOfTokens, textOfWords } from "./workloads.ts";
 
 const DEFAULT_PARTS = ["load", "speed", "memory", "size", "accuracy"] as const;
-const PARTS = [...DEFAULT_PARTS, "kernels", "shapes", "download", "storages", "vectors", "node"] as const;
+const PARTS = [...DEFAULT_PARTS, "kernels", "shapes", "download", "storages", "vectors", "node", "queries"] as const;
 /** About 20 ms. */
 const PEAK_ITERATIONS = 10_000_000;
 
@@ -296,6 +297,42 @@ async function measureSpeed(variants: Variant[]): Promise<void> {
   );
   reportPeak(loops);
   results["speedSamplesMs"] = Object.fromEntries(samples);
+}
+
+/** How long a query takes while a bulk job runs, and the bulk job with queries and without. */
+async function measureQueries(): Promise<void> {
+  const rounds = options.quick ? 1 : 3;
+  const texts = mixedTexts(options.quick ? 200 : 2000);
+  const query = textOfTokens(8, 0);
+  const rows: Row[] = [];
+  for (const variant of VARIANTS.filter(({ engine }) => engine === "embervec")) {
+    const browser = await openBrowser();
+    const page = await browser.page();
+    await load(page, variant);
+    await time(page, texts.slice(0, 100));
+    const alone: number[] = [];
+    for (let i = 0; i < 41; i++) alone.push(await time(page, [query]));
+    const queries: number[] = [];
+    const bulk: number[] = [];
+    for (let round = 0; round < rounds; round++) {
+      log(`queries ${round + 1}/${rounds}: ${variant.name}`);
+      const beside = (pause: number) =>
+        page.evaluate(([texts, query, pause]) => bench.besideBulk(texts, query, pause), [texts, query, pause] as const);
+      bulk.push((await beside(Infinity)).bulk);
+      queries.push(...(await beside(500)).queries);
+    }
+    await browser.close();
+    queries.sort((a, b) => a - b);
+    const p95 = queries[Math.floor(0.95 * queries.length)]!;
+    const seconds = (median(bulk) / 1000).toFixed(1);
+    rows.push([variant.name, ms(median(alone)), ms(median(queries)), ms(p95), queries.length, seconds]);
+  }
+  report(
+    "queries",
+    `A query of 8 tokens while ${texts.length} texts of 5-200 words are encoded, ${threads} worker(s), ms`,
+    ["", "alone", "median", "95 %", "queries", "the texts alone, s"],
+    rows,
+  );
 }
 
 /** One page after the other: the adapter is software, so pages would only take each other's time. */
@@ -717,6 +754,7 @@ async function measureAll(): Promise<void> {
   if (wants("kernels")) await measureKernels();
   if (wants("shapes")) await measureShapes();
   if (wants("vectors")) measureVectors(options.quick ? 5 : 31);
+  if (wants("queries")) await measureQueries();
   if (wants("node")) await measureNode(options.quick);
   if (wants("storages")) await measureStorages(server.origin, options.quick ? 1 : 5);
   if (wants("download")) {
