@@ -66,7 +66,8 @@ test("a flood of short jobs delays a long one, and does not stop it", async () =
   await job(turns, ran, "bulk", "x".repeat(5_000_000), 3);
   isOver = true;
   await Promise.all(floods);
-  assert.ok(ran.lastIndexOf("bulk") < 200, `${ran.lastIndexOf("bulk")}`);
+  const [first, last] = [ran.indexOf("bulk"), ran.lastIndexOf("bulk")];
+  assert.ok(first > 100 && last < 300, `${first} and ${last}`);
 });
 
 test("a piece that fails fails its job, and nothing else", async () => {

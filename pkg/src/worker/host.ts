@@ -169,29 +169,39 @@ async function encode(
 ): Promise<EncodeResult> {
   const gpu = accelerator;
   const due = turns.due(texts);
+  let job = undefined as Job | undefined;
   let ms = 0;
-  const timed = <T>(action: () => T): T => {
-    tellTurn(id);
-    const started = performance.now();
-    const result = action();
-    ms += performance.now() - started;
-    return result;
-  };
-  const job = timed(() => loaded().begin(texts, options, gpu !== undefined));
-  const compute = () =>
+  const take = (action: () => void) =>
     turns.take(due, () => {
       signal.throwIfAborted();
-      timed(() => loaded().compute(job));
+      tellTurn(id);
+      const started = performance.now();
+      action();
+      ms += performance.now() - started;
     });
+  const compute = () => loaded().compute(job!);
   try {
-    if (gpu) await encodeThere(gpu, job, compute, () => void loaded().encode(texts, options), signal);
-    else while (!job.isDone()) await compute();
+    await take(() => {
+      // Not before its turn, so that memory does not grow with the number of requests that wait.
+      job = loaded().begin(texts, options, gpu !== undefined);
+      // A query is answered in one turn.
+      if (!gpu) compute();
+    });
+    if (gpu)
+      await encodeThere(
+        gpu,
+        job!,
+        () => take(compute),
+        () => void loaded().encode(texts, options),
+        signal,
+      );
+    else while (!job!.isDone()) await take(compute);
   } catch (error) {
     // Else nothing is certain any more.
-    if (!isFatal(error)) job.free();
+    if (!isFatal(error)) job?.free();
     throw error;
   }
-  const result = job.finish() as EncodeResult;
+  const result = job!.finish() as EncodeResult;
   if (!gpu) work.note(texts, options, result, ms);
   return result;
 }
