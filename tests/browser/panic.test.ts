@@ -17,11 +17,11 @@ const WORKER = `
   import { Embedder, panicForTest } from "./wasm/simd128/embervec.js";
   import "./src/worker/host.ts";
 
-  const { encode } = Embedder.prototype;
-  Embedder.prototype.encode = function (texts, options) {
+  const { begin } = Embedder.prototype;
+  Embedder.prototype.begin = function (texts, ...rest) {
     const panic = texts.find((text) => text.startsWith("panic"));
     if (panic) panicForTest(panic);
-    return encode.call(this, texts, options);
+    return begin.call(this, texts, ...rest);
   };
 `;
 
