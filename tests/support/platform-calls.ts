@@ -118,6 +118,12 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
     costs: ["internal", "network"],
     mayLast: true,
   },
+  turn: {
+    at: ["platform/web.ts MessagePort.postMessage", "platform/web.ts new Promise"],
+    in: WORKER,
+    stub: "post(MessagePort.prototype)",
+    kinds: SENT,
+  },
   port: {
     at: ["port.ts MessagePort.postMessage", "port.ts new Promise"],
     in: EVERYWHERE,
@@ -216,6 +222,8 @@ export const NOT_THE_PLATFORM = [
   "embedder.ts new Promise",
   // The CPU's next work.
   "gpu/work.ts new Promise",
+  "platform/web.ts new MessageChannel",
+  "worker/turns.ts new Promise",
   "model/fetch.ts new MessageChannel",
   "model/folder.ts new Promise",
   "model/host.ts new Promise",
