@@ -35,6 +35,7 @@ const MODULES = {
   "embervec-simd128.wasm": "wasm/simd128/embervec_bg.wasm",
   "embervec-relaxed.wasm": "wasm/relaxed/embervec_bg.wasm",
   "embervec-webgpu.wasm": "wasm/webgpu/embervec_bg.wasm",
+  "embervec-search.wasm": "wasm/search/embervec_bg.wasm",
 };
 
 const { version, peerDependencies = {} } = JSON.parse(await readFile(join(pkg, "package.json"), "utf8"));

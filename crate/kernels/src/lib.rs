@@ -1,4 +1,4 @@
-//! The CPU kernels of a BERT encoder, on slices.
+//! The CPU kernels of a BERT encoder, and of a search in its vectors, on slices.
 //!
 //! | kernel | what it computes |
 //! |---|---|
@@ -8,6 +8,8 @@
 //! | [`layer_norm`] | layer normalisation of `x`, or of `x + residual` |
 //! | [`attention`] | softmax attention of each text's tokens to the tokens of the same text |
 //! | [`dequantize_row`] | a row of an 8-bit embedding table |
+//! | [`i8_dot`] | the products of many 8-bit rows with a 16-bit query |
+//! | [`bit_dot`] | the same of rows of one bit a dimension with a query of 4 bits |
 //!
 //! Three rules hold for all of them:
 //!
@@ -28,6 +30,7 @@ mod math;
 mod quantize;
 mod rotate;
 pub mod scalar;
+mod scan;
 mod selection;
 mod simd;
 mod tile;
@@ -42,6 +45,9 @@ pub use quantize::{
     quantize_weights,
 };
 pub use rotate::block as rotation_block;
+pub use scan::{
+    QUERY_BITS, Reach, RowFactors, above, bit_dot, bit_planes, bit_words, i8_dot, sign_bits,
+};
 pub use selection::{F32Tile, Q8Tile, Selection};
 
 /// What follows a linear layer, in the same pass.

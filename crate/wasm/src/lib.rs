@@ -1,10 +1,12 @@
-//! The encoder for JavaScript. Only types are translated here.
+//! The encoder and the index for JavaScript. Only types are translated here.
 //!
 //! Every function throws a JavaScript `Error` with a `code` of the package's `EmbervecError`. A Rust
 //! panic is one with `fatal: true`: the instance must not be used any more.
 
 #[cfg(feature = "cpu")]
 mod cpu;
+#[cfg(feature = "search")]
+mod search;
 #[cfg(feature = "webgpu")]
 mod webgpu;
 

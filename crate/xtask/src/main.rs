@@ -33,7 +33,8 @@ cargo xtask <verb>
 
   build                       wasm, npm package (pkg/dist) and demo page (www/dist)
   docs                        only the API reference (www/dist/docs), which is a step of `build`, too
-  wasm | pkg                  only the first step | the first two steps of `build`
+  wasm [module…]              only the first step of `build`, or only these modules: simd128, relaxed, webgpu, search
+  pkg                         the first two steps of `build`
   demo [--port N]             build, then serve the demo page
   package                     build, then the npm package as a tarball in target/package, with its size against the budget
   test [kind…]                build, then every test, or those of these kinds: rust, fuzz, types, unit, node, adapters, browser,
@@ -86,8 +87,9 @@ fn run(args: &[String]) -> Result<()> {
         "fixtures" => fixtures::run(rest),
         "fuzz" => fuzz::run(rest),
         "test" => test::run(rest),
+        "wasm" => wasm::run(rest),
         "build" | "docs" | "help" | "--help" | "-h" | "lint" | "model" | "package" | "pkg"
-        | "size" | "wasm" => {
+        | "size" => {
             no_arguments(verb, rest)?;
             match verb {
                 "build" => build::www(),
@@ -97,7 +99,6 @@ fn run(args: &[String]) -> Result<()> {
                 "package" => package::run(),
                 "pkg" => build::package(),
                 "size" => build::package().and_then(|()| size::check()),
-                "wasm" => wasm::build(),
                 _ => {
                     print!("{HELP}");
                     Ok(())

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::{npm, sh, toolchain};
@@ -17,10 +17,17 @@ const PACKAGE: &str = "embervec-wasm";
 /// two.
 const CPU: [Variant; 2] = [
     // For every browser: WebAssembly's fixed-width SIMD.
-    Variant { name: "simd128", profile: "release", cargo_args: &[], opt_args: CPU_OPT_ARGS },
+    Variant {
+        name: "simd128",
+        profile: "release",
+        sources: CPU_SOURCES,
+        cargo_args: &[],
+        opt_args: CPU_OPT_ARGS,
+    },
     Variant {
         name: "relaxed",
         profile: "release",
+        sources: CPU_SOURCES,
         cargo_args: &["--features", "relaxed"],
         opt_args: &[CPU_OPT_ARGS[0], CPU_OPT_ARGS[1], "--enable-relaxed-simd"],
     },
@@ -30,17 +37,34 @@ const CPU: [Variant; 2] = [
 const WEBGPU: Variant = Variant {
     name: "webgpu",
     profile: "webgpu",
+    sources: &["inventory", "json", "kernels", "weights", "bert", "wasm/src/webgpu.rs"],
     cargo_args: &["--no-default-features", "--features", "webgpu"],
     // Compresses a little better than -Os, and than with what is called once inlined.
     opt_args: &["-Oz"],
 };
 
+/// The index.
+const SEARCH: Variant = Variant {
+    name: "search",
+    profile: "release",
+    sources: &["kernels", "search", "wasm/src/search.rs"],
+    cargo_args: &["--no-default-features", "--features", "search"],
+    opt_args: &["-O3"],
+};
+
+const VARIANTS: [&Variant; 4] = [&CPU[0], &CPU[1], &WEBGPU, &SEARCH];
+
 struct Variant {
     name: &'static str,
     profile: &'static str,
+    /// Crates and files of `crate/` that only some modules are made of.
+    sources: &'static [&'static str],
     cargo_args: &'static [&'static str],
     opt_args: &'static [&'static str],
 }
+
+const CPU_SOURCES: &[&str] =
+    &["inventory", "json", "kernels", "weights", "tokenizer", "bert", "embed", "wasm/src/cpu.rs"];
 
 /// Name of the files that wasm-bindgen writes: `embervec.js`, `embervec_bg.wasm` and their declarations.
 const OUT_NAME: &str = "embervec";
@@ -65,15 +89,29 @@ const OPT_ARGS: [&str; 10] = [
 
 /// Arguments of cargo for each module: which package, with which features.
 pub fn cargo_args() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
-    CPU.iter().chain([&WEBGPU]).map(|variant| {
+    VARIANTS.into_iter().map(|variant| {
         (variant.name, ["-p", PACKAGE].iter().chain(variant.cargo_args).copied().collect())
     })
+}
+
+/// Builds all modules, or these.
+pub fn run(names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return build();
+    }
+    let known = VARIANTS.map(|variant| variant.name);
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!("there is no module `{name}`; there are {}", known.join(", "));
+    }
+    npm::ensure()?;
+    let chosen = |variant: &&Variant| names.iter().any(|name| name == variant.name);
+    VARIANTS.into_iter().filter(chosen).try_for_each(build_variant)
 }
 
 /// Builds the modules, and does nothing for one when neither its sources nor this recipe have changed.
 pub fn build() -> Result<()> {
     npm::ensure()?;
-    CPU.iter().chain([&WEBGPU]).try_for_each(build_variant)?;
+    VARIANTS.into_iter().try_for_each(build_variant)?;
     // The worker takes the one interface for either module.
     let interfaces = CPU.map(|variant| {
         let file = sh::root().join("pkg/wasm").join(variant.name).join(format!("{OUT_NAME}.js"));
@@ -154,10 +192,15 @@ fn stamp(variant: &Variant) -> Result<String> {
         // Of the npm packages, only what brings wasm-opt.
         root.join("node_modules").join("binaryen").join("package.json"),
     ];
-    for name in ["inventory", "json", "kernels", "weights", "tokenizer", "bert", "embed", "wasm"] {
-        let dir = root.join("crate").join(name);
-        files.push(dir.join("Cargo.toml"));
-        collect(&dir.join("src"), &mut files)?;
+    // A change of one module's interface leaves the others as they are.
+    for name in variant.sources.iter().chain(&["wasm/Cargo.toml", "wasm/src/lib.rs"]) {
+        let path = root.join("crate").join(name);
+        if path.is_dir() {
+            files.push(path.join("Cargo.toml"));
+            collect(&path.join("src"), &mut files)?;
+        } else {
+            files.push(path);
+        }
     }
     files.sort();
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Four lanes at a time: `F32x4` and `I32x4`, in SIMD128 or in plain arrays.
+//! A vector at a time: `F32x4`, `I32x4` and `I16x8`, in SIMD128 or in plain arrays.
 //!
 //! Every operation rounds like its scalar counterpart, but for [`F32x4::mul_add`] in a build with
 //! relaxed SIMD.
@@ -9,11 +9,11 @@ mod portable;
 mod wasm32;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use portable::{F32x4, I32x4};
+pub(crate) use portable::{F32x4, I16x8, I32x4};
 #[cfg(target_arch = "wasm32")]
-pub(crate) use wasm32::{F32x4, I32x4};
+pub(crate) use wasm32::{F32x4, I16x8, I32x4};
 
-/// Lanes of a vector.
+/// Lanes of a vector of 32-bit values.
 pub(crate) const LANES: usize = 4;
 
 impl F32x4 {

@@ -8,6 +8,10 @@ pub(crate) struct F32x4([f32; 4]);
 #[derive(Clone, Copy)]
 pub(crate) struct I32x4([i32; 4]);
 
+/// Eight `i16`.
+#[derive(Clone, Copy)]
+pub(crate) struct I16x8([i16; 8]);
+
 impl F32x4 {
     #[inline(always)]
     pub fn splat(x: f32) -> Self {
@@ -59,6 +63,12 @@ impl F32x4 {
     #[inline(always)]
     pub fn max(self, other: Self) -> Self {
         Self(from_fn(|i| if self.0[i] < other.0[i] { other.0[i] } else { self.0[i] }))
+    }
+
+    /// Which lanes are larger, the first one in the lowest bit.
+    #[inline(always)]
+    pub fn greater(self, other: Self) -> u8 {
+        (0..4).fold(0, |bits, i| bits | u8::from(self.0[i] > other.0[i]) << i)
     }
 
     /// The bits.
@@ -127,5 +137,24 @@ impl I32x4 {
     #[inline(always)]
     pub fn store_i8(values: [Self; 4], to: &mut [i8; 16]) {
         *to = from_fn(|i| values[i / 4].0[i % 4] as i8);
+    }
+}
+
+impl I16x8 {
+    #[inline(always)]
+    pub fn load(from: &[i16; 8]) -> Self {
+        Self(*from)
+    }
+
+    #[inline(always)]
+    pub fn load_i8(from: &[i8; 8]) -> Self {
+        Self(from.map(i16::from))
+    }
+
+    /// The products of all lanes, each two neighbours added up.
+    #[inline(always)]
+    pub fn dot(self, other: Self) -> I32x4 {
+        let product = |i: usize| i32::from(self.0[i]) * i32::from(other.0[i]);
+        I32x4(from_fn(|i| product(2 * i).wrapping_add(product(2 * i + 1))))
     }
 }

@@ -8,6 +8,10 @@ pub(crate) struct F32x4(pub v128);
 #[derive(Clone, Copy)]
 pub(crate) struct I32x4(pub v128);
 
+/// Eight `i16`.
+#[derive(Clone, Copy)]
+pub(crate) struct I16x8(v128);
+
 impl F32x4 {
     #[inline(always)]
     pub fn splat(x: f32) -> Self {
@@ -66,6 +70,12 @@ impl F32x4 {
         Self(f32x4_pmax(self.0, other.0))
     }
 
+    /// Which lanes are larger, the first one in the lowest bit.
+    #[inline(always)]
+    pub fn greater(self, other: Self) -> u8 {
+        i32x4_bitmask(f32x4_gt(self.0, other.0))
+    }
+
     /// The bits.
     #[inline(always)]
     pub fn to_bits(self) -> I32x4 {
@@ -90,6 +100,12 @@ impl I32x4 {
     #[inline(always)]
     pub fn splat(x: i32) -> Self {
         Self(i32x4_splat(x))
+    }
+
+    #[inline(always)]
+    pub fn load(from: &[i32; 4]) -> Self {
+        // SAFETY: `from` is 16 readable bytes; v128.load needs no alignment.
+        Self(unsafe { v128_load(from.as_ptr().cast()) })
     }
 
     #[inline(always)]
@@ -144,5 +160,25 @@ impl I32x4 {
             v128_store(to, i16x8_narrow_i32x4(a.0, b.0));
             v128_store(to.add(1), i16x8_narrow_i32x4(c.0, d.0));
         }
+    }
+}
+
+impl I16x8 {
+    #[inline(always)]
+    pub fn load(from: &[i16; 8]) -> Self {
+        // SAFETY: `from` is 16 readable bytes; v128.load needs no alignment.
+        Self(unsafe { v128_load(from.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    pub fn load_i8(from: &[i8; 8]) -> Self {
+        // SAFETY: `from` is 8 readable bytes; v128.load8x8_s needs no alignment.
+        Self(unsafe { i16x8_load_extend_i8x8(from.as_ptr()) })
+    }
+
+    /// The products of all lanes, each two neighbours added up.
+    #[inline(always)]
+    pub fn dot(self, other: Self) -> I32x4 {
+        I32x4(i32x4_dot_i16x8(self.0, other.0))
     }
 }
