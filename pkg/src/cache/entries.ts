@@ -7,6 +7,7 @@
 // | `chunk <model> <path> <version> <index> <SHA-256>` | a chunk of a file; without a record of a download under way |
 // | `timings <…>` | how fast a GPU was |
 // | `kernels <…>` | the names of the CPU's kernels that were the fastest |
+// | `index <…>`, `part <…>`, `folder <…>` | of search indexes; see `search/storage.ts` |
 //
 // A model is a folder's address; with `#q8` it is that folder in 8 bits.
 
@@ -56,6 +57,19 @@ const MAX_MS = 8.64e15;
 export const RECORDS = "model ";
 /** What the keys of all chunks begin with. */
 export const CHUNKS = "chunk ";
+
+/** What keys of search indexes begin with, which lie in the same cache. */
+const OF_SEARCH = ["index ", "part ", "folder "];
+
+export function isOfSearch(key: string): boolean {
+  return OF_SEARCH.some((kind) => key.startsWith(kind));
+}
+
+/** What the keys of all entries of the same kind begin with. */
+export function kindOf(key: string): string {
+  const [kind] = key.split(" ", 1);
+  return key === kind ? key : `${kind} `;
+}
 
 /** Ends with what no address holds, so that no other model's key begins with it. */
 export function recordKey(model: string): string {

@@ -22,6 +22,8 @@ import {
   encodeRecord,
   encodeTimings,
   fileKey,
+  isOfSearch,
+  kindOf,
   parseChunkKey,
   parseKernels,
   parseRecord,
@@ -227,9 +229,10 @@ export class ModelStore {
     await this.#use((entries) => entries.delete(keys));
   }
 
-  /** Deletes everything. */
+  /** Deletes everything but search indexes. */
   async clear(): Promise<void> {
-    await this.#use((entries) => entries.delete([RECORDS, ""]));
+    const kinds = new Set((await this.#keys("")).filter((key) => !isOfSearch(key)).map(kindOf));
+    await this.#use((entries) => entries.delete([RECORDS, ...kinds]));
   }
 
   /** Deletes what there is of a model, unless it is whole. */
