@@ -20,6 +20,8 @@ const ENTRIES = {
   index: { browser: "src/index.ts", node: "src/index.ts", types: "src/index.ts" },
   worker: { browser: "src/worker/host.ts", node: "src/worker/host.ts", types: "src/worker/host.ts" },
   gpu: { browser: "src/gpu/host.ts", types: "src/gpu/host.ts" },
+  search: { browser: "src/search/index.ts", node: "src/search/index.ts", types: "src/search/index.ts" },
+  "search-worker": { browser: "src/search/worker.ts", node: "src/search/worker.ts", types: "src/search/worker.ts" },
   ...Object.fromEntries(
     ["ai", "langchain", "transformers", "semantic-embedder", "orama"].map((name) => {
       const source = `src/adapters/${name}.ts`;
@@ -51,6 +53,9 @@ const INDEX_FILE = "./index.js";
 const isOfIndex = (path, importer) =>
   INDEX.has(join(dirname(importer), path.replace(/\.js$/, ".ts"))) && !INDEX.has(importer);
 
+/** Of what a page imports beside the index: it takes the index's own error class, too. */
+const BESIDE = new Set(["search", "ai", "langchain", "transformers", "semantic-embedder", "orama"]);
+
 const oneIndex = {
   name: "one-index",
   setup({ onResolve }) {
@@ -60,23 +65,36 @@ const oneIndex = {
   },
 };
 
+const ERRORS = join(pkg, "src/errors.ts");
+const ERRORS_OF_INDEX = join(pkg, "src/errors-of-index.ts");
+
+const oneErrorClass = {
+  name: "one-error-class",
+  setup({ onResolve }) {
+    onResolve({ filter: /\/errors\.js$/ }, ({ path, importer }) =>
+      importer !== ERRORS_OF_INDEX && join(dirname(importer), path.replace(/\.js$/, ".ts")) === ERRORS
+        ? { path: ERRORS_OF_INDEX }
+        : undefined,
+    );
+  },
+};
+
 /** Takes what is Node's in place of what is a browser's. */
 const forNode = {
   name: "node",
   setup: ({ onResolve }) =>
-    onResolve({ filter: /\/platform\/web(-parts)?\.js$/ }, ({ path }) => ({
+    onResolve({ filter: /\/platform\/web(-parts|-search)?\.js$/ }, ({ path }) => ({
       path: join(pkg, "src/platform", basename(path).replace("web", "node").replace(/js$/, "ts")),
     })),
 };
 
-/** A copy of one of these classes would fail `instanceof`. The workers are other realms, so theirs are copies anyway. */
-const CLASSES = ["src/embedder.ts", "src/errors.ts"];
+/** A copy of this class would fail `instanceof`. */
+const CLASS = "src/embedder.ts";
 
-function checkClasses({ outputs }) {
+function checkClass({ outputs }) {
   for (const { entryPoint, inputs } of Object.values(outputs)) {
-    if (!entryPoint?.startsWith("src/adapters/")) continue;
-    const copied = CLASSES.find((source) => source in inputs);
-    if (copied) throw new Error(`${entryPoint} bundles ${copied}: import it from ../index.js, of which there is one`);
+    if (CLASS in inputs)
+      throw new Error(`${entryPoint} bundles ${CLASS}: import it from ../index.js, of which there is one`);
   }
 }
 
@@ -90,14 +108,28 @@ const sourcesFor = (column) =>
 
 /** @returns the files that are in the bundles */
 async function bundle(platform, outdir) {
+  const sources = Object.entries(sourcesFor(platform));
+  const [beside, others] = [true, false].map((isBeside) =>
+    Object.fromEntries(sources.filter(([name]) => BESIDE.has(name) === isBeside)),
+  );
+  const metafiles = [
+    // The workers are other realms, so their classes are copies anyway.
+    await bundleEntries(platform, outdir, others, [oneIndex]),
+    await bundleEntries(platform, outdir, beside, [oneIndex, oneErrorClass]),
+  ];
+  checkClass(metafiles[1]);
+  return metafiles.flatMap(({ outputs }) => Object.values(outputs).flatMap(({ inputs }) => Object.keys(inputs)));
+}
+
+async function bundleEntries(platform, outdir, entryPoints, plugins) {
   const { metafile } = await build({
     absWorkingDir: pkg,
-    entryPoints: sourcesFor(platform),
+    entryPoints,
     define: { EMBERVEC_VERSION: JSON.stringify(version) },
     outdir,
     bundle: true,
     external: Object.keys(peerDependencies),
-    plugins: platform === "node" ? [oneIndex, forNode] : [oneIndex],
+    plugins: platform === "node" ? [...plugins, forNode] : plugins,
     format: "esm",
     platform,
     target: platform === "node" ? "node20" : "es2022",
@@ -109,8 +141,7 @@ async function bundle(platform, outdir) {
     sourcesContent: true,
     metafile: true,
   });
-  checkClasses(metafile);
-  return Object.values(metafile.outputs).flatMap(({ inputs }) => Object.keys(inputs));
+  return metafile;
 }
 
 // --- declarations --------------------------------------------------------------------------------------------------

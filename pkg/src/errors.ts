@@ -12,7 +12,9 @@
  * | `invalid_input` | an argument or option is wrong |
  * | `quota` | the browser has no room left for the model |
  * | `storage` | the browser's storage does not work |
- * | `disposed` | the embedder was disposed of |
+ * | `index_not_found` | there is no index at the address |
+ * | `model_mismatch` | an index has vectors of another model than the embedder |
+ * | `disposed` | the embedder was disposed of, or the index closed |
  * | `device_lost` | the GPU was lost |
  * | `internal` | a fault of embervec itself; please report it |
  */
@@ -26,6 +28,8 @@ export type EmbervecErrorCode =
   | "invalid_input"
   | "quota"
   | "storage"
+  | "index_not_found"
+  | "model_mismatch"
   | "disposed"
   | "device_lost"
   | "internal";
@@ -62,6 +66,8 @@ const CODES: Record<EmbervecErrorCode, true> = {
   invalid_input: true,
   quota: true,
   storage: true,
+  index_not_found: true,
+  model_mismatch: true,
   disposed: true,
   device_lost: true,
   internal: true,

@@ -1,0 +1,266 @@
+// An index in a folder of a web server, made natively: its vectors are read at once, its texts and words piece by piece.
+
+import { SearchEngine } from "../../wasm/search/embervec.js";
+
+import { sha256Of } from "../cache/sha256.js";
+import { EmbervecError, messageOf } from "../errors.js";
+import { BlockCache } from "./blocks.js";
+import type { Core, RowSource } from "./core.js";
+import type { Postings } from "./keywords.js";
+import {
+  BLOCK_ROWS,
+  type DocumentRows,
+  type IndexRecord,
+  checkVersion,
+  damaged,
+  isCount,
+  isDigest,
+  isPlain,
+  isProbes,
+  isSimilarity,
+  parseDocuments,
+  parseJson,
+} from "./parts.js";
+import { Rows } from "./rows.js";
+import type { EmbeddingSpace } from "../index.js";
+
+const FORMAT = "embervec-index";
+const MAX_MANIFEST_BYTES = 1 << 20;
+const DIGEST_BYTES = 32;
+
+/** Reads a part of a file, or all of it. */
+export type ReadFile = (
+  path: string,
+  range: { offset: number; length: number } | undefined,
+  limit: number,
+) => Promise<Uint8Array<ArrayBuffer>>;
+
+interface File {
+  bytes: number;
+  sha256: string;
+}
+
+type FileName = "scan.bin" | "rows.bin" | "pieces.bin" | "texts.bin" | "terms.bin" | "vectors.f32";
+
+interface Manifest {
+  name: string;
+  space: EmbeddingSpace | undefined;
+  probes: IndexRecord["probes"];
+  dimension: number;
+  similarity: IndexRecord["similarity"];
+  rows: number;
+  files: Record<FileName, File>;
+}
+
+/** A piece of a file that is read by itself. */
+interface Piece {
+  offset: number;
+  length: number;
+  sha256: string;
+  /** Of words. */
+  first?: string;
+}
+
+export class FolderIndex implements RowSource {
+  readonly #rows = new Rows();
+  readonly #scan: SearchEngine;
+  readonly #texts = new Map<number, Promise<string[]>>();
+  readonly #terms = new Map<number, Promise<void>>();
+  readonly #vectors = new BlockCache();
+
+  private constructor(
+    readonly manifest: Manifest,
+    private readonly read: ReadFile,
+    private readonly textPieces: readonly Piece[],
+    private readonly termPieces: readonly Piece[],
+    scan: Uint8Array,
+    documents: readonly DocumentRows[],
+  ) {
+    this.#scan = new SearchEngine(manifest.dimension, manifest.similarity);
+    const metadata = documents.flatMap(({ metadata, spans }) => spans.map(() => metadata ?? {}));
+    this.#scan.append(scan, JSON.stringify(metadata));
+    for (const { id, metadata = {}, from, spans } of documents) {
+      let entry = this.#rows.entry(id);
+      if (!entry) {
+        entry = { id, hash: undefined, metadata, rows: [] };
+        this.#rows.addEntry(entry);
+      }
+      spans.forEach(([start, end, words], i) => this.#rows.add(entry, { start, end, words, passage: from + i }));
+    }
+  }
+
+  static async open(read: ReadFile): Promise<FolderIndex> {
+    const manifest = parseManifest(await read("manifest.json", undefined, MAX_MANIFEST_BYTES));
+    const whole = async (name: FileName) => {
+      const { bytes, sha256 } = manifest.files[name];
+      const content = await read(name, undefined, bytes);
+      await check(name, content, sha256);
+      return content;
+    };
+    const [scan, packed, table] = await Promise.all([whole("scan.bin"), whole("rows.bin"), whole("pieces.bin")]);
+    const documents = parseDocuments(Object(parseJson(await inflate(packed))).documents, manifest.rows);
+    const { texts, terms } = parsePieces(table, manifest);
+    return new FolderIndex(manifest, read, texts, terms, scan, documents);
+  }
+
+  get core(): Core {
+    return { rows: this.#rows, scan: this.#scan, similarity: this.manifest.similarity, source: this };
+  }
+
+  get bytes(): number {
+    return Object.values(this.manifest.files).reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  async texts(rows: readonly number[]): Promise<string[]> {
+    return Promise.all(rows.map(async (row) => (await this.#piece(Math.floor(row / BLOCK_ROWS)))[row % BLOCK_ROWS]!));
+  }
+
+  #piece(index: number): Promise<string[]> {
+    let texts = this.#texts.get(index);
+    if (!texts) {
+      texts = this.#readTexts(index);
+      this.#texts.set(index, texts);
+      texts.catch(() => this.#texts.delete(index));
+    }
+    return texts;
+  }
+
+  async #readTexts(index: number): Promise<string[]> {
+    const texts = parseJson(await inflate(await this.#read("texts.bin", this.textPieces[index]!)));
+    const wanted = Math.min(BLOCK_ROWS, this.manifest.rows - index * BLOCK_ROWS);
+    if (!Array.isArray(texts) || texts.length !== wanted || !texts.every((text) => typeof text === "string"))
+      throw damaged("texts.bin has other passages than the manifest says");
+    return texts as string[];
+  }
+
+  /** Their neighbours come with them: a request costs more than 24 kB. */
+  async vectors(rows: readonly number[]): Promise<Float32Array[]> {
+    const { dimension, rows: all } = this.manifest;
+    return Promise.all(
+      rows.map(async (row) => {
+        const { vectors } = await this.#vectors.get(String(row), async () => {
+          const range = { offset: 4 * row * dimension, length: 4 * dimension };
+          if (row >= all) throw damaged("there is no such vector");
+          const bytes = await this.read("vectors.f32", range, range.length);
+          return { texts: [], vectors: new Float32Array(bytes.slice().buffer) };
+        });
+        return vectors;
+      }),
+    );
+  }
+
+  async lookup(word: string, isPrefix: boolean): Promise<Postings> {
+    const wanted = this.#piecesOf(word, isPrefix);
+    await Promise.all(wanted.map((index) => this.#loadTerms(index)));
+    return this.#scan.lookup(word, isPrefix) as Postings;
+  }
+
+  #piecesOf(word: string, isPrefix: boolean): number[] {
+    const encoder = new TextEncoder();
+    const key = encoder.encode(word);
+    const wanted: number[] = [];
+    this.termPieces.forEach(({ first }, index) => {
+      const next = this.termPieces[index + 1]?.first;
+      const begins = compare(encoder.encode(first!), key) <= 0 || (isPrefix && first!.startsWith(word));
+      const isBefore = next !== undefined && compare(encoder.encode(next), key) <= 0;
+      if (begins && !isBefore) wanted.push(index);
+    });
+    return wanted;
+  }
+
+  #loadTerms(index: number): Promise<void> {
+    let loading = this.#terms.get(index);
+    if (!loading) {
+      loading = this.#read("terms.bin", this.termPieces[index]!).then((bytes) => void this.#scan.appendTerms(bytes));
+      this.#terms.set(index, loading);
+      loading.catch(() => this.#terms.delete(index));
+    }
+    return loading;
+  }
+
+  async #read(name: FileName, { offset, length, sha256 }: Piece): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = await this.read(name, { offset, length }, length);
+    await check(name, bytes, sha256);
+    return bytes;
+  }
+}
+
+/** In the order of their bytes, as the terms are sorted. */
+function compare(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i]! - b[i]!;
+  return a.length - b.length;
+}
+
+async function check(name: string, bytes: Uint8Array<ArrayBuffer>, sha256: string): Promise<void> {
+  if ((await sha256Of(bytes)) === sha256) return;
+  throw new EmbervecError(
+    "integrity",
+    `${name} of the index does not have the SHA-256 of its manifest.json: it was cut off or changed on the way, or the folder holds files of two versions`,
+  );
+}
+
+/** Raw deflate (RFC 1951). */
+async function inflate(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  } catch (cause) {
+    throw damaged(`a part cannot be unpacked: ${messageOf(cause)}`, cause);
+  }
+}
+
+const FILES: readonly FileName[] = ["scan.bin", "rows.bin", "pieces.bin", "texts.bin", "terms.bin", "vectors.f32"];
+
+function parseManifest(bytes: Uint8Array): Manifest {
+  const { format, version, name, space, probes, dimension, similarity, rows, files } = Object(
+    parseJson(bytes),
+  ) as Record<string, unknown>;
+  if (format !== FORMAT) throw damaged("its manifest.json is not that of an index");
+  checkVersion(version, typeof name === "string" ? name : "");
+  const isFile = (file: unknown) => isCount(Object(file).bytes) && isDigest(Object(file).sha256);
+  const isSound =
+    typeof name === "string" &&
+    (space === undefined || isPlain(space)) &&
+    isProbes(probes) &&
+    isCount(dimension) &&
+    isSimilarity(similarity) &&
+    isCount(rows) &&
+    FILES.every((file) => isFile(Object(files)[file]));
+  if (!isSound) throw damaged("its manifest.json is not as it was written");
+  return { name, space, probes, dimension, similarity, rows, files } as Manifest;
+}
+
+/**
+ * The table of pieces: number of pieces of texts and of words, u32; for each piece offset and length, u32, and SHA-256; then the first word
+ * of each piece of words, as u32 length and UTF-8. All little-endian.
+ */
+function parsePieces(bytes: Uint8Array<ArrayBuffer>, { files, rows }: Manifest): { texts: Piece[]; terms: Piece[] } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  const number = () => {
+    if (at + 4 > bytes.byteLength) throw damaged("pieces.bin is cut short");
+    at += 4;
+    return view.getUint32(at - 4, true);
+  };
+  const take = (length: number) => {
+    if (at + length > bytes.byteLength) throw damaged("pieces.bin is cut short");
+    at += length;
+    return bytes.subarray(at - length, at);
+  };
+  const [textCount, termCount] = [number(), number()];
+  const piece = (file: FileName): Piece => {
+    const [offset, length] = [number(), number()];
+    if (offset + length > files[file].bytes) throw damaged(`pieces.bin names what ${file} does not have`);
+    const sha256 = Array.from(take(DIGEST_BYTES), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    return { offset, length, sha256 };
+  };
+  if (textCount !== Math.ceil(rows / BLOCK_ROWS)) throw damaged("pieces.bin has other pieces than the manifest says");
+  const texts: Piece[] = [];
+  for (let i = 0; i < textCount; i++) texts.push(piece("texts.bin"));
+  const terms: Piece[] = [];
+  for (let i = 0; i < termCount; i++) terms.push(piece("terms.bin"));
+  const decoder = new TextDecoder();
+  for (const term of terms) term.first = decoder.decode(take(number()));
+  return { texts, terms };
+}

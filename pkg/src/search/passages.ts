@@ -1,0 +1,141 @@
+// A text becomes passages: whole sentences, as many as have room in the tokens that a passage may have.
+
+/** From one place to another in a text, in UTF-16 code units. */
+export interface Span {
+  start: number;
+  end: number;
+}
+
+/** Number of tokens of each text. */
+export type TokenCounts = (texts: string[]) => Promise<ArrayLike<number>>;
+
+/** A segmenter is given so much text at a time, up to a space: it takes what it has as a whole. */
+const WINDOW = 16_384;
+
+/** Texts are counted in groups of so many characters, so that nobody waits long for one. */
+const COUNT_CHARACTERS = 65_536;
+
+/** A sentence with more tokens than a passage may have is cut into parts, which are counted and cut again. */
+const MAX_ROUNDS = 32;
+
+/**
+ * Splits a text at the borders of its sentences. The passages cover all of the text, in its order, but for blanks at its ends.
+ *
+ * @param maxTokens of a passage
+ * @param overlap tokens of whole sentences that a passage repeats of the one before; less than `maxTokens`
+ */
+export async function passagesOf(
+  text: string,
+  { maxTokens, overlap }: { maxTokens: number; overlap: number },
+  tokenCounts: TokenCounts,
+): Promise<Span[]> {
+  const sentences = await counted(text, sentencesOf(text), maxTokens, tokenCounts);
+  const passages: Span[] = [];
+  let first = 0;
+  let next = 0;
+  while (next < sentences.length) {
+    let tokens = 0;
+    for (let i = first; i < next; i++) tokens += sentences[i]!.tokens;
+    // At least one new sentence, or there would be no end.
+    do tokens += sentences[next++]!.tokens;
+    while (next < sentences.length && tokens + sentences[next]!.tokens <= maxTokens);
+    passages.push({ start: sentences[first]!.start, end: sentences[next - 1]!.end });
+    let repeated = 0;
+    const begin = first;
+    for (first = next; first - 1 > begin && next < sentences.length; first--) {
+      repeated += sentences[first - 1]!.tokens;
+      if (repeated > overlap || repeated + sentences[next]!.tokens > maxTokens) break;
+    }
+  }
+  return passages;
+}
+
+let segmenter: Intl.Segmenter | undefined;
+
+/** The sentences, each with the blanks that follow it. */
+export function sentencesOf(text: string): Span[] {
+  segmenter ??= new Intl.Segmenter(undefined, { granularity: "sentence" });
+  const spans: Span[] = [];
+  for (let at = 0; at < text.length; ) {
+    const end = windowEnd(text, at);
+    for (const { index, segment } of segmenter.segment(unwrapped(text.slice(at, end)))) {
+      if (/\S/.test(segment)) spans.push({ start: at + index, end: at + index + segment.length });
+      else if (spans.length > 0) spans[spans.length - 1]!.end = at + index + segment.length;
+    }
+    at = end;
+  }
+  return spans;
+}
+
+function windowEnd(text: string, at: number): number {
+  if (text.length - at <= WINDOW) return text.length;
+  // Rather at a paragraph's end than within a line.
+  const half = at + WINDOW / 2;
+  const line = text.lastIndexOf("\n", at + WINDOW - 1);
+  if (line > half) return line + 1;
+  const space = text.lastIndexOf(" ", at + WINDOW - 1);
+  return space > half ? space + 1 : characterEnd(text, at + WINDOW);
+}
+
+/** Before the second half of a character. */
+function characterEnd(text: string, at: number): number {
+  return /[\uDC00-\uDFFF]/.test(text.charAt(at)) ? at - 1 : at;
+}
+
+/** A line break within a sentence is no border: books and mails are wrapped at 70 characters. The length stays. */
+function unwrapped(text: string): string {
+  return text.replace(/(?<=[\p{L}\p{N},;\-–])\r?\n(?=\p{Ll})/gu, (found) => " ".repeat(found.length));
+}
+
+interface Counted extends Span {
+  tokens: number;
+}
+
+/** The tokens of each span; what has more than `maxTokens` is cut. */
+async function counted(text: string, spans: Span[], maxTokens: number, tokenCounts: TokenCounts): Promise<Counted[]> {
+  let done: Counted[] = [];
+  let open: Span[] = spans;
+  for (let round = 0; open.length > 0; round++) {
+    const next: (Counted | Span)[] = [];
+    const counts = await countAll(text, open, tokenCounts);
+    open.forEach((span, i) => {
+      const tokens = counts[i]!;
+      if (tokens <= maxTokens || span.end - span.start < 2 || round === MAX_ROUNDS) next.push({ ...span, tokens });
+      else next.push(...cut(text, span, Math.ceil((1.2 * tokens) / maxTokens)));
+    });
+    const isCounted = (span: Counted | Span): span is Counted => "tokens" in span;
+    done.push(...next.filter(isCounted));
+    open = next.filter((span) => !isCounted(span));
+  }
+  return done.sort((a, b) => a.start - b.start);
+}
+
+async function countAll(text: string, spans: Span[], tokenCounts: TokenCounts): Promise<number[]> {
+  const counts: number[] = [];
+  for (let from = 0; from < spans.length; ) {
+    const texts: string[] = [];
+    for (let characters = 0; from < spans.length && characters < COUNT_CHARACTERS; from++) {
+      const { start, end } = spans[from]!;
+      texts.push(text.slice(start, end));
+      characters += end - start;
+    }
+    counts.push(...Array.from(await tokenCounts(texts)));
+  }
+  return counts;
+}
+
+/** Cuts a span into about so many parts, at spaces as far as there are any. */
+function cut(text: string, { start, end }: Span, parts: number): Span[] {
+  const spans: Span[] = [];
+  const step = Math.max(1, Math.floor((end - start) / parts));
+  for (let at = start; at < end; ) {
+    let to = Math.min(end, at + step);
+    if (to < end) {
+      const space = text.lastIndexOf(" ", to);
+      to = space > at + step / 2 ? space + 1 : Math.max(at + 1, characterEnd(text, to));
+    }
+    spans.push({ start: at, end: to });
+    at = to;
+  }
+  return spans;
+}

@@ -1,0 +1,124 @@
+// What is known of each passage, in memory: whose it is, and where it lies in the text.
+
+import type { Metadata } from "./types.js";
+
+/** A document that is in the index. */
+export interface Entry {
+  id: string;
+  /** Of what was added; `undefined` as long as not all of it has been. */
+  hash: string | undefined;
+  metadata: Metadata;
+  /** Rows of its passages, in their order. */
+  rows: number[];
+}
+
+/** A list of whole numbers that grows, at 4 bytes each. */
+class Numbers {
+  #values = new Uint32Array(1024);
+  #length = 0;
+
+  push(value: number): void {
+    if (this.#length === this.#values.length) {
+      const larger = new Uint32Array(2 * this.#length);
+      larger.set(this.#values);
+      this.#values = larger;
+    }
+    this.#values[this.#length++] = value;
+  }
+
+  at(index: number): number {
+    return this.#values[index]!;
+  }
+}
+
+/** Rows in the order of adding. One that was removed keeps its number until the index is written anew. */
+export class Rows {
+  readonly #entries: Entry[] = [];
+  readonly #byId = new Map<string, Entry>();
+  readonly #entryOf = new Numbers();
+  readonly #start = new Numbers();
+  readonly #end = new Numbers();
+  readonly #words = new Numbers();
+  readonly #passage = new Numbers();
+  readonly #removed = new Set<number>();
+  #count = 0;
+  #allWords = 0;
+
+  /** All rows, those that were removed, too. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Passages that are there. */
+  get passages(): number {
+    return this.#count - this.#removed.size;
+  }
+
+  get documents(): number {
+    return this.#byId.size;
+  }
+
+  get averageWords(): number {
+    return this.#allWords / Math.max(1, this.passages);
+  }
+
+  get removed(): ReadonlySet<number> {
+    return this.#removed;
+  }
+
+  entry(id: string): Entry | undefined {
+    return this.#byId.get(id);
+  }
+
+  entries(): IterableIterator<Entry> {
+    return this.#byId.values();
+  }
+
+  /** A document without passages; it takes the place of one with the same id, whose rows are to be removed before. */
+  addEntry(entry: Entry): void {
+    this.#entries.push(entry);
+    this.#byId.set(entry.id, entry);
+  }
+
+  add(
+    entry: Entry,
+    { start, end, words, passage }: { start: number; end: number; words: number; passage: number },
+  ): number {
+    const row = this.#count++;
+    // Documents come one after the other, or nearly.
+    let index = this.#entries.length - 1;
+    while (this.#entries[index] !== entry) index -= 1;
+    this.#entryOf.push(index);
+    this.#start.push(start);
+    this.#end.push(end);
+    this.#words.push(words);
+    this.#passage.push(passage);
+    this.#allWords += words;
+    entry.rows.push(row);
+    return row;
+  }
+
+  /** A row that nothing is known of but that it was removed. */
+  remove(row: number): void {
+    if (this.#removed.has(row)) return;
+    this.#removed.add(row);
+    this.#allWords -= this.#words.at(row);
+  }
+
+  removeEntry(entry: Entry): void {
+    for (const row of entry.rows) this.remove(row);
+    if (this.#byId.get(entry.id) === entry) this.#byId.delete(entry.id);
+  }
+
+  entryOf(row: number): Entry {
+    return this.#entries[this.#entryOf.at(row)]!;
+  }
+
+  place(row: number): { start: number; end: number; passage: number } {
+    return { start: this.#start.at(row), end: this.#end.at(row), passage: this.#passage.at(row) };
+  }
+
+  words(row: number): number {
+    return this.#words.at(row);
+  }
+}

@@ -1,0 +1,201 @@
+// An index as it is in memory. After a change by another tab, or when it is written anew, another one takes its place, so that a search
+// under way sees one and the same from its begin to its end.
+
+import { SearchEngine } from "../../wasm/search/embervec.js";
+
+import { BlockCache } from "./blocks.js";
+import type { Core, RowSource } from "./core.js";
+import type { Postings } from "./keywords.js";
+import {
+  BLOCK_ROWS,
+  type Block,
+  type DocumentRows,
+  type IndexRecord,
+  type Segment,
+  decodeBlock,
+  parseRows,
+} from "./parts.js";
+import { type Entry, Rows } from "./rows.js";
+import type { PartStore } from "./storage.js";
+
+/** A passage to append, with its vector. */
+export interface Passage {
+  start: number;
+  end: number;
+  text: string;
+  words: string[];
+  vector: Float32Array;
+}
+
+/** A segment that is loaded. */
+export interface Loaded extends Segment {
+  /** Its first row. */
+  first: number;
+  /** SHA-256 of each block. */
+  blocks: string[];
+}
+
+/** What was appended and is not stored yet. */
+export interface Pending {
+  entry: Entry;
+  /** Position in its document. */
+  passage: number;
+  span: Passage;
+}
+
+export class State implements RowSource {
+  readonly rows = new Rows();
+  segments: Loaded[] = [];
+  /** The last rows. */
+  pending: Pending[] = [];
+  #scan: SearchEngine | undefined;
+  readonly #blocks = new BlockCache();
+  readonly #generation: number;
+
+  /** @param dimension 0 as long as there is no vector */
+  constructor(
+    private readonly store: PartStore,
+    { generation, similarity }: IndexRecord,
+    private dimension: number,
+  ) {
+    this.#generation = generation;
+    this.similarity = similarity;
+  }
+
+  similarity: IndexRecord["similarity"];
+
+  /** Reads all that a record names, but for texts and vectors in 32 bits. */
+  static async load(store: PartStore, record: IndexRecord): Promise<State> {
+    const state = new State(store, record, record.dimension);
+    try {
+      for (const segment of record.segments) await state.#loadSegment(segment);
+      await state.#loadRemoved(record);
+    } catch (error) {
+      state.free();
+      throw error;
+    }
+    return state;
+  }
+
+  get core(): Core {
+    return { rows: this.rows, scan: this.#scan, similarity: this.similarity, source: this };
+  }
+
+  /** Rows that are stored. */
+  get storedRows(): number {
+    const last = this.segments.at(-1);
+    return last ? last.first + last.rows : 0;
+  }
+
+  /** The wasm module's part; there is one from the first vector on. */
+  scanOf(dimension: number): SearchEngine {
+    this.dimension = dimension;
+    this.#scan ??= new SearchEngine(dimension, this.similarity);
+    return this.#scan;
+  }
+
+  remove(entries: readonly Entry[]): void {
+    const rows = entries.flatMap(({ rows }) => rows);
+    for (const entry of entries) this.rows.removeEntry(entry);
+    if (rows.length > 0) this.#scan?.remove(Uint32Array.from(rows));
+  }
+
+  free(): void {
+    this.#scan?.free();
+    this.#scan = undefined;
+  }
+
+  async texts(rows: readonly number[]): Promise<string[]> {
+    const stored = ({ texts }: Block, i: number) => texts[i]!;
+    return this.#each(rows, stored, ({ text }) => text);
+  }
+
+  async vectors(rows: readonly number[]): Promise<Float32Array[]> {
+    const { dimension } = this;
+    const stored = ({ vectors }: Block, i: number) => vectors.subarray(i * dimension, (i + 1) * dimension);
+    return this.#each<Float32Array>(rows, stored, ({ vector }) => vector);
+  }
+
+  async lookup(word: string, isPrefix: boolean): Promise<Postings> {
+    const none = { terms: [], ends: new Uint32Array(), rows: new Uint32Array(), counts: new Uint32Array() };
+    return (this.#scan?.lookup(word, isPrefix) as Postings | undefined) ?? none;
+  }
+
+  async #each<T>(
+    rows: readonly number[],
+    stored: (block: Block, index: number) => T,
+    pending: (passage: Passage) => T,
+  ): Promise<T[]> {
+    return Promise.all(
+      rows.map(async (row) => {
+        const segment = this.#segmentOf(row);
+        if (!segment) return pending(this.pending[row - this.storedRows]!.span);
+        const at = row - segment.first;
+        return stored(await this.#block(segment, Math.floor(at / BLOCK_ROWS)), at % BLOCK_ROWS);
+      }),
+    );
+  }
+
+  #segmentOf(row: number): Loaded | undefined {
+    let [low, high] = [0, this.segments.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const { first, rows } = this.segments[middle]!;
+      if (row < first) high = middle;
+      else if (row >= first + rows) low = middle + 1;
+      else return this.segments[middle];
+    }
+    return undefined;
+  }
+
+  #block({ number, rows, blocks }: Loaded, index: number): Promise<Block> {
+    const key = this.store.key(this.#generation, "block", number, index);
+    const count = Math.min(BLOCK_ROWS, rows - index * BLOCK_ROWS);
+    const { dimension } = this;
+    return this.#blocks.get(key, async () => decodeBlock(await this.store.read(key, blocks[index]!), count, dimension));
+  }
+
+  async #loadSegment(segment: Segment): Promise<void> {
+    const { number, rows } = segment;
+    const read = (kind: "scan" | "rows" | "terms", digest: string) =>
+      this.store.read(this.store.key(this.#generation, kind, number), digest);
+    const [scan, list, terms] = await Promise.all([
+      read("scan", segment.scan),
+      read("rows", segment.rowsPart),
+      read("terms", segment.terms),
+    ]);
+    const { documents, blocks } = parseRows(list, rows, Math.ceil(rows / BLOCK_ROWS));
+    const first = this.rows.count;
+    for (const document of documents) restore(this.rows, document);
+    const metadata = documents.flatMap(({ metadata, spans }) => spans.map(() => metadata ?? {}));
+    const engine = this.scanOf(this.dimension);
+    engine.append(scan, JSON.stringify(metadata));
+    engine.appendTerms(terms);
+    this.segments.push({ ...segment, first, blocks });
+  }
+
+  async #loadRemoved({ removed }: IndexRecord): Promise<void> {
+    if (!removed) return;
+    const key = this.store.key(this.#generation, "removed", removed.number);
+    const bytes = await this.store.read(key, removed.digest);
+    const rows = new Uint32Array(bytes.slice(0, bytes.byteLength - (bytes.byteLength % 4)).buffer);
+    const known = rows.filter((row) => row < this.rows.count);
+    for (const row of known) this.rows.remove(row);
+    this.#scan?.remove(known);
+    for (const entry of [...this.rows.entries()]) {
+      if (entry.rows.every((row) => this.rows.removed.has(row))) this.rows.removeEntry(entry);
+    }
+  }
+}
+
+/** Takes a document's passages of one segment. */
+export function restore(rows: Rows, { id, hash, metadata = {}, from, spans }: DocumentRows): void {
+  let entry = rows.entry(id);
+  // Another version of the document begins anew. Rows of the one before are in the list of what was removed.
+  if (!entry || from === 0) {
+    entry = { id, hash: undefined, metadata, rows: [] };
+    rows.addEntry(entry);
+  }
+  entry.hash = hash;
+  for (const [i, [start, end, words]] of spans.entries()) rows.add(entry, { start, end, words, passage: from + i });
+}

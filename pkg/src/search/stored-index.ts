@@ -1,0 +1,472 @@
+// An index that can be changed, in a cache or in memory.
+
+import { SearchEngine } from "../../wasm/search/embervec.js";
+
+import { joined } from "../bytes.js";
+import { sha256Of } from "../cache/sha256.js";
+import { EmbervecError, codeOf, messageOf } from "../errors.js";
+import {
+  BLOCK_ROWS,
+  type DocumentRows,
+  type IndexRecord,
+  SEGMENT_ROWS,
+  type Segment,
+  type SegmentRows,
+  encodeBlock,
+  encodeJson,
+  parseRecord,
+} from "./parts.js";
+import type { Entry, Rows } from "./rows.js";
+import { type Loaded, type Passage, type Pending, State } from "./state.js";
+import type { PartKind, PartStore } from "./storage.js";
+import type { Metadata } from "./types.js";
+import { wordsOf } from "./words.js";
+
+/** So many segments at the end that are not full become one: each costs some reads when the index is opened. */
+const MERGE_SEGMENTS = 16;
+
+const CLEARED = "because its storage was cleared while it was open";
+
+/** What is known of a document before it is split. */
+export type DocumentHead = Pick<Entry, "id" | "metadata">;
+
+export class StoredIndex {
+  #state: State;
+  /** Whether rows have been removed since the last commit. */
+  #hasRemoved = false;
+  /** Changes run one after the other. */
+  #changes: Promise<unknown> = Promise.resolve();
+  /** Why nothing is stored any more. */
+  #lost: string | undefined;
+  /** Another tab has changed it. */
+  #isStale = false;
+
+  private constructor(
+    readonly store: PartStore,
+    private current: IndexRecord,
+    state: State,
+    private readonly onCommit: () => void,
+  ) {
+    this.#state = state;
+  }
+
+  /** Opens what is stored under the store's name; makes `fresh` where there is nothing. */
+  static async open(store: PartStore, fresh: IndexRecord, onCommit: () => void): Promise<StoredIndex> {
+    return store.change(async () => {
+      const bytes = await store.record();
+      const record = bytes ? parseRecord(bytes, store.name) : fresh;
+      const index = new StoredIndex(store, record, await State.load(store, record), onCommit);
+      if (!bytes) await index.#writeRecord(record);
+      await index.#dropOrphans();
+      return index;
+    });
+  }
+
+  get record(): IndexRecord {
+    return this.current;
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  get rows(): Rows {
+    return this.#state.rows;
+  }
+
+  get pending(): number {
+    return this.#state.pending.length;
+  }
+
+  get lost(): string | undefined {
+    return this.#lost;
+  }
+
+  get storedBytes(): number {
+    return this.#state.segments.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** Another tab says so, or something is not where it was. */
+  markStale(): void {
+    this.#isStale = true;
+  }
+
+  /** Takes up what other tabs have stored. */
+  async refresh(): Promise<boolean> {
+    if (!this.#isStale) return false;
+    return this.#exclusive(async () => {
+      this.#isStale = false;
+      return this.#takeUp();
+    });
+  }
+
+  // --- in memory ---------------------------------------------------------------------------------------------------
+
+  /**
+   * Appends passages of a document, which can be found from now on, and are stored by the next {@link commit}. With the first of them
+   * a document of the same id goes.
+   *
+   * @param from position of the first of them in the document
+   * @param hash of the document, with its last passages
+   * @returns whether the document is still there to be appended to
+   */
+  append(document: DocumentHead, from: number, passages: readonly Passage[], hash: string | undefined): boolean {
+    const { id, metadata } = document;
+    let entry = this.rows.entry(id);
+    if (from === 0) {
+      if (entry) this.removeEntries([entry]);
+      entry = { id, hash: undefined, metadata, rows: [] };
+      this.rows.addEntry(entry);
+    }
+    if (entry?.rows.length !== from) return false;
+    entry.hash = hash;
+    const { dimension } = this.current;
+    const vectors = new Float32Array(passages.length * dimension);
+    passages.forEach(({ vector }, i) => vectors.set(vector, i * dimension));
+    const scan = this.#state.scanOf(dimension);
+    const first = scan.append(scan.quantize(vectors), JSON.stringify(passages.map(() => metadata)));
+    for (const span of passages) {
+      const passage = entry.rows.length;
+      this.rows.add(entry, { start: span.start, end: span.end, words: span.words.length, passage });
+      this.#state.pending.push({ entry, passage, span });
+    }
+    const words = passages.map(({ words }) => words);
+    scan.appendTerms(SearchEngine.encodeTerms(words, first));
+    return true;
+  }
+
+  removeEntries(entries: readonly Entry[]): void {
+    this.#state.remove(entries);
+    if (entries.length > 0) this.#hasRemoved = true;
+  }
+
+  // --- in the store ------------------------------------------------------------------------------------------------
+
+  /**
+   * Stores what is pending.
+   *
+   * @throws {EmbervecError} `quota`: then the index is as it was stored last; `storage`: then nothing more is stored
+   */
+  async commit(): Promise<void> {
+    await this.#exclusive(() => this.#commit());
+  }
+
+  /** Changes the record itself. */
+  async update(change: Partial<IndexRecord>): Promise<void> {
+    await this.#exclusive(async () => {
+      await this.#takeUp();
+      await this.#writeRecord({ ...this.current, ...change });
+      this.#state.similarity = this.current.similarity;
+    });
+  }
+
+  /** Gives all that is stored to somebody; nobody changes it meanwhile. */
+  async exported<T>(action: (store: PartStore, record: IndexRecord) => Promise<T>): Promise<T> {
+    await this.commit();
+    return this.#exclusive(async () => {
+      await this.#takeUp();
+      return action(this.store, this.current);
+    });
+  }
+
+  /** One change after the other, in this tab and in others. */
+  #exclusive<T>(action: () => Promise<T>): Promise<T> {
+    const run = this.#changes.then(() => this.store.change(action));
+    this.#changes = run.catch(() => {});
+    return run;
+  }
+
+  async #commit(): Promise<void> {
+    if (this.pending === 0 && !this.#hasRemoved) return;
+    await this.#takeUp();
+    const state = this.#state;
+    const before = this.current;
+    // More may come meanwhile; it is for the next time.
+    const pending = [...state.pending];
+    this.#hasRemoved = false;
+    const written: string[] = [];
+    try {
+      const segments: Loaded[] = [];
+      let number = this.#nextNumber();
+      for (let at = 0; at < pending.length; at += SEGMENT_ROWS) {
+        const rows = pending.slice(at, at + SEGMENT_ROWS);
+        segments.push(await this.#writeSegment(number++, state.storedRows + at, rows, written));
+      }
+      const end = state.storedRows + pending.length;
+      const removed = await this.#writeRemoved(number, end, written);
+      const all = [...state.segments, ...segments];
+      await this.#writeRecord({ ...before, segments: all.map(plain), removed }, all);
+      state.segments = all;
+      state.pending.splice(0, pending.length);
+      if (before.removed) await this.store.drop([this.#removedKey(before)]).catch(() => {});
+    } catch (error) {
+      // What is not in the record does not exist; it only takes up room.
+      await this.store.drop(written).catch(() => {});
+      this.#hasRemoved = true;
+      throw isFull(error) ? await this.#backToStored(error) : this.#loses(error);
+    }
+    await this.#mergeTail();
+  }
+
+  async #backToStored(cause: unknown): Promise<EmbervecError> {
+    this.#hasRemoved = false;
+    this.#replaceState(await State.load(this.store, this.current));
+    return new EmbervecError(
+      "quota",
+      `there is no room for more in the index "${this.store.name}": what was added since it was last stored is not in it. Free some space, and add it again`,
+      { cause },
+    );
+  }
+
+  #loses(error: unknown): unknown {
+    this.#lost ??= `because ${messageOf(error)}`;
+    if (codeOf(error)) return error;
+    return new EmbervecError("storage", `the index "${this.store.name}" cannot be stored: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+
+  #replaceState(state: State): void {
+    // Not freed at once: a search may be under way. Whoever collects the object frees its memory.
+    this.#state = state;
+  }
+
+  #nextNumber(): number {
+    const { removed, segments } = this.current;
+    return 1 + Math.max(0, removed?.number ?? 0, ...segments.map(({ number }) => number));
+  }
+
+  #removedKey({ generation, removed }: IndexRecord): string {
+    return this.store.key(generation, "removed", removed!.number);
+  }
+
+  /** @param end behind the last row that is stored */
+  async #writeRemoved(number: number, end: number, written: string[]): Promise<IndexRecord["removed"]> {
+    const rows = Uint32Array.from(this.rows.removed)
+      .filter((row) => row < end)
+      .sort();
+    if (rows.length === 0) return undefined;
+    const key = this.store.key(this.current.generation, "removed", number);
+    written.push(key);
+    const [digest] = await this.store.write([[key, new Uint8Array(rows.buffer)]]);
+    return { number, digest: digest! };
+  }
+
+  async #writeSegment(
+    number: number,
+    first: number,
+    rows: readonly Pending[],
+    written: string[],
+    generation = this.current.generation,
+  ): Promise<Loaded> {
+    const { dimension } = this.current;
+    const key = (kind: PartKind, block = 0) => this.store.key(generation, kind, number, block);
+    const scan = this.#state.scanOf(dimension);
+    const vectors = new Float32Array(rows.length * dimension);
+    rows.forEach(({ span }, i) => vectors.set(span.vector, i * dimension));
+    const blocks: [string, Uint8Array<ArrayBuffer>][] = [];
+    for (let at = 0; at < rows.length; at += BLOCK_ROWS) {
+      const texts = rows.slice(at, at + BLOCK_ROWS).map(({ span }) => span.text);
+      const block = { texts, vectors: vectors.slice(at * dimension, (at + texts.length) * dimension) };
+      blocks.push([key("block", at / BLOCK_ROWS), encodeBlock(block)]);
+    }
+    const words = rows.map(({ span }) => span.words);
+    const parts: [string, Uint8Array<ArrayBuffer>][] = [
+      [key("scan"), scan.quantize(vectors) as Uint8Array<ArrayBuffer>],
+      [key("terms"), SearchEngine.encodeTerms(words, first) as Uint8Array<ArrayBuffer>],
+    ];
+    written.push(...[...blocks, ...parts].map(([key]) => key), key("rows"));
+    const digests = await this.store.write(blocks);
+    const list = encodeJson({ documents: documentsOf(rows), blocks: digests } satisfies SegmentRows);
+    const [scanDigest, terms, rowsPart] = await this.store.write([...parts, [key("rows"), list]]);
+    const bytes = [...blocks, ...parts].reduce((sum, [, { byteLength }]) => sum + byteLength, list.byteLength);
+    const segment = { number, rows: rows.length, bytes, scan: scanDigest!, rowsPart: rowsPart!, terms: terms! };
+    return { ...segment, first, blocks: digests };
+  }
+
+  /**
+   * Writes the record, and so makes what it names the index.
+   *
+   * @param segments of the record, with their blocks
+   * @param isOnly whether all other parts are deleted
+   */
+  async #writeRecord(change: IndexRecord, segments = this.#state.segments, isOnly = false): Promise<void> {
+    const { documents, passages } = this.rows;
+    const sequence = this.current.sequence + 1;
+    const record: IndexRecord = { ...change, changedAt: Date.now(), sequence, documents, passages };
+    const keys = new Set([
+      ...this.#keysOf(record.generation, segments),
+      ...(record.removed ? [this.#removedKey(record)] : []),
+    ]);
+    if (!(await this.store.commit(encodeJson(record), keys, isOnly))) {
+      this.#lost = CLEARED;
+      throw new EmbervecError(
+        "storage",
+        `the index "${this.store.name}" is not stored any more, ${CLEARED}. Close it, open it again, and add its documents again`,
+      );
+    }
+    this.current = record;
+    this.onCommit();
+  }
+
+  #keysOf(generation: number, segments: readonly Loaded[]): string[] {
+    return segments.flatMap(({ number, blocks }) => [
+      ...(["scan", "rows", "terms"] as const).map((kind) => this.store.key(generation, kind, number)),
+      ...blocks.map((_, i) => this.store.key(generation, "block", number, i)),
+    ]);
+  }
+
+  /** What another tab has stored meanwhile; what is pending here comes behind it. */
+  async #takeUp(): Promise<boolean> {
+    const bytes = await this.store.record();
+    if (!bytes) {
+      // It is told when something is to be stored.
+      this.#lost = CLEARED;
+      return false;
+    }
+    const record = parseRecord(bytes, this.store.name);
+    if (record.sequence === this.current.sequence && record.generation === this.current.generation) return false;
+    const before = this.#state;
+    const state = await State.load(this.store, record);
+    this.current = record;
+    this.#replaceState(state);
+    if (this.#hasRemoved) this.#removeAgain(before);
+    this.#appendAgain(before);
+    return true;
+  }
+
+  /** What was appended and is not stored. */
+  #appendAgain(before: State): void {
+    const { pending } = before;
+    for (let at = 0; at < pending.length; ) {
+      const { entry, passage } = pending[at]!;
+      const begin = at;
+      while (pending[at]?.entry === entry) at += 1;
+      if (before.rows.entry(entry.id) !== entry) continue;
+      const spans = pending.slice(begin, at).map(({ span }) => span);
+      this.append(entry, passage, spans, entry.hash);
+    }
+  }
+
+  /** What was removed here and is not stored: documents that were stored before, and are not there any more. */
+  #removeAgain(before: State): void {
+    const ids = new Set(Array.from(before.rows.removed, (row) => before.rows.entryOf(row).id));
+    const gone = [...ids].filter((id) => before.rows.entry(id) === undefined);
+    this.removeEntries(gone.flatMap((id) => this.rows.entry(id) ?? []));
+  }
+
+  /** Parts of a change that was never finished. */
+  async #dropOrphans(): Promise<void> {
+    const { generation, removed } = this.current;
+    const known = new Set(this.#keysOf(generation, this.#state.segments));
+    if (removed) known.add(this.#removedKey(this.current));
+    const orphans = (await this.store.keys()).filter((key) => !known.has(key));
+    if (orphans.length > 0) await this.store.drop(orphans);
+  }
+
+  // --- anew --------------------------------------------------------------------------------------------------------
+
+  /** Many small segments at the end become one. The rows keep their numbers. */
+  async #mergeTail(): Promise<void> {
+    const state = this.#state;
+    let from = state.segments.length;
+    let rows = 0;
+    while (from > 0 && rows + state.segments[from - 1]!.rows <= SEGMENT_ROWS) rows += state.segments[--from]!.rows;
+    const small = state.segments.slice(from);
+    if (small.length < MERGE_SEGMENTS) return;
+    const written: string[] = [];
+    const { first } = small[0]!;
+    try {
+      const merged = await this.#writeSegment(
+        this.#nextNumber(),
+        first,
+        await this.#rowsOf(range(first, first + rows)),
+        written,
+      );
+      const all = [...state.segments.slice(0, from), merged];
+      await this.#writeRecord({ ...this.current, segments: all.map(plain) }, all);
+      state.segments = all;
+      await this.store.drop(this.#keysOf(this.current.generation, small));
+    } catch {
+      // It is as good as it was.
+      await this.store.drop(written).catch(() => {});
+    }
+  }
+
+  /** Stored rows, as they were when they were pending. */
+  async #rowsOf(rows: readonly number[]): Promise<Pending[]> {
+    const state = this.#state;
+    const [texts, vectors] = await Promise.all([state.texts(rows), state.vectors(rows)]);
+    return rows.map((row, i) => {
+      const { start, end, passage } = state.rows.place(row);
+      const text = texts[i]!;
+      const span = { start, end, text, words: wordsOf(text), vector: vectors[i]! };
+      return { entry: state.rows.entryOf(row), passage, span };
+    });
+  }
+
+  /** Writes everything anew, without what was removed. */
+  async compact(): Promise<void> {
+    await this.commit();
+    await this.#exclusive(async () => {
+      await this.#takeUp();
+      const { rows, storedRows } = this.#state;
+      const generation = this.current.generation + 1;
+      const alive = range(0, storedRows).filter((row) => !rows.removed.has(row));
+      const written: string[] = [];
+      const segments: Loaded[] = [];
+      try {
+        for (let at = 0; at < alive.length; at += SEGMENT_ROWS) {
+          const some = await this.#rowsOf(alive.slice(at, at + SEGMENT_ROWS));
+          segments.push(await this.#writeSegment(1 + at / SEGMENT_ROWS, at, some, written, generation));
+        }
+        const next = { ...this.current, generation, segments: segments.map(plain), removed: undefined };
+        await this.#writeRecord(next, segments, true);
+      } catch (error) {
+        await this.store.drop(written).catch(() => {});
+        if (!isFull(error)) throw error;
+        const problem = "there is no room to write the index anew; it stays as it is";
+        throw new EmbervecError("quota", problem, { cause: error });
+      }
+      const before = this.#state;
+      this.#replaceState(await State.load(this.store, this.current));
+      // Meanwhile more may have come, or gone.
+      if (this.#hasRemoved) this.#removeAgain(before);
+      this.#appendAgain(before);
+    });
+  }
+}
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from }, (_, i) => from + i);
+}
+
+function plain({ number, rows, bytes, scan, rowsPart, terms }: Loaded): Segment {
+  return { number, rows, bytes, scan, rowsPart, terms };
+}
+
+/** The rows by document. */
+function documentsOf(rows: readonly Pending[]): DocumentRows[] {
+  const documents: DocumentRows[] = [];
+  let last: Entry | undefined;
+  for (const { entry, passage, span } of rows) {
+    const before = documents.at(-1);
+    const isNext = entry === last && before !== undefined && before.from + before.spans.length === passage;
+    const document = isNext ? before : { id: entry.id, metadata: entry.metadata, from: passage, spans: [] };
+    if (!isNext) documents.push(document);
+    document.spans.push([span.start, span.end, span.words.length]);
+    if (passage === entry.rows.length - 1 && entry.hash !== undefined) document.hash = entry.hash;
+    last = entry;
+  }
+  return documents;
+}
+
+function isFull(error: unknown): boolean {
+  return Object(error).name === "QuotaExceededError" || codeOf(error) === "quota";
+}
+
+/** What tells two versions of a document apart. */
+export async function hashOf(text: string, metadata: Metadata, vector: Float32Array | undefined): Promise<string> {
+  const json = encodeJson([text, metadata]);
+  return sha256Of(vector ? joined([json, new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength)]) : json);
+}
