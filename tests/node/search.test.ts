@@ -1,0 +1,544 @@
+// A search index in Node: what it finds, and that nothing is lost.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { Embedder, EmbervecError } from "embervec";
+import { SearchIndex, type Filter, type SearchDocument } from "embervec/search";
+import MiniSearch from "minisearch";
+
+import { MemoryCache } from "../support/memory-cache.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+
+const model = (name: string) => fileURLToPath(new URL(`../fixtures/models/${name}`, import.meta.url));
+
+let embedder: Embedder;
+let count = 0;
+
+before(async () => {
+  process.env["EMBERVEC_CACHE"] = join(await temporaryFolder(), "cache");
+  embedder = await Embedder.load(model("tiny-no-modules"), { dtype: "fp32" });
+});
+after(() => embedder.dispose());
+
+/** Numbers that look random and are the same everywhere (mulberry32). */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+function randomVectors(rows: number, dimension: number, seed = 1): Float32Array[] {
+  const next = random(seed);
+  const normal = () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+  return Array.from({ length: rows }, () => Float32Array.from({ length: dimension }, normal));
+}
+
+const dot = (a: Float32Array, b: Float32Array) => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+
+const SCORES = {
+  dot,
+  cosine: (a: Float32Array, b: Float32Array) => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b)),
+  euclidean: (a: Float32Array, b: Float32Array) => -Math.sqrt(a.reduce((sum, x, i) => sum + (x - b[i]!) ** 2, 0)),
+};
+
+function best(scores: readonly number[], topK: number): { row: number; score: number }[] {
+  return scores
+    .map((score, row) => ({ row, score }))
+    .sort((a, b) => b.score - a.score || a.row - b.row)
+    .slice(0, topK);
+}
+
+const documentsOf = (vectors: readonly Float32Array[]): SearchDocument[] =>
+  vectors.map((vector, i) => ({
+    id: String(i),
+    text: `text ${i}`,
+    metadata: { parity: i % 2 === 0 ? "even" : "odd", i },
+    vector,
+  }));
+
+const newName = () => `test ${count++}`;
+
+const isError = (code: string, pattern: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof EmbervecError, String(error));
+  assert.equal(`${error.code}: ${pattern.test(error.message) ? "" : error.message}`, `${code}: `);
+  return true;
+};
+
+for (const similarity of ["cosine", "dot", "euclidean"] as const) {
+  test(`finds what an exact scan in 32 bits finds, by ${similarity}`, async () => {
+    const vectors = randomVectors(3000, 48);
+    const queries = randomVectors(20, 48, 2);
+    const index = await SearchIndex.open(newName(), { similarity });
+    await index.add(documentsOf(vectors));
+    const compare = async (index: SearchIndex, isThere: (row: number) => boolean, filter?: Filter) => {
+      for (const query of queries) {
+        const { hits, exact } = await index.search(query, filter ? { filter } : {});
+        const scores = vectors.map((vector, row) => (isThere(row) ? SCORES[similarity](query, vector) : -Infinity));
+        const expected = best(scores, 10);
+        assert.equal(exact, true);
+        assert.deepEqual(
+          hits.map(({ id }) => id),
+          expected.map(({ row }) => String(row)),
+        );
+        for (const [i, { score }] of hits.entries()) assert.ok(Math.abs(score - expected[i]!.score) < 1e-5);
+      }
+    };
+    await compare(index, () => true);
+    await compare(index, (row) => row % 2 === 0 && row < 1000, { parity: "even", i: { $lt: 1000 } });
+    await index.remove({ filter: { i: { $gte: 100, $lt: 2000 } } });
+    assert.equal(index.size, 1100);
+    await compare(index, (row) => row < 100 || row >= 2000);
+    await index.compact();
+    await compare(index, (row) => row < 100 || row >= 2000);
+    const file = await index.export();
+    const { name } = index.info;
+    await index.close();
+    const again = await SearchIndex.open(name);
+    await compare(again, (row) => row < 100 || row >= 2000);
+    await again.close();
+    const copy = await SearchIndex.import(file, { name: newName(), cache: "memory" });
+    await compare(copy, (row) => row < 100 || row >= 2000);
+    await copy.close();
+  });
+}
+
+test("equal scores come in the order of adding", async () => {
+  const index = await SearchIndex.open(newName(), { cache: "memory" });
+  const vector = Float32Array.of(1, 0, 0);
+  const ids = Array.from({ length: 40 }, (_, i) => `d${i}`);
+  await index.add(ids.map((id) => ({ id, text: "the same words", vector })));
+  for (const search of [() => index.search(vector, { topK: 40 }), () => index.search("same", { topK: 40 })]) {
+    const { hits } = await search();
+    assert.deepEqual(
+      hits.map(({ id }) => id),
+      ids,
+    );
+  }
+  await index.close();
+});
+
+const SENTENCES = [
+  "The cat sleeps on the warm windowsill all day.",
+  "A kitten naps where the sun falls.",
+  "Stock markets fell sharply on Tuesday.",
+  "Shares lost value as investors sold.",
+  "Bake the bread for forty minutes.",
+  "Knead the dough and let it rise.",
+  "The train to Berlin leaves at nine.",
+  "Trains are late again this morning.",
+];
+const TEXTS: SearchDocument[] = SENTENCES.map((text, i) => ({ id: `s${i}`, text, metadata: { i } }));
+
+test("words score as minisearch scores them", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory" });
+  await index.add(TEXTS);
+  const words = (text: string) => text.toLowerCase().match(/\p{L}+/gu) ?? [];
+  const mini = new MiniSearch<{ id: string; text: string }>({
+    fields: ["text"],
+    tokenize: words,
+    processTerm: (word) => word,
+  });
+  mini.addAll(TEXTS.map(({ id, text }) => ({ id, text })));
+  for (const query of ["train to berlin", "bread", "the dough", "tra", "sun shares kitten"]) {
+    const { hits } = await index.search(query, { mode: "keyword" });
+    const expected = mini.search(query, { prefix: (_, i, terms) => i === terms.length - 1 });
+    assert.deepEqual(new Set(hits.map(({ id }) => id)), new Set(expected.map(({ id }) => id as string)), query);
+    for (const { id, score } of hits) {
+      assert.ok(Math.abs(score - expected.find((other) => other.id === id)!.score) < 1e-6, `${query}: ${id} ${score}`);
+    }
+  }
+  const { hits } = await index.search("trains", { mode: "keyword" });
+  assert.deepEqual(hits[0]?.words, ["trains"]);
+  await index.close();
+});
+
+test("both lists are joined by reciprocal rank, and both scores are told", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory" });
+  await index.add(TEXTS);
+  const query = "bread and dough";
+  const [semantic, keyword, hybrid] = await Promise.all(
+    (["semantic", "keyword", "hybrid"] as const).map((mode) => index.search(query, { mode, topK: 8 })),
+  );
+  const rank = (hits: { id: string }[], id: string) => hits.findIndex((hit) => hit.id === id);
+  for (const { id, score, scores } of hybrid!.hits) {
+    const parts = [rank(semantic!.hits, id), rank(keyword!.hits, id)].filter((rank) => rank >= 0);
+    const expected = parts.reduce((sum, rank) => sum + 1 / (60 + rank + 1), 0);
+    assert.ok(Math.abs(score - expected) < 1e-12, `${id}: ${score}, not ${expected}`);
+    assert.ok(Math.abs(scores.semantic! - semantic!.hits.find((hit) => hit.id === id)!.score) < 1e-6);
+    assert.equal(scores.keyword, keyword!.hits.find((hit) => hit.id === id)?.score ?? 0);
+  }
+  const shown = await index.search(query, { minScore: { keyword: 0.01 }, topK: 8 });
+  assert.equal(shown.hits.length + shown.hidden, 8);
+  assert.ok(shown.hits.every(({ scores }) => scores.keyword! >= 0.01));
+  await index.close();
+});
+
+test("vectors are those of the embedder", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory" });
+  await index.add(TEXTS);
+  const { places, vectors } = await index.vectors();
+  assert.equal(places.length, TEXTS.length);
+  for (const [i, { id }] of places.entries()) {
+    const expected = await embedder.encodeDocument(TEXTS.find((text) => text.id === id)!.text);
+    assert.deepEqual(vectors[i], expected);
+  }
+  await index.close();
+});
+
+test("long texts are split at sentences, by the model's tokens", async () => {
+  const index = await SearchIndex.open(newName(), {
+    embedder,
+    cache: "memory",
+    passages: { maxTokens: 40, overlap: 12 },
+  });
+  const text = Array.from({ length: 60 }, (_, i) => SENTENCES[i % SENTENCES.length]).join(i60());
+  await index.add([
+    { id: "long", text },
+    { id: "one word", text: "x".repeat(5000) },
+    { id: "blank", text: " \n " },
+    { id: "none", text: "" },
+  ]);
+  const { passages, text: whole } = (await index.get("long"))!;
+  assert.equal(whole.trimEnd(), text.trimEnd());
+  assert.ok(passages.length > 10);
+  const counts = await embedder.tokenCounts(passages.map(({ start, end }) => text.slice(start, end)));
+  assert.ok(
+    [...counts].every((tokens) => tokens <= 40),
+    String(counts),
+  );
+  for (const [i, { start }] of passages.entries()) {
+    const before = passages[i - 1];
+    if (!before) continue;
+    assert.ok(start <= before.end && start > before.start, "they cover the text");
+    // A passage begins where a sentence begins.
+    assert.match(text.slice(0, start), /(^|[.]\s+)$/);
+  }
+  assert.ok((await index.get("one word"))!.passages.length > 1);
+  assert.equal((await index.get("one word"))!.text, "x".repeat(5000));
+  const { hits } = await index.search("bread", { context: 1 });
+  const hit = hits.find(({ id }) => id === "long")!;
+  assert.equal(text.slice(hit.start, hit.end), hit.text);
+  assert.ok(hit.before!.length + hit.after!.length >= 1);
+  await index.close();
+});
+
+/** Between sentences, among others a line break. */
+function i60(): string {
+  return " \n";
+}
+
+test("what is there already costs nothing, and of what changed only what is new is encoded", async () => {
+  const name = newName();
+  const index = await SearchIndex.open(name, { embedder, passages: { maxTokens: 32 } });
+  const long = Array.from({ length: 30 }, (_, i) => `Sentence number ${i} speaks of ${SENTENCES[i % 8]}`);
+  const documents = [{ id: "a", text: long.join(" "), metadata: { n: 1 } }, ...TEXTS];
+  const first = await index.add(documents);
+  assert.equal(first.added, documents.length);
+  assert.deepEqual(await index.add(documents), { added: 0, unchanged: documents.length, encoded: 0 });
+  await index.close();
+  const again = await SearchIndex.open(name, { embedder });
+  assert.deepEqual(await again.add(documents), { added: 0, unchanged: documents.length, encoded: 0 });
+  // Other metadata: no vector is computed.
+  assert.deepEqual(await again.add([{ ...documents[0]!, metadata: { n: 2 } }]), { added: 1, unchanged: 0, encoded: 0 });
+  assert.deepEqual((await again.get("a"))!.metadata, { n: 2 });
+  long[15] = "Something else stands here.";
+  const { encoded } = await again.add([{ id: "a", text: long.join(" ") }]);
+  assert.ok(encoded > 0 && encoded < 5, `${encoded} passages`);
+  assert.equal(again.size, documents.length);
+  assert.equal((await again.get("a"))!.text, long.join(" "));
+  await again.close();
+});
+
+test("an index refuses another model, and says which one it needs", async () => {
+  const name = newName();
+  const index = await SearchIndex.open(name, { embedder });
+  await index.add(TEXTS);
+  await index.close();
+  const other = await Embedder.load(model("tiny-cls"), { dtype: "fp32" });
+  try {
+    await assert.rejects(
+      SearchIndex.open(name, { embedder: other }),
+      isError("model_mismatch", /needs the model ".*tiny-no-modules/),
+    );
+    const open = await SearchIndex.open(name);
+    await assert.rejects(open.attach(other), isError("model_mismatch", /cosine|dimensions/));
+    const { hits, mode } = await open.search("train");
+    assert.equal(mode, "keyword");
+    assert.ok(hits.length > 0);
+    await assert.rejects(open.search("train", { mode: "semantic" }), isError("invalid_input", /embedder/));
+    await open.attach(embedder);
+    assert.equal((await open.search("train")).mode, "hybrid");
+    await open.close();
+  } finally {
+    await other.dispose();
+  }
+});
+
+test("two of the same index see each other's documents", async () => {
+  const name = newName();
+  const [a, b] = [await SearchIndex.open(name, { embedder }), await SearchIndex.open(name, { embedder })];
+  await Promise.all([
+    a.add(TEXTS.slice(0, 4)),
+    b.add(TEXTS.slice(4)),
+    a.add([{ id: "x", text: "of a" }]),
+    b.add([{ id: "y", text: "of b" }]),
+  ]);
+  await b.remove("s0");
+  const expected = ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "x", "y"];
+  for (const index of [a, b]) {
+    const ids = (await index.documents()).map(({ id }) => id).sort();
+    assert.deepEqual(ids, expected);
+  }
+  await Promise.all([a.close(), b.close()]);
+  const again = await SearchIndex.open(name, { embedder });
+  assert.deepEqual((await again.documents()).map(({ id }) => id).sort(), expected);
+  await again.close();
+});
+
+test("pairs and groups are those of sentence-transformers", async () => {
+  const vectors = randomVectors(60, 8, 5);
+  const index = await SearchIndex.open(newName(), { cache: "memory" });
+  await index.add(documentsOf(vectors));
+  const threshold = 0.5;
+  const pairs: [number, number, number][] = [];
+  for (let a = 0; a < 60; a++) {
+    for (let b = a + 1; b < 60; b++) {
+      const score = SCORES.cosine(vectors[a]!, vectors[b]!);
+      if (score >= threshold) pairs.push([a, b, score]);
+    }
+  }
+  pairs.sort((x, y) => y[2] - x[2]);
+  const found = await index.duplicates(threshold);
+  assert.deepEqual(
+    found.map(({ a, b }) => [Number(a.id), Number(b.id)]),
+    pairs.map(([a, b]) => [a, b]),
+  );
+  const near = vectors.map((vector, row) =>
+    best(
+      vectors.map((other) => SCORES.cosine(vector, other)),
+      60,
+    )
+      .filter(({ score }) => score >= threshold || score > 0.9999)
+      .map(({ row }) => row),
+  );
+  const groups = near.filter((group) => group.length >= 4).sort((a, b) => b.length - a.length);
+  const taken = new Set<number>();
+  const expected: number[][] = [];
+  for (const group of groups) {
+    const left = group.filter((row) => !taken.has(row));
+    if (left.length < 4) continue;
+    for (const row of left) taken.add(row);
+    expected.push(left);
+  }
+  expected.sort((a, b) => b.length - a.length);
+  const clusters = await index.clusters({ threshold, minSize: 4 });
+  assert.deepEqual(
+    clusters.map((group) => group.map(({ id }) => Number(id))),
+    expected,
+  );
+  await index.close();
+});
+
+test("what is liked moves the query, which keeps more than half", async () => {
+  const vectors = randomVectors(200, 16, 7);
+  const index = await SearchIndex.open(newName(), { cache: "memory" });
+  await index.add(documentsOf(vectors));
+  const [query] = randomVectors(1, 16, 8);
+  const plain = await index.search(query!);
+  const moved = await index.search(query!, { liked: ["7", "9"], disliked: [plain.hits[0]!.id] });
+  assert.equal(plain.queryShare, undefined);
+  assert.ok(moved.queryShare! > 0.5 && moved.queryShare! < 0.6);
+  const rank = (hits: { id: string }[], id: string) => (hits.findIndex((hit) => hit.id === id) + 201) % 201;
+  const all = (options: object) => index.search(query!, { topK: 200, ...options });
+  const [before, after] = [await all({}), await all({ liked: ["7"] })];
+  assert.ok(rank(after.hits, "7") < rank(before.hits, "7"));
+  const like = await index.search({ like: "7" });
+  assert.ok(like.hits.every(({ id }) => id !== "7"));
+  await index.close();
+});
+
+test("of a document only the best passage, if asked", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory", passages: { maxTokens: 16 } });
+  await index.add([
+    { id: "trains", text: SENTENCES.slice(6).join(" ").repeat(4) },
+    { id: "bread", text: SENTENCES.slice(4, 6).join(" ").repeat(4) },
+    { id: "cats", text: SENTENCES.slice(0, 2).join(" ").repeat(4) },
+  ]);
+  for (const mode of ["semantic", "keyword", "hybrid"] as const) {
+    const { hits } = await index.search("bread trains cat", { mode, groupBy: "document" });
+    assert.equal(new Set(hits.map(({ id }) => id)).size, hits.length);
+    assert.equal(hits.length, 3);
+  }
+  await index.close();
+});
+
+test("an abort ends adding, and the same call goes on later", async () => {
+  const index = await SearchIndex.open(newName(), { embedder });
+  const many = Array.from({ length: 400 }, (_, i) => ({
+    id: `m${i}`,
+    text: `${SENTENCES[i % 8]} Number ${i}.`.repeat(3),
+  }));
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  await assert.rejects(
+    index.add(many, {
+      signal: controller.signal,
+      progress: ({ documents }) => void (documents >= 20 && controller.abort(reason)),
+    }),
+    (error) => error === reason,
+  );
+  const { size } = index;
+  assert.ok(size >= 20 && size < 400, `${size} documents`);
+  const { added, unchanged } = await index.add(many);
+  assert.equal(added + unchanged, 400);
+  assert.ok(unchanged >= 20);
+  await index.close();
+});
+
+test("what is removed while it is added is not added on, and the newest goes first", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory" });
+  const many = (prefix: string, count: number) =>
+    Array.from({ length: count }, (_, i) => ({
+      id: `${prefix}${i}`,
+      text: `${SENTENCES[i % 8]} ${prefix} ${i}.`.repeat(4),
+    }));
+  const order: string[] = [];
+  const first = index.add(many("first", 300)).then(() => order.push("first"));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const second = index.add(many("second", 5)).then(() => order.push("second"));
+  const long = index.add([{ id: "gone", text: SENTENCES.join(" ").repeat(300) }]);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await index.remove("gone");
+  await Promise.all([first, second, long]);
+  assert.deepEqual(order, ["second", "first"]);
+  assert.equal(await index.get("gone"), undefined);
+  assert.equal(index.size, 305);
+  await index.close();
+});
+
+/** A cache that fails as it is told. */
+class FailingCache extends MemoryCache {
+  puts = Infinity;
+
+  override async put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (this.puts-- <= 0) throw Object.assign(new Error("full"), { name: "QuotaExceededError" });
+    return super.put(key, bytes);
+  }
+}
+
+test("where there is no room the index is as it was", async () => {
+  for (const puts of [0, 1, 2, 3, 4]) {
+    const cache = new FailingCache();
+    const index = await SearchIndex.open("full", { embedder, cache });
+    await index.add(TEXTS.slice(0, 3));
+    cache.puts = puts;
+    await assert.rejects(index.add(TEXTS.slice(3)), isError("quota", /no room/));
+    cache.puts = Infinity;
+    const ids = async (index: SearchIndex) => (await index.documents()).map(({ id }) => id);
+    assert.deepEqual(await ids(index), ["s0", "s1", "s2"]);
+    assert.equal((await index.search("bread")).hits.length, 3);
+    const keys = await cache.keys("");
+    await index.close();
+    const again = await SearchIndex.open("full", { embedder, cache });
+    assert.deepEqual(await ids(again), ["s0", "s1", "s2"]);
+    assert.deepEqual(await cache.keys(""), keys);
+    await again.add(TEXTS.slice(3));
+    assert.equal(again.size, 8);
+    await again.close();
+  }
+});
+
+test("damage, another version and cleared storage are told", async () => {
+  const cache = new MemoryCache();
+  const fill = async () => {
+    const index = await SearchIndex.open("i", { embedder, cache });
+    await index.add(TEXTS);
+    return index;
+  };
+  await (await fill()).close();
+  const keys = await cache.keys("");
+  for (const key of keys) {
+    const bytes = (await cache.get(key))!;
+    for (const broken of [
+      bytes.slice(0, -1),
+      bytes.map((byte, i) => (i === bytes.length >> 1 ? byte ^ 1 : byte)),
+      new Uint8Array(),
+    ]) {
+      await cache.put(key, broken);
+      const opened = SearchIndex.open("i", { embedder, cache });
+      if (key.includes("block")) {
+        const index = await opened;
+        await assert.rejects(index.search("bread"), isError("integrity", /damaged/));
+        await index.close();
+      } else {
+        await assert.rejects(opened, isError("integrity", /damaged|no index/), key);
+      }
+      await cache.put(key, bytes);
+    }
+  }
+  const record = keys.find((key) => key.startsWith("index "))!;
+  const bytes = (await cache.get(record))!;
+  const newer = { ...JSON.parse(new TextDecoder().decode(bytes)), version: 2 };
+  await cache.put(record, new TextEncoder().encode(JSON.stringify(newer)));
+  await assert.rejects(SearchIndex.open("i", { embedder, cache }), isError("unsupported_model", /newer version/));
+  assert.deepEqual(
+    (await SearchIndex.list({ cache })).map(({ name }) => name),
+    ["i"],
+  );
+  await cache.put(record, bytes);
+  const index = await SearchIndex.open("i", { embedder, cache });
+  await cache.delete("");
+  await assert.rejects(index.add([{ id: "n", text: "new" }]), isError("storage", /cleared/));
+  assert.equal(index.info.stored, false);
+  await index.close();
+});
+
+test("indexes are listed, renamed and deleted; clearing models leaves them", async () => {
+  const { clearCache } = await import("embervec");
+  const cache = new MemoryCache();
+  const index = await SearchIndex.open("before", { embedder, cache });
+  await index.add(TEXTS);
+  await index.rename("after, with ü and blanks");
+  await clearCache({ cache });
+  const [stored, ...rest] = await SearchIndex.list({ cache });
+  assert.equal(rest.length, 0);
+  assert.equal(stored!.name, "after, with ü and blanks");
+  assert.equal(stored!.documents, 8);
+  assert.equal((await index.search("bread")).hits[0]!.scores.keyword! > 0, true);
+  await index.close();
+  await SearchIndex.delete("after, with ü and blanks", { cache });
+  assert.deepEqual(await cache.keys(""), []);
+});
+
+test("options and documents are checked", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory" });
+  await index.add(TEXTS);
+  const wrong: [() => Promise<unknown>, RegExp][] = [
+    [() => SearchIndex.open(""), /name/],
+    [() => SearchIndex.open("x", { embeder: embedder } as never), /no option "embeder"/],
+    [() => SearchIndex.open("x", { passages: { maxTokens: 20, overlap: 20 } }), /overlap/],
+    [() => index.add([{ id: 1, text: "" }] as never), /documents\[0\]\.id/],
+    [() => index.add([{ id: "a" }] as never), /documents\[0\]\.text/],
+    [() => index.add([{ id: "a", text: "", vector: [1, 2] }]), /2 dimensions/],
+    [() => index.add([{ id: "a", text: "", vector: [Number.NaN] }]), /finite/],
+    [() => index.add("text" as never), /iterable/],
+    [() => index.search("a", { topK: 0 }), /topK/],
+    [() => index.search("a", { filter: { i: { $near: 1 } } }), /\$near/],
+    [() => index.search("a", { filter: { $or: 1 } } as never), /\$or/],
+    [() => index.search([1, 2]), /dimension/],
+    [() => index.search({ like: "nobody" }), /nobody/],
+    [() => index.search(new Float32Array(2), { mode: "keyword" }), /needs a text/],
+    [() => index.remove({ filter: { $and: [{ i: { $in: 3 } }] } }), /\$in/],
+  ];
+  for (const [call, pattern] of wrong) await assert.rejects(call, isError("invalid_input", pattern));
+  assert.equal(index.size, 8);
+  await index.close();
+  await assert.rejects(index.search("a"), isError("disposed", /closed/));
+});
