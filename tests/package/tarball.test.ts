@@ -32,6 +32,7 @@ const FILES = [
   "dist/embervec-relaxed.wasm",
   "dist/embervec-simd128.wasm",
   "dist/embervec-webgpu.wasm",
+  "dist/embervec-search.wasm",
 ];
 
 test("the tarball holds what is promised and nothing else", () => {
@@ -51,7 +52,7 @@ test("the licences are the repository's", async () => {
 
 test("what it contains of others is named", async () => {
   const notices = await read("dist/THIRD-PARTY-NOTICES.txt");
-  for (const name of ["npm idb", "npm @noble/hashes", "crate burn", "crate tokenizers", "crate wgpu", "crate std"]) {
+  for (const name of ["npm idb", "npm @noble/hashes", "npm minisearch", "crate burn", "crate tokenizers", "crate wgpu", "crate std"]) {
     assert.match(notices, new RegExp(`^${name} .`, "m"));
   }
   // Neither what only builds nor what only tests.
