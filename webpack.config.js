@@ -76,8 +76,9 @@ const demo = target({
     "icon-192.png",
     "icon-512.png",
     "src/style.css",
+    "src/demo.css",
   ].map((path) => fromRoot(`www/${path}`)),
-  keep: /^(models|docs)(\/|$)/, // the model and the API reference, which `cargo xtask build` puts there
+  keep: /^(models|docs|corpora)(\/|$)/, // what `cargo xtask build` puts there: the model, the API reference, the ready collections
   plugins: [listFiles("service-worker.js")],
 });
 
