@@ -68,11 +68,13 @@ export class Adding extends EventTarget {
     this.isWaiting = true;
     this.#changed();
     await new Promise<void>((resolve, reject) => {
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-      collection.addEventListener("change", () => {
+      const look = () => {
         if (collection.hasModel) resolve();
         else if (collection.problem !== undefined) reject(new Error(collection.problem));
-      });
+      };
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      collection.addEventListener("change", look);
+      look();
     });
     this.isWaiting = false;
   }
