@@ -31,7 +31,7 @@ export class AddView {
     this.#onAdd = onAdd;
     this.#current = current;
     this.#files.accept = ACCEPT;
-    byId("add-open", HTMLButtonElement).addEventListener("click", () => this.open());
+    for (const id of ["add-open", "home-add"]) byId(id, HTMLButtonElement).addEventListener("click", () => this.open());
     byId("add-cancel", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     this.#dialog.addEventListener("close", () => this.#reset());
     this.#collection.addEventListener("change", () => this.#refresh());

@@ -147,7 +147,7 @@ library.addEventListener("change", () => {
   search.showChoices();
   map.show(search.collections);
   showExamples();
-  void showTypes();
+  showTypesSoon();
   search.refresh();
   openFromAddress();
 });
@@ -158,6 +158,16 @@ function showExamples(): void {
   if (group.dataset["queries"] === queries.join("\n")) return;
   group.dataset["queries"] = queries.join("\n");
   group.replaceChildren(...queries.map((query) => button(query, "chip", () => search.ask(query))));
+}
+
+let typesTimer: ReturnType<typeof setTimeout> | undefined;
+
+/** While documents are added, their types are looked at now and then. */
+function showTypesSoon(): void {
+  typesTimer ??= setTimeout(() => {
+    typesTimer = undefined;
+    void showTypes().catch(fail);
+  }, 500);
 }
 
 async function showTypes(): Promise<void> {

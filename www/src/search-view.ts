@@ -113,10 +113,10 @@ export class SearchView {
   }
 
   /** What the address names may not be there yet; it is chosen when it is. */
-  showChoices(types: readonly string[] = []): void {
+  showChoices(types?: readonly string[]): void {
     const names = this.#library.collections.map(({ name }) => name);
     choose(this.#scope, "All collections", names, this.#scope.value || this.#wanted.scope);
-    if (types.length > 0) choose(this.#type, "All types", types, this.#type.value || this.#wanted.type);
+    if (types !== undefined) choose(this.#type, "All types", types, this.#type.value || this.#wanted.type);
   }
 
   scopeTo(collection: Collection): void {
@@ -317,10 +317,11 @@ export class SearchView {
   }
 }
 
-/** The options anew, where they have changed; what is chosen stays chosen if it is there. */
+/** The options anew, where they have changed; what is chosen stays chosen if it is there. One that there is only one of is no choice. */
 function choose(select: HTMLSelectElement, all: string, names: readonly string[], chosen: string): void {
   const before = [...select.options].slice(1).map(({ value }) => value);
   if (before.join("\n") !== names.join("\n"))
     select.replaceChildren(new Option(all, ""), ...names.map((name) => new Option(name, name)));
   select.value = names.includes(chosen) ? chosen : "";
+  select.closest("label")!.hidden = names.length < 2 && select.value === "";
 }
