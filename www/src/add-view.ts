@@ -1,10 +1,10 @@
 /** The ways into a collection: files, a folder or text in the dialog, and whatever is dropped or pasted on the page. */
 
+import { type Source, soonListed } from "./adding";
+import { ACCEPT, filesFromDrop, filesFromInput } from "./documents/reader";
+import type { SourceFile } from "./documents/types";
 import { byId, formatCount } from "./dom";
-import { ACCEPT, filesFromDrop, filesFromInput, type SourceFile } from "./documents";
 import type { Library } from "./library";
-
-export type Source = Iterable<SourceFile> | AsyncIterable<SourceFile>;
 
 /** A collection by its name; one that is not there is made. */
 export type OnAdd = (collection: string, source: Source) => void;
@@ -100,7 +100,8 @@ export class AddView {
       if (!carriesFiles(event) || event.dataTransfer === null) return;
       event.preventDefault();
       if (this.#dialog.open) this.#dialog.close();
-      this.#onAdd(this.#current() ?? this.#usual(), filesFromDrop(event.dataTransfer));
+      const target = this.#current() ?? this.#usual();
+      void soonListed(filesFromDrop(event.dataTransfer)).then((source) => this.#onAdd(target, source));
     });
   }
 

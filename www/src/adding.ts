@@ -1,15 +1,20 @@
 /** Documents on their way into a collection: read one after the other, each searchable as soon as it has its vectors. */
 
-import { type Collection, sectionId } from "./collection";
-import { type DocumentInfo, DocumentReader, placeText, type ReaderEvent, type SourceFile } from "./documents";
 import type { IndexProgress, SearchDocument } from "embervec/search";
+import { type Collection, sectionId } from "./collection";
+import { DocumentReader, placeText } from "./documents/reader";
+import type { ReaderEvent, ReadProgress, SourceFile } from "./documents/types";
+
+export type Source = Iterable<SourceFile> | AsyncIterable<SourceFile>;
 
 export interface Refused {
-  readonly reason: string;
   /** A sentence that names no file. */
   readonly problem: string;
   readonly paths: string[];
 }
+
+/** A speed says something after this long. */
+const MEASURED_MS = 2000;
 
 const reader = new DocumentReader();
 
@@ -23,10 +28,16 @@ export class Adding extends EventTarget {
   readonly notes: string[] = [];
   readonly refused: Refused[] = [];
   progress: IndexProgress | undefined;
+  remainingMs: number | undefined;
   /** Whether it waits for the model. */
   isWaiting = false;
   readonly #controller = new AbortController();
+  /** Sections of each document. */
   readonly #counts = new Map<string, number>();
+  #sections = 0;
+  #started = 0;
+  /** Bytes of all documents, where they are known, and of those that are read. */
+  #bytes = { total: 0, done: 0, current: 0 };
 
   constructor(collection: Collection) {
     super();
@@ -41,16 +52,17 @@ export class Adding extends EventTarget {
     this.#controller.abort();
   }
 
-  async run(source: Iterable<SourceFile> | AsyncIterable<SourceFile>): Promise<void> {
+  async run(source: Source): Promise<void> {
     const { index } = this.collection;
     try {
       await this.#model();
       const known = new Set((await this.collection.documents()).map(({ doc }) => doc));
-      const progress = (progress: IndexProgress) => {
-        this.progress = progress;
-        this.#changed();
-      };
-      await index.add(this.#sections(named(source, known)), { signal: this.signal, progress });
+      if (Array.isArray(source)) this.#bytes.total = (source as SourceFile[]).reduce((sum, item) => sum + bytesOf(item), 0);
+      this.#started = performance.now();
+      await index.add(this.#entries(named(source, known)), {
+        signal: this.signal,
+        progress: (progress) => this.#report(progress),
+      });
       // What a newer version of a document no longer has.
       for (const [doc, count] of this.#counts)
         if (known.has(doc)) await index.remove({ filter: { doc, n: { $gte: count } } });
@@ -79,34 +91,50 @@ export class Adding extends EventTarget {
     this.isWaiting = false;
   }
 
-  async *#sections(source: Iterable<SourceFile> | AsyncIterable<SourceFile>): AsyncGenerator<SearchDocument> {
-    for await (const event of reader.read(source, { signal: this.signal })) {
-      if (event.kind === "problem") {
-        this.#refuse(event);
-        continue;
+  async *#entries(source: Source): AsyncGenerator<SearchDocument> {
+    const onProgress = ({ loaded }: ReadProgress) => void (this.#bytes.current = loaded);
+    for await (const event of reader.read(source, { signal: this.signal, onProgress })) {
+      if (event.kind === "problem") this.#refuse(event);
+      else {
+        this.notes.push(...event.notes.map((note) => `${event.document.path}: ${note}`));
+        yield* this.#documentsOf(event);
+        if (event.isLast) this.documents += 1;
       }
-      const { document, notes, isLast } = event;
-      this.notes.push(...notes.map((note) => `${document.path}: ${note}`));
-      yield* this.#entries(event);
-      if (isLast) this.documents += 1;
+      if (event.kind === "problem" || event.isLast) {
+        this.#bytes.done += event.document.bytes;
+        this.#bytes.current = 0;
+      }
     }
   }
 
-  *#entries({ document, sections }: Extract<ReaderEvent, { kind: "sections" }>): Generator<SearchDocument> {
+  *#documentsOf({ document, sections }: Extract<ReaderEvent, { kind: "sections" }>): Generator<SearchDocument> {
     const { path: doc, type } = document;
     const title = document.title || document.name;
     for (const section of sections) {
       const n = this.#counts.get(doc) ?? 0;
       this.#counts.set(doc, n + 1);
+      this.#sections += 1;
       yield { id: sectionId(doc, n), text: section.text, metadata: { doc, title, type, place: placeText(section), n } };
     }
   }
 
+  /** How long the rest takes, if it is as dense as what was read, and as quick as what was encoded. */
+  #report(progress: IndexProgress): void {
+    this.progress = progress;
+    const { total, done, current } = this.#bytes;
+    const share = total > 0 ? Math.min(1, (done + current) / total) : 0;
+    const ms = performance.now() - this.#started;
+    const isKnown = share > 0 && progress.documents > 0 && ms > MEASURED_MS;
+    const left = this.#sections / share - progress.documents;
+    this.remainingMs = isKnown ? Math.max(0, (left * ms) / progress.documents) : undefined;
+    this.#changed();
+  }
+
   /** A folder may hold thousands of pictures: they are one reason, not thousands of lines. */
-  #refuse({ document, reason, problem }: { document: DocumentInfo; reason: string; problem: string }): void {
-    const same = this.refused.find((refused) => refused.reason === reason && refused.problem === problem);
+  #refuse({ document, problem }: Extract<ReaderEvent, { kind: "problem" }>): void {
+    const same = this.refused.find((refused) => refused.problem === problem);
     if (same) same.paths.push(document.path);
-    else this.refused.push({ reason, problem, paths: [document.path] });
+    else this.refused.push({ problem, paths: [document.path] });
     this.#changed();
   }
 
@@ -120,11 +148,13 @@ export class Adding extends EventTarget {
   }
 }
 
+function bytesOf(item: SourceFile): number {
+  if ("file" in item) return item.file.size;
+  return "text" in item ? item.text.length : 0;
+}
+
 /** A file of the same path is a newer version; a pasted text of the same first words is another text. */
-async function* named(
-  source: Iterable<SourceFile> | AsyncIterable<SourceFile>,
-  known: ReadonlySet<string>,
-): AsyncGenerator<SourceFile> {
+async function* named(source: Source, known: ReadonlySet<string>): AsyncGenerator<SourceFile> {
   for await (const item of source) {
     if (!("text" in item)) yield item;
     else {
@@ -133,4 +163,22 @@ async function* named(
       yield { ...item, name };
     }
   }
+}
+
+/** How long a folder is looked through before the first document is read. */
+const LOOK_MS = 300;
+
+/** A list, if it can soon be had: then it can be told how long all of it takes. */
+export async function soonListed(source: AsyncIterable<SourceFile>): Promise<Source> {
+  const iterator = source[Symbol.asyncIterator]();
+  const items: SourceFile[] = [];
+  for (const until = performance.now() + LOOK_MS; performance.now() < until; ) {
+    const { done, value } = await iterator.next();
+    if (done) return items;
+    items.push(value);
+  }
+  return (async function* () {
+    yield* items;
+    for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
+  })();
 }

@@ -63,8 +63,9 @@ export function replaceAddress(address: Address): void {
   }, QUIET_MS);
 }
 
-/** Back leads out of what was opened. */
+/** Back leads out of what was opened, to what was asked last. */
 export function pushAddress(address: Address): void {
   clearTimeout(timer);
+  history.replaceState(history.state, "", addressOf({ ...address, open: undefined }));
   history.pushState({ isOpen: true }, "", addressOf(address));
 }

@@ -1,8 +1,8 @@
 /** Puts the page's parts together. */
 
 import { clearCache, type Embedder } from "embervec";
-import { Adding } from "./adding";
-import { AddView, type Source } from "./add-view";
+import { Adding, type Source } from "./adding";
+import { AddView } from "./add-view";
 import { addressOf, type Place, pushAddress, readAddress } from "./address";
 import { announce } from "./announcer";
 import { ask, setUpAsk } from "./ask";

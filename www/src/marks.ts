@@ -48,7 +48,7 @@ export function marked(text: string, sentence: Range | undefined, words: readonl
     if (end > at) nodes.push(document.createTextNode(text.slice(at, end)));
     return nodes;
   };
-  if (sentence === undefined) return plain(0, text.length);
+  if (sentence === undefined || sentence.start < 0) return plain(0, text.length);
   return [
     ...plain(0, sentence.start),
     element("mark", "", ...plain(sentence.start, sentence.end)),

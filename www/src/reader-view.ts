@@ -117,7 +117,8 @@ export class ReaderView {
   #tidyPlaces(): void {
     let before = "";
     for (const heading of this.#sections.querySelectorAll<HTMLElement>(".reader-section > h3")) {
-      heading.hidden = heading.textContent === "" || heading.textContent === before;
+      // The number of a line says nothing where all lines are there.
+      heading.hidden = /^(line \d+)?$/.test(heading.textContent ?? "") || heading.textContent === before;
       before = heading.textContent ?? "";
     }
   }

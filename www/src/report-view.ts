@@ -11,7 +11,7 @@ const NAMED_FILES = 5;
 export class ReportView {
   readonly #container = byId("reports", HTMLElement);
 
-  /** The newest on top: it is also what is encoded first. */
+  /** The newest on top: it is also what is encoded first. What was told before and is done has been read. */
   follow(adding: Adding): void {
     const title = element("h2", "");
     const text = element("p", "hint");
@@ -24,6 +24,7 @@ export class ReportView {
     });
     const row = element("section", "panel report", element("div", "panel-head", title, action), text, refused);
     const show = () => {
+      row.dataset["state"] = adding.state;
       title.textContent = titleOf(adding);
       text.textContent = textOf(adding);
       action.textContent = adding.state === "running" ? "Stop" : "Close";
@@ -36,6 +37,7 @@ export class ReportView {
     };
     adding.addEventListener("change", show);
     show();
+    for (const done of this.#container.querySelectorAll('[data-state="done"]')) done.remove();
     this.#container.prepend(row);
   }
 }
@@ -46,12 +48,12 @@ function titleOf({ state, collection }: Adding): string {
   return state === "stopped" ? "Stopped" : `Not all could be added to ${collection.name}`;
 }
 
-function textOf({ state, error, documents, progress, isWaiting }: Adding): string {
+function textOf({ state, error, documents, progress, isWaiting, remainingMs }: Adding): string {
   if (state === "failed") return messageOf(error);
   const parts = [formatCount(documents, "document")];
   if (progress !== undefined && progress.passages > 0) parts.push(formatCount(progress.passages, "passage"));
   if (state === "running" && isWaiting) parts.push("waiting for the model");
-  if (state === "running" && progress?.remainingMs !== undefined) parts.push(`${formatLeft(progress.remainingMs)} left`);
+  if (state === "running" && remainingMs !== undefined) parts.push(`${formatLeft(remainingMs)} left`);
   return `${parts.join(" · ")}${state === "stopped" ? ". What was done stays." : ""}`;
 }
 

@@ -13,8 +13,8 @@ export interface ResultsActions {
   readonly namesCollections: () => boolean;
 }
 
-/** Where the sentence that matched would be below the lines that are shown, the text begins with it. */
-const SHOWN_CHARACTERS = 260;
+/** Lines are not filled to the last character. */
+const FILLED = 0.92;
 
 class HitView {
   readonly item: HTMLLIElement;
@@ -71,14 +71,22 @@ class HitView {
     if (!this.#why.hidden) this.#showWhy();
   }
 
+  /** Where the sentence would be below the lines that are shown, the text begins later: not with a gap, and as high as before. */
   #show(sentence: Sentence | undefined): void {
     const { text, words } = this.hit;
-    const nodes = marked(text, sentence, placesOf(words, text));
-    const begin = sentence !== undefined && sentence.end > SHOWN_CHARACTERS ? sentence.start : 0;
-    if (begin === 0 || sentence === undefined) return this.#text.replaceChildren(...nodes);
-    const rest = marked(text.slice(begin), { start: 0, end: sentence.end - begin }, placesOf(words, text.slice(begin)));
-    this.#text.style.minHeight = `${this.#text.clientHeight}px`;
-    this.#text.replaceChildren("… ", ...rest);
+    const from = (start: number) => {
+      const rest = text.slice(start);
+      const range = sentence && { start: sentence.start - start, end: sentence.end - start };
+      return marked(rest, range, placesOf(words, rest));
+    };
+    this.#text.replaceChildren(...from(0));
+    if (sentence === undefined || sentence.start === 0) return;
+    const { clientHeight, scrollHeight } = this.#text;
+    const fitting = Math.floor((text.length * clientHeight * FILLED) / Math.max(1, scrollHeight));
+    if (scrollHeight <= clientHeight + 2 || sentence.end <= fitting) return;
+    const latest = Math.min(sentence.start, text.length - fitting);
+    const begin = this.#sentences.findLast(({ start }) => start <= latest)?.start ?? 0;
+    if (begin > 0) this.#text.replaceChildren("… ", ...from(begin));
   }
 
   #toggleWhy(): void {

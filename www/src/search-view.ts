@@ -229,7 +229,8 @@ export class SearchView {
     if (isByMeaning) {
       const how = this.#mode.value === "semantic" ? "by meaning" : "by meaning and words";
       parts.push(`${searched} searched ${how} in ${formatMilliseconds(encodeMs + searchMs)}.`);
-      if ((hits[0]?.scores.semantic ?? 0) < WEAK_SCORE && hits.length > 0) parts.push("No close match.");
+      const best = Math.max(...hits.map(({ scores }) => scores.semantic ?? 0));
+      if (hits.length > 0 && best < WEAK_SCORE) parts.push("No close match.");
     } else {
       parts.push(`${searched} searched by words${wantsMeaning ? " only" : ""} in ${formatMilliseconds(searchMs)}.`);
       if (wantsMeaning) parts.push(this.#actions.modelNote());
@@ -267,8 +268,10 @@ export class SearchView {
         this.#begin("More like this");
         const back = button("Back to the query", "link", () => this.run());
         this.#note.replaceChildren(`Like “${hit.text.slice(0, 60).trim()} …” of ${hit.title}. `, back);
-        if (hits.length > 0) this.#results.show(hits);
-        else this.#results.empty("Nothing is like it", "Only collections that are searched by meaning can tell.");
+        this.#results.show(hits);
+        this.#results.mark(hits.map(() => []));
+        if (hits.length === 0)
+          this.#results.empty("Nothing is like it", "Only collections that are searched by meaning can tell.");
         this.#more.hidden = true;
         byId("results-title", HTMLHeadingElement).focus({ preventScroll: true });
         byId("search-form", HTMLFormElement).scrollIntoView();
