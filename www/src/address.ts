@@ -27,7 +27,7 @@ export function readAddress(): Address {
   const [collection, id, start] = [parameters.get("in-collection"), parameters.get("document"), parameters.get("at")];
   return {
     query: (parameters.get("q") ?? "").slice(0, 2000),
-    mode: mode === "semantic" || mode === "keyword" ? mode : "hybrid",
+    mode: mode === "hybrid" || mode === "keyword" ? mode : "semantic",
     scope: parameters.get("in") ?? "",
     type: parameters.get("type") ?? "",
     open:
@@ -43,7 +43,7 @@ export function addressOf({ query, mode, scope, type, open }: Address): string {
     else url.searchParams.set(name, value);
   };
   set("q", query);
-  set("mode", mode === "hybrid" ? "" : mode);
+  set("mode", mode === "semantic" ? "" : mode);
   set("in", scope);
   set("type", type);
   set("in-collection", open?.collection);
