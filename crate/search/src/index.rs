@@ -134,7 +134,7 @@ impl Index {
         for rows in found.values_mut() {
             // Parts may have come in any order, and one of them twice.
             rows.sort_unstable();
-            rows.dedup_by_key(|(row, _)| *row);
+            rows.dedup_by_key(|row| *row >> 32);
         }
         Ok(found)
     }
