@@ -142,7 +142,7 @@ impl Columns {
 
     fn take(&mut self, row: u32, place: &mut String, value: &Json, is_item: bool) {
         if !place.is_empty() {
-            self.column(place).present.push(row);
+            self.note(row, place, None);
         }
         match value {
             Json::Object(entries) => {
@@ -162,17 +162,23 @@ impl Columns {
             }
             _ => {
                 if let Some(key) = Key::of(value) {
-                    self.column(place).values.entry(key).or_default().push(row);
+                    self.note(row, place, Some(key));
                 }
             }
         }
     }
 
-    fn column(&mut self, place: &str) -> &mut Column {
-        if !self.0.contains_key(place) {
+    /// Notes what a row has at a place: a value, or without one that there is something.
+    fn note(&mut self, row: u32, place: &str, key: Option<Key>) {
+        let Some(column) = self.0.get_mut(place) else {
             self.0.insert(place.into(), Column::default());
+            return self.note(row, place, key);
+        };
+        let Some(key) = key else { return column.present.push(row) };
+        match column.values.get_mut(&key) {
+            Some(rows) => rows.push(row),
+            None => drop(column.values.insert(key, Rows::Few(vec![row]))),
         }
-        self.0.entry(place.into()).or_default()
     }
 
     /// Which of `rows` rows match.

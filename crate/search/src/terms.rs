@@ -65,7 +65,11 @@ impl TermsBuilder {
             match self.terms.get_mut(word) {
                 Some(postings) => postings.add(row),
                 None if word.is_empty() => {}
-                None => self.terms.entry(word.into()).or_default().add(row),
+                None => {
+                    let mut postings = Postings::default();
+                    postings.add(row);
+                    self.terms.insert(word.into(), postings);
+                }
             }
         }
         Ok(())
@@ -265,8 +269,12 @@ impl Terms {
             }
         }
         if !rows.is_empty() {
-            let term = String::from_utf8_lossy(term).into_owned();
-            found.entry(term).or_default().extend(rows);
+            let term =
+                std::str::from_utf8(term).map_err(|_| reader.damaged("a term is not UTF-8"))?;
+            match found.get_mut(term) {
+                Some(known) => known.extend(rows),
+                None => drop(found.insert(term.into(), rows)),
+            }
         }
         Ok(())
     }
