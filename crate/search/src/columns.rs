@@ -2,11 +2,9 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Bound;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
-use serde_json::Value;
+use embervec_json::Json;
 
 use crate::bits::BitSet;
 use crate::error::{Error, Result};
@@ -23,14 +21,15 @@ pub enum Key {
 
 impl Key {
     /// What a JSON value is; `None` for lists and objects.
-    pub fn of(value: &Value) -> Option<Self> {
+    pub fn of(value: &Json) -> Option<Self> {
         match value {
-            Value::Null => Some(Self::Null),
-            Value::Bool(value) => Some(Self::Bool(*value)),
+            Json::Null => Some(Self::Null),
+            Json::Bool(value) => Some(Self::Bool(*value)),
+            Json::Int(value) => Some(Self::Number(*value as f64)),
             // -0 is 0.
-            Value::Number(value) => value.as_f64().map(|value| Self::Number(value + 0.0)),
-            Value::String(text) => Some(Self::Text(text.clone())),
-            Value::Array(_) | Value::Object(_) => None,
+            Json::LongInt(value) | Json::Float(value) => Some(Self::Number(value + 0.0)),
+            Json::Str(text) | Json::BrokenStr(text) => Some(Self::Text(text.clone())),
+            Json::List(_) | Json::Object(_) => None,
         }
     }
 
@@ -124,34 +123,31 @@ impl Columns {
     /// taken, nothing is.
     pub fn append(&mut self, json: &str, first: usize, count: usize) -> Result<()> {
         let mut found = 0;
-        each_row(json, &mut |value| {
+        for row in rows_of(json) {
+            read_row(found, row?)?;
             found += 1;
-            match value {
-                Value::Null | Value::Object(_) => Ok(()),
-                _ => Err(format!("row {} is neither an object nor null", found - 1)),
-            }
-        })?;
+        }
         if found != count {
             return Err(Error::invalid(format!("metadata: {found} rows for {count} vectors")));
         }
-        let mut row = first as u32;
-        each_row(json, &mut |value| {
-            if let Value::Object(_) = value {
-                self.take(row, &mut String::new(), &value, false);
+        // Read once more, so that not all of it is in memory at once.
+        for (i, row) in rows_of(json).enumerate() {
+            let value = read_row(i, row?)?;
+            if value != Json::Null {
+                self.take((first + i) as u32, &mut String::new(), &value, false);
             }
-            row += 1;
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
-    fn take(&mut self, row: u32, place: &mut String, value: &Value, is_item: bool) {
+    fn take(&mut self, row: u32, place: &mut String, value: &Json, is_item: bool) {
         if !place.is_empty() {
-            self.column(place).present.push(row);
+            self.note(row, place, None);
         }
         match value {
-            Value::Object(entries) => {
+            Json::Object(entries) => {
                 let length = place.len();
-                for (key, value) in entries {
+                for (key, value) in entries.iter() {
                     if length > 0 {
                         place.push('.');
                     }
@@ -161,22 +157,28 @@ impl Columns {
                 }
             }
             // What is in a list within a list cannot be asked for, as in MongoDB.
-            Value::Array(items) if !is_item => {
+            Json::List(items) if !is_item => {
                 items.iter().for_each(|item| self.take(row, place, item, true));
             }
             _ => {
                 if let Some(key) = Key::of(value) {
-                    self.column(place).values.entry(key).or_default().push(row);
+                    self.note(row, place, Some(key));
                 }
             }
         }
     }
 
-    fn column(&mut self, place: &str) -> &mut Column {
-        if !self.0.contains_key(place) {
+    /// Notes what a row has at a place: a value, or without one that there is something.
+    fn note(&mut self, row: u32, place: &str, key: Option<Key>) {
+        let Some(column) = self.0.get_mut(place) else {
             self.0.insert(place.into(), Column::default());
+            return self.note(row, place, key);
+        };
+        let Some(key) = key else { return column.present.push(row) };
+        match column.values.get_mut(&key) {
+            Some(rows) => rows.push(row),
+            None => drop(column.values.insert(key, Rows::Few(vec![row]))),
         }
-        self.0.entry(place.into()).or_default()
     }
 
     /// Which of `rows` rows match.
@@ -230,37 +232,49 @@ impl Columns {
     }
 }
 
-/// Calls `take` with each value of a JSON array, only one of which is in memory at a time.
-fn each_row(
-    json: &str,
-    take: &mut dyn FnMut(Value) -> std::result::Result<(), String>,
-) -> Result<()> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let read = EachRow(take).deserialize(&mut reader).and_then(|()| reader.end());
-    read.map_err(|error| Error::invalid(format!("metadata: {error}")))
-}
-
-struct EachRow<'a>(&'a mut dyn FnMut(Value) -> std::result::Result<(), String>);
-
-impl<'de> DeserializeSeed<'de> for EachRow<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> std::result::Result<(), D::Error> {
-        reader.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for EachRow<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an array of objects and nulls")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> std::result::Result<(), A::Error> {
-        while let Some(row) = rows.next_element::<Value>()? {
-            (self.0)(row).map_err(A::Error::custom)?;
+fn read_row(row: usize, json: &str) -> Result<Json> {
+    let value = Json::parse(json.as_bytes())
+        .map_err(|error| Error::invalid(format!("metadata of row {row}: it {error}")))?;
+    match value {
+        Json::Null | Json::Object(_) => Ok(value),
+        _ => {
+            Err(Error::invalid(format!("metadata of row {row}: it is neither an object nor null")))
         }
-        Ok(())
     }
+}
+
+/// The items of a JSON array, each of which may still be anything. One that lacks a bracket or a quote takes all that follows.
+fn rows_of(json: &str) -> impl Iterator<Item = Result<&str>> {
+    let inner = json.trim_ascii().strip_prefix('[').and_then(|json| json.strip_suffix(']'));
+    let mut rest = inner.filter(|inner| !inner.trim_ascii().is_empty());
+    let not_an_array =
+        inner.is_none().then(|| Err(Error::invalid("metadata: it is not a JSON array")));
+    let items = std::iter::from_fn(move || {
+        let json = rest?;
+        let (item, behind) = match item_end(json.as_bytes()) {
+            Some(end) => (&json[..end], Some(&json[end + 1..])),
+            None => (json, None),
+        };
+        rest = behind;
+        Some(Ok(item))
+    });
+    not_an_array.into_iter().chain(items)
+}
+
+/// The first comma that is in no brackets and in no string.
+fn item_end(json: &[u8]) -> Option<usize> {
+    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
+    json.iter().position(|&byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            _ if is_text => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' => return depth == 0,
+            _ => {}
+        }
+        false
+    })
 }

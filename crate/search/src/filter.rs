@@ -1,6 +1,6 @@
 //! Filters in MongoDB's operators.
 
-use serde_json::{Map, Value};
+use embervec_json::{Json, Object};
 
 use crate::columns::Key;
 use crate::error::{Error, Result};
@@ -46,8 +46,8 @@ impl Filter {
         if json.len() > MAX_BYTES {
             return Err(Error::invalid(format!("filter: it is longer than {MAX_BYTES} bytes")));
         }
-        let value: Value = serde_json::from_str(json)
-            .map_err(|error| Error::invalid(format!("filter: {error}")))?;
+        let value = Json::parse(json.as_bytes())
+            .map_err(|error| Error::invalid(format!("filter: it {error}")))?;
         let mut parser = Parser { conditions: 0 };
         parser.filter(&value, &Place(Vec::new()))
     }
@@ -86,15 +86,15 @@ impl Parser {
         Ok(())
     }
 
-    fn filter(&mut self, value: &Value, place: &Place) -> Result<Filter> {
+    fn filter(&mut self, value: &Json, place: &Place) -> Result<Filter> {
         self.count(place)?;
-        let Value::Object(entries) = value else {
+        let Json::Object(entries) = value else {
             return Err(place.error("a filter is an object"));
         };
         let mut all = Vec::new();
-        for (key, value) in entries {
+        for (key, value) in entries.iter() {
             let place = place.at(key);
-            all.push(match key.as_str() {
+            all.push(match key {
                 "$and" => Filter::All(self.filters(value, &place)?),
                 "$or" => Filter::Any(self.filters(value, &place)?),
                 "$not" => Filter::Not(Box::new(self.filter(value, &place)?)),
@@ -109,31 +109,26 @@ impl Parser {
         Ok(one_or_all(all))
     }
 
-    fn filters(&mut self, value: &Value, place: &Place) -> Result<Vec<Filter>> {
+    fn filters(&mut self, value: &Json, place: &Place) -> Result<Vec<Filter>> {
         match value {
-            Value::Array(items) if !items.is_empty() => {
+            Json::List(items) if !items.is_empty() => {
                 items.iter().map(|item| self.filter(item, place)).collect()
             }
             _ => Err(place.error("it takes an array of at least one filter")),
         }
     }
 
-    fn field(&mut self, name: &str, value: &Value, place: &Place) -> Result<Filter> {
+    fn field(&mut self, name: &str, value: &Json, place: &Place) -> Result<Filter> {
         self.count(place)?;
         match value {
-            Value::Object(operators) => self.operators(name, operators, place),
+            Json::Object(operators) => self.operators(name, operators, place),
             _ => Ok(Filter::In(name.into(), vec![key(value, place)?])),
         }
     }
 
-    fn operators(
-        &mut self,
-        name: &str,
-        operators: &Map<String, Value>,
-        place: &Place,
-    ) -> Result<Filter> {
+    fn operators(&mut self, name: &str, operators: &Object, place: &Place) -> Result<Filter> {
         let mut all = Vec::new();
-        for (operator, value) in operators {
+        for (operator, value) in operators.iter() {
             let place = place.at(operator);
             self.count(&place)?;
             let compare = |comparison| match key(value, &place)? {
@@ -143,7 +138,7 @@ impl Parser {
                 Key::Null | Key::Bool(_) => Err(place.error("it takes a number or a string")),
             };
             let is = |keys| Filter::In(name.into(), keys);
-            all.push(match operator.as_str() {
+            all.push(match operator {
                 "$eq" => is(vec![key(value, &place)?]),
                 "$ne" => Filter::Not(Box::new(is(vec![key(value, &place)?]))),
                 "$in" => is(keys(value, &place)?),
@@ -153,12 +148,12 @@ impl Parser {
                 "$lt" => compare(Comparison::Less)?,
                 "$lte" => compare(Comparison::LessOrEqual)?,
                 "$exists" => match value {
-                    Value::Bool(true) => Filter::Exists(name.into()),
-                    Value::Bool(false) => Filter::Not(Box::new(Filter::Exists(name.into()))),
+                    Json::Bool(true) => Filter::Exists(name.into()),
+                    Json::Bool(false) => Filter::Not(Box::new(Filter::Exists(name.into()))),
                     _ => return Err(place.error("it takes true or false")),
                 },
                 "$not" => match value {
-                    Value::Object(operators) if !operators.is_empty() => {
+                    Json::Object(operators) if !operators.is_empty() => {
                         Filter::Not(Box::new(self.operators(name, operators, &place)?))
                     }
                     _ => return Err(place.error("it takes an object of operators")),
@@ -171,8 +166,7 @@ impl Parser {
                 }
                 _ => {
                     return Err(place.error(&format!(
-                        "an object here holds operators; for a value within another write {:?}",
-                        format!("{name}.{operator}")
+                        "an object here holds operators; for a value within another write \"{name}.{operator}\""
                     )));
                 }
             });
@@ -194,13 +188,13 @@ fn one_or_all(mut filters: Vec<Filter>) -> Filter {
     }
 }
 
-fn key(value: &Value, place: &Place) -> Result<Key> {
+fn key(value: &Json, place: &Place) -> Result<Key> {
     Key::of(value).ok_or_else(|| place.error("it takes a string, a number, true, false or null"))
 }
 
-fn keys(value: &Value, place: &Place) -> Result<Vec<Key>> {
+fn keys(value: &Json, place: &Place) -> Result<Vec<Key>> {
     match value {
-        Value::Array(items) => items.iter().map(|item| key(item, place)).collect(),
+        Json::List(items) => items.iter().map(|item| key(item, place)).collect(),
         _ => Err(place.error("it takes an array")),
     }
 }

@@ -16,8 +16,8 @@ pub struct Index {
     vectors: Vectors,
     alive: BitSet,
     columns: Columns,
-    terms: BTreeMap<u32, Terms>,
-    next_terms: u32,
+    /// By handle.
+    terms: Vec<Option<Terms>>,
 }
 
 impl Index {
@@ -27,8 +27,7 @@ impl Index {
             vectors: Vectors::new(dimension, similarity)?,
             alive: BitSet::default(),
             columns: Columns::default(),
-            terms: BTreeMap::new(),
-            next_terms: 0,
+            terms: Vec::new(),
         })
     }
 
@@ -68,15 +67,13 @@ impl Index {
     /// Takes a `terms` part about rows that are there; gives a handle for [`Index::remove_terms`].
     pub fn append_terms(&mut self, terms: &[u8]) -> Result<u32> {
         let terms = Terms::read(terms, self.rows())?;
-        let handle = self.next_terms;
-        self.next_terms += 1;
-        self.terms.insert(handle, terms);
-        Ok(handle)
+        self.terms.push(Some(terms));
+        Ok(self.terms.len() as u32 - 1)
     }
 
     /// Forgets a `terms` part.
     pub fn remove_terms(&mut self, handle: u32) -> Result<()> {
-        let removed = self.terms.remove(&handle);
+        let removed = self.terms.get_mut(handle as usize).and_then(Option::take);
         removed.map(drop).ok_or_else(|| Error::invalid(format!("there are no terms {handle}")))
     }
 
@@ -128,13 +125,13 @@ impl Index {
     /// The rows of a word, or of all words that begin so, by word.
     pub fn lookup(&self, word: &str, is_prefix: bool) -> Result<BTreeMap<String, Rows>> {
         let mut found = BTreeMap::new();
-        for terms in self.terms.values() {
+        for terms in self.terms.iter().flatten() {
             terms.find(word, is_prefix, &self.alive, &mut found)?;
         }
         for rows in found.values_mut() {
             // Parts may have come in any order, and one of them twice.
             rows.sort_unstable();
-            rows.dedup_by_key(|(row, _)| *row);
+            rows.dedup_by_key(|row| *row >> 32);
         }
         Ok(found)
     }

@@ -159,11 +159,22 @@ impl<'a> Query<'a> {
         }
     }
 
-    fn candidates(&self, mut keys: Vec<Key>, is_proven: bool) -> Candidates {
-        keys.sort_by(|a, b| b.estimate.total_cmp(&a.estimate).then(a.row.cmp(&b.row)));
-        let rows = keys.iter().map(|key| key.row).collect();
-        let (scores, errors) = keys.iter().map(|&key| self.score(key)).unzip();
-        Candidates { rows, scores, errors, is_proven }
+    /// Of keys in the order of their rows.
+    fn candidates(&self, keys: &[Key], is_proven: bool) -> Candidates {
+        // Integers in the order that is wanted: the largest estimate first, then the first row.
+        let rank = |(i, key): (usize, &Key)| {
+            u64::from(!order(key.estimate) as u32 ^ 1 << 31) << 32 | i as u64
+        };
+        let mut ranks: Vec<u64> = keys.iter().enumerate().map(rank).collect();
+        ranks.sort_unstable();
+        let mut found = Candidates { is_proven, ..Candidates::default() };
+        for key in ranks.into_iter().map(|rank| keys[rank as u32 as usize]) {
+            let (score, error) = self.score(key);
+            found.rows.push(key.row);
+            found.scores.push(score);
+            found.errors.push(error);
+        }
+        found
     }
 
     /// All rows of `allowed` that can be among the best `k`.
@@ -174,7 +185,7 @@ impl<'a> Query<'a> {
         self.scan(kept.as_ref().unwrap_or(allowed), &mut best);
         let threshold = best.threshold();
         best.keys.retain(|key| key.estimate + key.bound >= threshold);
-        self.candidates(best.keys, !has_signs)
+        self.candidates(&best.keys, !has_signs)
     }
 
     /// All rows of `allowed` that can have at least this score.
@@ -183,7 +194,7 @@ impl<'a> Query<'a> {
         let slack = threshold.abs() * SLACK + f32::MIN_POSITIVE;
         let mut all = All { threshold: threshold - slack, keys: Vec::new() };
         self.scan(allowed, &mut all);
-        self.candidates(all.keys, true)
+        self.candidates(&all.keys, true)
     }
 
     /// Estimates of the scores of some rows.

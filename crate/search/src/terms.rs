@@ -23,7 +23,28 @@ pub struct TermsBuilder {
 #[derive(Default)]
 struct Postings {
     bytes: Vec<u8>,
-    last: u32,
+    /// The row that `count` is about, which is not yet in `bytes`.
+    row: u32,
+    count: u32,
+}
+
+impl Postings {
+    fn add(&mut self, row: u32) {
+        if self.row != row || self.count == 0 {
+            let before = self.row;
+            self.end_row();
+            put_varint(&mut self.bytes, row - before);
+            self.row = row;
+        }
+        self.count += 1;
+    }
+
+    fn end_row(&mut self) {
+        if self.count > 0 {
+            put_varint(&mut self.bytes, self.count);
+            self.count = 0;
+        }
+    }
 }
 
 impl TermsBuilder {
@@ -34,39 +55,39 @@ impl TermsBuilder {
 
     /// The next row's words, in any order, as often as they are in it. Empty ones do not count.
     pub fn add_row<S: AsRef<str>>(&mut self, words: impl IntoIterator<Item = S>) -> Result<()> {
-        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+        let row = self.rows;
+        self.rows += 1;
+        if self.first_row.checked_add(self.rows).is_none() {
+            return Err(Error::invalid("more rows than can be counted"));
+        }
         for word in words {
             let word = word.as_ref();
-            match counts.get_mut(word) {
-                Some(count) => *count += 1,
+            match self.terms.get_mut(word) {
+                Some(postings) => postings.add(row),
                 None if word.is_empty() => {}
-                None => drop(counts.insert(word.into(), 1)),
+                None => {
+                    let mut postings = Postings::default();
+                    postings.add(row);
+                    self.terms.insert(word.into(), postings);
+                }
             }
         }
-        for (word, count) in counts {
-            let postings = self.terms.entry(word).or_default();
-            put_varint(&mut postings.bytes, self.rows - postings.last);
-            put_varint(&mut postings.bytes, count);
-            postings.last = self.rows;
-        }
-        self.rows += 1;
-        match self.first_row.checked_add(self.rows) {
-            Some(_) => Ok(()),
-            None => Err(Error::invalid("more rows than can be counted")),
-        }
+        Ok(())
     }
 
     /// All terms as one part.
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(mut self) -> Vec<u8> {
+        self.end_rows();
         self.encode_terms(self.terms.iter())
     }
 
     /// The terms in parts of about so many bytes each, with the first term of each; no term is divided.
-    pub fn encode_pieces(&self, bytes: usize) -> Vec<(&str, Vec<u8>)> {
+    pub fn encode_pieces(mut self, bytes: usize) -> Vec<(String, Vec<u8>)> {
+        self.end_rows();
         let mut pieces = Vec::new();
         let mut terms = self.terms.iter().peekable();
         while let Some((first, _)) = terms.peek() {
-            let first = first.as_str();
+            let first = first.to_string();
             let mut size = 0;
             let mut piece = Vec::new();
             while let Some((term, postings)) = terms.next_if(|_| size < bytes) {
@@ -76,6 +97,10 @@ impl TermsBuilder {
             pieces.push((first, self.encode_terms(piece.into_iter())));
         }
         pieces
+    }
+
+    fn end_rows(&mut self) {
+        self.terms.values_mut().for_each(Postings::end_row);
     }
 
     fn encode_terms<'a>(
@@ -118,8 +143,8 @@ pub struct Terms {
     body: Vec<u8>,
 }
 
-/// A term's rows in the order of the rows, and how often it is in each.
-pub type Rows = Vec<(u32, u32)>;
+/// A term's rows in order: the row in the upper half of each number, and how often the term is there in the lower one.
+pub type Rows = Vec<u64>;
 
 impl Terms {
     /// Reads a part of an index with so many rows.
@@ -240,12 +265,16 @@ impl Terms {
             row = row.saturating_add(reader.varint()?);
             let count = reader.varint()?;
             if alive.contains(row as usize) {
-                rows.push((row, count));
+                rows.push(u64::from(row) << 32 | u64::from(count));
             }
         }
         if !rows.is_empty() {
-            let term = String::from_utf8_lossy(term).into_owned();
-            found.entry(term).or_default().extend(rows);
+            let term =
+                std::str::from_utf8(term).map_err(|_| reader.damaged("a term is not UTF-8"))?;
+            match found.get_mut(term) {
+                Some(known) => known.extend(rows),
+                None => drop(found.insert(term.into(), rows)),
+            }
         }
         Ok(())
     }

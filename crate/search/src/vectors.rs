@@ -42,7 +42,7 @@ impl Similarity {
             "dot" => Ok(Self::Dot),
             "euclidean" => Ok(Self::Euclidean),
             _ => Err(Error::invalid(format!(
-                "the similarity {name:?} is not supported by an index; supported: cosine, dot, euclidean"
+                "the similarity \"{name}\" is not supported by an index; supported: cosine, dot, euclidean"
             ))),
         }
     }
@@ -56,12 +56,8 @@ pub fn size(vector: &[f32], what: impl Fn() -> String) -> Result<f64> {
         return Err(Error::invalid(format!("{}: it holds NaN or Infinity", what())));
     }
     if size != 0.0 && !SIZES.contains(&size) {
-        return Err(Error::invalid(format!(
-            "{}: its length is {size:e}; lengths are 0, or {:e} to {:e}",
-            what(),
-            SIZES.start(),
-            SIZES.end()
-        )));
+        let problem = "its length is none of 0 and 1e-15 to 1e15";
+        return Err(Error::invalid(format!("{}: {problem}", what())));
     }
     Ok(size)
 }

@@ -117,7 +117,8 @@ impl SearchEngine {
     pub fn lookup(&self, word: &str, is_prefix: bool) -> Result<JsValue> {
         let found = self.0.lookup(word, is_prefix).map_err(to_js)?;
         let terms: Array = found.keys().map(JsValue::from).collect();
-        let (rows, counts): (Vec<u32>, Vec<u32>) = found.values().flatten().copied().unzip();
+        let rows: Vec<u32> = found.values().flatten().map(|row| (row >> 32) as u32).collect();
+        let counts: Vec<u32> = found.values().flatten().map(|&row| row as u32).collect();
         let ends = found.values().scan(0, |end, rows| {
             *end += rows.len() as u32;
             Some(*end)

@@ -46,8 +46,8 @@ const WEBGPU: Variant = Variant {
 /// The index.
 const SEARCH: Variant = Variant {
     name: "search",
-    profile: "release",
-    sources: &["kernels", "search", "wasm/src/search.rs"],
+    profile: "search",
+    sources: &["json", "kernels", "search", "wasm/src/search.rs"],
     cargo_args: &["--no-default-features", "--features", "search"],
     opt_args: &["-O3"],
 };

@@ -1,6 +1,7 @@
 // Documents on their way into an index: what is new is split, encoded and appended. The newest call goes first.
 
 import { EmbervecError } from "../errors.js";
+import { breathe } from "./breathe.js";
 import { passagesOf } from "./passages.js";
 import type { Passage } from "./state.js";
 import { type StoredIndex, hashOf } from "./stored-index.js";
@@ -245,11 +246,14 @@ export class Adding {
     const vectors = unknown.length === 0 ? [] : await this.#encodeWithin(unknown, encoder);
     job.result.encoded += unknown.length;
     let next = 0;
-    return spans.map(({ start, end }, i): Passage => {
+    const passages: Passage[] = [];
+    for (const [i, { start, end }] of spans.entries()) {
       const passage = texts[i]!;
       const vector = known.get(passage) ?? vectors[next++]!;
-      return { start, end, text: passage, words: wordsOf(passage), vector };
-    });
+      passages.push({ start, end, text: passage, words: wordsOf(passage), vector });
+      await breathe();
+    }
+    return passages;
   }
 
   /** Encodes texts as soon as there is room for them. */

@@ -1,10 +1,8 @@
 // Passages that mean nearly the same: pairs, and groups.
 
+import { breathe } from "./breathe.js";
 import { type Core, scoreOf } from "./core.js";
 import type { Duplicate, PassagePlace } from "./types.js";
-
-/** The thread is given back after so many milliseconds, for a search that waits. */
-const SLICE_MS = 8;
 
 interface Near {
   row: number;
@@ -39,11 +37,13 @@ export async function duplicates(
 ): Promise<Duplicate[]> {
   let pairs: { a: number; b: number; score: number }[] = [];
   const best = () => pairs.sort((x, y) => y.score - x.score || x.a - y.a || x.b - y.b).slice(0, topK);
-  await eachInSlices(aliveOf(core), signal, async (row) => {
+  for (const row of aliveOf(core)) {
+    signal.throwIfAborted();
+    await breathe();
     for (const { row: other, score } of await near(core, row, threshold, row + 1))
       pairs.push({ a: row, b: other, score });
     if (pairs.length > 4 * topK) pairs = best();
-  });
+  }
   return best().map(({ a, b, score }) => ({ score, a: placeOf(core, a), b: placeOf(core, b) }));
 }
 
@@ -58,10 +58,12 @@ export async function clusters(
   signal: AbortSignal,
 ): Promise<PassagePlace[][]> {
   const groups: number[][] = [];
-  await eachInSlices(aliveOf(core), signal, async (row) => {
+  for (const row of aliveOf(core)) {
+    signal.throwIfAborted();
+    await breathe();
     const group = await near(core, row, threshold, 0);
     if (group.length >= minSize) groups.push(group.map(({ row }) => row));
-  });
+  }
   groups.sort((a, b) => b.length - a.length);
   const taken = new Set<number>();
   const unique: number[][] = [];
@@ -73,19 +75,4 @@ export async function clusters(
   }
   unique.sort((a, b) => b.length - a.length);
   return unique.map((group) => group.map((row) => placeOf(core, row)));
-}
-
-async function eachInSlices<T>(
-  items: readonly T[],
-  signal: AbortSignal,
-  action: (item: T) => Promise<void>,
-): Promise<void> {
-  let began = performance.now();
-  for (const item of items) {
-    signal.throwIfAborted();
-    await action(item);
-    if (performance.now() - began < SLICE_MS) continue;
-    await new Promise((resolve) => setTimeout(resolve));
-    began = performance.now();
-  }
 }

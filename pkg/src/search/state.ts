@@ -4,6 +4,7 @@
 import { SearchEngine } from "../../wasm/search/embervec.js";
 
 import { BlockCache } from "./blocks.js";
+import { breathe } from "./breathe.js";
 import type { Core, RowSource } from "./core.js";
 import type { Postings } from "./keywords.js";
 import {
@@ -68,7 +69,10 @@ export class State implements RowSource {
   static async load(store: PartStore, record: IndexRecord): Promise<State> {
     const state = new State(store, record, record.dimension);
     try {
-      for (const segment of record.segments) await state.#loadSegment(segment);
+      for (const segment of record.segments) {
+        await state.#loadSegment(segment);
+        await breathe();
+      }
       await state.#loadRemoved(record);
     } catch (error) {
       state.free();
