@@ -100,6 +100,8 @@ export async function checkAccessibility(page: Page, state: string): Promise<voi
   // `evaluate` is not held by the page's Content-Security-Policy, a script element would be.
   await page.evaluate(script);
   const { violations } = await page.evaluate(() => window.axe.run());
-  const found = violations.map(({ id, impact, nodes }) => `${id} (${impact}): ${nodes.map(({ html }) => html).join("\n")}`);
+  const found = violations.map(
+    ({ id, impact, nodes }) => `${id} (${impact}): ${nodes.map(({ html }) => html).join("\n")}`,
+  );
   assert.deepEqual(found, [], state);
 }

@@ -59,7 +59,9 @@ export class AddView {
 
   #add(): void {
     const isNew = this.#collection.value === NEW;
-    const name = isNew ? this.#library.freeName(this.#name.value || this.#folderName() || USUAL_NAME) : this.#collection.value;
+    const name = isNew
+      ? this.#library.freeName(this.#name.value || this.#folderName() || USUAL_NAME)
+      : this.#collection.value;
     const text = this.#text.value.trim();
     const source: SourceFile[] = [...filesOf(this.#files), ...filesOf(this.#folder)];
     if (text !== "") source.push({ text, name: nameOf(text) });
@@ -116,7 +118,11 @@ function filesOf(input: HTMLInputElement): SourceFile[] {
 
 /** A text that is pasted has no name: its first words are one. */
 function nameOf(text: string): string {
-  const line = text.slice(0, 200).split("\n", 1)[0]!.replace(/^[#>*\s-]+/, "").trim();
+  const line = text
+    .slice(0, 200)
+    .split("\n", 1)[0]!
+    .replace(/^[#>*\s-]+/, "")
+    .trim();
   if (line.length <= 60) return line || "Pasted text";
   return `${line.slice(0, line.lastIndexOf(" ", 60) > 20 ? line.lastIndexOf(" ", 60) : 60)} …`;
 }

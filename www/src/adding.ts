@@ -57,7 +57,8 @@ export class Adding extends EventTarget {
     try {
       await this.#model();
       const known = new Set((await this.collection.documents()).map(({ doc }) => doc));
-      if (Array.isArray(source)) this.#bytes.total = (source as SourceFile[]).reduce((sum, item) => sum + bytesOf(item), 0);
+      if (Array.isArray(source))
+        this.#bytes.total = (source as SourceFile[]).reduce((sum, item) => sum + bytesOf(item), 0);
       this.#started = performance.now();
       await index.add(this.#entries(named(source, known)), {
         signal: this.signal,

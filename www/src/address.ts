@@ -31,7 +31,9 @@ export function readAddress(): Address {
     scope: parameters.get("in") ?? "",
     type: parameters.get("type") ?? "",
     open:
-      collection === null || id === null ? undefined : { collection, id, start: Number.parseInt(start ?? "0", 10) || 0 },
+      collection === null || id === null
+        ? undefined
+        : { collection, id, start: Number.parseInt(start ?? "0", 10) || 0 },
   };
 }
 

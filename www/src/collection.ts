@@ -2,7 +2,7 @@
 
 import type { Embedder } from "embervec";
 import { codeOf, messageOf } from "./errors";
-import type { Metadata, SearchIndex } from "embervec/search";
+import type { Metadata, SearchIndex, StoredDocument } from "embervec/search";
 
 /** What the page keeps with each section of a document; a section is one entry of the index. */
 export interface SectionMetadata {
@@ -77,7 +77,7 @@ export class Collection extends EventTarget {
       this.isOfAnotherModel = false;
     } catch (error) {
       this.problem = messageOf(error);
-      this.isOfAnotherModel = codeOf(error) === "invalid_input";
+      this.isOfAnotherModel = codeOf(error) === "model_mismatch";
     }
     this.changed();
   }
@@ -86,6 +86,14 @@ export class Collection extends EventTarget {
   async documents(): Promise<DocumentEntry[]> {
     const first = await this.index.documents({ filter: { n: 0 } });
     return first.map(({ id, metadata }) => ({ id, ...sectionOf(id, metadata) }));
+  }
+
+  /** The sections of a document from one number up to but without another, in order. */
+  async sections(doc: string, from: number, to: number): Promise<StoredDocument[]> {
+    const entries = await this.index.documents({ filter: { doc, n: { $gte: from, $lt: to } } });
+    const found = await Promise.all(entries.map(({ id }) => this.index.get(id)));
+    const sections = found.filter((stored) => stored !== undefined);
+    return sections.sort((a, b) => sectionOf(a.id, a.metadata).n - sectionOf(b.id, b.metadata).n);
   }
 
   /** The types of its documents. */

@@ -76,14 +76,13 @@ class CollectionView {
         ),
       );
     if (kind === "own")
-      actions.push(
-        button("Encode it with this model", "button small", () => this.#actions.rebuild(this.#collection)),
-      );
+      actions.push(button("Encode it with this model", "button small", () => this.#actions.rebuild(this.#collection)));
     return [...nodes, element("div", "actions", ...actions)];
   }
 
   #buttons(): Node[] {
-    if (this.#collection.kind === "ready") return [button("Close", "button small", () => this.#run(() => this.#close()))];
+    if (this.#collection.kind === "ready")
+      return [button("Close", "button small", () => this.#run(() => this.#close()))];
     return [
       button("Rename", "button small", () => this.#run(() => this.#rename())),
       button("Export", "button small", () => this.#run(() => this.#export())),
@@ -156,7 +155,10 @@ class CollectionView {
       items.push(element("li", "", more));
     }
     this.#documents.replaceChildren(...items);
-    items.find(({ dataset }) => focused !== undefined && dataset["doc"] === focused)?.querySelector("button")?.focus();
+    items
+      .find(({ dataset }) => focused !== undefined && dataset["doc"] === focused)
+      ?.querySelector("button")
+      ?.focus();
   }
 
   async #removeDocument(doc: string, title: string): Promise<void> {

@@ -51,7 +51,9 @@ export class Library extends EventTarget {
     this.#corpora = await readCorpora();
     this.#changed();
     const opened = remembered("opened", isNames) ?? this.#corpora.slice(0, 1).map(({ name }) => name);
-    await Promise.all(this.#corpora.filter(({ name }) => opened.includes(name)).map((corpus) => this.openReady(corpus)));
+    await Promise.all(
+      this.#corpora.filter(({ name }) => opened.includes(name)).map((corpus) => this.openReady(corpus)),
+    );
   }
 
   async openReady(corpus: ReadyCorpus): Promise<Collection> {

@@ -58,10 +58,14 @@ const collectionsView = new CollectionsView(library, {
   fail,
 });
 
-const addView = new AddView(library, (name, source) => void add(name, source).catch(fail), () => {
-  const [only, ...others] = search.collections;
-  return others.length === 0 && only?.kind === "own" ? only.name : undefined;
-});
+const addView = new AddView(
+  library,
+  (name, source) => void add(name, source).catch(fail),
+  () => {
+    const [only, ...others] = search.collections;
+    return others.length === 0 && only?.kind === "own" ? only.name : undefined;
+  },
+);
 
 // The model
 
@@ -102,9 +106,15 @@ function failWith(error: unknown, retry: Remedy, isLoading = false): void {
   const isOwn = choice.model === DEFAULT_CHOICE.model;
   const remedies = [isLost ? { label: "Start again", run: () => void model.load() } : retry];
   if (isLoading && !isOwn)
-    remedies.push({ label: "Use the demo's model", run: () => switchModel({ ...choice, model: DEFAULT_CHOICE.model }) });
+    remedies.push({
+      label: "Use the demo's model",
+      run: () => switchModel({ ...choice, model: DEFAULT_CHOICE.model }),
+    });
   if (code === "unsupported_device")
-    remedies.push({ label: "Use the automatic choices", run: () => switchModel({ ...DEFAULT_CHOICE, model: choice.model }) });
+    remedies.push({
+      label: "Use the automatic choices",
+      run: () => switchModel({ ...DEFAULT_CHOICE, model: choice.model }),
+    });
   if (isLost) remedies.push({ label: "Run on the CPU", run: () => switchModel({ ...choice, device: "cpu" }) });
   failure.show(error, isLoading ? { remedies, loading: isOwn ? "own" : "other" } : { remedies });
 }
@@ -189,8 +199,7 @@ function open(passage: Passage): void {
 }
 
 function show(passage: Passage): void {
-  const doc = (id: string) => id.slice(0, id.lastIndexOf("\n"));
-  void reader.open(passage, search.hits.filter(({ id }) => doc(id) === doc(passage.id)));
+  void reader.open(passage, search.hits);
 }
 
 /** The collection may be there only later. */

@@ -65,7 +65,9 @@ export function resolved(model: string): string {
 }
 
 export function modelName(model: string): string {
-  return /^[a-z]+:|^\.{0,2}\//i.test(model) ? (model.split(/[?#]/)[0]?.split("/").filter(Boolean).at(-1) ?? model) : model;
+  return /^[a-z]+:|^\.{0,2}\//i.test(model)
+    ? (model.split(/[?#]/)[0]?.split("/").filter(Boolean).at(-1) ?? model)
+    : model;
 }
 
 export function languageOf(model: string): string | undefined {

@@ -77,7 +77,10 @@ export class Panel {
 
   showSpeed(passagesPerSecond: number): void {
     if (passagesPerSecond > 0)
-      fact("speed", `${passagesPerSecond < 10 ? passagesPerSecond.toFixed(1) : Math.round(passagesPerSecond)} passages a second`);
+      fact(
+        "speed",
+        `${passagesPerSecond < 10 ? passagesPerSecond.toFixed(1) : Math.round(passagesPerSecond)} passages a second`,
+      );
   }
 
   #pill(): string {

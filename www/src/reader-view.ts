@@ -1,9 +1,10 @@
 /** The view of a document around a passage: its sections before and after are fetched as somebody reads on. */
 
-import { type Collection, sectionId, type SectionMetadata, sectionOf } from "./collection";
+import { type Collection, type SectionMetadata, sectionOf } from "./collection";
 import { button, byId, element } from "./dom";
 import { messageOf } from "./errors";
 import type { Range } from "./marks";
+import type { Hit } from "./search";
 import type { StoredDocument } from "embervec/search";
 
 export interface Passage {
@@ -32,7 +33,7 @@ export class ReaderView {
   #doc = "";
   /** The sections that are shown: from, and up to but without. */
   #shown = { from: 0, to: 0 };
-  #hits: readonly Passage[] = [];
+  #hits: readonly Hit[] = [];
   /** Counts what was opened: what an older one still delivers is dropped. */
   #turn = 0;
 
@@ -54,8 +55,8 @@ export class ReaderView {
     this.#dialog.close();
   }
 
-  /** @param hits what the search has found in the same document, in any order */
-  async open(passage: Passage, hits: readonly Passage[]): Promise<void> {
+  /** @param hits what the search has found; those in the same document are gone through with a button */
+  async open(passage: Passage, hits: readonly Hit[]): Promise<void> {
     const turn = ++this.#turn;
     this.#passage = passage;
     this.#sections.replaceChildren();
@@ -73,10 +74,12 @@ export class ReaderView {
     const section = sectionOf(id, stored.metadata);
     this.#doc = section.doc;
     this.#hits = hits
-      .filter((hit) => hit.collection === collection)
-      .sort((a, b) => positionOf(a.id) - positionOf(b.id) || a.start - b.start);
+      .filter((hit) => hit.collection === collection && hit.doc === section.doc)
+      .sort((a, b) => a.n - b.n || a.start - b.start);
     this.#title.textContent = section.title;
-    this.#place.textContent = [collection.name, section.doc === section.title ? "" : section.doc].filter(Boolean).join(" · ");
+    this.#place.textContent = [collection.name, section.doc === section.title ? "" : section.doc]
+      .filter(Boolean)
+      .join(" · ");
     const range = stored.passages.find(({ start }) => start === passage.start);
     this.#sections.replaceChildren(this.#render(stored, section, range));
     this.#shown = { from: section.n, to: section.n + 1 };
@@ -93,11 +96,10 @@ export class ReaderView {
     if (passage === undefined) return;
     const { from, to } = this.#shown;
     const [begin, end] = direction < 0 ? [Math.max(0, from - STEP), from] : [to, to + STEP];
-    const numbers = Array.from({ length: end - begin }, (_, index) => begin + index);
-    const found = await Promise.all(numbers.map((n) => passage.collection.index.get(sectionId(this.#doc, n))));
+    const sections = await passage.collection.sections(this.#doc, begin, end);
     if (turn !== this.#turn) return;
-    const views = found.flatMap((stored) => (stored ? [this.#render(stored, sectionOf(stored.id, stored.metadata))] : []));
-    const isAtEnd = views.length < numbers.length;
+    const views = sections.map((stored) => this.#render(stored, sectionOf(stored.id, stored.metadata)));
+    const isAtEnd = views.length < end - begin;
     if (direction < 0) {
       const height = this.#body.scrollHeight;
       this.#sections.prepend(...views);
@@ -167,10 +169,6 @@ export class ReaderView {
 
 function isSame(a: Passage, b: Passage | undefined): boolean {
   return b !== undefined && a.collection === b.collection && a.id === b.id && a.start === b.start;
-}
-
-function positionOf(id: string): number {
-  return Number(/#(\d+)$/.exec(id)?.[1] ?? 0);
 }
 
 function windowOf(text: string, range: Range | undefined): [number, number] {

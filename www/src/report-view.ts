@@ -33,7 +33,8 @@ export class ReportView {
         refused.replaceChildren(...lines.map((line) => element("li", "", line)));
       if (adding.state !== "running") announce([title.textContent, text.textContent, ...lines.slice(0, 3)].join(" "));
       // Nobody has to close what went well.
-      if (adding.state === "done" && lines.length === 0) setTimeout(() => row.contains(document.activeElement) || row.remove(), 6000);
+      if (adding.state === "done" && lines.length === 0)
+        setTimeout(() => row.contains(document.activeElement) || row.remove(), 6000);
     };
     adding.addEventListener("change", show);
     show();

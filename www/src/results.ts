@@ -46,7 +46,15 @@ class HitView {
     this.#whyButton.setAttribute("aria-expanded", "false");
     const like = button("More like this", "link", () => actions.like(this.hit));
     const head = element("div", "hit-head", element("h3", "", this.#title), this.#place, this.#score);
-    this.item = element("li", "hit", this.#bar, head, this.#text, element("p", "hit-actions", like, this.#whyButton), this.#why);
+    this.item = element(
+      "li",
+      "hit",
+      this.#bar,
+      head,
+      this.#text,
+      element("p", "hit-actions", like, this.#whyButton),
+      this.#why,
+    );
   }
 
   update(hit: Hit, full: number): void {
@@ -55,7 +63,9 @@ class HitView {
     this.#title.textContent = hit.title;
     this.#title.href = this.#actions.addressOf(hit);
     const { semantic, keyword } = hit.scores;
-    this.#place.textContent = [hit.place, this.#actions.namesCollections() ? hit.collection.name : ""].filter(Boolean).join(" · ");
+    this.#place.textContent = [hit.place, this.#actions.namesCollections() ? hit.collection.name : ""]
+      .filter(Boolean)
+      .join(" · ");
     this.#score.textContent = semantic === undefined ? "" : semantic.toFixed(2);
     this.#score.title = semantic === undefined ? "" : `similarity ${semantic.toFixed(4)}`;
     const share = semantic ?? keyword ?? 0;
@@ -100,7 +110,9 @@ class HitView {
     const rows = [...this.#sentences]
       .sort((a, b) => b.score - a.score)
       .slice(0, 3)
-      .map(({ start, end, score }) => element("li", "", element("span", "score", score.toFixed(2)), ` ${text.slice(start, end)}`));
+      .map(({ start, end, score }) =>
+        element("li", "", element("span", "score", score.toFixed(2)), ` ${text.slice(start, end)}`),
+      );
     const found = words.length === 0 ? "None of your words." : `Your words: ${[...new Set(words)].join(", ")}.`;
     const meaning =
       scores.semantic === undefined

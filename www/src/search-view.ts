@@ -154,7 +154,8 @@ export class SearchView {
       event.preventDefault();
       this.run();
     });
-    for (const select of [this.#mode, this.#scope, this.#type]) select.addEventListener("change", () => this.#onChoice());
+    for (const select of [this.#mode, this.#scope, this.#type])
+      select.addEventListener("change", () => this.#onChoice());
     byId("clear", HTMLButtonElement).addEventListener("click", () => {
       this.#clear();
       this.focus();

@@ -58,5 +58,8 @@ export class Sentences {
 }
 
 export function nearest(sentences: readonly Sentence[]): Sentence | undefined {
-  return sentences.reduce<Sentence | undefined>((best, next) => (best && best.score >= next.score ? best : next), undefined);
+  return sentences.reduce<Sentence | undefined>(
+    (best, next) => (best && best.score >= next.score ? best : next),
+    undefined,
+  );
 }
