@@ -40,13 +40,11 @@ fn i8_dot_tile<const ROWS: usize>(rows: &[i8], query: &[i16]) -> [i32; ROWS] {
     let rows: [&[i8]; ROWS] = std::array::from_fn(|r| &rows[r * dimension..][..dimension]);
     let blocks = rows.map(|row| &row.as_chunks::<BLOCK>().0[..query.len()]);
     let mut sums = [I32x4::splat(0); ROWS];
-    for (i, query) in query.iter().enumerate() {
-        let (query, _) = query.as_chunks::<8>();
+    for i in 0..query.len() {
+        let query = I16x8::load_pair(&query[i]);
         for (sum, blocks) in sums.iter_mut().zip(&blocks) {
-            let (block, _) = blocks[i].as_chunks::<8>();
-            for (x, y) in block.iter().zip(query) {
-                *sum = sum.add(I16x8::load_i8(x).dot(I16x8::load(y)));
-            }
+            let values = I16x8::load_i8_pair(&blocks[i]);
+            *sum = sum.add(values[0].dot(query[0])).add(values[1].dot(query[1]));
         }
     }
     std::array::from_fn(|r| {

@@ -35,6 +35,15 @@ pub enum Similarity {
 }
 
 impl Similarity {
+    /// Its name in sentence-transformers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Dot => "dot",
+            Self::Euclidean => "euclidean",
+        }
+    }
+
     /// By its name in sentence-transformers.
     pub fn parse(name: &str) -> Result<Self> {
         match name {
