@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use burn::tensor::Device;
 use embervec_bert::ops::{to_vec, upload};
 use embervec_bert::{
-    BERT_BASE_WEIGHTS, BertConfig, BertModel, GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch,
-    PoolingMode, SentencePooling, normalize,
+    BERT_BASE_WEIGHTS, BertConfig, BertModel, GpuNeeds, PackedBatch, PoolingMode, SentencePooling,
+    normalize,
 };
 use embervec_tokenizer::{Ids, Limit, Tokenizer, Tokens};
 use embervec_weights::WeightDtype;
@@ -258,7 +258,7 @@ impl Embedder {
 
     /// Tokenizes texts to encode them batch by batch: [`Embedder::compute`] encodes the next one here, and
     /// [`Embedder::accept`] takes what another encoder has made of [`Job::batch`], until there is none left. Batches have
-    /// [`CPU_TOKENS_PER_BATCH`] or [`GPU_TOKENS_PER_BATCH`] tokens, or one text.
+    /// [`CPU_TOKENS_PER_BATCH`] or [`crate::GPU_TOKENS_PER_BATCH`] tokens, or one text.
     ///
     /// # Errors
     ///
