@@ -143,9 +143,21 @@ fn node() -> Result<()> {
     let mut node = npm::node_ts();
     // What the package packs is compared with what it packs.
     node.env("EMBERVEC_PACK", pack::build()?);
+    node.env("EMBERVEC_WRITE_FOLDER", write_folder()?);
     // What hangs ends its own file.
     node.args(["--test", "--test-concurrency=2", "--test-timeout=600000"]);
     sh::run(node.args(test_files("tests/node")?))
+}
+
+/// Builds what writes an index into a folder, natively, and gives its path.
+fn write_folder() -> Result<PathBuf> {
+    let name = "write_folder";
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", "embervec-search", "--features", "folder"]);
+    cargo.args(["--example", name, "--manifest-path"]).arg(sh::root().join("Cargo.toml"));
+    sh::run(&mut cargo)?;
+    let program = env::current_exe().context("cannot find this program's own file")?;
+    Ok(program.with_file_name("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX)))
 }
 
 /// The adapters, in Node, with what they adapt to.
