@@ -1,0 +1,27 @@
+/** The browser's half of reading PDF: the parser's own worker, and its files. */
+
+import { PDFWorker } from "pdfjs-dist/legacy/build/pdf.mjs";
+
+import type { Parser, PdfHost } from "./pdf";
+
+/** The addresses of the maps; webpack lists the folder. */
+const maps = import.meta.webpackContext("pdfjs-dist/cmaps", { regExp: /\.bcmap$/ });
+
+export const HOST: PdfHost = {
+  start(): Parser {
+    const thread = new Worker(new URL("./pdf.worker.ts", import.meta.url), { type: "module" });
+    const worker = PDFWorker.create({ port: thread });
+    return {
+      worker,
+      end: () => {
+        worker.destroy();
+        thread.terminate();
+      },
+    };
+  },
+  async characterMap(file) {
+    const response = await fetch(maps(`./${file}`));
+    if (!response.ok) throw new Error(`${response.url}: status ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  },
+};
