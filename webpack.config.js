@@ -35,7 +35,7 @@ function target({ name, entry, output, copy, keep, plugins = [] }) {
           loader: "esbuild-loader",
           options: { target: "es2022", tsconfig: fromRoot("www/tsconfig.json") },
         },
-        { test: /\.wasm$/, type: "asset/resource" },
+        { test: /\.wasm$|\.bcmap$/, type: "asset/resource" },
       ],
     },
     plugins: [new CopyPlugin({ patterns: copy }), ...plugins],

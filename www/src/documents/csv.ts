@@ -87,5 +87,5 @@ class CsvTable {
 function delimiterOf(head: string): string {
   // The last line may be cut.
   const whole = head.slice(0, head.lastIndexOf("\n") + 1) || head;
-  return Papa.parse<string[]>(whole, { newline: "\n", preview: 50 }).meta.delimiter;
+  return Papa.parse<string[]>(whole, { newline: "\n", preview: 50, skipEmptyLines: true }).meta.delimiter;
 }

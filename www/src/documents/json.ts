@@ -153,7 +153,8 @@ class JsonText {
     const text = String(value);
     const level = this.#levels.at(-1);
     // A list of texts outside of an entry: each is one.
-    const isEntry = this.#entryDepth === undefined && typeof value === "string" && (level === undefined || level.isList);
+    const isEntry =
+      this.#entryDepth === undefined && typeof value === "string" && (level === undefined || level.isList);
     if (isEntry) this.#flush();
     const label = isEntry ? "" : this.#label();
     this.#texts.push(label === "" ? text : `${label}: ${text}`);

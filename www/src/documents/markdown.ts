@@ -1,14 +1,12 @@
 /** Markdown, as CommonMark has it, with tables. */
 
-import MarkdownIt from "markdown-it";
+import MarkdownIt, { type Env, type Token } from "markdown-it";
 
 import { HtmlText } from "./html";
 import { type Input, LineSplitter, textOf } from "./input";
 import type { SectionWriter } from "./sections";
 import { Table } from "./table";
 import { writeLines } from "./text";
-
-type MarkdownToken = ReturnType<MarkdownIt["parse"]>[number];
 
 /** Parsed at once: up to an empty line outside of code once there is so much … */
 const SLICE = 65_536;
@@ -67,7 +65,11 @@ class MarkdownText {
       this.#frontMatter = line === "---" ? "inside" : "over";
     } else if (line === "---" || line === "...") {
       const title = this.#lines.find((text) => text.startsWith("title:"));
-      if (title !== undefined) this.#out.title ??= title.slice(6).trim().replace(/^["']|["']$/g, "");
+      if (title !== undefined)
+        this.#out.title ??= title
+          .slice(6)
+          .trim()
+          .replace(/^["']|["']$/g, "");
       this.#out.paragraph(this.#lines.slice(1).join("\n"), { line: 2 });
       this.#line += this.#lines.length + 1;
       this.#lines = [];
@@ -82,9 +84,9 @@ class MarkdownText {
 
   #write(): void {
     if (this.#lines.length === 0) return;
-    const tokens: MarkdownToken[] = [];
+    const tokens: Token[] = [];
     const { block } = this.#parser;
-    const environment = {};
+    const environment: Env = {};
     // Without the inline rules, which come below, for texts of a bounded length.
     block.parse(this.#lines.join("\n"), this.#parser, environment, tokens);
     new TokenWriter(this.#out, this.#line, (text) => this.#inlineText(text, environment)).write(tokens);
@@ -93,16 +95,16 @@ class MarkdownText {
     this.#length = 0;
   }
 
-  #inlineText(content: string, environment: object): string {
+  #inlineText(content: string, environment: Env): string {
     if (content.length > MAX_INLINE) return content;
-    const tokens: MarkdownToken[] = [];
+    const tokens: Token[] = [];
     this.#parser.inline.parse(content, this.#parser, environment, tokens);
     return plainText(tokens);
   }
 }
 
 /** What inline tokens say. */
-function plainText(tokens: readonly MarkdownToken[]): string {
+function plainText(tokens: readonly Token[]): string {
   const parts: string[] = [];
   for (const { type, content, children } of tokens) {
     if (type === "softbreak" || type === "hardbreak") parts.push("\n");
@@ -131,7 +133,7 @@ class TokenWriter {
     this.#inlineText = inlineText;
   }
 
-  write(tokens: readonly MarkdownToken[]): void {
+  write(tokens: readonly Token[]): void {
     let line = this.#firstLine;
     for (const token of tokens) {
       if (token.map) line = this.#firstLine + token.map[0];
@@ -139,7 +141,7 @@ class TokenWriter {
     }
   }
 
-  #take(token: MarkdownToken, line: number): void {
+  #take(token: Token, line: number): void {
     switch (token.type) {
       case "heading_open":
         this.#heading = Number(token.tag[1]);

@@ -9,7 +9,9 @@ const maps = import.meta.webpackContext("pdfjs-dist/cmaps", { regExp: /\.bcmap$/
 
 export const HOST: PdfHost = {
   start(): Parser {
-    const thread = new Worker(new URL("./pdf.worker.ts", import.meta.url), { type: "module" });
+    const thread = new Worker(/* webpackChunkName: "worker-pdf" */ new URL("./pdf.worker.ts", import.meta.url), {
+      type: "module",
+    });
     const worker = PDFWorker.create({ port: thread });
     return {
       worker,

@@ -30,7 +30,10 @@ const UNSUPPORTED: readonly (readonly [extensions: RegExp, sentence: string])[] 
   [/^(?:zip|gz|bz2|xz|zst|7z|rar|tar|tgz|jar)$/, "It is an archive. Unpack it first."],
   [/^(?:png|jpe?g|gif|webp|avif|heic|bmp|tiff?|ico|psd|raw|svg)$/, "It is a picture: there is no text to read."],
   [/^(?:mp[34]|m4[av]|wav|ogg|opus|flac|aac|mov|avi|mkv|webm)$/, "It is sound or video: there is no text to read."],
-  [/^(?:exe|dll|so|dylib|bin|dat|wasm|class|o|a|pyc|db|sqlite3?|ttf|otf|woff2?)$/, "It is for programs, not for readers."],
+  [
+    /^(?:exe|dll|so|dylib|bin|dat|wasm|class|o|a|pyc|db|sqlite3?|ttf|otf|woff2?)$/,
+    "It is for programs, not for readers.",
+  ],
 ];
 /** The first bytes of what has another name than it should. */
 const SIGNATURES: readonly (readonly [bytes: string, sentence: string])[] = [

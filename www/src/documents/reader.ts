@@ -120,7 +120,9 @@ export class DocumentReader {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL("./reader.worker.ts", import.meta.url), { type: "module", name: "reader" });
+    const worker = new Worker(/* webpackChunkName: "reader" */ new URL("./reader.worker.ts", import.meta.url), {
+      type: "module",
+    });
     worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
     // Its script could not be fetched, or it has a fault.
     worker.addEventListener("error", (event) => {

@@ -13,7 +13,8 @@ const MIN_WIDTH = 45;
 const MAX_LOG_ENTRY = 4000;
 
 /** A bullet, a box or a number. Bounded, so linear. */
-const ITEM = /^\s{0,16}(?:[-*+•‣◦▪▸–—☐☑☒✓✔✗]\s{1,8}(?:\[[ xX]?\]\s{1,8})?|\[[ xX]?\]\s{1,8}|\(?\d{1,3}[.)]\s{1,8})(?=\S)/;
+const ITEM =
+  /^\s{0,16}(?:[-*+•‣◦▪▸–—☐☑☒✓✔✗]\s{1,8}(?:\[[ xX]?\]\s{1,8})?|\[[ xX]?\]\s{1,8}|\(?\d{1,3}[.)]\s{1,8})(?=\S)/;
 /** Marks that say nothing; a number does. */
 const BULLET = /^\s{0,16}(?:[-*+•‣◦▪▸–—☐☑☒✓✔✗]\s{1,8})?(?:\[[ xX]?\]\s{1,8})?/;
 /** The beginning of a log's line: a time, an address with a time, or a level. */
@@ -75,10 +76,10 @@ export class TextBlocks {
       if (this.#kind !== "log") this.end();
       return;
     }
-    if (this.#block.length === 1 && UNDERLINE.test(text)) {
-      const [{ text: title }] = this.#block as [{ text: string }];
+    const [title, ...more] = this.#block;
+    if (title !== undefined && more.length === 0 && UNDERLINE.test(text)) {
       this.#block = [];
-      this.#out.heading(text.startsWith("=") ? 1 : 2, title);
+      this.#out.heading(text.startsWith("=") ? 1 : 2, title.text);
       return;
     }
     this.#block.push({ text, line });
@@ -99,7 +100,9 @@ export class TextBlocks {
     this.#block = [];
     if (this.#kind === undefined) {
       const lines = block.map(({ text }) => text);
-      this.#isTimed = shareOf(lines, (line) => LOG.test(line)) > 0.5;
+      const timed = shareOf(lines, (line) => LOG.test(line));
+      // Stack traces have more lines than what they follow.
+      this.#isTimed = timed > (this.#isLog ? 0.05 : 0.5);
       this.#kind = this.#isLog || (this.#isTimed && lines.length > 2) ? "log" : kindOf(lines);
     }
     switch (this.#kind) {
