@@ -11,7 +11,7 @@ const HEAD = 65_536;
 /** A record that is longer has a quote too many: it ends at its first line. */
 const MAX_RECORD = 1024 * 1024;
 /** With more than these, quotation marks mean nothing in this file. */
-const MAX_STRAY_QUOTES = 20;
+const MAX_STRAY_QUOTES = 3;
 
 export async function readCsv(input: Input, encoding: string, out: SectionWriter): Promise<void> {
   const table = new CsvTable(out);

@@ -165,10 +165,11 @@ class JsonText {
 
   /** What a value is called within its entry. */
   #label(): string {
-    const to = this.#levels.length;
+    let to = this.#levels.length;
     const from = Math.max(this.#entryDepth ?? to - 1, to - 3);
     // Which of several values it is says little.
-    return nameOf(this.#levels, from, this.#levels.at(-1)!.isList ? to - 1 : to);
+    while (to > from && this.#levels[to - 1]!.isList) to -= 1;
+    return nameOf(this.#levels, from, to);
   }
 
   /** Writes what has been collected: of the value that these outermost levels lead to. */

@@ -1,3 +1,5 @@
+/// <reference path="./webpack.d.ts" />
+
 /** The browser's half of reading PDF: the parser's own worker, and its files. */
 
 import { PDFWorker } from "pdfjs-dist/legacy/build/pdf.mjs";

@@ -51,6 +51,9 @@ const ZIP = "PK\x03\x04";
 /** Microsoft's container before ZIP: old documents, and new ones with a password. */
 const COMPOUND = "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
 
+/** Sections that are read again as text, if what follows cannot be read. */
+const FEW = 20;
+
 export interface ReadOptions {
   index: number;
   signal: AbortSignal;
@@ -95,8 +98,9 @@ export async function readDocument(source: Readable, { index, signal, send, prog
     try {
       await readAs(type, extension, input, out);
     } catch (error) {
-      // Text that is no JSON is still text.
-      if (type !== "json" || !(error instanceof Problem && error.reason === "broken") || !isFirst) throw error;
+      // Text that is no JSON is still text, unless most of it was read.
+      const isOfJson = type === "json" && error instanceof Problem && error.reason === "broken";
+      if (!isOfJson || !isFirst || out.count > FEW) throw error;
       out = newWriter();
       out.note(`${error.message} It was read as plain text.`);
       type = "txt";
