@@ -462,7 +462,7 @@ suite("Word", () => {
   });
 
   test("a bomb is refused, whether it says its size or not", async () => {
-    const bomb = docx("", { "word/document.xml": new Uint8Array(200 * 1024 * 1024) });
+    const bomb = docx("", { "word/document.xml": [new Uint8Array(200 * 1024 * 1024), { level: 1 }] });
     const message = "It unpacks to more than 128 MB, which no ordinary document does.";
     const honest = await readFile("bomb.docx", bomb);
     assert.deepEqual([honest.reason, honest.problem], ["too-large", message]);
@@ -474,22 +474,13 @@ suite("Word", () => {
       if (isEntry && view.getUint32(at + 24, true) > 1e6) view.setUint32(at + 24, 1000, true);
     }
     const lying = await readFile("bomb.docx", bomb);
-    assert.equal(lying.reason, "broken");
+    assert.equal(lying.problem, "The file is damaged: a file in it is larger than it says.");
   });
 
   test("what is damaged, encrypted or no document says so", async () => {
     const whole = docx(paragraph(SENTENCES));
-    const encrypted = Uint8Array.from([
-      0xd0,
-      0xcf,
-      0x11,
-      0xe0,
-      0xa1,
-      0xb1,
-      0x1a,
-      0xe1,
-      ...[..."EncryptedPackage"].flatMap((c) => [c.charCodeAt(0), 0]),
-    ]);
+    const name = latin(Array.from("EncryptedPackage", (letter) => `${letter}\0`).join(""));
+    const encrypted = Uint8Array.from([...latin("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), ...name]);
     const cases: [string, Uint8Array<ArrayBuffer>, ProblemReason, RegExp][] = [
       ["short.docx", whole.subarray(0, whole.length - 100), "broken", /damaged/],
       ["empty.docx", new Uint8Array(), "empty", /empty/],
@@ -513,7 +504,7 @@ suite("hostile input", () => {
   const cases: [name: string, content: string][] = [
     ["blanks.md", `# a${many(" ", 80_000)}\nb`],
     ["brackets.md", many("[", 80_000)],
-    ["brackets-lines.md", many(`${many("[", 8000)}\n\n`, 100)],
+    ["brackets-lines.md", many(`${many("[", 8000)}\n\n`, 40)],
     ["stars.md", many("*a_ ", 30_000)],
     ["quotes.md", `${many("> ", 20_000)}a`],
     ["lists.md", Array.from({ length: 3000 }, (_, depth) => `${many(" ", Math.min(depth, 400))}- item`).join("\n")],

@@ -150,7 +150,7 @@ class JsonText {
 
   #scalar(value: unknown): void {
     if (value === null || value === "") return;
-    const text = String(value);
+    const text = String(value as string | number | boolean);
     const level = this.#levels.at(-1);
     // A list of texts outside of an entry: each is one.
     const isEntry =

@@ -1,10 +1,15 @@
-/// <reference path="./webpack.d.ts" />
-
 /** The browser's half of reading PDF: the parser's own worker, and its files. */
 
 import { PDFWorker } from "pdfjs-dist/legacy/build/pdf.mjs";
 
 import type { Parser, PdfHost } from "./pdf";
+
+declare global {
+  interface ImportMeta {
+    /** Webpack's: the addresses of a folder's files. */
+    webpackContext(folder: string, options: { regExp: RegExp }): (file: string) => string;
+  }
+}
 
 /** The addresses of the maps; webpack lists the folder. */
 const maps = import.meta.webpackContext("pdfjs-dist/cmaps", { regExp: /\.bcmap$/ });

@@ -138,15 +138,12 @@ export class SectionWriter {
 
 /** Without control characters, invisible ones and blanks in a row. Newlines stay. */
 export function tidy(text: string): string {
-  return (
-    text
-      // oxlint-disable-next-line no-control-regex -- they are what is removed
-      .replace(/[\0-\x08\x0b\x0e-\x1f\x7f\xad\u200b\u2060\ufeff\ufffe\uffff]/g, "")
-      .replace(/[^\S\n]+/g, " ")
-      .replace(/ ?\n ?/g, "\n")
-      .replace(/\n{3,}/g, "\n\n")
-      .trim()
-  );
+  return text
+    .replace(/[\0-\x08\x0b\x0e-\x1f\x7f\xad\u200b\u2060\ufeff\ufffe\uffff]/g, "")
+    .replace(/[^\S\n]+/g, " ")
+    .replace(/ ?\n ?/g, "\n")
+    .replace(/\n{3,}/g, "\n\n")
+    .trim();
 }
 
 /** Whether there are two letters or digits. */

@@ -79,7 +79,7 @@ export class Zip {
         for (const piece of pieces) {
           size += piece.length;
           // A bomb says that it is small.
-          if (size > most) throw tooLarge(most);
+          if (size > entry.size) throw broken("a file in it is larger than it says");
           yield piece;
         }
         pieces = [];
