@@ -9,6 +9,8 @@ import { Problem } from "./types";
 const RANGE_BYTES = 262_144;
 /** A page of any sense is read in a second. */
 const PAGE_PATIENCE_MS = 60_000;
+/** A parser that nothing comes for gives its memory back. */
+const IDLE_MS = 20_000;
 const MAX_HEADING = 120;
 const MAX_TITLE = 200;
 
@@ -24,12 +26,28 @@ export interface PdfHost {
   characterMap(file: string): Promise<Uint8Array>;
 }
 
-/** Of the last document that was read without trouble. */
-let idle: Parser | undefined;
+/** Of the last document, for the next one. */
+let idle: { parser: Parser; timer: ReturnType<typeof setTimeout> } | undefined;
+
+function takeParser(host: PdfHost): Parser {
+  if (idle === undefined) return host.start();
+  const { parser, timer } = idle;
+  clearTimeout(timer);
+  idle = undefined;
+  return parser;
+}
+
+function keepParser(parser: Parser): void {
+  if (idle !== undefined) return parser.end();
+  const timer = setTimeout(() => {
+    idle = undefined;
+    parser.end();
+  }, IDLE_MS);
+  idle = { parser, timer };
+}
 
 export async function readPdf(input: Input, out: SectionWriter, host: PdfHost): Promise<void> {
-  const parser = idle ?? host.start();
-  idle = undefined;
+  const parser = takeParser(host);
   const range = new FileRange(input);
   const task = pdfjs.getDocument({
     range,
@@ -50,15 +68,18 @@ export async function readPdf(input: Input, out: SectionWriter, host: PdfHost): 
   });
   const patience = new Patience(input.signal, range.failure);
   try {
-    const pdf = await patience.of(task.promise);
-    await readPages(pdf, input, out, patience);
-    await patience.of(task.destroy());
-    idle = parser;
+    await readPages(await patience.of(task.promise), input, out, patience);
   } catch (cause) {
-    parser.end();
     throw problemOf(cause);
   } finally {
     patience.end();
+    // One that hangs, or is still at work, is of no further use.
+    if (patience.isOver) parser.end();
+    else
+      void task.destroy().then(
+        () => keepParser(parser),
+        () => parser.end(),
+      );
   }
 }
 
@@ -238,30 +259,38 @@ function dataFactory(host: PdfHost) {
 class Patience {
   readonly #stopped: Promise<never>;
   readonly #signal: AbortSignal;
-  #stop: (reason: unknown) => void = () => {};
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether the wait has ended without the parser's answer. */
+  isOver = false;
+  #reject: (reason: unknown) => void = () => {};
 
   constructor(signal: AbortSignal, failure: Promise<never>) {
     this.#signal = signal;
-    this.#stopped = new Promise((_, reject) => (this.#stop = reject));
+    this.#stopped = new Promise((_, reject) => (this.#reject = reject));
     this.#stopped.catch(() => {});
-    failure.catch(this.#stop);
+    failure.catch((reason: unknown) => this.#stop(reason));
     signal.addEventListener("abort", this.#abort);
     if (signal.aborted) this.#abort();
   }
 
   async of<T>(promise: Promise<T>): Promise<T> {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(
+    const timer = setTimeout(
       () => this.#stop(new Problem("broken", `A page took more than ${PAGE_PATIENCE_MS / 1000} s.`)),
       PAGE_PATIENCE_MS,
     );
-    return Promise.race([promise, this.#stopped]);
+    try {
+      return await Promise.race([promise, this.#stopped]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   end(): void {
-    clearTimeout(this.#timer);
     this.#signal.removeEventListener("abort", this.#abort);
+  }
+
+  #stop(reason: unknown): void {
+    this.isOver = true;
+    this.#reject(reason);
   }
 
   #abort = () => this.#stop(this.#signal.reason);

@@ -15,6 +15,12 @@ export interface ReadOptions {
   onProgress?: (progress: ReadProgress) => void;
 }
 
+function createWorker(): Worker {
+  return new Worker(/* webpackChunkName: "reader" */ new URL("./reader.worker.ts", import.meta.url), {
+    type: "module",
+  });
+}
+
 /** A document that is being read in the worker. */
 interface Reading {
   index: number;
@@ -28,11 +34,17 @@ interface Reading {
 }
 
 export class DocumentReader {
+  readonly #create: () => Worker;
   #worker: Worker | undefined;
   #readings = new Map<number, Reading>();
   /** Told to stop, but not heard of since. */
   #stopping = new Map<number, ReturnType<typeof setTimeout>>();
   #lastId = 0;
+
+  /** `create` starts the worker's script. */
+  constructor(create = createWorker) {
+    this.#create = create;
+  }
 
   /**
    * Reads one document after the other. The worker goes on only when the next event is asked for. Several calls may
@@ -120,9 +132,7 @@ export class DocumentReader {
   }
 
   #start(): Worker {
-    const worker = new Worker(/* webpackChunkName: "reader" */ new URL("./reader.worker.ts", import.meta.url), {
-      type: "module",
-    });
+    const worker = this.#create();
     worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
     // Its script could not be fetched, or it has a fault.
     worker.addEventListener("error", (event) => {
