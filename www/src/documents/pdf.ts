@@ -14,6 +14,9 @@ const IDLE_MS = 20_000;
 const MAX_HEADING = 120;
 const MAX_TITLE = 200;
 
+/** Of a list. A hyphen may be a minus. */
+const BULLET = /^[•‣◦▪▸☐☑] ?/;
+
 /** The thread that parses. One that hangs can be ended. */
 export interface Parser {
   worker: pdfjs.PDFWorker;
@@ -164,7 +167,8 @@ class PageWriter {
       const scale = paragraph[0]!.height / body;
       paragraph = [];
       const isHeading = scale > 1.12 && text.length <= MAX_HEADING && /\p{L}{2}/u.test(text);
-      if (isHeading) this.#out.heading(scale > 1.6 ? 1 : scale > 1.3 ? 2 : 3, text);
+      if (isHeading) this.#out.heading(scale > 1.6 ? 1 : scale > 1.3 ? 2 : 3, text, { page });
+      else if (BULLET.test(text)) this.#out.entry(text.replace(BULLET, ""), { page });
       else this.#out.paragraph(text, { page });
     };
     const right = Math.max(...lines.map(({ end }) => end));
@@ -203,6 +207,7 @@ function linesOf(items: readonly TextItem[]): Line[] {
 
 function isNewParagraph(last: Line, line: Line, right: number): boolean {
   const height = Math.max(last.height, 1);
+  if (BULLET.test(line.text)) return true;
   if (Math.abs(line.height - last.height) > 0.12 * height) return true;
   const down = last.y - line.y;
   if (down > 1.8 * height) return true;
