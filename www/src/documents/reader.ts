@@ -100,7 +100,8 @@ export class DocumentReader {
         }
         if (message.type === "event") {
           yield message.event;
-          this.#post({ type: "more", id });
+          // The worker may have been ended meanwhile.
+          if (this.#readings.has(id)) this.#post({ type: "more", id });
         } else {
           isOver = true;
           if (message.type === "error") throw new Error(message.message);
@@ -109,8 +110,8 @@ export class DocumentReader {
       }
     } finally {
       signal?.removeEventListener("abort", wake);
-      this.#readings.delete(id);
-      if (!isOver) this.#stop(id);
+      const isKnown = this.#readings.delete(id);
+      if (isKnown && !isOver) this.#stop(id);
     }
   }
 
@@ -167,6 +168,7 @@ export class DocumentReader {
       if (mayRestart && !hasStarted) {
         this.#post({ type: "read", id, index, source });
       } else {
+        this.#readings.delete(id);
         messages.push({ type: "event", id, event: problemEvent(index, source, problem) }, { type: "end", id });
         reading.wake();
       }
