@@ -30,6 +30,7 @@ function target({ name, entry, output, copy, keep, plugins = [] }) {
       clean: keep ? { keep } : true,
     },
     experiments: { outputModule: true },
+    optimization: { splitChunks: { name: nameOfLibraries } },
     resolve: { extensions: [".ts", ".js"] },
     module: {
       rules: [
@@ -44,6 +45,15 @@ function target({ name, entry, output, copy, keep, plugins = [] }) {
     plugins: [new CopyPlugin({ patterns: copy }), ...plugins],
     performance: { hints: false },
   };
+}
+
+/** Of a chunk with libraries that others share, so that its name tells who needs it. */
+function nameOfLibraries(
+  /** @type {import("webpack").Module} */ _module,
+  /** @type {import("webpack").Chunk[]} */ chunks,
+) {
+  const names = chunks.flatMap(({ name }) => (typeof name === "string" ? [name] : []));
+  return names.length === 0 ? undefined : `${names.sort().join("-")}-libraries`;
 }
 
 /** Tells the service worker which files there are, with their hashes. At its end, where the source map stays right. */
