@@ -2,7 +2,7 @@
 
 import * as pdfjs from "pdfjs-dist/legacy/build/pdf.mjs";
 
-import { bytesAt, type Input } from "./input";
+import type { Input } from "./input";
 import { type SectionWriter, tidy } from "./sections";
 import { Problem } from "./types";
 
@@ -102,7 +102,7 @@ async function readPages(pdf: pdfjs.PDFDocumentProxy, input: Input, out: Section
       if (error instanceof Problem || input.signal.aborted) throw error;
       failed.push(number);
     }
-    input.progress(Math.floor((input.blob.size * number) / pdf.numPages));
+    input.progress(Math.floor((input.size * number) / pdf.numPages));
     await out.drain();
   }
   if (failed.length === pdf.numPages) throw new Problem("broken", "It is damaged: none of its pages can be read.");
@@ -240,13 +240,14 @@ class FileRange extends pdfjs.PDFDataRangeTransport {
   #fail: (reason: unknown) => void = () => {};
 
   constructor(input: Input) {
-    super(input.blob.size, null);
+    super(input.size, null);
     this.#input = input;
     this.failure = new Promise((_, reject) => (this.#fail = reject));
   }
 
   override requestDataRange(begin: number, end: number): void {
-    bytesAt(this.#input, begin, end).then((bytes) => this.onDataRange(begin, bytes), this.#fail);
+    // A copy: the parser takes the bytes away to its thread.
+    this.#input.bytes(begin, end).then((bytes) => this.onDataRange(begin, bytes.slice()), this.#fail);
   }
 }
 
