@@ -97,8 +97,8 @@ test("every kind of document, each by a part of the page that comes when it is n
   const before = browser.requests.length;
   const files: [string, Uint8Array][] = [
     ["a.txt", utf8("Water the plants.")],
-    ["a.md", utf8("# Bread\n\nWater the *plants*.")],
     ["a.html", utf8("<h1>Bread</h1><script>no()</script><p>Water the plants.")],
+    ["a.md", utf8("# Bread\n\nWater the *plants*.")],
     ["a.csv", utf8("name,born\nAda,1815\n")],
     ["a.json", utf8('{"task": "Water the plants."}')],
     ["a.docx", docx(paragraph("Bread", '<w:pStyle w:val="berschrift1"/>') + paragraph("Water the plants."))],
@@ -107,15 +107,15 @@ test("every kind of document, each by a part of the page that comes when it is n
   const events = await read(files.map(([name, bytes]) => ({ name, bytes })));
   assert.deepEqual(events.map(shown), [
     ["a.txt", "txt", [["Water the plants.", "", undefined]]],
-    ["a.md", "md", [["Water the plants.", "Bread", undefined]]],
     ["a.html", "html", [["Water the plants.", "Bread", undefined]]],
+    ["a.md", "md", [["Water the plants.", "Bread", undefined]]],
     ["a.csv", "csv", [["name: Ada\nborn: 1815", "", undefined]]],
     ["a.json", "json", [["task: Water the plants.", "", undefined]]],
     ["a.docx", "docx", [["Water the plants.", "Bread", undefined]]],
     ["latin.txt", "txt", [["Die Bäckerei öffnet früh.", "", undefined]]],
   ]);
   const requests = browser.requests.slice(before);
-  for (const part of ["markdown", "html", "csv", "json", "docx", "encodings"]) {
+  for (const part of ["html", "markdown", "csv", "json", "docx", "encodings"]) {
     assert.equal(requests.filter((path) => path.startsWith(`/www/dist/reader-${part}.`)).length, 1, part);
   }
   assert.deepEqual(
