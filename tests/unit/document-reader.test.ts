@@ -60,19 +60,23 @@ test("the worker goes on only when the next event is asked for, and the next sou
   const [worker] = workers as [PlayedWorker];
   assert.deepEqual(worker.received, [{ type: "read", id: 1, index: 0, source: source("a") }]);
   worker.say({ type: "progress", id: 1, path: "a", loaded: 5, total: 17 });
-  worker.say({ type: "event", id: 1, event: sections(0, true) });
-  assert.deepEqual((await first).value, sections(0, true));
+  worker.say({ type: "event", id: 1, event: sections(0, false) });
+  assert.deepEqual((await first).value, sections(0, false));
   assert.deepEqual(progress, [{ index: 0, path: "a", loaded: 5, total: 17, done: 0 }]);
   assert.deepEqual([worker.received.length, taken], [1, ["a"]]);
 
   const second = events.next();
   await turn();
   assert.deepEqual(worker.received.at(-1), { type: "more", id: 1 });
+  worker.say({ type: "event", id: 1, event: sections(0, true) });
   worker.say({ type: "end", id: 1 });
+  assert.deepEqual((await second).value, sections(0, true));
+  assert.deepEqual(worker.received.at(-1), { type: "more", id: 1 });
+  const third = events.next();
   await turn();
   assert.deepEqual(worker.received.at(-1), { type: "read", id: 2, index: 1, source: source("b") });
   worker.say({ type: "end", id: 2 });
-  assert.equal((await second).done, true);
+  assert.equal((await third).done, true);
   assert.equal(workers.length, 1);
 });
 

@@ -1,6 +1,6 @@
 /** The page's half of reading documents: all work is done in a worker, which starts with the first document. */
 
-import type { FromWorker, ToWorker } from "./protocol";
+import { type FromWorker, isLast, type ToWorker } from "./protocol";
 import type { DocumentInfo, Place, Readable, ReaderEvent, ReadProgress, SourceFile } from "./types";
 
 /** For `<input type="file">`. Other files are read, too, if they hold text. */
@@ -101,7 +101,7 @@ export class DocumentReader {
         if (message.type === "event") {
           yield message.event;
           // The worker may have been ended meanwhile.
-          if (this.#readings.has(id)) this.#post({ type: "more", id });
+          if (!isLast(message.event) && this.#readings.has(id)) this.#post({ type: "more", id });
         } else {
           isOver = true;
           if (message.type === "error") throw new Error(message.message);
