@@ -1,11 +1,10 @@
 /** The user's own text: pasted into a dialog, chosen as files, or dropped anywhere on the page. */
 
+import { DocumentReader, filesFromDrop, filesFromInput, placeText } from "./documents/reader";
+import type { SourceFile } from "./documents/types";
 import { byId, formatCount } from "./dom";
 import type { Passage } from "./passages";
-import { splitText } from "./split";
-
-const MAX_FILE_BYTES = 20_000_000;
-const TEXT_NAME = /\.(txt|text|md|markdown)$/i;
+import { cut, splitText } from "./split";
 
 export function setUpOwnText(onPassages: (passages: Passage[]) => void): void {
   const dialog = byId("own-dialog", HTMLDialogElement);
@@ -32,20 +31,20 @@ export function setUpOwnText(onPassages: (passages: Passage[]) => void): void {
     files.value = "";
     refresh();
   };
-  const read = async (list: Iterable<File>) => {
+  const reader = new DocumentReader();
+  const read = async (sources: Iterable<SourceFile> | AsyncIterable<SourceFile>) => {
     notes = [];
-    for (const file of list) {
-      if (!TEXT_NAME.test(file.name) && !file.type.startsWith("text/")) notes.push(`${file.name} is not a text file.`);
-      else if (file.size > MAX_FILE_BYTES) notes.push(`${file.name} is larger than 20 MB.`);
+    for await (const event of reader.read(sources)) {
+      const { name } = event.document;
+      if (event.kind === "problem") notes.push(`${name}: ${event.problem}`);
       else {
-        try {
-          const passages = splitText(await file.text(), file.name);
-          if (passages.length === 0) notes.push(`${file.name} holds no text.`);
-          fromFiles = [...fromFiles, ...passages];
-        } catch {
-          notes.push(`${file.name} could not be read.`);
+        notes.push(...event.notes.map((note) => `${name}: ${note}`));
+        for (const section of event.sections) {
+          const topic = [name, placeText(section)].filter((part) => part !== "").join(", ");
+          fromFiles.push(...cut(section.text).map((text) => ({ topic, text })));
         }
       }
+      refresh();
     }
     refresh();
   };
@@ -63,7 +62,10 @@ export function setUpOwnText(onPassages: (passages: Passage[]) => void): void {
   });
   byId("own-cancel", HTMLButtonElement).addEventListener("click", () => dialog.close());
   textarea.addEventListener("input", refresh);
-  files.addEventListener("change", () => void read([...(files.files ?? [])]).then(() => (files.value = "")));
+  files.addEventListener(
+    "change",
+    () => void read(filesFromInput([...(files.files ?? [])])).then(() => (files.value = "")),
+  );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     submit();
@@ -82,8 +84,8 @@ export function setUpOwnText(onPassages: (passages: Passage[]) => void): void {
     veil.hidden = true;
     if (!carriesFiles(event)) return;
     event.preventDefault();
-    const dropped = [...(event.dataTransfer?.files ?? [])];
-    void read(dropped).then(() => {
+    if (event.dataTransfer === null) return;
+    void read(filesFromDrop(event.dataTransfer)).then(() => {
       if (dialog.open) return;
       if (fromFiles.length > 0 && notes.length === 0) submit();
       else dialog.showModal(); // with what was refused, and why

@@ -8,7 +8,7 @@ declare const self: ServiceWorkerGlobalScope;
 declare const BUILD: { readonly revision: string; readonly files: Readonly<Record<string, string>> };
 
 /** What not every device needs, and large: kept when it is first asked for, not before. */
-const ON_DEMAND = /\.wasm$|-gpu\./;
+const ON_DEMAND = /\.wasm$|-gpu\.|-pdf|\.bcmap$/;
 const HASH = /\.[0-9a-f]{8}(?=\.)/;
 
 /** A server that has not answered by then is as good as none. */

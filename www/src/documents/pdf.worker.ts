@@ -1,0 +1,3 @@
+/** The thread in which PDF.js parses. */
+
+import "pdfjs-dist/legacy/build/pdf.worker.mjs";
