@@ -1,8 +1,11 @@
 // Builds what is shown to people from the package by its public name. Each entry of the default export is one output folder.
 
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import CopyPlugin from "copy-webpack-plugin";
+
+import { pageNotices } from "./pkg/notices.mjs";
 
 const fromRoot = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -27,6 +30,7 @@ function target({ name, entry, output, copy, keep, plugins = [] }) {
       clean: keep ? { keep } : true,
     },
     experiments: { outputModule: true },
+    optimization: { splitChunks: { name: nameOfLibraries } },
     resolve: { extensions: [".ts", ".js"] },
     module: {
       rules: [
@@ -41,6 +45,15 @@ function target({ name, entry, output, copy, keep, plugins = [] }) {
     plugins: [new CopyPlugin({ patterns: copy }), ...plugins],
     performance: { hints: false },
   };
+}
+
+/** Of a chunk with libraries that others share, so that its name tells who needs it. */
+function nameOfLibraries(
+  /** @type {import("webpack").Module} */ _module,
+  /** @type {import("webpack").Chunk[]} */ chunks,
+) {
+  const names = chunks.flatMap(({ name }) => (typeof name === "string" ? [name] : []));
+  return names.length === 0 ? undefined : `${names.sort().join("-")}-libraries`;
 }
 
 /** Tells the service worker which files there are, with their hashes. At its end, where the source map stays right. */
@@ -60,6 +73,23 @@ const listFiles =
     });
   };
 
+/** The licences of what the page contains of others, which they want to be told. */
+const listLicences = (/** @type {import("webpack").Compiler} */ { webpack, hooks }) => {
+  hooks.thisCompilation.tap("listLicences", (compilation) => {
+    /** @type {string[]} */
+    let files = [];
+    compilation.hooks.finishModules.tap("listLicences", (modules) => {
+      files = [...modules].map((module) => module.nameForCondition() ?? "");
+    });
+    const stage = webpack.Compilation.PROCESS_ASSETS_STAGE_ADDITIONAL;
+    compilation.hooks.processAssets.tapPromise({ name: "listLicences", stage }, async () => {
+      const ofPackage = await readFile(fromRoot("pkg/dist/THIRD-PARTY-NOTICES.txt"), "utf8");
+      const text = `${await pageNotices(files)}\n${"=".repeat(80)}\n\n${ofPackage}`;
+      compilation.emitAsset("THIRD-PARTY-NOTICES.txt", new webpack.sources.RawSource(text));
+    });
+  });
+};
+
 const demo = target({
   name: "demo",
   entry: {
@@ -78,8 +108,8 @@ const demo = target({
     "src/style.css",
     "src/demo.css",
   ].map((path) => fromRoot(`www/${path}`)),
-  keep: /^(models|docs|corpora)(\/|$)/, // what `cargo xtask build` puts there: the model, the API reference, the ready collections
-  plugins: [listFiles("service-worker.js")],
+  keep: /^(models|docs|corpora)(\/|$)/, // what `cargo xtask build` puts there
+  plugins: [listFiles("service-worker.js"), listLicences],
 });
 
 const inExtension = (/** @type {string} */ path) => fromRoot(`www/extension/${path}`);
@@ -90,18 +120,21 @@ const extension = target({
     page: inExtension("src/page.ts"),
     content: inExtension("src/content.ts"),
     offscreen: inExtension("src/offscreen.ts"),
+    options: inExtension("src/options.ts"),
     "service-worker": inExtension("src/service-worker.ts"),
   },
   output: "www/extension/dist",
   copy: [
     inExtension("manifest.json"),
     inExtension("offscreen.html"),
+    inExtension("options.html"),
     // The same page in both places.
     { from: inExtension("page.html"), to: "popup.html" },
     { from: inExtension("page.html"), to: "side-panel.html" },
     { from: inExtension("icons"), to: "icons" },
     fromRoot("www/src/style.css"),
     inExtension("src/page.css"),
+    inExtension("src/options.css"),
   ],
   keep: /^models(\/|$)/, // a bundled model, put there by hand
 });

@@ -3,7 +3,7 @@
 
 import { execFileSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 
 const root = join(import.meta.dirname, "..");
 
@@ -33,7 +33,22 @@ const IDS = Object.keys(ALLOWED);
  * @param bundled the files that esbuild has bundled, from its metafile
  */
 export async function notices(bundled) {
-  const packages = [...STANDARD_LIBRARY, ...(await crates()), ...(await npmPackages(bundled))];
+  return textFor([...STANDARD_LIBRARY, ...(await crates()), ...(await npmPackages(bundled))], INTRODUCTION);
+}
+
+/** The same for a web page, without what it has of embervec. */
+export async function pageNotices(bundled) {
+  const packages = await npmPackages(bundled);
+  // Files of another author, with a licence of their own.
+  const pdf = packages.find(({ name }) => name === "pdfjs-dist");
+  if (pdf) {
+    const folder = join(pdf.folder, "cmaps");
+    packages.push({ ...pdf, name: "pdfjs-dist/cmaps", license: "BSD-3-Clause", authors: "Adobe", folder });
+  }
+  return textFor(packages, PAGE_INTRODUCTION);
+}
+
+async function textFor(packages, introduction) {
   for (const one of packages) Object.assign(one, await textsIn(one.folder));
   const groups = new Map();
   for (const one of packages) {
@@ -46,13 +61,17 @@ export async function notices(bundled) {
     }
   }
   const sections = [...groups.values()].sort((a, b) => IDS.indexOf(a.id) - IDS.indexOf(b.id));
-  return [INTRODUCTION, ...sections.map(section)].join(`\n${"=".repeat(80)}\n\n`);
+  return [introduction, ...sections.map(section)].join(`\n${"=".repeat(80)}\n\n`);
 }
 
 const INTRODUCTION = `\
 embervec contains code of other projects, under the licences below. "crate" stands for Rust code in the .wasm files,
 "npm" for JavaScript in the .js files. embervec itself is licensed under MIT or Apache-2.0: see LICENSE-MIT and
 LICENSE-APACHE.
+`;
+
+const PAGE_INTRODUCTION = `\
+This page contains code of other projects, under the licences below. What is in embervec itself follows behind them.
 `;
 
 function section({ id, body, packages }) {
@@ -112,7 +131,7 @@ async function npmPackages(bundled) {
   folders.delete(undefined);
   return Promise.all(
     [...folders].map(async (path) => {
-      const folder = join(import.meta.dirname, path);
+      const folder = resolve(import.meta.dirname, path);
       const { name, version, license, author } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
       const authors = (author?.name ?? author ?? `the authors of ${name}`).replace(/ *[<(].*/, "");
       return { kind: "npm", name, version, license, authors, folder, source: `https://www.npmjs.com/package/${name}` };
@@ -127,7 +146,7 @@ async function textsIn(folder) {
   const entries = folder ? await readdir(folder, { withFileTypes: true }) : [];
   const names = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
   for (const name of names.filter((name) => /^(un)?licen[cs]e|^copying|^notice/i.test(name)).sort()) {
-    const text = await readFile(join(folder, name), "utf8");
+    const text = (await readFile(join(folder, name), "utf8")).replace(/^%%Copyright: ?/gm, "");
     if (/^notice/i.test(name)) notice = text;
     for (const id of IDS) if (!texts.has(id) && ALLOWED[id].test(collapsed(text))) texts.set(id, text);
   }
@@ -186,11 +205,23 @@ function alternatives(expression) {
 
 /** For a package without the text of its licence: another one's, which says the same but for the names of authors. */
 function standardText(id, packages, { kind, name, version, authors }) {
-  const text = packages.find(({ texts }) => texts.has(id))?.texts.get(id);
+  const text = packages.find(({ texts }) => texts.has(id))?.texts.get(id) ?? TEXTS[id];
   if (!text)
     throw new Error(`${kind} ${name} ${version}: it comes without the text of ${id}, and no other package has it`);
   return `Copyright (c) ${authors}\n\n${split(id, text).body}`;
 }
+
+/** Of a short licence, for a package that comes without its text. */
+const TEXTS = {
+  ISC: `\
+Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby granted,
+provided that the above copyright notice and this permission notice appear in all copies.
+
+THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE INCLUDING ALL IMPLIED
+WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE FOR ANY SPECIAL, DIRECT, INDIRECT, OR
+CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF
+CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.`,
+};
 
 const PLACEHOLDER = /[[{<](yyyy|year|name|fullname|copyright)/i;
 

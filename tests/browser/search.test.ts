@@ -127,7 +127,7 @@ test("storage that is cleared, or full, in the middle is told, and the index is 
   const session = await browser.context.newCDPSession(browser.page);
   await session.send("Storage.overrideQuotaForOrigin", { origin: browser.origin, quotaSize: 1000 });
   const error = await browser.page.evaluate(async () => {
-    const many = Array.from({ length: 200 }, (_, i) => ({ id: `y${i}`, text: `y ${i} `.repeat(2000) }));
+    const many = Array.from({ length: 200 }, (_, i) => ({ id: `y${i}`, text: `y ${i} `.repeat(20) }));
     return index.add(many).then(
       () => undefined,
       ({ code, message }: { code: string; message: string }) => ({ code, message }),

@@ -4,10 +4,20 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { promisify } from "node:util";
 
-import { assertEmbeds, copyFiles, embed, project, serve, type Served, setUp, visit } from "./consumer.ts";
+import {
+  assertEmbeds,
+  assertTellsNoPath,
+  copyFiles,
+  embed,
+  project,
+  serve,
+  type Served,
+  setUp,
+  visit,
+} from "./consumer.ts";
 
 const shared = setUp();
 
@@ -28,6 +38,7 @@ async function webpack(root: string): Promise<Served> {
   const stats = await promisify(compiler.run.bind(compiler))();
   assert.equal(stats.hasErrors(), false, stats.toString());
   await promisify(compiler.close.bind(compiler))();
+  await assertTellsNoPath(dist, root);
   await writeFile(join(dist, "index.html"), page("main.js"));
   return serve(dist);
 }
@@ -41,6 +52,7 @@ function viteBuild(major: number) {
   return async (root: string): Promise<Served> => {
     const { build } = await tool(`vite${major}`);
     await build(viteConfig(root));
+    await assertTellsNoPath(join(root, "dist"), root);
     return serve(join(root, "dist"));
   };
 }
@@ -82,6 +94,7 @@ function esbuild(format: "esm" | "iife") {
 
 /** With the package's files in a public folder. */
 async function publicSite(root: string, dist: string): Promise<Served> {
+  await assertTellsNoPath(dist, root);
   await writeFile(join(dist, "index.html"), page("main.js"));
   await copyFiles(root, join(dist, "embervec"));
   return serve(dist);
@@ -100,13 +113,15 @@ const BUNDLERS: [name: string, sources: string, open: (root: string) => Promise<
   ["esbuild, IIFE", "public", esbuild("iife")],
 ];
 
-for (const [name, sources, open] of BUNDLERS) {
-  test(name, async () => {
-    await visit(shared.browser, await open(await project(sources)), (page) =>
-      assertEmbeds(page, shared.model, shared.expected),
-    );
-  });
-}
+describe("the way that is documented", { concurrency: 2 }, () => {
+  for (const [name, sources, open] of BUNDLERS) {
+    test(name, async () => {
+      await visit(shared.browser, await open(await project(sources)), (page) =>
+        assertEmbeds(page, shared.model, shared.expected),
+      );
+    });
+  }
+});
 
 /** What a page hears that does not do what is documented, with the address that failed. */
 const WITHOUT: [name: string, open: () => Promise<Served>, options: object, said: RegExp[]][] = [

@@ -83,8 +83,8 @@ async function succeed(args: string[], options?: RunOptions): Promise<string> {
 }
 
 /** Runs it and expects that it fails with one plain sentence, which is given. */
-async function fail(args: string[], expected = 1): Promise<string> {
-  const { status, stdout, stderr } = await run(args);
+async function fail(args: string[], expected: 1 | 2 = 1, options?: RunOptions): Promise<string> {
+  const { status, stdout, stderr } = await run(args, options);
   assert.equal(status, expected, stderr);
   assert.equal(stdout, "");
   assert.match(stderr, /^error: /);
@@ -201,6 +201,24 @@ test("a relative folder is one of the place where the program was started", asyn
   assert.ok(existsSync(join(dirname(source), "public/models/x/manifest.json")));
 });
 
+test("the output is a folder of this machine, by whatever names it", async () => {
+  const source = copyOf("tiny-cls");
+  const cwd = dirname(source);
+  const pack = (output: string) => ["pack", "model", "-o", output];
+  const strange = join(cwd, "100% #?ü");
+  for (const output of [pathToFileURL(strange).href, "a b/", "./c"]) await succeed(pack(output), { cwd });
+  await succeed(["pack", "model", "--output=~/d"], { cwd, env: { HOME: cwd } });
+  for (const output of [strange, join(cwd, "a b"), join(cwd, "c"), join(cwd, "d")])
+    assert.deepEqual(contents(output), contents(strange));
+  assert.deepEqual(readdirSync(cwd).sort(), ["100% #?ü", "a b", "c", "d", "model"]);
+  // Of a variable that is not set: nothing is written into the current folder.
+  assert.match(await fail(pack(""), 2, { cwd }), /--output needs a folder/);
+  assert.match(await fail(pack("https://host.test/x"), 2, { cwd }), /must be a folder of this machine/);
+  writeFileSync(join(cwd, "file"), "");
+  assert.match(await fail(pack("file/x"), 1, { cwd }), /cannot write .*file\/x: .*file/);
+  assert.deepEqual(readdirSync(cwd).sort(), ["100% #?ü", "a b", "c", "d", "file", "model"]);
+});
+
 test("a folder that is there gets the files, and keeps its others", async () => {
   const output = fresh();
   mkdirSync(output, { recursive: true });
@@ -244,16 +262,16 @@ test("errors name the file and say what to do", async () => {
 
   const packed = fresh();
   await succeed(["pack", join(fixtures, "tiny-cls"), "-o", packed]);
-  assert.match(await fail(["pack", packed, "-o", output]), /model\.q8\.safetensors: its weights are in 8 bits already/);
+  assert.match(await fail(["pack", packed, "-o", output]), /model\.q8\.safetensors: the weights are already in 8 bits/);
   cpSync(join(packed, PACKED), join(packed, WEIGHTS));
   rmSync(join(packed, PACKED));
-  assert.match(await fail(["pack", packed, "-o", output]), /model\.safetensors: its weights are in 8 bits already/);
+  assert.match(await fail(["pack", packed, "-o", output]), /model\.safetensors: the weights are already in 8 bits/);
 
   // Another model's file would be served as a part of this one.
   mkdirSync(output, { recursive: true });
   writeFileSync(join(output, WEIGHTS), "of another");
   const error = await fail(["pack", join(fixtures, "tiny-cls"), "-o", output]);
-  assert.match(error, /model\.safetensors is in the way; delete it/);
+  assert.match(error, /model\.safetensors already exists; delete it first/);
   const file = join(output, WEIGHTS);
   assert.match(await fail(["pack", join(fixtures, "tiny-cls"), "-o", file]), /cannot write .*it is not a folder/);
 });

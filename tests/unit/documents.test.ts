@@ -300,7 +300,7 @@ suite("Markdown", () => {
   test("a heading without a text is a text", async () => {
     const { sections } = await readFile("a.md", "# Bread\n## Sourdough rye\n## Rolls\nFor Sundays.\n");
     assert.deepEqual(sections, [
-      { text: "Sourdough rye", isEntry: true, headings: ["Bread"] },
+      { text: "Sourdough rye", isEntry: true, headings: ["Bread"], line: 2 },
       { text: "For Sundays.", headings: ["Bread", "Rolls"], line: 4 },
     ]);
   });

@@ -62,7 +62,10 @@ const RULES: Rule[] = [
   {
     why: "an import of wasm puts its bindings into the bundle; only workers and Node's programs need them",
     from: sources(""),
-    exceptFrom: [...WORKERS, ...sources("node/", "search/state.ts", "search/stored-index.ts", "search/folder-index.ts")],
+    exceptFrom: [
+      ...WORKERS,
+      ...sources("node/", "search/state.ts", "search/stored-index.ts", "search/folder-index.ts"),
+    ],
     never: ["pkg/wasm/"],
     butTypes: true,
   },

@@ -187,7 +187,7 @@ test("int8 and uint8 need two texts for their ranges", () => {
 
 test("texts are taken as they are at the call", () => {
   const texts = ["a", "b"];
-  const taken = checkTexts(texts);
+  const taken = checkTexts(texts, "encode takes a string or");
   texts.push("c");
   assert.deepEqual(taken, ["a", "b"]);
 });

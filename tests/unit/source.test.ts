@@ -42,6 +42,7 @@ test("the id of a conversion to ONNX leads to the original", () => {
     "Xenova/all-MiniLM-L6-v2": "sentence-transformers/all-MiniLM-L6-v2",
     "onnx-community/all-MiniLM-L6-v2-ONNX": "sentence-transformers/all-MiniLM-L6-v2",
     "xenova/bge-small-en-v1.5": "BAAI/bge-small-en-v1.5",
+    "XENOVA/ALL-minilm-l6-V2-onnx": "sentence-transformers/all-MiniLM-L6-v2",
     "onnx-community/bge-m3-ONNX": "BAAI/bge-m3",
     "Xenova/gte-small": "thenlper/gte-small",
     "Xenova/multilingual-e5-small": "intfloat/multilingual-e5-small",
@@ -136,6 +137,10 @@ test("what is neither is refused", () => {
     { revision: ".." },
     { revision: "\ud800" },
     { hub: "https://[" },
+    { hub: "http://" },
+    // A host's name without its scheme would be a folder beside the page.
+    { hub: "huggingface.co" },
+    { hub: "" },
     { hub: "https://h.test/?a" },
   ]) {
     assert.throws(
@@ -144,6 +149,16 @@ test("what is neither is refused", () => {
       JSON.stringify(options),
     );
   }
+});
+
+test("an address in which no file can lie is none of a folder", () => {
+  assert.equal(folderUrl("wasm", PAGE), "https://page.test/app/wasm/");
+  for (const address of ["", "C:\\wasm", "data:text/plain,x", "https://", "./a?b"])
+    assert.throws(
+      () => folderUrl(address, PAGE),
+      (error) => error instanceof EmbervecError && error.code === "invalid_input" && /address/.test(error.message),
+      address,
+    );
 });
 
 test("a file's path cannot leave the folder by its characters", () => {

@@ -19,7 +19,7 @@ pub struct PackedBatch {
 }
 
 impl PackedBatch {
-    /// A batch with no text in it.
+    /// An empty batch.
     pub fn new() -> Self {
         Self::default()
     }
@@ -33,7 +33,7 @@ impl PackedBatch {
     pub fn push(&mut self, input_ids: &[u32], token_type_ids: &[u32]) -> Result<()> {
         if input_ids.is_empty() {
             return Err(Error::InvalidInput(
-                "a text has no tokens at all; the tokenizer must add [CLS] and [SEP]".into(),
+                "a text has no tokens; the tokenizer must add at least [CLS] and [SEP]".into(),
             ));
         }
         if input_ids.len() != token_type_ids.len() {
@@ -54,7 +54,7 @@ impl PackedBatch {
         self.ends.len()
     }
 
-    /// Whether no text is in it.
+    /// Whether it has no texts.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

@@ -13,11 +13,11 @@ use crate::{Embedder, Error, FileKind, Folder, FolderFile, Loader, Result};
 /// Weights are read in pieces of this size: enough for the disk to be busy, little beside a model.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Loads a model folder. For [`WeightDtype::Q8`] weights that are stored in 8 bits are preferred.
+/// Loads a model folder. With [`WeightDtype::Q8`], weights that are stored in 8 bits are preferred.
 ///
 /// # Errors
 ///
-/// When a file is missing, cannot be read, or is not what it should be.
+/// When a file is missing, cannot be read, or is invalid.
 pub fn open_folder(path: &Path, dtype: WeightDtype, device: &Device) -> Result<Embedder> {
     let folder = read_folder(path)?;
     let mut loader = Loader::new(&folder, dtype, device)?;
@@ -72,7 +72,7 @@ fn weight_file(folder: &Path, file: FolderFile, dtype: WeightDtype) -> Result<St
     if folder.join(&file.path).is_file() {
         return Ok(file.path);
     }
-    let what = format!("dtype \"{}\" of a folder that holds only 8-bit weights", dtype.name());
+    let what = format!("dtype \"{}\" for a folder that has only 8-bit weights", dtype.name());
     Err(Error::unsupported(&packed, what, "dtype \"q8\""))
 }
 
@@ -123,7 +123,7 @@ fn read_if_there(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
         Ok(metadata) if metadata.len() > MAX_SMALL_FILE_BYTES as u64 => {
             let size = metadata.len();
             return Err(damaged(format!(
-                "has {size} bytes; a file of its kind may have {MAX_SMALL_FILE_BYTES}"
+                "has {size} bytes; the maximum for a file of this kind is {MAX_SMALL_FILE_BYTES}"
             )));
         }
         Ok(_) => {}

@@ -46,7 +46,8 @@ pub use quantize::{
 };
 pub use rotate::block as rotation_block;
 pub use scan::{
-    QUERY_BITS, Reach, RowFactors, above, bit_dot, bit_planes, bit_words, i8_dot, sign_bits,
+    QUERY_BITS, Reach, RowFactors, SignRow, above, bit_dot, bit_planes, bit_words, i8_dot,
+    sign_bits,
 };
 pub use selection::{F32Tile, Q8Tile, Selection};
 

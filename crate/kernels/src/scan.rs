@@ -40,13 +40,11 @@ fn i8_dot_tile<const ROWS: usize>(rows: &[i8], query: &[i16]) -> [i32; ROWS] {
     let rows: [&[i8]; ROWS] = std::array::from_fn(|r| &rows[r * dimension..][..dimension]);
     let blocks = rows.map(|row| &row.as_chunks::<BLOCK>().0[..query.len()]);
     let mut sums = [I32x4::splat(0); ROWS];
-    for (i, query) in query.iter().enumerate() {
-        let (query, _) = query.as_chunks::<8>();
+    for i in 0..query.len() {
+        let query = I16x8::load_pair(&query[i]);
         for (sum, blocks) in sums.iter_mut().zip(&blocks) {
-            let (block, _) = blocks[i].as_chunks::<8>();
-            for (x, y) in block.iter().zip(query) {
-                *sum = sum.add(I16x8::load_i8(x).dot(I16x8::load(y)));
-            }
+            let values = I16x8::load_i8_pair(&blocks[i]);
+            *sum = sum.add(values[0].dot(query[0])).add(values[1].dot(query[1]));
         }
     }
     std::array::from_fn(|r| {
@@ -127,17 +125,36 @@ pub fn bit_words(dimension: usize) -> usize {
     dimension.div_ceil(64)
 }
 
-/// Which of a row's values are negative, one bit each; what is behind the last one is 0.
+/// What is stored beside the signs of the difference `d` of a row and a center.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SignRow {
+    /// `|d|² / Σ|d|`: the product of a vector with the signs of `d` times this estimates that with `d` (RaBitQ,
+    /// <https://arxiv.org/abs/2405.12497>).
+    pub factor: f32,
+    /// The product of `d` and the center.
+    pub along: f32,
+}
+
+/// Which values of the difference of a row and `center` are negative, one bit each; what is behind the last one is 0.
 ///
 /// # Panics
 ///
-/// When `out` has not [`bit_words`].
-pub fn sign_bits(row: &[i8], out: &mut [u64]) {
-    assert_eq!(out.len(), bit_words(row.len()), "out");
-    for (values, word) in row.chunks(64).zip(out) {
-        let bits = values.iter().enumerate().map(|(i, &x)| u64::from(x < 0) << i);
-        *word = bits.fold(0, |word, bit| word | bit);
+/// When the lengths do not fit each other.
+pub fn sign_bits(row: &[i8], scale: f32, center: &[f32], out: &mut [u64]) -> SignRow {
+    assert_eq!(center.len(), row.len(), "row and center");
+    assert_eq!(out.len(), bit_words(row.len()), "row and out");
+    let (mut squares, mut sizes, mut along) = (0.0, 0.0, 0.0);
+    for ((row, center), word) in row.chunks(64).zip(center.chunks(64)).zip(out) {
+        *word = 0;
+        for (i, (&x, &center)) in row.iter().zip(center).enumerate() {
+            let difference = f32::from(x) * scale - center;
+            squares += difference * difference;
+            sizes += difference.abs();
+            along += difference * center;
+            *word |= u64::from(difference < 0.0) << i;
+        }
     }
+    SignRow { factor: if sizes > 0.0 { squares / sizes } else { 0.0 }, along }
 }
 
 /// The planes of a query for [`bit_dot`]: of the value `i` the bit `b` is bit `i % 64` of word `i / 64 · QUERY_BITS + b`.

@@ -31,16 +31,16 @@ const PIECE_BYTES: usize = 1 << 20;
 pub struct Options {
     /// The model folder.
     pub folder: PathBuf,
-    /// Another folder for the result; without one it is put beside the original weights.
+    /// A folder for the result. Without one it is written beside the original weights.
     pub output: Option<PathBuf>,
     /// Bits of the values of embedding tables, at most 8.
     pub table_bits: u32,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct Packed {
-    /// The folder that can be served now.
+    /// The folder, which can now be served.
     pub folder: PathBuf,
     /// The path of the packed weights in it.
     pub weights: String,
@@ -52,7 +52,7 @@ pub struct Packed {
 ///
 /// # Errors
 ///
-/// When the folder is not one that a browser could load, when its weights are in 8 bits already, or
+/// When a browser could not load the folder, when its weights are already in 8 bits, or
 /// when a file cannot be read or written. Every error names the file.
 pub fn pack(options: &Options) -> Result<Packed> {
     let folder = &options.folder;
@@ -72,8 +72,8 @@ fn pack_folder(Options { folder: path, output, table_bits }: &Options) -> Result
     let sources =
         encoder.iter().map(|file| Source::open(path, &file.path)).collect::<Result<Vec<_>>>();
     let sources = sources.with_context(|| match path.join(&packed).is_file() {
-        true => format!("{packed}: its weights are in 8 bits already"),
-        false => "the original weights are needed".into(),
+        true => format!("{packed}: the weights are already in 8 bits"),
+        false => "packing needs the original weights".into(),
     })?;
 
     let target = match output {
@@ -137,7 +137,7 @@ fn refuse_leftovers(output: &Path, folder: &Folder, encoder: &[FolderFile]) -> R
         let target = output.join(path);
         ensure!(
             target.symlink_metadata().is_err(),
-            "{} is in the way; delete it",
+            "{} already exists; delete it first",
             target.display()
         );
     }
@@ -186,7 +186,7 @@ fn pack_weights(mut sources: Vec<Source>, mut loader: Loader, out: &mut dyn Writ
         }
     }
     loader.end_weights()?;
-    ensure!(!is_empty, "{name}: its weights are in 8 bits already");
+    ensure!(!is_empty, "{name}: the weights are already in 8 bits");
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use std::process;
 
 use anyhow::{Context, Result, ensure};
 
-/// Writes the file `name` of a folder, and the folders on its way where there are none. Whatever was there is replaced at
-/// once, when everything has been written; after an error it is as it was.
+/// Writes the file `name` of a folder, and creates missing folders. An existing file is replaced in one step when
+/// everything has been written, and stays as it was after an error.
 pub fn write(
     folder: &Path,
     name: &str,
@@ -40,7 +40,7 @@ fn write_new(
     let partial = path.with_added_extension(format!("partial-{}", process::id()));
     // A new one: what is there already may be a link.
     let file = File::create_new(&partial)
-        .with_context(|| format!("{} is in the way", partial.display()))?;
+        .with_context(|| format!("{} already exists", partial.display()))?;
     let written = fill_and_rename(file, &partial, path, fill);
     if written.is_err() {
         let _ = fs::remove_file(&partial);

@@ -14,6 +14,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file is there but the disk does not deliver it, or does not take it.
+    #[cfg(feature = "folder")]
+    #[error("{file}: {source}")]
+    Io {
+        /// The file's path.
+        file: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
 }
 
 /// What can fail here.
@@ -25,10 +34,17 @@ impl Error {
         match self {
             Self::InvalidInput(_) => "invalid_input",
             Self::Damaged { .. } => "integrity",
+            #[cfg(feature = "folder")]
+            Self::Io { .. } => "internal",
         }
     }
 
     pub(crate) fn invalid(problem: impl Into<String>) -> Self {
         Self::InvalidInput(problem.into())
+    }
+
+    #[cfg(feature = "folder")]
+    pub(crate) fn io(file: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Io { file: file.display().to_string(), source }
     }
 }

@@ -58,7 +58,7 @@ impl Index {
         self.columns.append(metadata, first, part.rows())?;
         self.vectors.append(&part);
         self.alive.grow(rows, true);
-        if rows >= SIGNS_FROM && !self.vectors.has_signs() {
+        if rows >= SIGNS_FROM && self.vectors.center().is_none() {
             self.vectors.keep_signs();
         }
         Ok(first as u32)

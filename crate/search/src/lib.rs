@@ -7,14 +7,20 @@ mod bits;
 mod columns;
 mod error;
 mod filter;
+#[cfg(feature = "folder")]
+pub mod folder;
 mod index;
 mod parts;
 mod scan;
 mod terms;
 mod vectors;
+#[cfg(feature = "folder")]
+mod words;
 
 pub use error::{Error, Result};
 pub use index::Index;
 pub use scan::{Candidates, SIGNS_FROM};
 pub use terms::{Rows, TermsBuilder};
 pub use vectors::{MAX_DIMENSION, Similarity, quantize};
+#[cfg(feature = "folder")]
+pub use words::words_of;

@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use embervec_kernels::{
-    QUERY_BITS, Reach, RowFactors, above, bit_dot, bit_planes, bit_words, i8_dot,
+    QUERY_BITS, Reach, RowFactors, SignRow, above, bit_dot, bit_planes, bit_words, i8_dot,
 };
 
 use crate::bits::{BitSet, ones};
@@ -62,13 +62,48 @@ struct Key {
     bound: f32,
 }
 
+/// A query for a scan of signs: `query = share · center + rest`, and `rest` in few bits.
+///
+/// The product with a row is that with the center, which is the same for all rows, and that with the row's distance from the center,
+/// of which `share` of the product with the center is known exactly. Only the one with `rest` is an estimate.
+struct SignQuery {
+    share: f32,
+    planes: Vec<u64>,
+    /// Sum of the values in `planes`.
+    sum: i32,
+    scale: f32,
+}
+
+impl SignQuery {
+    fn new(query: &[f32], divisor: f64, center: &[f32]) -> Self {
+        let query = query.iter().map(|&x| (f64::from(x) / divisor) as f32);
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let query: Vec<f32> = query.collect();
+        let share = product(&query, center) / product(center, center).max(f32::MIN_POSITIVE);
+        let rest = query.iter().zip(center).map(|(x, center)| x - share * center);
+        let rest: Vec<f32> = rest.collect();
+        let largest = rest.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let scale = largest / ((1 << (QUERY_BITS - 1)) - 1) as f32;
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        let values: Vec<i8> = rest.iter().map(|x| (x * inverse).round() as i8).collect();
+        Self {
+            share,
+            planes: bit_planes(&values),
+            sum: values.iter().map(|&x| i32::from(x)).sum(),
+            scale,
+        }
+    }
+
+    fn estimate(&self, row: SignRow, negative: i32) -> f32 {
+        (self.sum - 2 * negative) as f32 * (self.scale * row.factor) + self.share * row.along
+    }
+}
+
 /// A query, ready for scans.
 pub struct Query<'a> {
     vectors: &'a Vectors,
     values: Vec<i16>,
-    planes: Vec<u64>,
-    /// Sum of the values in `planes`, and their scale.
-    signs: (i32, f32),
+    signs: Option<SignQuery>,
     estimate: Reach,
     upper: Reach,
     /// Of the query's length.
@@ -98,10 +133,6 @@ impl<'a> Query<'a> {
         let squares = squares.map(|(&x, &q)| (f64::from(x) - f64::from(q) * scale).powi(2));
         let error = squares.sum::<f64>().sqrt();
 
-        let sign_max = f64::from((1 << (QUERY_BITS - 1)) - 1);
-        let sign_scale = f64::from(largest) / sign_max;
-        let signs: Vec<i8> = query.iter().map(|&x| quantized(x, sign_scale) as i8).collect();
-
         let divisor = match vectors.similarity {
             Similarity::Cosine => length.max(COSINE_EPSILON),
             Similarity::Dot | Similarity::Euclidean => 1.0,
@@ -115,8 +146,7 @@ impl<'a> Query<'a> {
         Ok(Self {
             vectors,
             values,
-            planes: bit_planes(&signs),
-            signs: (signs.iter().map(|&x| i32::from(x)).sum(), (sign_scale / divisor) as f32),
+            signs: vectors.center().map(|center| SignQuery::new(query, divisor, center)),
             estimate: Reach { scale, error: 0.0, size: 0.0, square: -half_square },
             upper: Reach {
                 scale,
@@ -144,7 +174,8 @@ impl<'a> Query<'a> {
                 let (estimate, bound) = (f64::from(key.estimate), f64::from(key.bound));
                 let at = distance(estimate);
                 let off = (at - distance(estimate + bound)).max(distance(estimate - bound) - at);
-                (-at as f32, round_up(off))
+                // The score itself is rounded, too.
+                (-at as f32, round_up(off + at * f64::from(f32::EPSILON)))
             }
         }
     }
@@ -179,13 +210,13 @@ impl<'a> Query<'a> {
 
     /// All rows of `allowed` that can be among the best `k`.
     pub fn best(&self, k: usize, allowed: &BitSet) -> Candidates {
-        let has_signs = self.vectors.has_signs() && allowed.count() >= SIGNS_FROM;
-        let kept = has_signs.then(|| self.best_by_signs(allowed));
+        let signs = self.signs.as_ref().filter(|_| allowed.count() >= SIGNS_FROM);
+        let kept = signs.map(|signs| self.best_by_signs(signs, allowed));
         let mut best = Best { k, lower: BinaryHeap::new(), keys: Vec::new() };
         self.scan(kept.as_ref().unwrap_or(allowed), &mut best);
         let threshold = best.threshold();
         best.keys.retain(|key| key.estimate + key.bound >= threshold);
-        self.candidates(&best.keys, !has_signs)
+        self.candidates(&best.keys, kept.is_none())
     }
 
     /// All rows of `allowed` that can have at least this score.
@@ -242,18 +273,16 @@ impl<'a> Query<'a> {
     }
 
     /// Of `allowed`, one row in [`SIGNS_KEEP`]: the best ones by the signs of their values.
-    fn best_by_signs(&self, allowed: &BitSet) -> BitSet {
+    fn best_by_signs(&self, signs: &SignQuery, allowed: &BitSet) -> BitSet {
         let words = bit_words(self.vectors.dimension);
-        let (sum, scale) = self.signs;
         let mut keys = Vec::with_capacity(self.vectors.rows());
         let mut dots = [0; CHUNK_ROWS];
         for chunk in &self.vectors.chunks {
             let rows = chunk.rows();
-            bit_dot(&chunk.signs[..rows * words], &self.planes, &mut dots[..rows]);
-            let factors = chunk.sign_scale.iter().zip(&chunk.size);
-            keys.extend(dots.iter().zip(factors).map(|(&negative, (&sign_scale, &size))| {
-                let estimate = (sum - 2 * negative) as f32 * (scale * sign_scale);
-                estimate + size * size * self.estimate.square
+            bit_dot(&chunk.signs[..rows * words], &signs.planes, &mut dots[..rows]);
+            let rows = chunk.sign_rows.iter().zip(&chunk.size);
+            keys.extend(dots.iter().zip(rows).map(|(&negative, (&row, &size))| {
+                signs.estimate(row, negative) + size * size * self.estimate.square
             }));
         }
         let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);

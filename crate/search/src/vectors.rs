@@ -1,6 +1,6 @@
 //! Rows of 8-bit integers: how they are made, stored as a `scan` part, and kept.
 
-use embervec_kernels::{bit_words, sign_bits};
+use embervec_kernels::{SignRow, bit_words, sign_bits};
 
 use crate::error::{Error, Result};
 use crate::parts::{Reader, head};
@@ -35,6 +35,15 @@ pub enum Similarity {
 }
 
 impl Similarity {
+    /// Its name in sentence-transformers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Dot => "dot",
+            Self::Euclidean => "euclidean",
+        }
+    }
+
     /// By its name in sentence-transformers.
     pub fn parse(name: &str) -> Result<Self> {
         match name {
@@ -168,8 +177,7 @@ pub struct Chunk {
     pub size: Vec<f32>,
     /// Of no rows at all, or of all.
     pub signs: Vec<u64>,
-    /// What makes an estimate of a product out of the signs of a row.
-    pub sign_scale: Vec<f32>,
+    pub sign_rows: Vec<SignRow>,
 }
 
 impl Chunk {
@@ -177,17 +185,14 @@ impl Chunk {
         self.scale.len()
     }
 
-    fn add_signs(&mut self, dimension: usize) {
-        let words = bit_words(dimension);
-        for row in self.sign_scale.len()..self.rows() {
+    fn add_signs(&mut self, center: &[f32]) {
+        let (dimension, words) = (center.len(), bit_words(center.len()));
+        for row in self.sign_rows.len()..self.rows() {
             let values = &self.values[row * dimension..][..dimension];
             let start = self.signs.len();
             self.signs.resize(start + words, 0);
-            sign_bits(values, &mut self.signs[start..]);
-            // <q, v> is estimated as <q, signs> · |v|² / Σ|v| (RaBitQ, <https://arxiv.org/abs/2405.12497>).
-            let squares: i64 = values.iter().map(|&x| i64::from(x) * i64::from(x)).sum();
-            let sizes: i64 = values.iter().map(|&x| i64::from(x).abs()).sum();
-            self.sign_scale.push(self.scale[row] * (squares as f64 / sizes.max(1) as f64) as f32);
+            let sign_row = sign_bits(values, self.scale[row], center, &mut self.signs[start..]);
+            self.sign_rows.push(sign_row);
         }
     }
 }
@@ -198,14 +203,16 @@ pub struct Vectors {
     pub similarity: Similarity,
     pub chunks: Vec<Chunk>,
     rows: usize,
-    has_signs: bool,
+    /// The mean of the rows when signs were first kept. Signs are those of the distances from it: vectors of many models have a
+    /// large part in common, beside which their signs would hardly differ.
+    center: Option<Vec<f32>>,
 }
 
 impl Vectors {
     /// None yet.
     pub fn new(dimension: usize, similarity: Similarity) -> Result<Self> {
         check_dimension(dimension)?;
-        Ok(Self { dimension, similarity, chunks: Vec::new(), rows: 0, has_signs: false })
+        Ok(Self { dimension, similarity, chunks: Vec::new(), rows: 0, center: None })
     }
 
     pub fn rows(&self) -> usize {
@@ -241,8 +248,8 @@ impl Vectors {
                 chunk.error.push(error);
                 chunk.size.push(size);
             }
-            if self.has_signs {
-                chunk.add_signs(self.dimension);
+            if let Some(center) = &self.center {
+                chunk.add_signs(center);
             }
             row = end;
         }
@@ -251,11 +258,22 @@ impl Vectors {
 
     /// Makes the signs of all rows, now and for what is appended.
     pub fn keep_signs(&mut self) {
-        self.has_signs = true;
-        self.chunks.iter_mut().for_each(|chunk| chunk.add_signs(self.dimension));
+        let mut sums = vec![0.0; self.dimension];
+        for chunk in &self.chunks {
+            let rows = chunk.values.chunks_exact(self.dimension);
+            for (values, &scale) in rows.zip(&chunk.scale) {
+                let values = values.iter().map(|&x| f64::from(f32::from(x) * scale));
+                sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        let rows = self.rows.max(1) as f64;
+        let center: Vec<f32> = sums.iter().map(|sum| (sum / rows) as f32).collect();
+        self.chunks.iter_mut().for_each(|chunk| chunk.add_signs(&center));
+        self.center = Some(center);
     }
 
-    pub fn has_signs(&self) -> bool {
-        self.has_signs
+    /// What the signs are taken of: the distances from this one.
+    pub fn center(&self) -> Option<&[f32]> {
+        self.center.as_deref()
     }
 }

@@ -26,20 +26,20 @@ use crate::{Error, Files, Inner, Limit, Result, Tokenizer};
 
 const VOCAB_TXT: &str = "vocab.txt";
 
-/// What the folder's other files say of its tokenizer.
+/// What the folder's other files say about its tokenizer.
 #[derive(Clone, Debug)]
 pub struct TokenizerOptions<'a> {
-    /// Entries that count more than those of tokenizer_config.json: the `processor_kwargs` of sentence-transformers.
+    /// Entries that override those of tokenizer_config.json: the `processor_kwargs` of sentence-transformers.
     pub overrides: Object,
-    /// The `tokenizer_class` of config.json, which counts where tokenizer_config.json has none.
+    /// The `tokenizer_class` of config.json, which counts if tokenizer_config.json has none.
     pub config_class: Option<&'a Json>,
     /// Whether texts are lower-cased before anything else.
     pub lowercase: bool,
-    /// The limit that sentence-transformers sets; counts more than `model_max_length`, and than the model's positions.
+    /// The limit that sentence-transformers sets. It overrides `model_max_length` and the model's positions.
     pub max_seq_length: Option<&'a Json>,
     /// Positions of the model.
     pub max_positions: usize,
-    /// Whether a text gets the tokens that the model wants around it.
+    /// Whether the model's special tokens are added to a text.
     pub add_special_tokens: bool,
 }
 
@@ -134,7 +134,7 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// For missing, unreadable or contradicting files, and for what transformers would do and this crate does not.
+    /// For missing, unreadable or contradictory files, and for what transformers supports and this crate does not.
     pub fn new(files: &Files, options: &TokenizerOptions) -> Result<Self> {
         let json =
             files.get(TOKENIZER_JSON).map(|bytes| read_tokenizer_json(files, bytes)).transpose()?;
@@ -159,7 +159,7 @@ impl Tokenizer {
         if settings.named("pad_token").is_none() {
             return Err(files.invalid(
                 TOKENIZER_CONFIG,
-                "there is no pad_token, without which Python encodes nothing",
+                "there is no pad_token, and Python cannot encode without one",
             ));
         }
         if !options.add_special_tokens {
@@ -389,8 +389,10 @@ impl Builder<'_> {
                 normalizer.normalize(&mut content).map_err(|error| self.invalid(error))?;
             }
             if content.is_empty() && !token.content.is_empty() {
-                let problem =
-                    format!("its normalizer leaves nothing of the token {:?}", token.content);
+                let problem = format!(
+                    "its normalizer removes every character of the token {:?}",
+                    token.content
+                );
                 return Err(self.invalid(problem));
             }
         }
@@ -401,7 +403,7 @@ impl Builder<'_> {
     fn template(&self, first: &(u32, String), last: &(u32, String)) -> Result<Template> {
         for (_, token) in [first, last] {
             if token.is_empty() || token.starts_with('$') || token.contains([' ', ':']) {
-                let problem = format!("the special token \"{token}\" cannot stand in a template");
+                let problem = format!("the special token \"{token}\" cannot be used in a template");
                 return Err(self.files.invalid(TOKENIZER_CONFIG, problem));
             }
         }

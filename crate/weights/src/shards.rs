@@ -9,7 +9,7 @@ use crate::header::{Header, write_header};
 use crate::limits::MAX_SHARDS;
 use crate::{Error, Result};
 
-/// The files of such weights.
+/// The files that an index lists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shards {
     /// In the order of their names, each once.
@@ -21,7 +21,7 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] for what is not such an index, or names a file that does not lie beside it.
+    /// [`Error::Damaged`] for an invalid index, and for one that names a file outside its own folder.
     pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
         let damaged = |problem: String| Error::Damaged { file: file.into(), problem };
         let index = Json::parse(json).map_err(|error| damaged(error.to_string()))?;
@@ -32,7 +32,7 @@ impl Shards {
             let name = path.as_str().filter(|name| is_plain_name(name));
             let name = name.ok_or_else(|| {
                 damaged(format!(
-                    "of tensor \"{tensor}\" it says {path}, which is not a file beside it"
+                    "it places tensor \"{tensor}\" in {path}, which is not a file in the same folder"
                 ))
             })?;
             files.push(name.to_owned());
@@ -41,7 +41,9 @@ impl Shards {
         files.dedup();
         if files.is_empty() || files.len() > MAX_SHARDS {
             let count = files.len();
-            return Err(damaged(format!("it names {count} files; it must be 1 to {MAX_SHARDS}")));
+            return Err(damaged(format!(
+                "it names {count} files, but must name 1 to {MAX_SHARDS}"
+            )));
         }
         Ok(Self { files })
     }

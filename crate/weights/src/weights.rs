@@ -30,9 +30,7 @@ impl WeightDtype {
     pub fn parse(name: &str) -> Result<Self> {
         let dtypes = [Self::Fp32, Self::Fp16, Self::Q8];
         dtypes.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
-            Error::InvalidInput(format!(
-                "dtype \"{name}\" does not exist; there are: fp32, fp16, q8"
-            ))
+            Error::InvalidInput(format!("unknown dtype \"{name}\"; use fp32, fp16 or q8"))
         })
     }
 
@@ -46,7 +44,7 @@ impl WeightDtype {
     }
 }
 
-/// The decoded tensors of a weight file, each to be taken once.
+/// The decoded tensors of a weight file. Each can be taken once.
 #[derive(Debug, Default)]
 pub struct Weights {
     tensors: BTreeMap<String, (Vec<usize>, Values)>,
@@ -70,7 +68,7 @@ pub enum Values {
 }
 
 impl Values {
-    /// Multiplies what they stand for. Halves become floats, so that they are rounded once only.
+    /// Multiplies the values. Half-precision values become floats, so that they are rounded only once.
     pub fn scale(&mut self, factor: f32) {
         if factor == 1.0 {
             return;
@@ -88,7 +86,7 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// What is wrong, where they are of another.
+    /// A description of the problem, if the kinds do not match.
     pub fn append(&mut self, other: Self) -> std::result::Result<(), &'static str> {
         match (self, other) {
             (Self::F32(values), Self::F32(mut more)) => values.append(&mut more),
@@ -104,7 +102,7 @@ impl Values {
                 values.append(&mut more_values);
                 rows.append(&mut more_rows);
             }
-            _ => return Err("has another dtype than its neighbours"),
+            _ => return Err("has a different dtype from its neighbours"),
         }
         Ok(())
     }
@@ -134,13 +132,13 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// [`Error::Tensor`] for one that is there already.
+    /// [`Error::Tensor`] for a tensor that exists already.
     pub fn merge(&mut self, file: &str, mut other: Self) -> Result<()> {
         if let Some(name) = other.tensors.keys().find(|name| self.contains(name)) {
             return Err(Error::Tensor {
                 file: file.into(),
                 tensor: name.clone(),
-                problem: "is in another file of these weights, too".into(),
+                problem: "is also in another file of these weights".into(),
             });
         }
         self.tensors.append(&mut other.tensors);
@@ -170,7 +168,8 @@ impl Weights {
             .tensors
             .remove(name)
             .ok_or_else(|| Error::disagree(name, "is not in the key table"))?;
-        let shape = shape.try_into().map_err(|_| Error::disagree(name, "has another rank"))?;
+        let shape =
+            shape.try_into().map_err(|_| Error::disagree(name, "has an unexpected rank"))?;
         Ok((shape, values))
     }
 
@@ -193,7 +192,7 @@ impl Weights {
 }
 
 impl Error {
-    /// Of a tensor that the model wants otherwise than its key table says.
+    /// For a tensor that the model uses in another way than its key table says.
     pub fn disagree(tensor: &str, how: &str) -> Self {
         Self::Tensor {
             file: "model".into(),

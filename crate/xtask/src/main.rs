@@ -6,6 +6,7 @@
 mod bench;
 mod browsers;
 mod build;
+mod corpora;
 mod demo;
 mod docs;
 mod fixtures;
@@ -35,6 +36,9 @@ cargo xtask <verb>
   docs                        only the API reference (www/dist/docs), which is a step of `build`, too
   wasm [module…]              only the first step of `build`, or only these modules: simd128, relaxed, webgpu, search
   pkg                         the first two steps of `build`
+  corpora                     the demo's ready corpora (www/dist/corpora), which are a step of `build`, too
+  corpora --check             what is found in them, beside what sentence-transformers finds (encodes all in 32 bits)
+  corpora --passages FOLDER   only their passages, for tests/fixtures/retrieval.py
   demo [--port N]             build, then serve the demo page
   package                     build, then the npm package as a tarball in target/package, with its size against the budget
   test [kind…]                build, then every test, or those of these kinds: rust, fuzz, types, unit, node, adapters, browser,
@@ -83,6 +87,7 @@ fn run(args: &[String]) -> Result<()> {
 
     match verb {
         "bench" => bench::run(rest),
+        "corpora" => corpora::run(rest),
         "demo" => demo::run(rest),
         "fixtures" => fixtures::run(rest),
         "fuzz" => fuzz::run(rest),

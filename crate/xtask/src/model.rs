@@ -41,7 +41,12 @@ const FILES: [ModelFile; 10] = [
 
 /// Puts the model into `www/models`.
 pub fn ensure() -> Result<()> {
-    place(&sh::root().join("www").join("models").join(NAME))
+    place(&folder())
+}
+
+/// Where it is then.
+pub fn folder() -> PathBuf {
+    sh::root().join("www").join("models").join(NAME)
 }
 
 /// Puts the model into a folder; what is there already is checked and kept.

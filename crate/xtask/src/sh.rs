@@ -82,6 +82,20 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     }
 }
 
+/// Cargo with a package of this workspace.
+pub fn cargo(verb: &str, package: &str) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args([verb, "--package", package, "--manifest-path"]).arg(root().join("Cargo.toml"));
+    command
+}
+
+/// Builds the program of a package of this workspace, which has the package's name, and gives its path.
+pub fn build_program(package: &str) -> Result<PathBuf> {
+    run(cargo("build", package).arg("--quiet"))?;
+    let xtask = env::current_exe().context("cannot find this program's own file")?;
+    Ok(xtask.with_file_name(format!("{package}{}", env::consts::EXE_SUFFIX)))
+}
+
 /// The program of this name on the PATH.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;

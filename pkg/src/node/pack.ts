@@ -11,6 +11,7 @@ import { EmbervecError, messageOf } from "../errors.js";
 import { CHUNK_BYTES, MAX_SMALL_FILE_BYTES } from "../limits.js";
 import type { FolderFile } from "../model/folder.js";
 import { type FileDigests, MANIFEST_JSON, writeManifest } from "../model/manifest.js";
+import { makeFolder } from "../platform/node/make-folder.js";
 
 /** The transformer's weights in 8 bits, where they were shards before. */
 const PACKED = "model.q8.safetensors";
@@ -184,14 +185,14 @@ async function refuseMissing(files: ModelFiles, originals: string[], packed: str
 }
 
 function packedAlready(path: string): EmbervecError {
-  return new EmbervecError("unsupported_model", `${path}: its weights are in 8 bits already`);
+  return new EmbervecError("unsupported_model", `${path}: the weights are already in 8 bits`);
 }
 
 /** Refuses a target in which a loader would take files of another model for a part of this one. */
 async function refuseLeftovers(output: string, paths: string[]): Promise<void> {
   for (const path of paths) {
     const target = join(output, path);
-    if (await isThere(target)) throw new EmbervecError("invalid_input", `${target} is in the way; delete it`);
+    if (await isThere(target)) throw new EmbervecError("invalid_input", `${target} already exists; delete it first`);
   }
 }
 
@@ -258,7 +259,7 @@ async function readHeader(files: ModelFiles, { path, size }: { path: string; siz
     if (begin.byteLength < LENGTH_BYTES) continue;
     // How every pointer begins: `version https://…`.
     if (new TextDecoder().decode(begin.subarray(0, LENGTH_BYTES)) === "version ") {
-      throw damaged("it is a Git LFS pointer, which only names the weights; fetch them with `git lfs pull`");
+      throw damaged("it is a Git LFS pointer, not the weights themselves; run `git lfs pull` to download them");
     }
     end = LENGTH_BYTES + Number(new DataView(begin.buffer).getBigUint64(0, true));
     if (end > size || begin.byteLength >= end) break;
@@ -350,7 +351,7 @@ class Stage {
     try {
       if (!isNew && !(await stat(output)).isDirectory()) throw new Error("it is not a folder");
       for (const path of isNew ? [] : paths) await refuseLinks(output, path);
-      await mkdir(isNew ? dirname(output) : output, { recursive: true });
+      await makeFolder(isNew ? dirname(output) : output);
       // Beside a new folder or within the one that is there: on the same disk, so that a move does not copy. Not by
       // `mkdtemp`: what it makes only its owner can read, and a server is to.
       const partial = `partial-${randomUUID()}`;
@@ -377,7 +378,7 @@ class Stage {
       }
     };
     try {
-      await mkdir(dirname(target), { recursive: true });
+      await makeFolder(dirname(target));
       await writeFile(target, counted(), { flag: "wx" });
     } catch (error) {
       throw problem ?? unwritable(join(this.output, path), error);
@@ -391,7 +392,7 @@ class Stage {
       if (this.isNew) return await rename(this.folder, this.output);
       for (const path of this.paths) {
         const target = join(this.output, path);
-        await mkdir(dirname(target), { recursive: true });
+        await makeFolder(dirname(target));
         await rename(join(this.folder, path), target);
       }
     } catch (cause) {

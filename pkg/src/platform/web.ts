@@ -4,7 +4,7 @@
 import { withoutCredentials } from "../addresses.js";
 import type { BuiltInCache } from "../cache/cache.js";
 import { settled } from "../settle.js";
-import { besides, isMoved, startAt, startBeside } from "../worker/start.js";
+import { HERE, besides, isMoved, startAt, startBeside } from "../worker/start.js";
 
 /** What a dedicated worker has of it; these sources are also a page's. */
 interface WorkerScope {
@@ -63,13 +63,21 @@ export function cpuReason(reason: string): string {
 
 /** What a load takes from the surroundings where the caller does not say. */
 export interface Environment {
-  /** Host of hub ids. */
-  hub?: string | undefined;
   localFilesOnly?: boolean | undefined;
 }
 
 export function environment(): Environment {
   return {};
+}
+
+/** The hub that the surroundings name where the caller does not. */
+export function environmentHub(): string | undefined {
+  return undefined;
+}
+
+/** Whether addresses of this protocol can be fetched without the option `fetch`. One letter is a drive of Windows. */
+export function canFetch(protocol: string): boolean {
+  return protocol.length > 2;
 }
 
 /** What is sent to the host of a model's folder, given the caller's own headers. */
@@ -84,7 +92,7 @@ export function lockManager(_isOwn: boolean): LockManager | undefined {
 
 /** What addresses are relative to. */
 export function pageUrl(): string {
-  return withoutCredentials(globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url).href;
+  return withoutCredentials(globalThis.document?.baseURI ?? globalThis.location?.href ?? HERE ?? "file:///").href;
 }
 
 /** The address of a path on this machine; what is no path stays as it is. */

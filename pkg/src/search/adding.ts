@@ -190,9 +190,15 @@ export class Adding {
       job.signal.throwIfAborted();
       return encoder.tokenCounts(texts);
     };
-    const found = await passagesOf(text, this.index.record.passageOptions, counts);
-    // A text without words is a passage, too: it has metadata, and is in the list of documents.
-    const spans = found.length === 0 ? [{ start: 0, end: text.length }] : found;
+    const spans = await passagesOf(text, this.index.record.passageOptions, counts);
+    if (spans.length === 0) {
+      await before;
+      if (isOver()) return;
+      // It has metadata, and is in the list of documents; but it means nothing, so it is like nothing.
+      const vector = new Float32Array(this.index.record.dimension);
+      this.index.append(head, 0, [{ start: 0, end: text.length, text, words: [], vector }], addition.hash);
+      return this.#appended(job, true);
+    }
     const known = await this.#knownVectors(id, text, spans);
     const slices = slicesOf(spans);
     const underWay: Promise<Passage[]>[] = [];

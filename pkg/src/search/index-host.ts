@@ -11,7 +11,7 @@ import type { Core } from "./core.js";
 import { FolderIndex } from "./folder-index.js";
 import { clusters, duplicates, placeOf } from "./groups.js";
 import { copyIndex, exportIndex, importIndex, openEntries } from "./manage.js";
-import { type IndexRecord, VERSION } from "./parts.js";
+import type { IndexRecord } from "./parts.js";
 import type { FetchRequest, OpenRequest, SearchCalls, SentEmbedder, Which } from "./protocol.js";
 import { search } from "./query.js";
 import { readFolder } from "./read-folder.js";
@@ -98,7 +98,6 @@ export class Index {
     if (file) await importIndex(store, file);
     const maxTokens = passages?.maxTokens ?? Math.min(DEFAULT_TOKENS, embedder?.maxTokens ?? DEFAULT_TOKENS);
     const fresh: IndexRecord = {
-      version: VERSION,
       name,
       createdAt: Date.now(),
       changedAt: Date.now(),
@@ -157,6 +156,8 @@ export class Index {
 
   async #run({ type, id, request }: Asked, signal: AbortSignal): Promise<Result> {
     switch (type) {
+      case "info":
+        return this.info();
       case "attach":
         await this.#attach(request);
         return this.info();

@@ -33,10 +33,11 @@ export interface WordHit {
 }
 
 /**
- * A word of more than half of the passages says nothing about any of them, and has as many postings: it is left out unless the query has
- * no other.
+ * A word of more than half of the passages says little about any of them. Where those are so many that it would take longer than all other
+ * words, it is left out, unless the query has no other.
  */
 const COMMON_SHARE = 0.5;
+const COMMON_PASSAGES = 10_000;
 
 /** As people type, the last word is not whole: from so many letters on it stands for all that begin so. */
 const PREFIX_LENGTH = 2;
@@ -51,8 +52,9 @@ export async function searchWords(
   const last = words.at(-1);
   const isPrefix = (word: string) => word === last && word.length >= PREFIX_LENGTH;
   const found = await Promise.all(unique.map(async (word) => ({ word, postings: await lookup(word, isPrefix(word)) })));
+  const most = Math.max(COMMON_SHARE * lengths.passages, COMMON_PASSAGES);
   const there = found.filter(({ postings }) => postings.rows.length > 0);
-  const rare = there.filter(({ postings }) => largest(postings) <= COMMON_SHARE * lengths.passages);
+  const rare = there.filter(({ postings }) => largest(postings) <= most);
   const used = rare.length > 0 ? rare : there;
   if (used.length === 0) return [];
   const { index, documentIds, fieldLength } = indexOf(used, lengths);

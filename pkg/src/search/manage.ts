@@ -8,7 +8,7 @@ import { sha256Of } from "../cache/sha256.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { openCache } from "../platform/web-parts.js";
 import { type TarFile, bytesOfPart, readTar, writeTar } from "../tar.js";
-import { BLOCK_ROWS, type IndexRecord, damaged, encodeJson, parseRecord, parseRows } from "./parts.js";
+import { BLOCK_ROWS, type IndexRecord, damaged, encodeRecord, parseRecord, parseRows } from "./parts.js";
 import { MemoryEntries, type PartKind, PartStore, RECORDS, nameOfRecord } from "./storage.js";
 import type { StoredIndex } from "./types.js";
 
@@ -49,7 +49,7 @@ export async function listIndexes(cache: CacheChoice): Promise<StoredIndex[]> {
       const bytes = bytesOf(await entries.get(key), MAX_RECORD_BYTES);
       if (name === undefined || !bytes) continue;
       // One that is damaged, or of a newer version, is still there to be deleted.
-      const record = attempt(() => parseRecord(bytes, name));
+      const record = await parseRecord(bytes, name).catch(() => undefined);
       list.push({
         name,
         documents: record?.documents ?? 0,
@@ -63,14 +63,6 @@ export async function listIndexes(cache: CacheChoice): Promise<StoredIndex[]> {
     return list;
   } finally {
     entries.close();
-  }
-}
-
-function attempt<T>(action: () => T): T | undefined {
-  try {
-    return action();
-  } catch {
-    return undefined;
   }
 }
 
@@ -114,7 +106,7 @@ const pathOf = (kind: PartKind, number: number, block: number) => `${kind}-${num
 
 /** One file with all parts of an index, which nobody changes meanwhile. */
 export async function exportIndex(store: PartStore, record: IndexRecord): Promise<Blob> {
-  const json = encodeJson(record);
+  const json = await encodeRecord(record);
   const files: TarFile[] = [{ path: RECORD_JSON, size: json.byteLength, parts: [json] }];
   const read: ReadPart = (kind, number, block, digest) =>
     store.read(store.key(record.generation, kind, number, block), digest);
@@ -132,7 +124,7 @@ export async function importIndex(store: PartStore, file: Blob): Promise<void> {
   const archive = await readTar(file, HINT);
   const first = archive.get(RECORD_JSON);
   if (!first || first.size > MAX_RECORD_BYTES) throw new EmbervecError("integrity", `the archive is no index; ${HINT}`);
-  const record = parseRecord(await bytesOfPart(first), store.name);
+  const record = await parseRecord(await bytesOfPart(first), store.name);
   await write(store, record, async (kind, number, block, digest) => {
     const part = archive.get(pathOf(kind, number, block));
     const bytes = part && (await bytesOfPart(part));
@@ -163,7 +155,7 @@ async function write(store: PartStore, source: IndexRecord, read: ReadPart): Pro
         keys.add(key);
         await store.write([[key, bytes]]);
       }
-      await store.commit(encodeJson(record), keys, true);
+      await store.commit(await encodeRecord(record), keys, true);
     } catch (error) {
       await store.delete().catch(() => {});
       throw Object(error).name === "QuotaExceededError"

@@ -148,10 +148,12 @@ export function checkFilter(call: string, filter: unknown): string {
   return JSON.stringify(plainJson(`${call}: the filter`, filter) as Filter);
 }
 
-/** As JSON has it: what it does not have would be another thing after the next start. */
+/** As JSON has it: what it does not have would be another thing after the next start. Halves of characters are none, as in UTF-8. */
 function plainJson(what: string, value: unknown): unknown {
+  const whole = (_: string, value: unknown) =>
+    typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\uFFFD") : value;
   try {
-    return JSON.parse(JSON.stringify(value));
+    return JSON.parse(JSON.stringify(value), whole);
   } catch (cause) {
     throw new EmbervecError("invalid_input", `${what} is not JSON`, { cause });
   }

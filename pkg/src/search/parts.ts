@@ -9,6 +9,7 @@
 // | terms | which passages hold which words; of the wasm module | when the index is opened |
 // | block | texts and 32-bit vectors of {@link BLOCK_ROWS} passages | when a hit is shown or scored |
 
+import { sha256Of } from "../cache/sha256.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import type { EmbeddingSpace } from "../index.js";
 import type { IndexInfo, Metadata, PassageOptions } from "./types.js";
@@ -46,7 +47,6 @@ export interface Probe {
 }
 
 export interface IndexRecord {
-  version: number;
   name: string;
   createdAt: number;
   changedAt: number;
@@ -76,7 +76,7 @@ export interface DocumentRows {
   metadata?: Metadata | undefined;
   /** Position of the first of these passages in the document. */
   from: number;
-  /** Begin, end and number of words of each passage. */
+  /** Begin, end and number of different words of each passage. */
   spans: [start: number, end: number, words: number][];
 }
 
@@ -155,10 +155,17 @@ function isSpan(value: unknown): boolean {
   return start <= end;
 }
 
+/** With its SHA-256, because it is what all others are compared with. */
+export async function encodeRecord(record: IndexRecord): Promise<Uint8Array<ArrayBuffer>> {
+  return encodeJson({ version: VERSION, sha256: await sha256Of(encodeJson(record)), record });
+}
+
 /** @throws {EmbervecError} for one that is of a newer version, or not as it was written */
-export function parseRecord(bytes: Uint8Array, name: string): IndexRecord {
-  const value = Object(parseJson(bytes)) as Partial<Record<keyof IndexRecord, unknown>>;
-  checkVersion(value.version, name);
+export async function parseRecord(bytes: Uint8Array, name: string): Promise<IndexRecord> {
+  const { version, sha256, record } = Object(parseJson(bytes)) as Record<string, unknown>;
+  checkVersion(version, name);
+  const value = Object(record) as Partial<Record<keyof IndexRecord, unknown>>;
+  if ((await sha256Of(encodeJson(value))) !== sha256) throw damaged("its record does not have its SHA-256");
   const { segments, passageOptions, probes, similarity, dimension, space, removed, truncateDim } = value;
   const isSound =
     [value.createdAt, value.changedAt, value.sequence, value.generation, value.documents, value.passages].every(

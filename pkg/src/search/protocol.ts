@@ -59,6 +59,7 @@ export type Which = { ids: string[] } | { filter: string };
 
 export type SearchCalls = {
   open: { request: OpenRequest | FetchRequest; result: IndexInfo };
+  info: { request: null; result: IndexInfo };
   attach: { request: SentEmbedder; result: IndexInfo };
   beginAdd: { request: { totalDocuments: number }; result: number };
   add: { request: { job: number; documents: SearchDocument[] }; result: null };

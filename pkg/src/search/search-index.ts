@@ -250,12 +250,16 @@ export class SearchIndex extends EventTarget {
       problem = { error };
     }
     // What was done is stored, also where the rest was not.
-    const { result, info } = await this.#request("endAdd", { job }).catch((error: unknown) => {
+    try {
+      const { result, info } = await this.#request("endAdd", { job });
+      this.#update(info);
+      if (problem) throw problem.error;
+      return result;
+    } catch (error) {
+      // It may not be what it was.
+      if (this.#client.alive) this.#update(await this.#request("info", null));
       throw problem ? problem.error : error;
-    });
-    this.#update(info);
-    if (problem) throw problem.error;
-    return result;
+    }
   }
 
   /** The documents' passages that are nearest to a text in meaning, in words, or in both. */

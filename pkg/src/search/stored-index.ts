@@ -14,6 +14,7 @@ import {
   type SegmentRows,
   encodeBlock,
   encodeJson,
+  encodeRecord,
   parseRecord,
 } from "./parts.js";
 import type { Entry, Rows } from "./rows.js";
@@ -54,7 +55,7 @@ export class StoredIndex {
   static async open(store: PartStore, fresh: IndexRecord, onCommit: () => void): Promise<StoredIndex> {
     return store.change(async () => {
       const bytes = await store.record();
-      const record = bytes ? parseRecord(bytes, store.name) : fresh;
+      const record = bytes ? await parseRecord(bytes, store.name) : fresh;
       const index = new StoredIndex(store, record, await State.load(store, record), onCommit);
       if (!bytes) await index.#writeRecord(record);
       await index.#dropOrphans();
@@ -127,7 +128,7 @@ export class StoredIndex {
     const first = scan.append(scan.quantize(vectors), JSON.stringify(passages.map(() => metadata)));
     for (const span of passages) {
       const passage = entry.rows.length;
-      this.rows.add(entry, { start: span.start, end: span.end, words: span.words.length, passage });
+      this.rows.add(entry, { start: span.start, end: span.end, words: countOf(span.words), passage });
       this.#state.pending.push({ entry, passage, span });
     }
     const words = passages.map(({ words }) => words);
@@ -298,7 +299,7 @@ export class StoredIndex {
       ...this.#keysOf(record.generation, segments),
       ...(record.removed ? [this.#removedKey(record)] : []),
     ]);
-    if (!(await this.store.commit(encodeJson(record), keys, isOnly))) {
+    if (!(await this.store.commit(await encodeRecord(record), keys, isOnly))) {
       this.#lost = CLEARED;
       throw new EmbervecError(
         "storage",
@@ -324,7 +325,7 @@ export class StoredIndex {
       this.#lost = CLEARED;
       return false;
     }
-    const record = parseRecord(bytes, this.store.name);
+    const record = await parseRecord(bytes, this.store.name);
     if (record.sequence === this.current.sequence && record.generation === this.current.generation) return false;
     const before = this.#state;
     const state = await State.load(this.store, record);
@@ -437,6 +438,11 @@ export class StoredIndex {
   }
 }
 
+/** A passage's length for its score: minisearch counts different words. */
+function countOf(words: readonly string[]): number {
+  return new Set(words).size;
+}
+
 function range(from: number, to: number): number[] {
   return Array.from({ length: to - from }, (_, i) => from + i);
 }
@@ -454,7 +460,7 @@ function documentsOf(rows: readonly Pending[]): DocumentRows[] {
     const isNext = entry === last && before !== undefined && before.from + before.spans.length === passage;
     const document = isNext ? before : { id: entry.id, metadata: entry.metadata, from: passage, spans: [] };
     if (!isNext) documents.push(document);
-    document.spans.push([span.start, span.end, span.words.length]);
+    document.spans.push([span.start, span.end, countOf(span.words)]);
     if (passage === entry.rows.length - 1 && entry.hash !== undefined) document.hash = entry.hash;
     last = entry;
   }

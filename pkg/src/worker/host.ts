@@ -168,7 +168,8 @@ async function encode(
   signal: AbortSignal,
 ): Promise<EncodeResult> {
   const gpu = accelerator;
-  const due = turns.due(texts);
+  // One for all batches, so that requests of the same length are finished one after the other.
+  const due = turns.due(charactersOf(texts));
   let job = undefined as Job | undefined;
   let ms = 0;
   const take = (action: () => void) =>
@@ -242,7 +243,7 @@ function isTaken(job: Job, vectors: Float32Array): boolean {
 /** Piece by piece, in the pieces of texts that the tokenizer can be given alone. */
 async function tokenCounts(id: number, texts: string[], signal: AbortSignal): Promise<Uint32Array> {
   const counts = new Uint32Array(texts.length);
-  const due = turns.due(texts);
+  const characters = charactersOf(texts);
   let index = 0;
   let at = 0;
   let size = COUNTED_CHARACTERS;
@@ -261,8 +262,13 @@ async function tokenCounts(id: number, texts: string[], signal: AbortSignal): Pr
       if (isEnd) index += 1;
     }
   };
-  while (index < texts.length) await turns.take(due, piece);
+  // There may be thousands of pieces: none of them is older than the others' requests.
+  while (index < texts.length) await turns.take(turns.due(characters), piece);
   return counts;
+}
+
+function charactersOf(texts: readonly string[]): number {
+  return texts.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** Not between the two halves of a character. */

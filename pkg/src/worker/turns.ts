@@ -21,11 +21,10 @@ export class Turns {
   constructor(private readonly nextTask: () => Promise<void>) {}
 
   /**
-   * When a job is due that begins now: the shorter one of two, unless the other one waits for so long that it would never come to its
-   * turn.
+   * When a job of so many characters is due that begins now: the shorter one of two, unless the other one waits for so long that it would
+   * never come to its turn.
    */
-  due(texts: readonly string[]): number {
-    const characters = texts.reduce((sum, { length }) => sum + length, 0);
+  due(characters: number): number {
     return this.#count + Math.min(characters, MOST_CHARACTERS) * TURNS_PER_CHARACTER;
   }
 

@@ -1,6 +1,6 @@
 /** Tells the encodings of texts apart, and texts from what is none. */
 
-import { bytesAt, type Input, slices } from "./input";
+import type { Input } from "./input";
 import { Problem } from "./types";
 
 export interface Encoding {
@@ -19,11 +19,8 @@ const MAX_BROKEN = 0.01;
 const BINARY = "It is no text, but binary data.";
 
 /** Throws a `Problem` if it is binary. `declared` is what the document itself says. */
-export async function encodingOf(
-  input: Pick<Input, "blob" | "signal">,
-  declared?: (head: string) => string | undefined,
-): Promise<Encoding> {
-  const head = await bytesAt(input, 0, HEAD_BYTES);
+export async function encodingOf(input: Input, declared?: (head: string) => string | undefined): Promise<Encoding> {
+  const head = await input.bytes(0, HEAD_BYTES);
   const [a, b, c, d] = head;
   if (a === 0xef && b === 0xbb && c === 0xbf) return { label: "utf-8" };
   const isUtf32 = (a === 0xff && b === 0xfe && c === 0 && d === 0) || (a === 0 && b === 0 && c === 0xfe && d === 0xff);
@@ -40,7 +37,7 @@ export async function encodingOf(
   const label = labelOf(declared?.(ascii));
   if (label !== undefined && label !== "utf-8") return { label };
   // The bytes around the first one that is not ASCII tell most.
-  const sample = await bytesAt(input, Math.max(0, broken - 1024), broken + HEAD_BYTES);
+  const sample = await input.bytes(Math.max(0, broken - 1024), broken + HEAD_BYTES);
   if (isMostlyUtf8(sample)) {
     return { label: "utf-8", note: "Some bytes are not valid UTF-8; they are shown as \ufffd." };
   }
@@ -74,10 +71,10 @@ function shareOfControls(bytes: Uint8Array): number {
 }
 
 /** Whether the whole file is UTF-8; else about where the first error is. */
-async function validateUtf8(input: Pick<Input, "blob" | "signal">): Promise<{ isValid: boolean; broken: number }> {
+async function validateUtf8(input: Input): Promise<{ isValid: boolean; broken: number }> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
   let at = 0;
-  for await (const slice of slices(input)) {
+  for await (const slice of input.slices()) {
     try {
       decoder.decode(slice, { stream: true });
     } catch {

@@ -6,33 +6,50 @@ import { Problem } from "./types";
 export const MAX_TEXT_BYTES = 256 * 1024 * 1024;
 const SLICE_BYTES = 512 * 1024;
 
-export interface Input {
-  readonly blob: Blob;
+export class Input {
+  readonly size: number;
+  readonly signal: AbortSignal;
   /** Called with the bytes of the file that have been read. */
   readonly progress: (loaded: number) => void;
-  readonly signal: AbortSignal;
-}
+  readonly #blob: Blob;
+  /** The first slice: for most files all there is. It is looked at several times, and each look costs a millisecond. */
+  #head: Promise<Uint8Array<ArrayBuffer>> | undefined;
 
-export async function bytesAt({ blob, signal }: Pick<Input, "blob" | "signal">, start: number, end: number) {
-  signal.throwIfAborted();
-  let buffer: ArrayBuffer;
-  try {
-    buffer = await blob.slice(start, end).arrayBuffer();
-  } catch (cause) {
-    throw new Problem(
-      "unreadable",
-      "The browser could not open it: it was moved, changed or deleted, or it is a folder.",
-      cause,
-    );
+  constructor(blob: Blob, signal: AbortSignal, progress: (loaded: number) => void) {
+    this.size = blob.size;
+    this.signal = signal;
+    this.progress = progress;
+    this.#blob = blob;
   }
-  signal.throwIfAborted();
-  return new Uint8Array(buffer);
-}
 
-/** The bytes of a file, up to the limit for texts. */
-export async function* slices(input: Pick<Input, "blob" | "signal">, from = 0): AsyncGenerator<Uint8Array> {
-  const end = Math.min(input.blob.size, MAX_TEXT_BYTES);
-  for (let at = from; at < end; at += SLICE_BYTES) yield bytesAt(input, at, Math.min(at + SLICE_BYTES, end));
+  /** Not to be changed. */
+  async bytes(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+    this.signal.throwIfAborted();
+    let bytes: Uint8Array<ArrayBuffer>;
+    if (end <= SLICE_BYTES || this.size <= SLICE_BYTES) {
+      this.#head ??= this.#read(0, SLICE_BYTES);
+      bytes = (await this.#head).subarray(start, end);
+    } else {
+      bytes = await this.#read(start, end);
+    }
+    this.signal.throwIfAborted();
+    return bytes;
+  }
+
+  /** In slices, up to the limit for texts. */
+  async *slices(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const end = Math.min(this.size, MAX_TEXT_BYTES);
+    for (let at = 0; at < end; at += SLICE_BYTES) yield this.bytes(at, Math.min(at + SLICE_BYTES, end));
+  }
+
+  async #read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      return new Uint8Array(await this.#blob.slice(start, end).arrayBuffer());
+    } catch (cause) {
+      const why = "The browser could not open it: it was moved, changed or deleted, or it is a folder.";
+      throw new Problem("unreadable", why, cause);
+    }
+  }
 }
 
 /** The text of a file, with `\n` at the end of every line. */
@@ -40,7 +57,7 @@ export async function* textOf(input: Input, encoding: string): AsyncGenerator<st
   const decoder = new TextDecoder(encoding);
   let loaded = 0;
   let heldBack = "";
-  for await (const slice of slices(input)) {
+  for await (const slice of input.slices()) {
     const text = heldBack + decoder.decode(slice, { stream: true });
     // A line may end with \r\n, and the \n may be in the next slice.
     heldBack = text.endsWith("\r") ? "\r" : "";

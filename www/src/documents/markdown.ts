@@ -194,7 +194,7 @@ class TokenWriter {
   }
 
   #text(text: string, line: number): void {
-    if (this.#heading !== undefined) this.#out.heading(this.#heading, text);
+    if (this.#heading !== undefined) this.#out.heading(this.#heading, text, { line });
     else if (this.#cells !== undefined) this.#cells.push(text);
     else if (this.#item !== undefined) this.#item.texts.push(text);
     else if (this.#items > 0) this.#out.entry(text, { line });

@@ -1,6 +1,6 @@
 /** The browser's half of reading PDF: the parser's own worker, and its files. */
 
-import { PDFWorker } from "pdfjs-dist/legacy/build/pdf.mjs";
+import { PDFWorker, VerbosityLevel } from "pdfjs-dist/legacy/build/pdf.mjs";
 
 import type { Parser, PdfHost } from "./pdf";
 
@@ -19,7 +19,7 @@ export const HOST: PdfHost = {
     const thread = new Worker(/* webpackChunkName: "worker-pdf" */ new URL("./pdf.worker.ts", import.meta.url), {
       type: "module",
     });
-    const worker = PDFWorker.create({ port: thread });
+    const worker = PDFWorker.create({ port: thread, verbosity: VerbosityLevel.ERRORS });
     return {
       worker,
       end: () => {

@@ -2,15 +2,20 @@
 
 import * as pdfjs from "pdfjs-dist/legacy/build/pdf.mjs";
 
-import { bytesAt, type Input } from "./input";
+import type { Input } from "./input";
 import { type SectionWriter, tidy } from "./sections";
 import { Problem } from "./types";
 
 const RANGE_BYTES = 262_144;
 /** A page of any sense is read in a second. */
 const PAGE_PATIENCE_MS = 60_000;
+/** A parser that nothing comes for gives its memory back. */
+const IDLE_MS = 20_000;
 const MAX_HEADING = 120;
 const MAX_TITLE = 200;
+
+/** Of a list. A hyphen may be a minus. */
+const BULLET = /^[•‣◦▪▸☐☑] ?/;
 
 /** The thread that parses. One that hangs can be ended. */
 export interface Parser {
@@ -24,12 +29,28 @@ export interface PdfHost {
   characterMap(file: string): Promise<Uint8Array>;
 }
 
-/** Of the last document that was read without trouble. */
-let idle: Parser | undefined;
+/** Of the last document, for the next one. */
+let idle: { parser: Parser; timer: ReturnType<typeof setTimeout> } | undefined;
+
+function takeParser(host: PdfHost): Parser {
+  if (idle === undefined) return host.start();
+  const { parser, timer } = idle;
+  clearTimeout(timer);
+  idle = undefined;
+  return parser;
+}
+
+function keepParser(parser: Parser): void {
+  if (idle !== undefined) return parser.end();
+  const timer = setTimeout(() => {
+    idle = undefined;
+    parser.end();
+  }, IDLE_MS);
+  idle = { parser, timer };
+}
 
 export async function readPdf(input: Input, out: SectionWriter, host: PdfHost): Promise<void> {
-  const parser = idle ?? host.start();
-  idle = undefined;
+  const parser = takeParser(host);
   const range = new FileRange(input);
   const task = pdfjs.getDocument({
     range,
@@ -50,15 +71,18 @@ export async function readPdf(input: Input, out: SectionWriter, host: PdfHost): 
   });
   const patience = new Patience(input.signal, range.failure);
   try {
-    const pdf = await patience.of(task.promise);
-    await readPages(pdf, input, out, patience);
-    await patience.of(task.destroy());
-    idle = parser;
+    await readPages(await patience.of(task.promise), input, out, patience);
   } catch (cause) {
-    parser.end();
     throw problemOf(cause);
   } finally {
     patience.end();
+    // One that hangs, or is still at work, is of no further use.
+    if (patience.isOver) parser.end();
+    else
+      void task.destroy().then(
+        () => keepParser(parser),
+        () => parser.end(),
+      );
   }
 }
 
@@ -78,7 +102,7 @@ async function readPages(pdf: pdfjs.PDFDocumentProxy, input: Input, out: Section
       if (error instanceof Problem || input.signal.aborted) throw error;
       failed.push(number);
     }
-    input.progress(Math.floor((input.blob.size * number) / pdf.numPages));
+    input.progress(Math.floor((input.size * number) / pdf.numPages));
     await out.drain();
   }
   if (failed.length === pdf.numPages) throw new Problem("broken", "It is damaged: none of its pages can be read.");
@@ -143,7 +167,8 @@ class PageWriter {
       const scale = paragraph[0]!.height / body;
       paragraph = [];
       const isHeading = scale > 1.12 && text.length <= MAX_HEADING && /\p{L}{2}/u.test(text);
-      if (isHeading) this.#out.heading(scale > 1.6 ? 1 : scale > 1.3 ? 2 : 3, text);
+      if (isHeading) this.#out.heading(scale > 1.6 ? 1 : scale > 1.3 ? 2 : 3, text, { page });
+      else if (BULLET.test(text)) this.#out.entry(text.replace(BULLET, ""), { page });
       else this.#out.paragraph(text, { page });
     };
     const right = Math.max(...lines.map(({ end }) => end));
@@ -182,6 +207,7 @@ function linesOf(items: readonly TextItem[]): Line[] {
 
 function isNewParagraph(last: Line, line: Line, right: number): boolean {
   const height = Math.max(last.height, 1);
+  if (BULLET.test(line.text)) return true;
   if (Math.abs(line.height - last.height) > 0.12 * height) return true;
   const down = last.y - line.y;
   if (down > 1.8 * height) return true;
@@ -214,13 +240,14 @@ class FileRange extends pdfjs.PDFDataRangeTransport {
   #fail: (reason: unknown) => void = () => {};
 
   constructor(input: Input) {
-    super(input.blob.size, null);
+    super(input.size, null);
     this.#input = input;
     this.failure = new Promise((_, reject) => (this.#fail = reject));
   }
 
   override requestDataRange(begin: number, end: number): void {
-    bytesAt(this.#input, begin, end).then((bytes) => this.onDataRange(begin, bytes), this.#fail);
+    // A copy: the parser takes the bytes away to its thread.
+    this.#input.bytes(begin, end).then((bytes) => this.onDataRange(begin, bytes.slice()), this.#fail);
   }
 }
 
@@ -238,30 +265,38 @@ function dataFactory(host: PdfHost) {
 class Patience {
   readonly #stopped: Promise<never>;
   readonly #signal: AbortSignal;
-  #stop: (reason: unknown) => void = () => {};
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether the wait has ended without the parser's answer. */
+  isOver = false;
+  #reject: (reason: unknown) => void = () => {};
 
   constructor(signal: AbortSignal, failure: Promise<never>) {
     this.#signal = signal;
-    this.#stopped = new Promise((_, reject) => (this.#stop = reject));
+    this.#stopped = new Promise((_, reject) => (this.#reject = reject));
     this.#stopped.catch(() => {});
-    failure.catch(this.#stop);
+    failure.catch((reason: unknown) => this.#stop(reason));
     signal.addEventListener("abort", this.#abort);
     if (signal.aborted) this.#abort();
   }
 
   async of<T>(promise: Promise<T>): Promise<T> {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(
+    const timer = setTimeout(
       () => this.#stop(new Problem("broken", `A page took more than ${PAGE_PATIENCE_MS / 1000} s.`)),
       PAGE_PATIENCE_MS,
     );
-    return Promise.race([promise, this.#stopped]);
+    try {
+      return await Promise.race([promise, this.#stopped]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   end(): void {
-    clearTimeout(this.#timer);
     this.#signal.removeEventListener("abort", this.#abort);
+  }
+
+  #stop(reason: unknown): void {
+    this.isOver = true;
+    this.#reject(reason);
   }
 
   #abort = () => this.#stop(this.#signal.reason);

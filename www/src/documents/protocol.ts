@@ -2,7 +2,7 @@
 
 import type { ReaderEvent, Readable } from "./types";
 
-/** The events of an id come one at a time: after each the worker waits for `more`, so that it is never far ahead of the page. */
+/** The events of an id come one at a time: after each but the last the worker waits for `more`, so that it is never far ahead. */
 export type ToWorker =
   | { type: "read"; id: number; index: number; source: Readable }
   | { type: "more"; id: number }
@@ -15,3 +15,7 @@ export type FromWorker =
   | { type: "end"; id: number }
   /** A fault of the readers' own. */
   | { type: "error"; id: number; message: string };
+
+export function isLast(event: ReaderEvent): boolean {
+  return event.kind === "problem" || event.isLast;
+}

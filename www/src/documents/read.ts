@@ -1,7 +1,7 @@
 /** Reads one document: finds out what it is, and lets the reader for that read it. */
 
 import { encodingOf } from "./encoding";
-import { bytesAt, type Input, MAX_TEXT_BYTES } from "./input";
+import { Input, MAX_TEXT_BYTES } from "./input";
 import { type SectionOptions, SectionWriter } from "./sections";
 import { readText } from "./text";
 import { type DocumentInfo, type DocumentType, Problem, type Readable, type ReaderEvent } from "./types";
@@ -68,7 +68,7 @@ export async function readDocument(source: Readable, { index, signal, send, prog
   const blob = isFile ? source.file : new Blob([source.text]);
   const path = isFile ? source.path : source.name;
   const name = isFile ? source.file.name : source.name;
-  const input: Input = { blob, signal, progress: (loaded) => progress(loaded, blob.size) };
+  const input = new Input(blob, signal, (loaded) => progress(loaded, blob.size));
   let type: DocumentType | "unknown" = isFile ? "unknown" : (source.type ?? typeOfText(source.text));
 
   const document = (): DocumentInfo => ({
@@ -182,7 +182,7 @@ async function fetched<T>(load: () => Promise<T>): Promise<T> {
 
 /** By the first bytes, which do not lie, then by the name. */
 async function typeOfFile(input: Input, extension: string): Promise<DocumentType> {
-  const bytes = await bytesAt(input, 0, 65_536);
+  const bytes = await input.bytes(0, 65_536);
   const head = new TextDecoder("windows-1252").decode(bytes.subarray(0, 1024));
   const type = TYPES.get(extension);
   if (head.includes(PDF)) return "pdf";

@@ -1,6 +1,6 @@
 /** The page's half of reading documents: all work is done in a worker, which starts with the first document. */
 
-import type { FromWorker, ToWorker } from "./protocol";
+import { type FromWorker, isLast, type ToWorker } from "./protocol";
 import type { DocumentInfo, Place, Readable, ReaderEvent, ReadProgress, SourceFile } from "./types";
 
 /** For `<input type="file">`. Other files are read, too, if they hold text. */
@@ -13,6 +13,12 @@ const PATIENCE_MS = 1000;
 export interface ReadOptions {
   signal?: AbortSignal;
   onProgress?: (progress: ReadProgress) => void;
+}
+
+function createWorker(): Worker {
+  return new Worker(/* webpackChunkName: "reader" */ new URL("./reader.worker.ts", import.meta.url), {
+    type: "module",
+  });
 }
 
 /** A document that is being read in the worker. */
@@ -28,11 +34,17 @@ interface Reading {
 }
 
 export class DocumentReader {
+  readonly #create: () => Worker;
   #worker: Worker | undefined;
   #readings = new Map<number, Reading>();
   /** Told to stop, but not heard of since. */
   #stopping = new Map<number, ReturnType<typeof setTimeout>>();
   #lastId = 0;
+
+  /** `create` starts the worker's script. */
+  constructor(create = createWorker) {
+    this.#create = create;
+  }
 
   /**
    * Reads one document after the other. The worker goes on only when the next event is asked for. Several calls may
@@ -88,7 +100,8 @@ export class DocumentReader {
         }
         if (message.type === "event") {
           yield message.event;
-          this.#post({ type: "more", id });
+          // The worker may have been ended meanwhile.
+          if (!isLast(message.event) && this.#readings.has(id)) this.#post({ type: "more", id });
         } else {
           isOver = true;
           if (message.type === "error") throw new Error(message.message);
@@ -97,8 +110,8 @@ export class DocumentReader {
       }
     } finally {
       signal?.removeEventListener("abort", wake);
-      this.#readings.delete(id);
-      if (!isOver) this.#stop(id);
+      const isKnown = this.#readings.delete(id);
+      if (isKnown && !isOver) this.#stop(id);
     }
   }
 
@@ -120,9 +133,7 @@ export class DocumentReader {
   }
 
   #start(): Worker {
-    const worker = new Worker(/* webpackChunkName: "reader" */ new URL("./reader.worker.ts", import.meta.url), {
-      type: "module",
-    });
+    const worker = this.#create();
     worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
     // Its script could not be fetched, or it has a fault.
     worker.addEventListener("error", (event) => {
@@ -157,6 +168,7 @@ export class DocumentReader {
       if (mayRestart && !hasStarted) {
         this.#post({ type: "read", id, index, source });
       } else {
+        this.#readings.delete(id);
         messages.push({ type: "event", id, event: problemEvent(index, source, problem) }, { type: "end", id });
         reading.wake();
       }

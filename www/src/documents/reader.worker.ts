@@ -1,6 +1,6 @@
 /** The worker that reads documents. Several may be read at a time; each waits for the page after each of its events. */
 
-import type { FromWorker, ToWorker } from "./protocol";
+import { type FromWorker, isLast, type ToWorker } from "./protocol";
 import { readDocument } from "./read";
 
 /** The page's types have none for a worker. */
@@ -52,6 +52,7 @@ async function read({ id, index, source }: Extract<ToWorker, { type: "read" }>):
       send: async (event) => {
         const isAsked = new Promise<void>((resolve) => (reading.more = resolve));
         post({ type: "event", id, event });
+        if (isLast(event)) return;
         await isAsked;
         signal.throwIfAborted();
       },

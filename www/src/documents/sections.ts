@@ -33,7 +33,7 @@ export class SectionWriter {
   readonly #joins: boolean;
   #batch: Section[] = [];
   #characters = 0;
-  #headings: { level: number; text: string }[] = [];
+  #headings: { level: number; text: string; place: Place }[] = [];
   /** Whether nothing has followed the last heading. */
   #isBare = false;
   #pending: { texts: string[]; length: number; place: Place } | undefined;
@@ -45,7 +45,7 @@ export class SectionWriter {
   }
 
   /** Names what follows, up to the next heading of the same level or above. */
-  heading(level: number, text: string): void {
+  heading(level: number, text: string, place: Place = {}): void {
     this.#finish();
     const name = cutAt(tidy(text).replace(/\n/g, " "), MAX_HEADING)[0] ?? "";
     if (name === "") return;
@@ -53,7 +53,7 @@ export class SectionWriter {
     // A heading without a text is a text of its own, unless a lower one follows, which carries its words.
     if (this.#isBare && last !== undefined && level <= last.level) this.#addBareHeading();
     while ((this.#headings.at(-1)?.level ?? 0) >= level) this.#headings.pop();
-    this.#headings.push({ level, text: name });
+    this.#headings.push({ level, text: name, place });
     this.#isBare = true;
     if (level === 1) this.title ??= name;
   }
@@ -107,7 +107,7 @@ export class SectionWriter {
 
   #addBareHeading(): void {
     const heading = this.#headings.pop()!;
-    this.#add(heading.text, {}, true);
+    this.#add(heading.text, heading.place, true);
     this.#headings.push(heading);
   }
 

@@ -79,7 +79,7 @@ export class TextBlocks {
     const [title, ...more] = this.#block;
     if (title !== undefined && more.length === 0 && UNDERLINE.test(text)) {
       this.#block = [];
-      this.#out.heading(text.startsWith("=") ? 1 : 2, title.text);
+      this.#out.heading(text.startsWith("=") ? 1 : 2, title.text, placeOf(title.line));
       return;
     }
     this.#block.push({ text, line });

@@ -2,7 +2,7 @@
 
 import { Inflate } from "fflate";
 
-import { bytesAt, type Input } from "./input";
+import type { Input } from "./input";
 import { Problem } from "./types";
 
 /** A slice of 4 kB inflates to at most 4 MB. */
@@ -29,16 +29,16 @@ export class Zip {
   }
 
   static async open(input: Input): Promise<Zip> {
-    const { size } = input.blob;
+    const { size } = input;
     const start = Math.max(0, size - MAX_END);
-    const end = viewOf(await bytesAt(input, start, size));
+    const end = viewOf(await input.bytes(start, size));
     let at = end.byteLength - 22;
     while (at >= 0 && end.getUint32(at, true) !== 0x06054b50) at -= 1;
     if (at < 0) throw broken("its directory is missing");
     const length = end.getUint32(at + 12, true);
     const offset = end.getUint32(at + 16, true);
     if (length > MAX_DIRECTORY || offset + length > start + at) throw broken("its directory is damaged");
-    return new Zip(input, directoryOf(await bytesAt(input, offset, offset + length)));
+    return new Zip(input, directoryOf(await input.bytes(offset, offset + length)));
   }
 
   has(name: string): boolean {
@@ -52,17 +52,17 @@ export class Zip {
     if (entry.isEncrypted) throw new Problem("encrypted", "It is protected by a password.");
     if (entry.method !== 0 && entry.method !== 8) throw broken(`its compression method ${entry.method} is unknown`);
     if (entry.size > most) throw tooLarge(most);
-    const header = viewOf(await bytesAt(this.#input, entry.offset, entry.offset + 30));
+    const header = viewOf(await this.#input.bytes(entry.offset, entry.offset + 30));
     if (header.byteLength < 30 || header.getUint32(0, true) !== 0x04034b50) throw broken("a file in it is missing");
     const start = entry.offset + 30 + header.getUint16(26, true) + header.getUint16(28, true);
     const end = start + entry.compressed;
-    if (end > this.#input.blob.size) throw broken("it is cut short");
+    if (end > this.#input.size) throw broken("it is cut short");
 
     let pieces: Uint8Array[] = [];
     const inflate = new Inflate((piece) => void pieces.push(piece));
     let size = 0;
     for (let at = start; at < end; ) {
-      const block = await bytesAt(this.#input, at, Math.min(at + 64 * SLICE_BYTES, end));
+      const block = await this.#input.bytes(at, Math.min(at + 64 * SLICE_BYTES, end));
       at += block.length;
       for (let from = 0; from < block.length; from += SLICE_BYTES) {
         const slice = block.subarray(from, from + SLICE_BYTES);

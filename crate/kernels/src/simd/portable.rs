@@ -142,13 +142,13 @@ impl I32x4 {
 
 impl I16x8 {
     #[inline(always)]
-    pub fn load(from: &[i16; 8]) -> Self {
-        Self(*from)
+    pub fn load_pair(from: &[i16; 16]) -> [Self; 2] {
+        from_fn(|half| Self(from_fn(|i| from[half * 8 + i])))
     }
 
     #[inline(always)]
-    pub fn load_i8(from: &[i8; 8]) -> Self {
-        Self(from.map(i16::from))
+    pub fn load_i8_pair(from: &[i8; 16]) -> [Self; 2] {
+        Self::load_pair(&from.map(i16::from))
     }
 
     /// The products of all lanes, each two neighbours added up.

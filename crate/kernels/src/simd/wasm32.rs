@@ -165,15 +165,17 @@ impl I32x4 {
 
 impl I16x8 {
     #[inline(always)]
-    pub fn load(from: &[i16; 8]) -> Self {
-        // SAFETY: `from` is 16 readable bytes; v128.load needs no alignment.
-        Self(unsafe { v128_load(from.as_ptr().cast()) })
+    pub fn load_pair(from: &[i16; 16]) -> [Self; 2] {
+        let from = from.as_ptr().cast::<v128>();
+        // SAFETY: `from` is 32 readable bytes; v128.load needs no alignment.
+        unsafe { [Self(v128_load(from)), Self(v128_load(from.add(1)))] }
     }
 
     #[inline(always)]
-    pub fn load_i8(from: &[i8; 8]) -> Self {
-        // SAFETY: `from` is 8 readable bytes; v128.load8x8_s needs no alignment.
-        Self(unsafe { i16x8_load_extend_i8x8(from.as_ptr()) })
+    pub fn load_i8_pair(from: &[i8; 16]) -> [Self; 2] {
+        let from = from.as_ptr();
+        // SAFETY: `from` is 16 readable bytes; v128.load8x8_s needs no alignment.
+        unsafe { [Self(i16x8_load_extend_i8x8(from)), Self(i16x8_load_extend_i8x8(from.add(8)))] }
     }
 
     /// The products of all lanes, each two neighbours added up.
