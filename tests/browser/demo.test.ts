@@ -111,6 +111,7 @@ test("a hit opens in its document, which is in the address, and Back leads out o
   await page.locator("#reader").waitFor({ state: "hidden" });
   assert.equal(await page.inputValue("#query"), "I can't fall asleep");
   await page.goto(address);
+  await modelReady(page);
   await page.locator("#reader mark").first().waitFor();
   assert.match(await text("#reader mark"), /lie awake/);
   await page.keyboard.press("Escape");
