@@ -89,18 +89,21 @@ const extension = target({
     page: inExtension("src/page.ts"),
     content: inExtension("src/content.ts"),
     offscreen: inExtension("src/offscreen.ts"),
+    options: inExtension("src/options.ts"),
     "service-worker": inExtension("src/service-worker.ts"),
   },
   output: "www/extension/dist",
   copy: [
     inExtension("manifest.json"),
     inExtension("offscreen.html"),
+    inExtension("options.html"),
     // The same page in both places.
     { from: inExtension("page.html"), to: "popup.html" },
     { from: inExtension("page.html"), to: "side-panel.html" },
     { from: inExtension("icons"), to: "icons" },
     fromRoot("www/src/style.css"),
     inExtension("src/page.css"),
+    inExtension("src/options.css"),
   ],
   keep: /^models(\/|$)/, // a bundled model, put there by hand
 });

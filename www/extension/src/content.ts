@@ -1,66 +1,91 @@
 /** Runs in the page, in a world of its own, and only when the user has asked for it there. */
 
-import { passagesOf } from "./passages";
+import { Marks } from "./marks";
+import { type FromPage, PAGE_PORT, type PassageText, type StepMessage, type ToPage } from "./page-messages";
+import { Reading } from "./reading";
 
-/** Called from the panel, through `chrome.scripting`. */
-export interface PageReader {
-  read(): { url: string; title: string; passages: string[] };
-  /** Scrolls to a passage and marks it; `false` where it is no longer in the page. */
-  show(text: string, index: number): boolean;
-}
+/** Of one message. */
+const MAX_PASSAGES = 400;
 
 declare global {
-  var embervec: PageReader | undefined;
+  /** Two panels may put the script into the page at once. An element of the page may have this name. */
+  var embervecIsHere: unknown;
 }
 
-const HIGHLIGHT = "embervec";
-/** Dark on light on any page. */
-const STYLE = `::highlight(${HIGHLIGHT}) { background-color: #ffcf9e; color: #221b15; }`;
+function start(): void {
+  let reading: Reading | undefined;
+  const ports = new Set<chrome.runtime.Port>();
+  const marks = new Marks(() => {
+    for (const port of ports) tellMark(port);
+  });
 
-globalThis.embervec = {
-  read: () => ({
-    url: addressOf(location),
-    title: document.title.trim() || location.host || location.pathname,
-    passages: read().map(({ text }) => text),
-  }),
-  show: (text, index) => {
-    const passages = read();
-    const passage = passages[index]?.text === text ? passages[index] : passages.find((other) => other.text === text);
-    const ranges = passage?.ranges() ?? [];
-    const [first] = ranges;
-    if (!first) return false;
-    mark(ranges);
-    scrollTo(first);
-    return true;
-  },
-};
+  const tellMark = (port: chrome.runtime.Port) => {
+    const { marked } = marks;
+    const { key = "", query = "" } = marked ?? {};
+    send(port, { type: "marked", key, query, index: marked?.hits[marked.at] });
+  };
 
-function read() {
-  return passagesOf(document.body ?? document.documentElement);
+  chrome.runtime.onConnect.addListener((port) => {
+    if (port.name !== PAGE_PORT) return;
+    ports.add(port);
+    tellMark(port); // which also says that somebody is here
+    let stop = () => {};
+    port.onDisconnect.addListener(() => {
+      ports.delete(port);
+      stop();
+    });
+    port.onMessage.addListener((message: ToPage) => {
+      if (message.type === "read") {
+        stop();
+        if (!reading || reading.isStale) reading = new Reading();
+        stop = follow(reading, port);
+        tellMark(port);
+      } else if (message.type === "show") {
+        const { key, query, hits, at } = message;
+        const passages = reading?.id === key ? reading.passages : [];
+        if (!marks.show({ key, query, hits, at, passages })) send(port, { type: "gone", key, index: hits[at] ?? -1 });
+      } else marks.clear();
+    });
+  });
+
+  chrome.runtime.onMessage.addListener((message: StepMessage) => {
+    if (message.step === 1 || message.step === -1) marks.step(message.step);
+  });
 }
 
-/** A part of the page has the page's own address, but where a script uses the fragment as a path. */
-function addressOf({ href, hash }: Location): string {
-  return /^#(!|\/)/.test(hash) || hash === "" ? href : href.slice(0, -hash.length);
+/** Sends a reading from its beginning on, as it goes on; ends with what is returned. */
+function follow(reading: Reading, port: chrome.runtime.Port): () => void {
+  const { id: key, url, title } = reading;
+  let sent = 0;
+  let isEnded = false;
+  let isStale = false;
+  send(port, { type: "reading", key, url, title, contentType: document.contentType });
+  const listener = () => {
+    while (sent < reading.passages.length) {
+      const part = reading.passages.slice(sent, sent + MAX_PASSAGES);
+      sent += part.length;
+      send(port, { type: "passages", key, passages: part.map(({ text, isAside }): PassageText => [text, isAside]) });
+    }
+    if (reading.isDone && !isEnded) {
+      isEnded = true;
+      send(port, { type: "end", key, isCut: reading.isCut, unreadable: reading.unreadable });
+    }
+    if (reading.isStale && !isStale) {
+      isStale = true;
+      send(port, { type: "stale", key });
+    }
+  };
+  reading.listen(listener);
+  listener();
+  return () => reading.unlisten(listener);
 }
 
-function mark(ranges: Range[]): void {
-  const sheets = document.adoptedStyleSheets;
-  if (!sheets.some(({ cssRules }) => cssRules[0]?.cssText.startsWith(`::highlight(${HIGHLIGHT})`))) {
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(STYLE);
-    document.adoptedStyleSheets = [...sheets, sheet];
-  }
-  CSS.highlights.set(HIGHLIGHT, new Highlight(...ranges));
-  addEventListener("pointerdown", () => CSS.highlights.delete(HIGHLIGHT), { once: true });
+function send(port: chrome.runtime.Port, message: FromPage): void {
+  port.postMessage(message);
 }
 
-function scrollTo(range: Range): void {
-  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
-  const parent = range.startContainer.parentElement;
-  const isLong = (parent?.getBoundingClientRect().height ?? 0) > innerHeight / 2;
-  if (!isLong) return parent?.scrollIntoView({ block: "center", behavior });
-  // Of a long paragraph the passage may be any part.
-  parent?.scrollIntoView({ block: "nearest", behavior: "instant" });
-  scrollBy({ top: range.getBoundingClientRect().top - innerHeight / 3, behavior });
+// A constant of the script itself could not be declared twice.
+if (globalThis.embervecIsHere !== true) {
+  globalThis.embervecIsHere = true;
+  start();
 }

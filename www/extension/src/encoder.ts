@@ -29,12 +29,15 @@ export type News = Exclude<Message, { id: number }>;
 
 export class Encoder {
   readonly #onNews: (news: News) => void;
+  readonly #onOpen: () => void;
   readonly #waiting = new Map<number, Waiting>();
   #port: Promise<chrome.runtime.Port> | undefined;
   #lastId = 0;
 
-  constructor(onNews: (news: News) => void) {
+  /** @param onOpen is called for every offscreen document anew, which knows nothing of the one before */
+  constructor(onNews: (news: News) => void, onOpen: () => void = () => {}) {
     this.#onNews = onNews;
+    this.#onOpen = onOpen;
   }
 
   /** Makes the offscreen document tell its news. */
@@ -92,6 +95,7 @@ export class Encoder {
   /** To the document itself. The service worker only creates it: once the port is open, stopping it changes nothing. */
   #openPort(): Promise<chrome.runtime.Port> {
     const port = chrome.runtime.connect();
+    this.#onOpen();
     return new Promise((resolve, reject) => {
       port.onMessage.addListener((message: Message) => {
         resolve(port); // the first message says that somebody is there

@@ -1,7 +1,7 @@
 /** Which model it is, and its loading. */
 
-import { Embedder, isCached } from "embervec";
-import { ABSENT, type ModelSource, type ModelState } from "./protocol";
+import { deleteModel, Embedder, isCached, listModels } from "embervec";
+import { ABSENT, type ModelInfo, type ModelSource, type ModelState } from "./protocol";
 
 const HUB_ID = "sentence-transformers/all-MiniLM-L6-v2";
 /** In the extension's own folder, where somebody has put it there. */
@@ -39,8 +39,7 @@ export class Model {
    * @throws {AbsentError} where the model would have to be downloaded and may not
    */
   async embedder(mayDownload = false): Promise<Embedder> {
-    this.#choice ??= choose();
-    const choice = await this.#choice;
+    const choice = await this.#chosen();
     if (this.#embedder === undefined && choice.source === "hub" && !mayDownload && !(await isHere(choice))) {
       this.#show({ stage: "absent" });
       throw new AbsentError("the model has to be downloaded first");
@@ -51,6 +50,30 @@ export class Model {
       throw error;
     });
     return this.#embedder;
+  }
+
+  async info(): Promise<ModelInfo> {
+    const { source, model } = await this.#chosen();
+    // A storage that does not work has kept nothing.
+    const stored = await listModels().catch(() => []);
+    const own = stored.filter((other) => other.model === model);
+    return { source, bytes: own.reduce((sum, { size }) => sum + size, 0) };
+  }
+
+  /** Of the download; a bundled one stays. */
+  async delete(): Promise<void> {
+    const { source, model } = await this.#chosen();
+    if (source === "bundled") return;
+    const embedder = await this.#embedder?.catch(() => undefined);
+    this.#embedder = undefined;
+    await embedder?.dispose();
+    await deleteModel(model);
+    this.#show({ stage: "absent" });
+  }
+
+  #chosen(): Promise<Choice> {
+    this.#choice ??= choose();
+    return this.#choice;
   }
 
   async #load(choice: Choice): Promise<Embedder> {

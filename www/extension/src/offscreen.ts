@@ -1,12 +1,15 @@
 /** The document without a window in which the model runs: it outlives the popup, and stopping the service worker does not touch it. */
 
-import { type Embedder, EmbervecError, semanticSearch } from "embervec";
+import { EmbervecError, semanticSearch } from "embervec";
+import { hashOf } from "./hash";
 import { AbsentError, Model } from "./model";
-import { PageVectors } from "./page-vectors";
-import type { Calls, Failure, Hit, Message, PageText, Ranking, Request } from "./protocol";
+import { type Page, PageEncoder } from "./page-encoder";
+import type { Calls, Failure, Hit, Message, Ranking, Request } from "./protocol";
 import { SavedPages } from "./saved-pages";
 
 const HITS = 20;
+/** In banners, menus and the like. */
+const ASIDE_HITS = 5;
 /** A panel need not hear of every passage. */
 const REPORT_MS = 100;
 /** So long after the last panel was closed, the memory goes back. */
@@ -14,82 +17,131 @@ const IDLE_MS = 10 * 60_000;
 
 const panels = new Set<chrome.runtime.Port>();
 const model = new Model((state) => broadcast({ model: state }));
-const pageVectors = new PageVectors();
+const encoder = new PageEncoder(() => model.embedder(), reportSoon, describe);
 const savedPages = new SavedPages();
 let running = 0;
 let idle: ReturnType<typeof setTimeout> | undefined;
 
-const handlers: { [Name in keyof Calls]: (request: Calls[Name]["request"]) => Promise<Calls[Name]["result"]> } = {
+type Handler<Name extends keyof Calls> = (
+  request: Calls[Name]["request"],
+  panel: chrome.runtime.Port,
+) => Promise<Calls[Name]["result"]>;
+
+const handlers: { [Name in keyof Calls]: Handler<Name> } = {
   load: async ({ download }) => {
     await model.embedder(download);
+    encoder.retry();
     return null;
   },
-  encodePage: async (page) => {
-    await pageVectors.ensure(page, encodePage);
+  showPage: async (part, panel) => encoder.show(panel, part),
+  leavePage: async (_, panel) => {
+    encoder.leave(panel);
+    return null;
+  },
+  encodePage: async ({ key }) => {
+    const page = encoder.get(key);
+    if (page) encoder.start(page);
+    return null;
+  },
+  stopPage: async ({ key }) => {
+    const page = encoder.get(key);
+    if (page) encoder.stop(page);
     return null;
   },
   searchPage: async ({ key, query }) => {
-    const encoded = await pageVectors.get(key);
-    if (!encoded) return null;
-    const { page, vectors } = encoded;
-    return rank(query, vectors, (index) => hit(page, index));
+    const page = encoder.get(key);
+    if (!page) return null;
+    encoder.ask(page, query);
+    const started = performance.now();
+    const vector = await queryVector(query);
+    return { ...rankPage(page, vector), milliseconds: performance.now() - started };
   },
   searchSaved: async ({ query }) => {
+    const started = performance.now();
     const vectors: Float32Array[] = [];
     const places: (() => Omit<Hit, "score">)[] = [];
-    for (const page of await savedPages.pages()) {
-      const dimension = page.vectors.length / page.passages.length;
-      page.passages.forEach((_, index) => {
-        vectors.push(page.vectors.subarray(index * dimension, (index + 1) * dimension));
-        places.push(() => hit(page, index));
+    for (const { url, title, passages, vectors: rows } of await savedPages.pages()) {
+      const dimension = rows.length / passages.length;
+      passages.forEach((text, index) => {
+        vectors.push(rows.subarray(index * dimension, (index + 1) * dimension));
+        places.push(() => ({ url, title, index, text, isAside: false }));
       });
     }
-    return rank(query, vectors, (index) => places[index]!());
+    const vector = await queryVector(query);
+    const hits = nearest(vector, vectors, HITS).map(({ corpusId, score }) => ({ ...places[corpusId]!(), score }));
+    return { hits, passageCount: vectors.length, milliseconds: performance.now() - started };
   },
-  savePage: async (page) => {
-    const { vectors } = await pageVectors.ensure(page, encodePage);
-    await savedPages.put(page, vectors);
+  savePage: async ({ key }) => {
+    const page = encoder.get(key);
+    if (!page) return null;
+    const vectors = await encoder.all(page);
+    if (!vectors) return null;
+    const { url, title, passages } = page;
+    const hash = await hashOf(url, passages);
+    const saved = await savedPages.put({ url, title, hash, passages: passages.map(([text]) => text) }, vectors);
     broadcast({ saved: await savedPages.list() });
-    return null;
+    return saved;
   },
   removePage: async ({ url }) => {
     await savedPages.remove(url);
     broadcast({ saved: await savedPages.list() });
     return null;
   },
+  modelInfo: () => model.info(),
+  deleteModel: async () => {
+    await model.delete();
+    return null;
+  },
 };
 
-async function encodePage({ key, passages }: PageText): Promise<readonly Float32Array[]> {
-  const embedder = await model.embedder();
-  const vectors: Float32Array[] = [];
-  let reported = 0;
-  for await (const { embedding } of embedder.encodeStream(passages)) {
-    vectors.push(embedding);
-    if (performance.now() - reported < REPORT_MS && vectors.length < passages.length) continue;
-    reported = performance.now();
-    broadcast({ reading: { key, loaded: vectors.length, total: passages.length } });
-  }
-  return vectors;
+/** The last one, which a page that is still being encoded asks for again and again. */
+let lastQuery: { query: string; vector: Promise<Float32Array> } | undefined;
+
+function queryVector(query: string): Promise<Float32Array> {
+  if (lastQuery?.query === query) return lastQuery.vector;
+  const vector = model.embedder().then((embedder) => embedder.encodeQuery(query));
+  const current = { query, vector };
+  lastQuery = current;
+  vector.catch(() => {
+    if (lastQuery === current) lastQuery = undefined;
+  });
+  return vector;
 }
 
-async function rank(
-  query: string,
-  vectors: readonly Float32Array[],
-  place: (index: number) => Omit<Hit, "score">,
-): Promise<Ranking> {
-  const embedder: Embedder = await model.embedder();
-  const started = performance.now();
-  const [found = []] =
-    vectors.length === 0 ? [] : semanticSearch(await embedder.encodeQuery(query), vectors, { topK: HITS });
-  const hits = found.map(({ corpusId, score }) => ({ ...place(corpusId), score }));
-  return { hits, passageCount: vectors.length, milliseconds: performance.now() - started };
+/** What the page is about comes before what is beside it; a text that stands there twice comes once. */
+function rankPage({ url, title, passages }: Page, vector: Float32Array): Omit<Ranking, "milliseconds"> {
+  const seen = new Set<string>();
+  const parts = [false, true].map(() => ({ vectors: [] as Float32Array[], indices: [] as number[] }));
+  passages.forEach(([text, isAside], index) => {
+    const row = encoder.vectorOf(text);
+    if (!row || seen.has(text)) return;
+    seen.add(text);
+    const part = parts[isAside ? 1 : 0]!;
+    part.vectors.push(row);
+    part.indices.push(index);
+  });
+  const hits = parts.flatMap(({ vectors, indices }, part) =>
+    nearest(vector, vectors, part === 0 ? HITS : ASIDE_HITS).map(({ corpusId, score }): Hit => {
+      const index = indices[corpusId]!;
+      return { url, title, index, text: passages[index]![0], isAside: part === 1, score };
+    }),
+  );
+  return { hits, passageCount: seen.size };
 }
 
-function hit(
-  { url, title, passages }: Pick<PageText, "url" | "title" | "passages">,
-  index: number,
-): Omit<Hit, "score"> {
-  return { url, title, index, text: passages[index]! };
+function nearest(vector: Float32Array, vectors: readonly Float32Array[], topK: number) {
+  return vectors.length === 0 ? [] : (semanticSearch(vector, vectors, { topK })[0] ?? []);
+}
+
+const reports = new Map<Page, ReturnType<typeof setTimeout>>();
+
+function reportSoon(page: Page): void {
+  if (reports.has(page)) return;
+  const report = () => {
+    reports.delete(page);
+    broadcast({ progress: encoder.progressOf(page) });
+  };
+  reports.set(page, setTimeout(report, REPORT_MS));
 }
 
 chrome.runtime.onConnect.addListener((port) => {
@@ -99,6 +151,7 @@ chrome.runtime.onConnect.addListener((port) => {
   clearTimeout(idle);
   port.onDisconnect.addListener(() => {
     panels.delete(port);
+    encoder.leave(port);
     endWhenIdle();
   });
   port.onMessage.addListener((request: Request) => void answer(port, request));
@@ -112,7 +165,8 @@ chrome.runtime.onConnect.addListener((port) => {
 async function answer(port: chrome.runtime.Port, { id, name, request }: Request): Promise<void> {
   running += 1;
   try {
-    send(port, { id, result: await (handlers[name] as (request: unknown) => Promise<unknown>)(request) });
+    const handler = handlers[name] as (request: unknown, panel: chrome.runtime.Port) => Promise<unknown>;
+    send(port, { id, result: await handler(request, port) });
   } catch (error) {
     send(port, { id, failure: describe(error) });
   } finally {

@@ -2,15 +2,23 @@
 
 import { byId, formatBytes, formatCount, formatMilliseconds } from "../../src/dom";
 import { Encoder, type News, RemoteError } from "./encoder";
-import { ABSENT, type Hit, type ModelState, type Ranking, type Reading, type SavedPage } from "./protocol";
+import { hashOf } from "./hash";
+import { ABSENT, type Failure, type Hit, type ModelState, type Progress, type Ranking, type SavedPage } from "./protocol";
 import { renderEmpty, renderHits, renderSavedPages } from "./results";
-import { readActiveTab, showPassage, type TabPage, UnreadableError } from "./tab";
+import { allowSavingPrivately, maySavePrivately, readAsked, readSettings, writeAsked } from "./settings";
+import { type Mark, ShownTab, type TabPage } from "./tab";
 
 type Scope = "page" | "saved";
 
 const DEBOUNCE_MS = 120;
+/** While more of a page is encoded, its hits are ranked anew so often. */
+const REFRESH_MS = 250;
+/** Passages that go to the encoder at a time. */
+const PART = 2000;
 /** Below this cosine the best hit is usually about something else. */
 const WEAK_SCORE = 0.25;
+/** What the screen reader hears is said after a pause, not for every refresh. */
+const ANNOUNCE_MS = 1000;
 
 const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   network: {
@@ -45,60 +53,146 @@ const queryInput = byId("query", HTMLInputElement);
 const results = byId("results", HTMLDivElement);
 const note = byId("results-note", HTMLParagraphElement);
 const save = byId("save", HTMLButtonElement);
+const stopButton = byId("stop", HTMLButtonElement);
+const clearMark = byId("clear-mark", HTMLButtonElement);
+const privately = byId("private", HTMLElement);
 const failure = byId("failure", HTMLDivElement);
 const scopeChoice = byId("scope", HTMLFieldSetElement);
 
-const encoder = new Encoder(onNews);
+const encoder = new Encoder(onNews, () => (sent = undefined));
+const shown = new ShownTab({ onPage, onMore, onMark, onGone });
 
 let scope: Scope = "page";
-let page: TabPage | undefined;
-/** Why there is no page. */
+/** Why there is no page; empty while it is not known yet. */
 let unreadable = "";
 let model: ModelState = { stage: "idle" };
-let reading: Reading | undefined;
+let progress: Progress | undefined;
+let mark: Mark | undefined;
 let saved: readonly SavedPage[] = [];
+/** Of the page that is shown, once all of it has been read. */
+let hash: { key: string; hash: string } | undefined;
 let saving = false;
-let ranking: { scope: Scope; query: string; found: Ranking } | undefined;
+/** What the encoder has of the page. */
+let sent: { key: string; count: number; isEnd: boolean } | undefined;
+let ranking: { scope: Scope; key: string; query: string; found: Ranking; isRefresh: boolean } | undefined;
+/** A hit that is no longer where it was: it is looked for in the page as it is now. */
+let lost: { text: string; query: string } | undefined;
 let turn = 0;
 let timer: ReturnType<typeof setTimeout> | undefined;
+let refreshing: ReturnType<typeof setTimeout> | undefined;
+let isRestored = false;
 
 function onNews(news: News): void {
   if ("model" in news) model = news.model;
   else if ("saved" in news) saved = news.saved;
-  else reading = news.reading;
-  if ("saved" in news && ranking?.scope === "saved") void attempt(search);
+  else if (news.progress.key === shown.page?.key) {
+    progress = news.progress;
+    if (progress.failure && progress.failure.code !== ABSENT) showFailure(progress.failure, goOn);
+    refreshSoon();
+  }
+  if ("saved" in news && ranking?.scope === "saved") void attempt(() => search());
   render();
 }
 
 // The page
 
-/** What the tab shows may be another page by now, or the same one with another text. */
-async function readPage(): Promise<void> {
-  try {
-    const read = await readActiveTab();
-    if (read.key === page?.key) return;
-    page = read;
-    unreadable = "";
-  } catch (error) {
-    if (!(error instanceof UnreadableError)) throw error;
-    page = undefined;
-    unreadable = error.message;
+function onPage(page: TabPage | undefined, why: string): void {
+  unreadable = why;
+  progress = undefined;
+  mark = undefined;
+  // A page that is read again keeps its hits until there are new ones.
+  if (ranking?.scope === "page" && (!page || ranking.found.hits[0]?.url !== page.url)) {
+    ranking = undefined;
+    turn += 1;
   }
-  if (ranking?.scope === "page") ranking = undefined;
   render();
-  await start();
+  if (page) void attempt(async () => void (await Promise.all([restore(page), sync().then(() => search())])));
+  else if (sent) {
+    sent = undefined;
+    void attempt(async () => void (await encoder.request("leavePage", null)));
+  }
 }
 
-/** Has what is shown encoded and searched; called again after whatever stood in the way. */
-async function start(): Promise<void> {
-  await attempt(async () => {
-    if (page && page.passages.length > 0) await encoder.request("encodePage", page);
-    await search();
-  });
+function onMore(page: TabPage): void {
+  if (page.end && hash?.key !== page.key) void hashPage(page);
+  if (page.end && lost) {
+    const { text, query } = lost;
+    lost = undefined;
+    const index = page.passages.findIndex(([other]) => other === text);
+    if (index === -1) say("That passage is no longer on the page. The page was read again.");
+    else shown.show(query, [index], 0);
+  }
+  void attempt(sync);
+  render();
+}
+
+function onMark(news: Mark): void {
+  mark = news;
+  render();
+}
+
+function onGone(index: number): void {
+  const { page } = shown;
+  const text = page?.passages[index]?.[0];
+  if (!page || text === undefined) return;
+  lost = { text, query: queryInput.value.trim() };
+  page.isStale = true;
+  void shown.read();
+}
+
+async function hashPage(page: TabPage): Promise<void> {
+  const found = await hashOf(page.url, page.passages);
+  if (shown.page?.key !== page.key) return;
+  hash = { key: page.key, hash: found };
+  render();
+}
+
+let syncing: Promise<void> = Promise.resolve();
+
+/** Gives the encoder what it does not have of the page yet, one part after the other. */
+function sync(): Promise<void> {
+  syncing = syncing.catch(() => {}).then(syncPage);
+  return syncing;
+}
+
+async function syncPage(): Promise<void> {
+  const { budget } = await settings;
+  for (;;) {
+    const { page } = shown;
+    if (!page) return;
+    const { key, url, title } = page;
+    if (sent?.key !== key) sent = undefined;
+    const from = sent?.count ?? 0;
+    const isAllFound = page.end !== undefined;
+    if (sent && from === page.passages.length && sent.isEnd === isAllFound) return;
+    const passages = page.passages.slice(from, from + PART);
+    const isEnd = isAllFound && from + passages.length === page.passages.length;
+    const count = await encoder.request("showPage", { key, url, title, from, passages, isEnd, budget });
+    if (shown.page?.key === key) sent = { key, count, isEnd: isEnd && count === page.passages.length };
+  }
+}
+
+/** The popup forgets all when it closes. */
+async function restore({ tabId }: TabPage): Promise<void> {
+  if (isRestored) return;
+  isRestored = true;
+  const asked = await readAsked(tabId);
+  if (!asked || queryInput.value !== "") return;
+  queryInput.value = asked.query;
+  queryInput.select();
+  if (asked.scope === "saved") byId("scope-saved-input", HTMLInputElement).checked = true;
+  scope = asked.scope === "saved" ? "saved" : "page";
+  render();
+  await search();
+}
+
+function remember(): void {
+  const tabId = shown.page?.tabId;
+  if (tabId !== undefined) void writeAsked(tabId, { query: queryInput.value.trim(), scope });
 }
 
 /** What fails is shown, with the way to do it again. */
-async function attempt(action: () => Promise<void>, again: () => void = () => void start()): Promise<void> {
+async function attempt(action: () => Promise<void>, again: () => void = goOn): Promise<void> {
   try {
     await action();
     failure.hidden = true;
@@ -108,40 +202,66 @@ async function attempt(action: () => Promise<void>, again: () => void = () => vo
         ? error
         : { code: "internal", message: error instanceof Error ? error.message : String(error) };
     if (code === ABSENT) return; // the model's state says so, and asks
-    const known = ADVICE[code];
-    byId("failure-title", HTMLHeadingElement).textContent = known?.title ?? "Something went wrong";
-    byId("failure-advice", HTMLParagraphElement).textContent =
-      known?.advice ?? "Try again. If it fails in the same way, reload the extension.";
-    byId("failure-code", HTMLElement).textContent = code;
-    byId("failure-message", HTMLSpanElement).textContent = message;
-    byId("retry", HTMLButtonElement).onclick = () => {
-      failure.hidden = true;
-      queryInput.focus();
-      again();
-    };
-    failure.hidden = false;
+    showFailure({ code, message }, again);
   }
   render();
 }
 
+function showFailure({ code, message }: Failure, again: () => void): void {
+  const known = ADVICE[code];
+  byId("failure-title", HTMLHeadingElement).textContent = known?.title ?? "Something went wrong";
+  byId("failure-advice", HTMLParagraphElement).textContent =
+    known?.advice ?? "Try again. If it fails in the same way, reload the extension.";
+  byId("failure-code", HTMLElement).textContent = code;
+  byId("failure-message", HTMLSpanElement).textContent = message;
+  byId("retry", HTMLButtonElement).onclick = () => {
+    failure.hidden = true;
+    queryInput.focus();
+    again();
+  };
+  failure.hidden = false;
+}
+
+/** After whatever stood in the way: encodes on where it stopped. */
+function goOn(): void {
+  void attempt(async () => {
+    await sync();
+    const key = shown.page?.key;
+    if (key !== undefined) await encoder.request("encodePage", { key });
+    await search();
+  });
+}
+
+async function stop(): Promise<void> {
+  const key = shown.page?.key;
+  if (key !== undefined) await attempt(async () => void (await encoder.request("stopPage", { key })));
+}
+
 async function savePage(): Promise<void> {
-  const current = page;
+  const current = shown.page;
   if (!current) return;
+  if (chrome.extension.inIncognitoContext && !(await maySavePrivately())) {
+    privately.hidden = false;
+    byId("private-allow", HTMLButtonElement).focus();
+    return;
+  }
   saving = true;
   render();
   await attempt(
-    async () => void (await encoder.request("savePage", current)),
+    async () => {
+      await sync();
+      const page = await encoder.request("savePage", { key: current.key });
+      if (page) say(`Saved: ${formatCount(page.passageCount, "passage")}.`);
+    },
     () => void savePage(),
   );
   saving = false;
   render();
-  if (saved.some(({ hash }) => hash === current.hash))
-    note.textContent = `Saved: ${formatCount(current.passages.length, "passage")}.`;
 }
 
 async function removePage({ url, title }: SavedPage): Promise<void> {
   await attempt(async () => void (await encoder.request("removePage", { url })));
-  note.textContent = `Removed: ${title}.`;
+  say(`Removed: ${title}.`);
   queryInput.focus();
 }
 
@@ -149,42 +269,57 @@ async function removePage({ url, title }: SavedPage): Promise<void> {
 
 function searchSoon(): void {
   clearTimeout(timer);
-  timer = setTimeout(() => void attempt(search), DEBOUNCE_MS);
+  timer = setTimeout(() => void attempt(() => search()), DEBOUNCE_MS);
 }
 
-/** Only the newest one is shown. */
-async function search(): Promise<void> {
+/** Only the newest one is shown, and only for the page that is. */
+async function search(isRefresh = false): Promise<void> {
   clearTimeout(timer);
   const current = ++turn;
   const query = queryInput.value.trim();
   const asked = scope;
+  const { page } = shown;
+  if (!isRefresh && mark?.index !== undefined && mark.query !== query) shown.clearMark();
   if (query === "") ranking = undefined;
-  else if (asked === "page" ? page !== undefined && page.passages.length > 0 : saved.length > 0) {
+  else if (asked === "saved" ? saved.length > 0 : page !== undefined) {
     const found =
       asked === "saved" || !page ? await encoder.request("searchSaved", { query }) : await searchPage(page, query);
-    if (current !== turn) return;
-    ranking = { scope: asked, query, found };
-    byId("main", HTMLElement).scrollTo(0, 0);
+    if (current !== turn || !found || (asked === "page" && shown.page?.key !== page?.key)) return;
+    const key = asked === "page" && page ? page.key : "";
+    ranking = { scope: asked, key, query, found, isRefresh };
+    if (!isRefresh) byId("main", HTMLElement).scrollTo(0, 0);
   }
   render();
 }
 
-/** The offscreen document forgets a page's vectors when it ends. */
-async function searchPage(page: TabPage, query: string): Promise<Ranking> {
-  for (;;) {
+/** The offscreen document forgets a page when it ends. */
+async function searchPage(page: TabPage, query: string): Promise<Ranking | undefined> {
+  while (shown.page === page) {
+    await sync();
     const found = await encoder.request("searchPage", { key: page.key, query });
     if (found) return found;
-    await encoder.request("encodePage", page);
+    sent = undefined;
   }
+  return undefined;
 }
 
-async function show({ text, index }: Hit): Promise<void> {
-  const tabId = page?.tabId;
-  if (tabId === undefined) return;
-  const isThere = await showPassage(tabId, text, index).catch(() => false);
-  if (isThere) return;
-  await readPage();
-  note.textContent = "That passage is no longer on the page. The page was read again.";
+/** More of the page has been encoded. A list that somebody points at, or is in, stays as it is meanwhile. */
+function refreshSoon(): void {
+  const isOld = () =>
+    scope === "page" && ranking?.scope === "page" && ranking.found.passageCount < (progress?.encoded ?? 0);
+  if (refreshing !== undefined || !isOld()) return;
+  refreshing = setTimeout(() => {
+    refreshing = undefined;
+    const isHeld = results.matches(":hover") || results.contains(document.activeElement);
+    if (isOld() && !isHeld && ranking?.query === queryInput.value.trim()) void attempt(() => search(true));
+  }, REFRESH_MS);
+}
+
+function show({ index }: Hit): void {
+  if (ranking?.scope !== "page") return;
+  const { found, query, key } = ranking;
+  const hits = found.hits.map((hit) => hit.index);
+  if (key === shown.page?.key) shown.show(query, hits, hits.indexOf(index));
 }
 
 // What is shown
@@ -196,38 +331,46 @@ function render(): void {
   renderWork();
   renderModel();
   renderResults();
+  clearMark.hidden = scope !== "page" || mark?.index === undefined;
 }
 
 function renderSave(): void {
-  const isSaved = saved.some(({ hash }) => hash === page?.hash);
-  save.textContent = saving ? "Saving…" : isSaved ? "Saved" : "Save this page";
-  save.disabled = saving || isSaved || !page || page.passages.length === 0;
+  const { page } = shown;
+  const isSaved = hash?.key === page?.key && saved.some((other) => other.hash === hash?.hash);
+  const isSaving = saving || progress?.isSaving === true;
+  save.textContent = isSaving ? "Saving…" : isSaved ? "Saved" : "Save this page";
+  save.disabled = isSaving || isSaved || !page?.end || page.passages.length === 0;
 }
 
 function renderWork(): void {
-  const current =
-    reading !== undefined && reading.key === page?.key && reading.loaded < reading.total ? reading : undefined;
   byId("consent", HTMLElement).hidden = model.stage !== "absent";
-  byId("work", HTMLElement).hidden = model.stage !== "loading" && !current;
-  if (model.stage === "loading")
+  const work = byId("work", HTMLElement);
+  stopButton.hidden = true;
+  work.hidden = false;
+  if (model.stage === "loading") {
     showWork(
       model.isDownload ? "Downloading the model" : "Starting the model",
       model.total > 0 ? formatBytes(model.loaded, model.total) : "",
       model.loaded,
       model.total,
     );
-  else if (current)
+  } else if (progress && /^(encoding|paused|stopped)$/.test(progress.state) && (scope === "page" || progress.isSaving)) {
+    const { state, encoded, total, isSaving } = progress;
+    const label = { encoding: "Reading the page", paused: "Read so far", stopped: "Stopped" }[state as "encoding"];
     showWork(
-      "Reading the page",
-      `${current.loaded.toLocaleString("en")} of ${formatCount(current.total, "passage")}`,
-      current.loaded,
-      current.total,
+      isSaving ? "Saving the page" : label,
+      `${encoded.toLocaleString("en")} of ${formatCount(total, "passage")}`,
+      encoded,
+      total,
     );
+    stopButton.hidden = false;
+    stopButton.textContent = state === "encoding" ? "Stop" : "Read on";
+  } else work.hidden = true;
 }
 
 function showWork(label: string, detail: string, loaded: number, total: number): void {
   byId("work-label", HTMLLabelElement).textContent = label;
-  byId("work-detail", HTMLOutputElement).textContent = detail;
+  byId("work-detail", HTMLSpanElement).textContent = detail;
   const bar = byId("work-progress", HTMLProgressElement);
   if (total > 0) bar.value = Math.min(1, loaded / total);
   else bar.removeAttribute("value"); // length unknown
@@ -245,10 +388,11 @@ function renderModel(): void {
       parts.push(model.stored ? "stored in this browser" : `not stored: ${model.storedReason}`);
     parts.push(`${model.device === "webgpu" ? "GPU" : "CPU"}, ${model.dtype}`);
   }
-  byId("model", HTMLElement).textContent = parts.join(" · ");
+  byId("model", HTMLParagraphElement).textContent = parts.join(" · ");
 }
 
 function renderResults(): void {
+  const { page } = shown;
   if (ranking?.scope === scope && queryInput.value.trim() !== "") return renderRanking(ranking.found);
   if (scope === "saved") {
     if (saved.length > 0) draw(saved, "", () => renderSavedPages(results, saved, (page) => void removePage(page)));
@@ -259,44 +403,83 @@ function renderResults(): void {
       );
   } else if (page) {
     const count = page.passages.length;
-    if (count === 0)
-      drawEmpty("There is no text on this page", "Pictures, videos and text inside of frames cannot be searched.");
-    else drawEmpty(page.title, `${formatCount(count, "passage")}. Type a question to see the closest passages first.`);
-  } else if (unreadable !== "") {
-    if (isPopup)
+    if (count > 0)
       drawEmpty(
-        "This page cannot be read",
-        `Browsers do not let extensions read the browser's own pages, the extension store or PDF files. You can still search saved pages. (${unreadable})`,
+        page.title,
+        `${formatCount(count, "passage")}. Type a question to see the closest passages first.`,
+        ...gapsOf(page),
       );
-    else
+    else if (page.contentType === "application/pdf")
       drawEmpty(
-        "This page has not been read",
-        "Press the embervec button in the toolbar, or Alt+Shift+M, to let it read this page; then come back here.",
+        "PDF files cannot be read",
+        "This is a PDF file. The browser's PDF viewer does not let extensions read its text. You can still search saved pages.",
       );
-  }
+    else if (page.end) drawEmpty("There is no text on this page", "Text in pictures and videos cannot be searched.", ...gapsOf(page));
+    else drawEmpty(page.title, "Reading the page…");
+  } else if (unreadable === "") drawEmpty("Reading the page…", "");
+  else if (isPopup)
+    drawEmpty(
+      "This page cannot be read",
+      `Browsers do not let extensions read their own pages or the extension store. You can still search saved pages. (${unreadable})`,
+    );
+  else
+    drawEmpty(
+      "This page has not been read",
+      "Press the embervec button in the toolbar, or Alt+Shift+M, to let it read this page; then come back here.",
+    );
+}
+
+/** What of the page cannot be found, in sentences. */
+function gapsOf({ end, passages }: TabPage): string[] {
+  const { unreadable = [], isCut = false } = end ?? {};
+  const hosts = [...new Set(unreadable.filter((host) => host !== ""))];
+  const named = hosts.length === 0 ? "" : ` (${hosts.slice(0, 3).join(", ")}${hosts.length > 3 ? ", …" : ""})`;
+  const sentences: string[] = [];
+  if (unreadable.length === 1) sentences.push(`One frame${named} cannot be read, because it is another site's.`);
+  else if (unreadable.length > 1)
+    sentences.push(`${unreadable.length} frames${named} cannot be read, because they are other sites'.`);
+  if (isCut) sentences.push(`The page is very long: only its first ${formatCount(passages.length, "passage")} are read.`);
+  return sentences;
 }
 
 function renderRanking(found: Ranking): void {
-  const weak = (found.hits[0]?.score ?? 0) < WEAK_SCORE ? " No close match." : "";
-  const where = scope === "page" ? "of this page" : `of ${formatCount(saved.length, "page")}`;
-  const text = `${formatCount(found.passageCount, "passage")} ${where} ranked in ${formatMilliseconds(found.milliseconds)}.${weak}`;
-  draw(found, text, () =>
-    scope === "page" ? renderHits(results, found.hits, (hit) => void show(hit)) : renderHits(results, found.hits),
-  );
+  const onPage = scope === "page";
+  const weak = found.hits.length > 0 && found.hits[0]!.score < WEAK_SCORE ? " No close match." : "";
+  const where = onPage ? "of this page" : `of ${formatCount(saved.length, "page")}`;
+  const gaps = onPage && shown.page ? gapsOf(shown.page).map((gap) => ` ${gap}`) : [];
+  const time = formatMilliseconds(found.milliseconds);
+  const text = `${formatCount(found.passageCount, "passage")} ${where} ranked in ${time}.${weak}${gaps.join("")}`;
+  const marked = mark?.key === ranking?.key ? mark?.index : undefined;
+  const isRefresh = ranking?.isRefresh === true || drawnRanking === ranking?.query;
+  draw(`${ranking?.query} ${scope} ${text} ${marked ?? ""}`, text, () => {
+    renderHits(results, found.hits, { ...(onPage && { onShow: show }), marked, isRefresh });
+  });
+  drawnRanking = ranking?.query;
 }
 
-function drawEmpty(title: string, text: string): void {
-  draw(`${title} ${text}`, "", () => renderEmpty(results, title, text));
+function drawEmpty(title: string, ...texts: string[]): void {
+  draw(`${title} ${texts.join(" ")}`, "", () => renderEmpty(results, title, ...texts));
 }
 
 let drawn: unknown;
+/** The query whose hits are in the list. */
+let drawnRanking: string | undefined;
 
 /** Only what has changed, so that the focus stays where it is while the model reports its progress. */
 function draw(what: unknown, text: string, render: () => void): void {
   if (drawn === what) return;
   drawn = what;
-  note.textContent = text;
+  drawnRanking = undefined;
+  say(text);
   render();
+}
+
+let announcing: ReturnType<typeof setTimeout> | undefined;
+
+function say(text: string): void {
+  note.textContent = text;
+  clearTimeout(announcing);
+  announcing = setTimeout(() => (byId("announcer", HTMLParagraphElement).textContent = note.textContent), ANNOUNCE_MS);
 }
 
 /** From the search box down the hits, and back. */
@@ -312,33 +495,62 @@ function moveFocus(event: KeyboardEvent): void {
 
 // Wiring
 
-queryInput.addEventListener("input", () => (queryInput.value.trim() === "" ? void search() : searchSoon()));
+const settings = readSettings();
+
+queryInput.addEventListener("input", () => {
+  remember();
+  void shown.read(); // the page may have changed
+  if (queryInput.value.trim() === "") void attempt(() => search());
+  else searchSoon();
+});
 byId("search-form", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
-  void attempt(search);
+  void attempt(() => search());
 });
 byId("clear", HTMLButtonElement).addEventListener("click", () => {
   queryInput.value = "";
   queryInput.focus();
-  void search();
+  remember();
+  void attempt(() => search());
 });
 scopeChoice.addEventListener("change", (event) => {
   scope = (event.target as HTMLInputElement).value === "saved" ? "saved" : "page";
+  remember();
   render();
-  void attempt(search);
+  void attempt(() => search());
 });
 save.addEventListener("click", () => void savePage());
+stopButton.addEventListener("click", () => {
+  if (progress?.state === "encoding") void stop();
+  else goOn();
+});
+clearMark.addEventListener("click", () => {
+  shown.clearMark();
+  queryInput.focus();
+});
+byId("private-allow", HTMLButtonElement).addEventListener("click", () => {
+  privately.hidden = true;
+  save.focus();
+  void allowSavingPrivately().then(savePage);
+});
+byId("private-cancel", HTMLButtonElement).addEventListener("click", () => {
+  privately.hidden = true;
+  save.focus();
+});
 byId("download", HTMLButtonElement).addEventListener("click", () => {
   queryInput.focus();
   void attempt(
     async () => {
       await encoder.request("load", { download: true });
-      await start();
+      await search();
     },
     () => byId("download", HTMLButtonElement).click(),
   );
 });
+byId("options", HTMLButtonElement).addEventListener("click", () => void chrome.runtime.openOptionsPage());
 document.addEventListener("keydown", moveFocus);
+results.addEventListener("mouseleave", refreshSoon);
+results.addEventListener("focusout", refreshSoon);
 
 const openSidePanel = byId("open-side-panel", HTMLButtonElement);
 openSidePanel.hidden = !isPopup;
@@ -346,16 +558,18 @@ openSidePanel.hidden = !isPopup;
 void chrome.windows.getCurrent().then(({ id }) => {
   if (id === undefined) return;
   openSidePanel.addEventListener("click", () => void chrome.sidePanel.open({ windowId: id }).then(() => close()));
-});
-
-if (!isPopup) {
-  chrome.tabs.onActivated.addListener(() => void readPage());
-  chrome.tabs.onUpdated.addListener((_id, { status }, { active }) => {
-    if (active && status === "complete") void readPage();
+  if (isPopup) return;
+  chrome.tabs.onActivated.addListener(({ windowId }) => {
+    if (windowId !== id) return;
+    shown.leave();
+    void shown.read();
   });
-}
+  chrome.tabs.onUpdated.addListener((_id, { status, url }, { active, windowId }) => {
+    if (active && windowId === id && (status === "complete" || url !== undefined)) void shown.read();
+  });
+});
 // The page may have changed, or been opened to the extension.
-addEventListener("focus", () => void readPage());
+addEventListener("focus", () => void shown.read());
 
 void attempt(() => encoder.connect());
-void readPage();
+void shown.read();

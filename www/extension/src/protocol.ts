@@ -1,22 +1,31 @@
 /** What the popup and the side panel say to the offscreen document, over a port, and what it answers. */
 
+import type { PassageText } from "./page-messages";
+
 /** Sent to the service worker, the only one that may create the offscreen document. */
 export const ENSURE_ENCODER = "ensure encoder";
 
-/** The text of a page that a tab shows. */
-export interface PageText {
-  /** Of this text in this tab: under it its vectors are kept. */
+/** A page that a tab shows. */
+export interface ShownPage {
+  /** Of this reading of it. */
   readonly key: string;
-  /** Of the address and the text. */
-  readonly hash: string;
   readonly url: string;
   readonly title: string;
-  readonly passages: readonly string[];
+}
+
+/** Passages of a page, as they are found. */
+export interface PagePart extends ShownPage {
+  /** Position of the first one. */
+  readonly from: number;
+  readonly passages: readonly PassageText[];
+  /** Whether these are the last ones. */
+  readonly isEnd: boolean;
 }
 
 export interface SavedPage {
   readonly url: string;
   readonly title: string;
+  /** Of the address and the text. */
   readonly hash: string;
   /** Milliseconds since 1970. */
   readonly savedAt: number;
@@ -27,12 +36,15 @@ export interface Hit {
   readonly text: string;
   /** Position among the page's passages. */
   readonly index: number;
+  /** Whether it is in a banner, a menu or the like. */
+  readonly isAside: boolean;
   readonly score: number;
   readonly url: string;
   readonly title: string;
 }
 
 export interface Ranking {
+  /** What is beside the page's main text comes last. */
   readonly hits: readonly Hit[];
   /** Of how many passages these are the best. */
   readonly passageCount: number;
@@ -43,13 +55,30 @@ export interface Ranking {
 export interface Calls {
   /** Loads the model; `download` is the user's consent to fetch it. */
   load: { request: { download: boolean }; result: null };
-  /** Has the page's vectors made, if they are not there. */
-  encodePage: { request: PageText; result: null };
-  /** `null`: the page has to be encoded first. */
+  /**
+   * The panel shows this page, whose passages are encoded as far as the budget goes, as long as a panel shows it. The result is
+   * how many passages are known: with fewer than `from`, they have to be sent again.
+   */
+  showPage: { request: PagePart & { budget: number }; result: number };
+  /** The panel shows no page. */
+  leavePage: { request: null; result: null };
+  /** Encodes on where it stopped, with a new budget. */
+  encodePage: { request: { key: string }; result: null };
+  stopPage: { request: { key: string }; result: null };
+  /** `null`: the page is not known, and has to be sent again. */
   searchPage: { request: { key: string; query: string }; result: Ranking | null };
   searchSaved: { request: { query: string }; result: Ranking };
-  savePage: { request: PageText; result: null };
+  /** `null`: as above. Encodes all of the page, also when no panel is open any more. */
+  savePage: { request: { key: string }; result: SavedPage | null };
   removePage: { request: { url: string }; result: null };
+  modelInfo: { request: null; result: ModelInfo };
+  deleteModel: { request: null; result: null };
+}
+
+export interface ModelInfo {
+  readonly source: ModelSource;
+  /** What it takes of the browser's storage. */
+  readonly bytes: number;
 }
 
 export interface Failure {
@@ -83,10 +112,16 @@ export type ModelState =
     };
 
 /** How much of a page has been encoded. */
-export interface Reading {
+export interface Progress {
   readonly key: string;
-  readonly loaded: number;
+  readonly encoded: number;
+  /** Of so many that have been found so far. */
   readonly total: number;
+  /** `paused`: the budget is spent; `waiting`: there has been no query yet. */
+  readonly state: "encoding" | "paused" | "stopped" | "waiting" | "done" | "failed";
+  /** Whether it is being saved, which goes on to the end. */
+  readonly isSaving: boolean;
+  readonly failure?: Failure;
 }
 
 export type Request = {
@@ -98,5 +133,5 @@ export type Message =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: Failure }
   | { readonly model: ModelState }
-  | { readonly reading: Reading }
+  | { readonly progress: Progress }
   | { readonly saved: readonly SavedPage[] };

@@ -4,23 +4,63 @@ import { button, element, formatCount } from "../../src/dom";
 import type { Hit, SavedPage } from "./protocol";
 import { linkToPassage } from "./text-fragment";
 
-/** With `onShow` a hit is in the page that is open; else it is a link to a page that is not. */
-export function renderHits(container: HTMLElement, hits: readonly Hit[], onShow?: (hit: Hit) => void): void {
-  const list = element("ol", "ranking");
-  for (const hit of hits) {
-    const bar = element("span", "score-bar");
-    bar.style.setProperty("--score", String(Math.max(0, hit.score)));
-    bar.setAttribute("aria-hidden", "true");
-    const number = element("span", "score", hit.score.toFixed(2));
-    number.title = `similarity ${hit.score.toFixed(4)}`;
-    const head = element("span", "hit-head", element("span", "topic", hit.title), number);
-    const target = onShow
-      ? button("", "hit-target", () => onShow(hit))
-      : linkTo(linkToPassage(hit.url, hit.text), "hit-target");
-    target.append(bar, head, element("span", "hit-text", hit.text));
-    list.append(element("li", "hit", target));
+export interface HitOptions {
+  /** With it a hit is in the page that is open; else it is a link to a page that is not. */
+  readonly onShow?: (hit: Hit) => void;
+  /** Of the hit that is marked in the page. */
+  readonly marked: number | undefined;
+  /** Keeps what is there, in place of another list: the same query has more hits. */
+  readonly isRefresh: boolean;
+}
+
+/** Those beside the page's main text are under a heading of their own. */
+export function renderHits(container: HTMLElement, hits: readonly Hit[], options: HitOptions): void {
+  const main = hits.filter(({ isAside }) => !isAside);
+  const aside = hits.filter(({ isAside }) => isAside);
+  const old = options.isRefresh ? container.querySelector<HTMLOListElement>(".ranking") : null;
+  const list = old ?? element("ol", "ranking");
+  fill(list, main.length > 0 ? main : aside, options);
+  const parts: Node[] = [list];
+  if (main.length > 0 && aside.length > 0) {
+    const more = element("ol", "ranking-aside");
+    fill(more, aside, options);
+    parts.push(element("h2", "aside-title", "Beside the main text"), more);
   }
-  container.replaceChildren(list);
+  if (!old) return container.replaceChildren(...parts);
+  while (list.nextSibling) list.nextSibling.remove();
+  container.append(...parts.slice(1));
+}
+
+/** What is there already stays the same element, so that the focus stays with it. */
+function fill(list: HTMLOListElement, hits: readonly Hit[], options: HitOptions): void {
+  const known = new Map([...list.children].map((item) => [(item as HTMLElement).dataset["id"], item as HTMLElement]));
+  const focused = list.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined;
+  const items = hits.map((hit) => {
+    const id = `${hit.index} ${hit.url}`;
+    const item = known.get(id) ?? hitItem(hit, options.onShow);
+    item.dataset["id"] = id;
+    const target = item.firstElementChild;
+    if (options.marked === hit.index && options.onShow) target?.setAttribute("aria-current", "true");
+    else target?.removeAttribute("aria-current");
+    return item;
+  });
+  if (items.length === list.children.length && items.every((item, index) => list.children[index] === item)) return;
+  list.replaceChildren(...items);
+  focused?.focus({ preventScroll: true });
+}
+
+function hitItem(hit: Hit, onShow?: (hit: Hit) => void): HTMLLIElement {
+  const bar = element("span", "score-bar");
+  bar.style.setProperty("--score", String(Math.max(0, hit.score)));
+  bar.setAttribute("aria-hidden", "true");
+  const number = element("span", "score", hit.score.toFixed(2));
+  number.title = `similarity ${hit.score.toFixed(4)}`;
+  const head = element("span", "hit-head", element("span", "topic", hit.title), number);
+  const target = onShow
+    ? button("", "hit-target", () => onShow(hit))
+    : linkTo(linkToPassage(hit.url, hit.text), "hit-target");
+  target.append(bar, head, element("span", "hit-text", hit.text));
+  return element("li", "hit", target);
 }
 
 export function renderSavedPages(
@@ -41,8 +81,9 @@ export function renderSavedPages(
   container.replaceChildren(list);
 }
 
-export function renderEmpty(container: HTMLElement, title: string, text: string): void {
-  container.replaceChildren(element("div", "empty", element("p", "empty-title", title), element("p", "", text)));
+export function renderEmpty(container: HTMLElement, title: string, ...texts: string[]): void {
+  const lines = texts.filter((text) => text !== "").map((text) => element("p", "", text));
+  container.replaceChildren(element("div", "empty", element("p", "empty-title", title), ...lines));
 }
 
 function linkTo(url: string, className: string): HTMLAnchorElement {

@@ -1,7 +1,7 @@
 /** The pages that the user has saved, with their vectors, in a database of the extension's own. */
 
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
-import type { PageText, SavedPage } from "./protocol";
+import type { SavedPage } from "./protocol";
 
 /** A model with other vectors needs another version. */
 const VERSION = 1;
@@ -40,7 +40,10 @@ export class SavedPages {
     return (await this.#load()).values();
   }
 
-  async put({ url, title, hash, passages }: PageText, rows: readonly Float32Array[]): Promise<void> {
+  async put(
+    { url, title, hash, passages }: Pick<StoredPage, "url" | "title" | "hash" | "passages">,
+    rows: readonly Float32Array[],
+  ): Promise<SavedPage> {
     const dimension = rows[0]?.length ?? 0;
     const vectors = new Float32Array(rows.length * dimension);
     rows.forEach((row, index) => vectors.set(row, index * dimension));
@@ -48,6 +51,7 @@ export class SavedPages {
     const pages = await this.#load();
     await (await this.#open()).put("pages", page);
     pages.set(url, page);
+    return { url, title, hash, savedAt: page.savedAt, passageCount: passages.length };
   }
 
   async remove(url: string): Promise<void> {

@@ -1,5 +1,6 @@
-/** Creates the offscreen document, and does nothing else: it may be stopped at any moment, so it keeps nothing. */
+/** Creates the offscreen document, and passes keys on to the page. It may be stopped at any moment, so it keeps nothing. */
 
+import type { StepMessage } from "./page-messages";
 import { ENSURE_ENCODER } from "./protocol";
 
 const DOCUMENT = "offscreen.html";
@@ -35,3 +36,9 @@ async function exists(): Promise<boolean> {
   const contexts = await chrome.runtime.getContexts({ contextTypes: [chrome.runtime.ContextType.OFFSCREEN_DOCUMENT] });
   return contexts.length > 0;
 }
+
+chrome.commands.onCommand.addListener((command, tab) => {
+  const message: StepMessage = { step: command === "next-hit" ? 1 : -1 };
+  // In a page without a mark nobody listens.
+  if (tab?.id !== undefined) chrome.tabs.sendMessage(tab.id, message, { frameId: 0 }).catch(() => {});
+});

@@ -1,55 +1,167 @@
-/** The tab that the user looks at: its text, and a passage in it. Only `activeTab` lets the extension in, so only where it was called. */
+/**
+ * The page that the user looks at: its passages as they are found, and a mark in it. Only `activeTab` lets the extension in, so
+ * only where it was called.
+ */
 
-import type { PageText } from "./protocol";
-
-export interface TabPage extends PageText {
-  readonly tabId: number;
-}
+import { type FromPage, PAGE_PORT, type PageEnd, type PassageText, type ToPage } from "./page-messages";
 
 /** The browser does not let the extension into the page, or there is none. */
 export class UnreadableError extends Error {}
 
-export async function readActiveTab(): Promise<TabPage> {
-  const [tab] = await chrome.tabs.query({ active: true, currentWindow: true });
-  if (tab?.id === undefined) throw new UnreadableError("There is no tab in this window.");
-  const read = await inPage(tab.id, [], () => globalThis.embervec?.read?.());
-  const hash = await sha256(JSON.stringify([read.url, read.passages]));
-  return { ...read, tabId: tab.id, hash, key: `${tab.id} ${read.url} ${hash}` };
+/** What a tab shows. */
+export interface TabPage {
+  readonly tabId: number;
+  /** Another one for every reading of a page. */
+  readonly key: string;
+  readonly url: string;
+  readonly title: string;
+  /** Such as `application/pdf`. */
+  readonly contentType: string;
+  /** As many as have been found so far. */
+  readonly passages: PassageText[];
+  /** Once all have been found. */
+  end: PageEnd | undefined;
+  /** Whether the page has changed since it was read. */
+  isStale: boolean;
 }
 
-/** `false` where it is no longer in the page. */
-export function showPassage(tabId: number, text: string, index: number): Promise<boolean> {
-  return inPage(tabId, [text, index], (text: string, index: number) => globalThis.embervec?.show?.(text, index));
+export interface Mark {
+  readonly key: string;
+  readonly query: string;
+  readonly index: number | undefined;
 }
 
-/**
- * @param call is sent to the page as its source text, so it may only use its arguments; gives `undefined` where the script is not there,
- *   even if an element of the page has its name
- */
-async function inPage<const Args extends readonly unknown[], Result>(
-  tabId: number,
-  args: Args,
-  call: (...args: [...Args]) => Result | undefined,
-): Promise<Result> {
-  const target = { tabId };
-  const run = async () => {
-    const [injection] = await chrome.scripting.executeScript({ target, func: call, args: [...args] });
-    return (injection?.result ?? undefined) as Result | undefined;
-  };
-  try {
-    const answer = await run();
-    if (answer !== undefined) return answer;
-    // Once per document: a script's constants cannot be declared twice.
-    await chrome.scripting.executeScript({ target, files: ["content.js"] });
-    const second = await run();
-    if (second === undefined) throw new Error("The page gave no answer.");
-    return second;
-  } catch (error) {
-    throw new UnreadableError(error instanceof Error ? error.message : String(error), { cause: error });
+export interface TabNews {
+  /** There is another page, or none; `unreadable` says why. */
+  onPage(page: TabPage | undefined, unreadable: string): void;
+  /** The page has more passages, or has changed. */
+  onMore(page: TabPage): void;
+  onMark(mark: Mark): void;
+  onGone(index: number): void;
+}
+
+/** Follows which tab is shown in a window. What another tab still delivers is dropped. */
+export class ShownTab {
+  readonly #news: TabNews;
+  /** Of the newest tab; `undefined` while the script in it has not answered. */
+  #port: chrome.runtime.Port | undefined;
+  #tabId = -1;
+  #turn = 0;
+  #page: TabPage | undefined;
+
+  constructor(news: TabNews) {
+    this.#news = news;
+  }
+
+  get page(): TabPage | undefined {
+    return this.#page;
+  }
+
+  /** What is shown may be another page by now, or the same one with another text. */
+  async read(): Promise<void> {
+    const turn = ++this.#turn;
+    try {
+      const [tab] = await chrome.tabs.query({ active: true, currentWindow: true });
+      if (turn !== this.#turn) return;
+      if (tab?.id === undefined) throw new UnreadableError("There is no tab in this window.");
+      if (this.#port && this.#tabId === tab.id) {
+        if (this.#page?.isStale) this.#send({ type: "read" });
+        return;
+      }
+      this.#drop("");
+      const port = await connectTo(tab.id);
+      if (turn === this.#turn) this.#listen(port, tab.id);
+      else port.disconnect();
+    } catch (error) {
+      if (turn === this.#turn) this.#drop(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** At once, before anything is known of what is shown instead. */
+  leave(): void {
+    this.#turn += 1;
+    this.#drop("");
+  }
+
+  #drop(unreadable: string): void {
+    this.#port?.disconnect();
+    this.#port = undefined;
+    this.#page = undefined;
+    this.#news.onPage(undefined, unreadable);
+  }
+
+  show(query: string, hits: readonly number[], at: number): void {
+    if (this.#page) this.#send({ type: "show", key: this.#page.key, query, hits, at });
+  }
+
+  clearMark(): void {
+    this.#send({ type: "clear" });
+  }
+
+  #send(message: ToPage): void {
+    try {
+      this.#port?.postMessage(message);
+    } catch {
+      // The page has gone; `onDisconnect` says so.
+    }
+  }
+
+  #listen(port: chrome.runtime.Port, tabId: number): void {
+    this.#port = port;
+    this.#tabId = tabId;
+    port.onMessage.addListener((message: FromPage) => {
+      if (port === this.#port) this.#take(message, tabId);
+    });
+    port.onDisconnect.addListener(() => {
+      if (port !== this.#port) return;
+      this.leave();
+      void this.read();
+    });
+    this.#send({ type: "read" });
+  }
+
+  #take(message: FromPage, tabId: number): void {
+    if (message.type === "reading") {
+      const { key, url, title, contentType } = message;
+      this.#page = { tabId, key, url, title, contentType, passages: [], end: undefined, isStale: false };
+      return this.#news.onPage(this.#page, "");
+    }
+    if (message.type === "marked") return this.#news.onMark(message);
+    const page = this.#page;
+    if (message.key !== page?.key) return;
+    if (message.type === "gone") return this.#news.onGone(message.index);
+    if (message.type === "passages") page.passages.push(...message.passages);
+    else if (message.type === "end") page.end = message;
+    else page.isStale = true;
+    this.#news.onMore(page);
   }
 }
 
-async function sha256(text: string): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+/** A port to the script in the page, which is put there if it is not. */
+async function connectTo(tabId: number): Promise<chrome.runtime.Port> {
+  const known = await tryConnect(tabId);
+  if (known) return known;
+  let problem: unknown;
+  // Where another panel has put it there meanwhile, it cannot be put there again.
+  await chrome.scripting
+    .executeScript({ target: { tabId }, files: ["content.js"] })
+    .catch((error: unknown) => (problem = error));
+  const port = await tryConnect(tabId);
+  if (port) return port;
+  throw new UnreadableError(problem instanceof Error ? problem.message : "The page gives no answer.");
+}
+
+/** The browser tells at once if nobody is there to listen, but not if somebody is: so the page is asked for an answer. */
+function tryConnect(tabId: number): Promise<chrome.runtime.Port | undefined> {
+  const port = chrome.tabs.connect(tabId, { name: PAGE_PORT, frameId: 0 });
+  return new Promise((resolve) => {
+    port.onMessage.addListener(function listener() {
+      port.onMessage.removeListener(listener);
+      resolve(port);
+    });
+    port.onDisconnect.addListener(() => {
+      void chrome.runtime.lastError; // has to be read
+      resolve(undefined);
+    });
+  });
 }
