@@ -1,16 +1,23 @@
-// The extension as it is built, in a browser with a profile of its own: the page is searched, saved, and found again without a network.
+// The extension as it is built: the page is searched, saved, and found again without a network.
 
 import assert from "node:assert/strict";
-import { cp, readdir, readFile, writeFile } from "node:fs/promises";
-import { createServer, type IncomingMessage, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 
-import { type BrowserContext, chromium, type Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 
-import { FLAGS } from "../support/browser.ts";
+import {
+  barriers,
+  best,
+  copyOfExtension,
+  DIST,
+  openExtension,
+  type OpenExtension,
+  servePages,
+  type Site,
+  watchStrangers,
+} from "../support/extension.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 /** As far as the tests use it, inside of the extension's pages. */
@@ -18,10 +25,6 @@ declare const chrome: {
   offscreen: { closeDocument(): Promise<void> };
   runtime: { getContexts(filter: object): Promise<{ contextType: string }[]> };
 };
-
-const fromRoot = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-const DIST = fromRoot("www/extension/dist");
-const MODEL = fromRoot("www/models/all-MiniLM-L6-v2");
 
 const PARAGRAPHS = [
   "Feed the starter with flour and water twice a day, and keep it in a warm corner of the kitchen.",
@@ -47,122 +50,41 @@ const SLEEP = `<!doctype html><title>Notes on sleep</title>
 const LONG = `<!doctype html><title>Long</title>${Array.from({ length: 200 }, (_, i) => `<p>Paragraph number ${i} says that ${PARAGRAPHS[i % 6]} And again: ${PARAGRAPHS[(i + 1) % 6]}</p>`).join("")}
   <p>The ferry to the island leaves at noon.</p>`;
 
-let site: Server;
+let site: Site;
 let origin: string;
-let elsewhere: Server;
-/** What has been asked of any other host. */
-const strangers: string[] = [];
-/** The browser's own business, which no flag ends. */
-const BROWSERS_OWN = /^(https?:\/\/)?[\w.-]+\.(google|googleapis|gvt1)\.com[:/]/;
+let elsewhere: Awaited<ReturnType<typeof watchStrangers>>;
 let extension: string;
 let profile: string;
+let opened: OpenExtension;
 let context: BrowserContext;
 let id: string;
-/** What the extension's pages should never say. */
 const complaints: string[] = [];
 
 before(async () => {
-  site = createServer((request, response) => {
-    const page = { "/bread": BREAD, "/sleep": SLEEP, "/long": LONG }[request.url ?? ""];
-    response
-      .writeHead(page ? 200 : 404, {
-        "content-type": "text/html; charset=utf-8",
-        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
-      })
-      .end(page);
-  });
-  origin = await listen(site);
-  // The proxy for everything that is not local: whatever comes here has left the machine.
-  const note = ({ url = "" }: IncomingMessage) => void (BROWSERS_OWN.test(url) || strangers.push(url));
-  elsewhere = createServer((request, response) => {
-    note(request);
-    response.writeHead(502).end();
-  });
-  elsewhere.on("connect", (request, socket) => {
-    note(request);
-    socket.end("HTTP/1.1 502 Bad Gateway\r\n\r\n");
-  });
-  await listen(elsewhere);
+  site = await servePages({ "/bread": { body: BREAD }, "/sleep": { body: SLEEP }, "/long": { body: LONG } });
+  ({ origin } = site);
+  elsewhere = await watchStrangers();
   extension = await copyOfExtension();
-  const folder = join(extension, "models/all-MiniLM-L6-v2");
-  await cp(MODEL, folder, { recursive: true });
   profile = await temporaryFolder();
   await open(extension);
 });
 after(async () => {
   await context.close();
-  for (const server of [site, elsewhere]) {
-    server.close();
-    server.closeAllConnections();
-  }
+  site.close();
+  elsewhere.close();
 });
 
-async function listen(server: Server): Promise<string> {
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-/** Nobody can press the toolbar's button here, which is what lets the extension into a page: the copy may read the test's own. */
-async function copyOfExtension(): Promise<string> {
-  const folder = await temporaryFolder();
-  await cp(DIST, folder, {
-    recursive: true,
-    filter: (path) => path !== join(DIST, "models") && !path.endsWith(".map"),
-  });
-  const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8")) as object;
-  await writeFile(
-    join(folder, "manifest.json"),
-    JSON.stringify({ ...manifest, host_permissions: ["http://127.0.0.1/*"] }),
-  );
-  return folder;
-}
-
-/** Starts the browser with an extension. */
 async function open(extension: string): Promise<void> {
-  const { port } = elsewhere.address() as AddressInfo;
-  context = await chromium.launchPersistentContext(profile, {
-    executablePath: process.env["CHROME"] ?? "chromium",
-    headless: false,
-    args: [
-      ...FLAGS,
-      `--load-extension=${extension}`,
-      `--disable-extensions-except=${extension}`,
-      `--proxy-server=http://127.0.0.1:${port}`,
-    ],
-  });
-  const worker = context.serviceWorkers()[0] ?? (await context.waitForEvent("serviceworker"));
-  id = new URL(worker.url()).host;
-  // tsx wraps functions in a helper, which the pages that they are sent to do not have.
-  await context.addInitScript({ content: "globalThis.__name = (target) => target;" });
+  opened = await openExtension(extension, { profile, proxy: elsewhere.address });
+  ({ context, id } = opened);
 }
 
-async function openSite(path: string): Promise<Page> {
-  const page = await context.newPage();
-  await page.goto(origin + path);
-  return page;
-}
+const openSite = (path: string) => opened.openSite(origin, path);
 
-/** The popup or the side panel, as a tab behind the one that it is about. */
-async function openPanel(front: Page, name = "popup.html"): Promise<Page> {
-  const panel = await context.newPage();
-  panel.on("pageerror", (error) => complaints.push(error.message));
-  panel.on("console", (message) => {
-    if (message.type() === "error") complaints.push(message.text());
-  });
-  await panel.goto(`chrome-extension://${id}/${name}`);
-  await front.bringToFront();
-  await panel.reload();
+async function openPanel(front: Page, name?: string): Promise<Page> {
+  const panel = await opened.openPanel(front, name);
+  complaints.push(...opened.complaints.splice(0));
   return panel;
-}
-
-/** The best passage for a query. */
-async function best(panel: Page, query: string): Promise<string> {
-  const before = await panel.$(".ranking");
-  await panel.fill("#query", query);
-  await panel.waitForFunction((before) => ![null, before].includes(document.querySelector(".ranking")), before, {
-    timeout: 60_000,
-  });
-  return panel.locator(".hit-text").first().innerText();
 }
 
 const chooseSaved = (panel: Page) => panel.getByRole("radio", { name: /^Saved pages/ }).check({ force: true });
@@ -179,7 +101,14 @@ async function stopServiceWorker(panel: Page): Promise<void> {
 
 test("it asks for nothing that it does not need, and holds no code from elsewhere", async () => {
   const manifest = JSON.parse(await readFile(join(DIST, "manifest.json"), "utf8"));
-  assert.deepEqual(manifest.permissions, ["activeTab", "offscreen", "scripting", "sidePanel", "unlimitedStorage"]);
+  assert.deepEqual(manifest.permissions, [
+    "activeTab",
+    "offscreen",
+    "scripting",
+    "sidePanel",
+    "storage",
+    "unlimitedStorage",
+  ]);
   for (const key of [
     "host_permissions",
     "optional_permissions",
@@ -213,40 +142,112 @@ test("the page is searched by meaning, and what is found is shown in it", async 
   const bread = await openSite("/bread");
   const panel = await openPanel(bread);
   assert.equal(await best(panel, "my bread does not rise"), FLAT_DOUGH);
-  const texts = await panel.locator(".hit-text").allInnerTexts();
+  const texts = await panel.locator(".ranking .hit-text").allInnerTexts();
   assert.deepEqual(
     texts.filter((text) => /script|nobody|links|short/.test(text)),
     [],
   );
   assert.ok(texts.includes("Fat makes the crumb tender and keeps it fresh for longer."), texts.join("\n"));
   assert.equal(texts.length, 8);
-  assert.equal(await panel.locator(".topic").first().innerText(), "Notes on bread");
+  // The menu says it in the same words, but is not what the page is about.
+  assert.deepEqual(await panel.locator(".ranking-aside .hit-text").allInnerTexts(), [
+    "My bread does not rise: a list of links about that",
+  ]);
+  assert.equal(await panel.locator(".topic").first().innerText(), "Bread");
   assert.match(await panel.locator(".score").first().innerText(), /^0\.\d\d$/);
-  assert.match(await panel.locator("#results-note").innerText(), /^8 passages of this page ranked in [\d.]+ m?s\.$/);
+  assert.match(await panel.locator("#results-note").innerText(), /^9 passages of this page ranked in [\d.]+ m?s\.$/);
   assert.match(await panel.locator("#model").innerText(), /^all-MiniLM-L6-v2, part of this extension · CPU, q8$/);
+  assert.equal(await panel.evaluate(() => crossOriginIsolated), true);
+  assert.deepEqual(await barriers(panel), []);
 
   // By keyboard alone.
   await panel.focus("#query");
   await panel.keyboard.press("ArrowDown");
   await panel.keyboard.press("Enter");
-  const shown = () =>
-    bread.evaluate(() => {
-      const ranges = [...(CSS.highlights.get("embervec") ?? [])];
-      const { top = -1 } = document.querySelector("b")?.getBoundingClientRect() ?? {};
-      const colour = getComputedStyle(document.querySelector("b")!, "::highlight(embervec)").backgroundColor;
-      return { text: ranges.map(String).join("").replace(/\s+/g, " "), inSight: top > 0 && top < innerHeight, colour };
-    });
-  for (let waited = 0; waited < 50 && !(await shown()).inSight; waited++) await bread.waitForTimeout(100);
-  assert.deepEqual(await shown(), { text: FLAT_DOUGH, inSight: true, colour: "rgb(255, 207, 158)" });
+  await waitForMark(bread, FLAT_DOUGH);
+  assert.equal(
+    await panel.locator(".hit-target[aria-current]").innerText(),
+    await panel.locator(".hit-target").first().innerText(),
+  );
+  assert.equal(
+    await bread.evaluate(() => getComputedStyle(document.querySelector("b")!, "::highlight(embervec)").backgroundColor),
+    "rgb(255, 207, 158)",
+  );
 
   // The page goes on living: what is gone from it is not pretended to be there.
   await bread.evaluate(() => document.querySelector("b")?.parentElement?.remove());
   await panel.locator(".hit-target").first().click();
-  await panel.getByText("no longer on the page").waitFor();
+  await panel.getByText("no longer on the page").first().waitFor();
   assert.notEqual(await best(panel, "the loaf did not rise"), FLAT_DOUGH);
   await panel.close();
   await bread.close();
 });
+
+test("a mark stays when the popup is closed, and leads on to the other hits", async () => {
+  const bread = await openSite("/bread");
+  const panel = await openPanel(bread);
+  await best(panel, "my bread does not rise");
+  const texts = await panel.locator(".hit-text").allInnerTexts();
+  await panel.locator(".hit-target").first().click();
+  await waitForMark(bread, FLAT_DOUGH);
+  await panel.close();
+  await bread.bringToFront();
+  await bread.mouse.click(200, 200);
+  await waitForMark(bread, FLAT_DOUGH);
+
+  // By mouse, then by keyboard: the bar has three buttons, and is the page's last element.
+  const { x, y, width, height } = (await bread.locator("embervec-hits").boundingBox())!;
+  const press = (fromRight: number) => bread.mouse.click(x + width - 22 - 36 * fromRight, y + height / 2);
+  await press(1);
+  await waitForMark(bread, texts[1]!);
+  await press(2);
+  await waitForMark(bread, FLAT_DOUGH);
+  await press(2); // before the first comes the last
+  await waitForMark(bread, texts.at(-1)!);
+  await bread.keyboard.press("Tab");
+  await bread.keyboard.press("Enter");
+  await waitForMark(bread, FLAT_DOUGH);
+  assert.deepEqual(await barriers(bread), []);
+
+  // The popup comes back with its query, and knows the mark.
+  const again = await openPanel(bread);
+  await again.locator(".hit-target[aria-current]").waitFor();
+  assert.equal(await again.inputValue("#query"), "my bread does not rise");
+  assert.equal(await again.evaluate(() => getSelection()?.toString()), "my bread does not rise");
+  await waitForMark(bread, FLAT_DOUGH);
+
+  // A new search takes it away, and so do the two buttons.
+  await best(again, "rye bread");
+  await waitForMark(bread, "");
+  await again.locator(".hit-target").first().click();
+  await again.getByRole("button", { name: "Clear the mark" }).click();
+  await waitForMark(bread, "");
+  assert.equal(await bread.locator("embervec-hits").count(), 0);
+  await again.locator(".hit-target").first().click();
+  await bread.locator("embervec-hits").waitFor();
+  await bread.bringToFront();
+  await press(0);
+  await waitForMark(bread, "");
+  await again.close();
+  await bread.close();
+});
+
+/** Until this text is marked, and in sight. */
+async function waitForMark(page: Page, text: string): Promise<void> {
+  const marked = () =>
+    page.evaluate(() => {
+      const ranges = [...(CSS.highlights.get("embervec") ?? [])] as Range[];
+      const { top = -1 } = ranges[0]?.getBoundingClientRect() ?? {};
+      return { text: ranges.map(String).join("").replace(/\s+/g, " "), inSight: top > 0 && top < innerHeight };
+    });
+  const wanted = { text, inSight: text !== "" };
+  for (let waited = 0; waited < 50; waited++) {
+    const { text, inSight } = await marked();
+    if (text === wanted.text && inSight === wanted.inSight) return;
+    await page.waitForTimeout(100);
+  }
+  assert.deepEqual(await marked(), wanted);
+}
 
 test("a saved page is opened at the passage", async () => {
   for (const path of ["/bread", "/sleep"]) {
@@ -280,7 +281,6 @@ test("stopping the service worker, or the encoder, does not end a search", async
 
   const long = await openSite("/long");
   const side = await openPanel(long, "side-panel.html");
-  await side.getByText(/^\d+ of 201 passages$/).waitFor();
   await stopServiceWorker(side);
   assert.equal(await best(side, "when does the boat sail"), "The ferry to the island leaves at noon.");
 
@@ -303,15 +303,15 @@ test("stopping the service worker, or the encoder, does not end a search", async
 test("without a bundled model it asks before it fetches one, and says what to do when that fails", async () => {
   const before = profile;
   profile = await temporaryFolder();
-  await open(await copyOfExtension());
-  strangers.length = 0;
+  await open(await copyOfExtension({ withModel: false }));
+  elsewhere.strangers.length = 0;
   const page = await openSite("/sleep");
   const panel = await openPanel(page);
   const download = panel.getByRole("button", { name: "Download the model" });
   await download.waitFor();
   await panel.fill("#query", "sleepless");
   await panel.waitForTimeout(500);
-  assert.deepEqual(strangers, []);
+  assert.deepEqual(elsewhere.strangers, []);
 
   await download.click();
   await panel.getByText("Downloading the model").or(panel.getByText("Starting the model")).first().waitFor();
@@ -321,9 +321,9 @@ test("without a bundled model it asks before it fetches one, and says what to do
     await alert.innerText(),
     /Check the connection and try again\. .*network Could not fetch https:\/\/huggingface\.co\/\S+\./s,
   );
-  assert.ok(strangers.length > 0);
+  assert.ok(elsewhere.strangers.length > 0);
   assert.deepEqual(
-    strangers.filter((host) => host !== "huggingface.co:443"),
+    elsewhere.strangers.filter((host) => host !== "huggingface.co:443"),
     [],
   );
   await context.close();
@@ -332,8 +332,7 @@ test("without a bundled model it asks before it fetches one, and says what to do
 
 test("after a restart, without a network, saved pages are found", async () => {
   site.close();
-  site.closeAllConnections();
-  strangers.length = 0;
+  elsewhere.strangers.length = 0;
   await open(extension);
   await context.setOffline(true);
   const urls: string[] = [];
@@ -359,7 +358,7 @@ test("after a restart, without a network, saved pages are found", async () => {
     urls.filter((url) => !url.startsWith(`chrome-extension://${id}/`)),
     [],
   );
-  assert.deepEqual(strangers, []);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(elsewhere.strangers, []);
+  assert.deepEqual([...complaints, ...opened.complaints], []);
   await context.close();
 });

@@ -1,6 +1,7 @@
 /** Runs in the page, in a world of its own, and only when the user has asked for it there. */
 
 import { Marks } from "./marks";
+import type { Passage } from "./passages";
 import { type FromPage, PAGE_PORT, type PassageText, type StepMessage, type ToPage } from "./page-messages";
 import { Reading } from "./reading";
 
@@ -64,7 +65,7 @@ function follow(reading: Reading, port: chrome.runtime.Port): () => void {
     while (sent < reading.passages.length) {
       const part = reading.passages.slice(sent, sent + MAX_PASSAGES);
       sent += part.length;
-      send(port, { type: "passages", key, passages: part.map(({ text, isAside }): PassageText => [text, isAside]) });
+      send(port, { type: "passages", key, passages: part.map(toText) });
     }
     if (reading.isDone && !isEnded) {
       isEnded = true;
@@ -78,6 +79,10 @@ function follow(reading: Reading, port: chrome.runtime.Port): () => void {
   reading.listen(listener);
   listener();
   return () => reading.unlisten(listener);
+}
+
+function toText({ text, isAside, heading }: Passage): PassageText {
+  return [text, isAside, heading];
 }
 
 function send(port: chrome.runtime.Port, message: FromPage): void {

@@ -64,7 +64,7 @@ const handlers: { [Name in keyof Calls]: Handler<Name> } = {
       const dimension = rows.length / passages.length;
       passages.forEach((text, index) => {
         vectors.push(rows.subarray(index * dimension, (index + 1) * dimension));
-        places.push(() => ({ url, title, index, text, isAside: false }));
+        places.push(() => ({ url, title, index, text, isAside: false, heading: "" }));
       });
     }
     const vector = await queryVector(query);
@@ -123,7 +123,8 @@ function rankPage({ url, title, passages }: Page, vector: Float32Array): Omit<Ra
   const hits = parts.flatMap(({ vectors, indices }, part) =>
     nearest(vector, vectors, part === 0 ? HITS : ASIDE_HITS).map(({ corpusId, score }): Hit => {
       const index = indices[corpusId]!;
-      return { url, title, index, text: passages[index]![0], isAside: part === 1, score };
+      const [text, isAside, heading] = passages[index]!;
+      return { url, title, index, text, isAside, heading, score };
     }),
   );
   return { hits, passageCount: seen.size };

@@ -3,8 +3,8 @@
 /** The port's name. */
 export const PAGE_PORT = "embervec";
 
-/** A passage, and whether it is of a banner, a menu or the like. */
-export type PassageText = readonly [text: string, isAside: boolean];
+/** A passage, whether it is of a banner, a menu or the like, and the heading above it. */
+export type PassageText = readonly [text: string, isAside: boolean, heading: string];
 
 export interface PageEnd {
   /** Whether the page has more passages than are read. */

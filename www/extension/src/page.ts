@@ -3,7 +3,15 @@
 import { byId, formatBytes, formatCount, formatMilliseconds } from "../../src/dom";
 import { Encoder, type News, RemoteError } from "./encoder";
 import { hashOf } from "./hash";
-import { ABSENT, type Failure, type Hit, type ModelState, type Progress, type Ranking, type SavedPage } from "./protocol";
+import {
+  ABSENT,
+  type Failure,
+  type Hit,
+  type ModelState,
+  type Progress,
+  type Ranking,
+  type SavedPage,
+} from "./protocol";
 import { renderEmpty, renderHits, renderSavedPages } from "./results";
 import { allowSavingPrivately, maySavePrivately, readAsked, readSettings, writeAsked } from "./settings";
 import { type Mark, ShownTab, type TabPage } from "./tab";
@@ -354,7 +362,11 @@ function renderWork(): void {
       model.loaded,
       model.total,
     );
-  } else if (progress && /^(encoding|paused|stopped)$/.test(progress.state) && (scope === "page" || progress.isSaving)) {
+  } else if (
+    progress &&
+    /^(encoding|paused|stopped)$/.test(progress.state) &&
+    (scope === "page" || progress.isSaving)
+  ) {
     const { state, encoded, total, isSaving } = progress;
     const label = { encoding: "Reading the page", paused: "Read so far", stopped: "Stopped" }[state as "encoding"];
     showWork(
@@ -414,7 +426,8 @@ function renderResults(): void {
         "PDF files cannot be read",
         "This is a PDF file. The browser's PDF viewer does not let extensions read its text. You can still search saved pages.",
       );
-    else if (page.end) drawEmpty("There is no text on this page", "Text in pictures and videos cannot be searched.", ...gapsOf(page));
+    else if (page.end)
+      drawEmpty("There is no text on this page", "Text in pictures and videos cannot be searched.", ...gapsOf(page));
     else drawEmpty(page.title, "Reading the page…");
   } else if (unreadable === "") drawEmpty("Reading the page…", "");
   else if (isPopup)
@@ -438,7 +451,8 @@ function gapsOf({ end, passages }: TabPage): string[] {
   if (unreadable.length === 1) sentences.push(`One frame${named} cannot be read, because it is another site's.`);
   else if (unreadable.length > 1)
     sentences.push(`${unreadable.length} frames${named} cannot be read, because they are other sites'.`);
-  if (isCut) sentences.push(`The page is very long: only its first ${formatCount(passages.length, "passage")} are read.`);
+  if (isCut)
+    sentences.push(`The page is very long: only its first ${formatCount(passages.length, "passage")} are read.`);
   return sentences;
 }
 

@@ -7,6 +7,8 @@ export interface Passage {
   readonly text: string;
   /** Of a banner, a menu, a footer and the like, not of what the page is about. */
   readonly isAside: boolean;
+  /** The heading above it, if there is one. */
+  readonly heading: string;
   /** Where it is, one range per text node; none if the text is no longer there. */
   ranges(): Range[];
 }
@@ -45,6 +47,7 @@ const MIN_BYTES = 20;
 const MIN_ITEM_BYTES = 2;
 /** A page whose main part says less has it in the wrong place. */
 const MIN_MAIN_CHARACTERS = 400;
+const MAX_HEADING = 80;
 /** A page with more main parts than this has no main part. */
 const MAX_MAINS = 10;
 /** A block is cut here at the latest, so that no step takes long. */
@@ -103,6 +106,7 @@ export class Walker {
   readonly #aroundMain = new Set<Element>();
   #deferred: { element: Element; frame: Frame | undefined }[] | undefined = [];
   #block = new Block();
+  #heading = "";
   #mainCharacters = 0;
   #nodes = 0;
 
@@ -139,6 +143,7 @@ export class Walker {
 
   *#walk(root: Element, around: Frame | undefined, isAside: boolean): Generator<Passage | undefined> {
     const stack: Frame[] = [];
+    this.#heading = "";
     yield* this.#enter(root, around, isAside, stack);
     for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
       const node = nextOf(frame);
@@ -165,7 +170,8 @@ export class Walker {
     const { tagName } = element;
     if (tagName === "BR") return this.#block.lineEnd();
     const row = parent?.row;
-    const isCell = row !== undefined && (tagName === "TD" || tagName === "TH") && element.parentElement?.tagName === "TR";
+    const isCell =
+      row !== undefined && (tagName === "TD" || tagName === "TH") && element.parentElement?.tagName === "TR";
     // Also one that is hidden takes up its column.
     const label = isCell ? labelOf(element as HTMLTableCellElement, row, this.#block) : "";
     if (SKIPPED.has(tagName) && !(tagName === "BUTTON" && HEADING.test(parent?.element.tagName ?? ""))) return;
@@ -178,10 +184,16 @@ export class Walker {
     if (display === "none" || style.contentVisibility === "hidden") return;
     const isInline = /^(inline$|contents|ruby)/.test(display);
 
-    if (HEADING.test(tagName)) this.#readHeading(element, parent);
+    if (HEADING.test(tagName)) {
+      yield* this.#flush(parent);
+      this.#readHeading(element, parent);
+    }
     const isBeside = !isInline && this.#isBeside(element, role, style, parent);
     if (isBeside && this.#deferred && stack.length > 0) {
-      this.#deferred.push({ element, frame: parent && { ...parent, item: undefined, table: undefined, row: undefined } });
+      this.#deferred.push({
+        element,
+        frame: parent && { ...parent, item: undefined, table: undefined, row: undefined },
+      });
       yield* this.#flush(parent);
       return;
     }
@@ -273,16 +285,17 @@ export class Walker {
     const block = this.#block;
     this.#block = new Block();
     if (block.isEmpty) return;
-    for (const passage of block.passages(frame?.isAside ?? false, frame?.item)) {
+    for (const passage of block.passages(frame?.isAside ?? false, frame?.item, this.#heading)) {
       if (!passage.isAside) this.#mainCharacters += passage.text.length;
       yield passage;
     }
   }
 
-  /** After a heading such as "Most read", up to the next heading beside it, comes what is not the page's own. */
+  /** What comes after a heading such as "Most read", in the element that it is in, is not the page's own. */
   #readHeading(element: Element, parent: Frame | undefined): void {
+    this.#heading = collapse(boundedText(element, MAX_HEADING));
     if (!parent || parent.element === this.#root || this.#aroundMain.has(parent.element)) return;
-    if (ASIDE_HEADINGS.test(collapse(boundedText(element, 60)))) parent.isAside = this.#mainCharacters > 0;
+    if (ASIDE_HEADINGS.test(this.#heading)) parent.isAside = this.#mainCharacters > 0;
   }
 
   #isBeside(element: Element, role: string, { position }: CSSStyleDeclaration, parent: Frame | undefined): boolean {
@@ -415,6 +428,7 @@ class Block {
   /** Where what the page itself says ends. */
   #textEnd = 0;
   #lineEnds = 0;
+  #hasCells = false;
 
   get length(): number {
     return this.#text.length;
@@ -457,35 +471,35 @@ class Block {
 
   /** An empty cell needs no name. */
   endCell(begin: Checkpoint | undefined): void {
+    this.#hasCells = true;
     if (begin?.block === this && this.#textEnd <= begin.length) {
       this.#pieces.length = begin.pieces;
       this.#text = this.#text.slice(0, begin.length);
     } else this.add("; ");
   }
 
-  *passages(isAside: boolean, item: Item | undefined): Generator<Passage> {
+  *passages(isAside: boolean, item: Item | undefined, heading: string): Generator<Passage> {
     const text = this.#text;
     const pieces = this.#pieces;
     for (const span of spansOf(text, this.isCode)) {
-      const passage = trimmed(text, span);
+      const passage = trimmed(text, span, this.#hasCells ? /[\s;]/ : /\s/);
       const shown = collapse(text.slice(...passage));
       const isEntry = item !== undefined && !item.isTaken && !isAside;
       if (bytesOf(shown) < (isEntry ? MIN_ITEM_BYTES : MIN_BYTES) || !/[\p{L}\p{N}]/u.test(shown)) continue;
       if (item) item.isTaken = true;
-      yield { text: shown, isAside, ranges: () => rangesOf(pieces, passage, shown) };
+      yield { text: shown, isAside, heading, ranges: () => rangesOf(pieces, passage, shown) };
     }
   }
 }
 
 const asRead = (data: string, keepsLines: boolean) => (keepsLines ? data.replaceAll("\n", LINE_END) : data);
 
-function trimmed(text: string, [begin, end]: Span): Span {
-  const slice = text.slice(begin, end);
-  const start = slice.search(/[^\s;]/);
-  if (start === -1) return [begin, begin];
-  let last = slice.length;
-  while (last > start && /[\s;:]/.test(slice.charAt(last - 1))) last -= 1;
-  return [begin + start, begin + last];
+function trimmed(text: string, [begin, end]: Span, space: RegExp): Span {
+  let from = begin;
+  let to = end;
+  while (from < to && space.test(text.charAt(from))) from += 1;
+  while (from < to && space.test(text.charAt(to - 1))) to -= 1;
+  return [from, to];
 }
 
 function rangesOf(pieces: readonly Piece[], [begin, end]: Span, text: string): Range[] {
@@ -512,4 +526,3 @@ function rangesOf(pieces: readonly Piece[], [begin, end]: Span, text: string): R
   }
   return collapse(found) === text ? ranges : [];
 }
-

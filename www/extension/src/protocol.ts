@@ -36,6 +36,8 @@ export interface Hit {
   readonly text: string;
   /** Position among the page's passages. */
   readonly index: number;
+  /** The heading above it, if there is one. */
+  readonly heading: string;
   /** Whether it is in a banner, a menu or the like. */
   readonly isAside: boolean;
   readonly score: number;

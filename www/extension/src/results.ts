@@ -55,7 +55,12 @@ function hitItem(hit: Hit, onShow?: (hit: Hit) => void): HTMLLIElement {
   bar.setAttribute("aria-hidden", "true");
   const number = element("span", "score", hit.score.toFixed(2));
   number.title = `similarity ${hit.score.toFixed(4)}`;
-  const head = element("span", "hit-head", element("span", "topic", hit.title), number);
+  const head = element(
+    "span",
+    "hit-head",
+    element("span", "topic", onShow ? hit.heading || hit.title : hit.title),
+    number,
+  );
   const target = onShow
     ? button("", "hit-target", () => onShow(hit))
     : linkTo(linkToPassage(hit.url, hit.text), "hit-target");
