@@ -12,9 +12,13 @@ const BAR_STYLE = `
   button { all: unset; display: grid; place-items: center; width: 32px; height: 32px; border-radius: 8px; cursor: pointer; }
   button:hover { background: light-dark(#f7e3d5, #3a2315); }
   button:focus-visible { outline: 2px solid light-dark(#ad3d0b, #ff9b5e); outline-offset: -2px; }
-  svg { width: 18px; height: 18px; fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
+  button::before, button::after { content: ""; grid-area: 1 / 1; box-sizing: border-box; }
+  .previous::before, .next::before { width: 10px; height: 10px; border: solid currentColor; border-width: 2px 0 0 2px; transform: translateY(2px) rotate(45deg); }
+  .next::before { transform: translateY(-3px) rotate(225deg); }
+  .clear::before, .clear::after { width: 16px; height: 2px; background: currentColor; transform: rotate(45deg); }
+  .clear::after { transform: rotate(-45deg); }
   @media print { :host { display: none; } }
-  @media (forced-colors: active) { button:focus-visible { outline-color: Highlight; } }
+  @media (forced-colors: active) { button:focus-visible { outline-color: Highlight; } button::before, button::after { forced-color-adjust: none; border-color: ButtonText; } .clear::before, .clear::after { background: ButtonText; } }
 `;
 
 export interface Marked {
@@ -125,9 +129,9 @@ class Bar {
     this.#place.setAttribute("role", "status");
     bar.append(
       this.#place,
-      iconButton("Previous hit", "m6 15 6-6 6 6", () => onStep(-1)),
-      iconButton("Next hit", "m6 9 6 6 6-6", () => onStep(1)),
-      iconButton("Clear the mark", "m7 7 10 10M17 7 7 17", onClear),
+      iconButton("Previous hit", "previous", () => onStep(-1)),
+      iconButton("Next hit", "next", () => onStep(1)),
+      iconButton("Clear the mark", "clear", onClear),
     );
     bar.addEventListener("keydown", (event) => {
       event.stopPropagation(); // a page's own keys are for the page
@@ -157,18 +161,12 @@ class Bar {
   }
 }
 
-function iconButton(label: string, path: string, onClick: () => void): HTMLButtonElement {
+function iconButton(label: string, icon: string, onClick: () => void): HTMLButtonElement {
   const button = document.createElement("button");
   button.type = "button";
+  button.className = icon;
   button.setAttribute("aria-label", label);
   button.title = label;
-  const icon = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  icon.setAttribute("viewBox", "0 0 24 24");
-  icon.setAttribute("aria-hidden", "true");
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  line.setAttribute("d", path);
-  icon.append(line);
-  button.append(icon);
   button.addEventListener("click", onClick);
   return button;
 }

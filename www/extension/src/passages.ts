@@ -15,7 +15,7 @@ export interface Passage {
 
 /** What is not part of what a page says. */
 const SKIPPED = new Set(
-  "SCRIPT STYLE NOSCRIPT TEMPLATE HEAD CANVAS AUDIO VIDEO BUTTON SELECT TEXTAREA INPUT DATALIST PROGRESS METER MAP".split(
+  "svg SCRIPT STYLE NOSCRIPT TEMPLATE HEAD CANVAS AUDIO VIDEO BUTTON SELECT TEXTAREA INPUT DATALIST PROGRESS METER MAP".split(
     " ",
   ),
 );
@@ -175,7 +175,6 @@ export class Walker {
     // Also one that is hidden takes up its column.
     const label = isCell ? labelOf(element as HTMLTableCellElement, row, this.#block) : "";
     if (SKIPPED.has(tagName) && !(tagName === "BUTTON" && HEADING.test(parent?.element.tagName ?? ""))) return;
-    if (element.namespaceURI === "http://www.w3.org/2000/svg") return;
     const role = element.getAttribute("role") ?? "";
     if (SKIPPED_ROLES.has(role) || element.getAttribute("aria-hidden") === "true") return;
     if (this.#mains.includes(element) && stack.length > 0) return; // it has been read

@@ -1,0 +1,252 @@
+// What a person does with the extension's panels on large pages, in several tabs, in private windows and with pages that cannot be read.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import type { BrowserContext, Page } from "playwright-core";
+
+import {
+  barriers,
+  best,
+  copyOfExtension,
+  openExtension,
+  type OpenExtension,
+  servePages,
+  type Site,
+  watchStrangers,
+} from "../support/extension.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+
+/** As far as the tests use it, inside of the extension's pages. */
+declare const chrome: {
+  storage: { session: { get(): Promise<object> } };
+};
+
+const ITEMS = 5000;
+const TOPICS = [
+  "the tides of the northern sea",
+  "a recipe for plum cake",
+  "how to mend a bicycle tyre",
+  "the price of wool",
+  "an opera in three acts",
+];
+const items = Array.from({ length: ITEMS }, (_, i) => `<li>Entry ${i} is about ${TOPICS[i % TOPICS.length]}</li>`);
+const PAGES = {
+  "/items": { body: `<!doctype html><title>Many entries</title><ul>${items.join("")}</ul>` },
+  "/sea": { body: "<!doctype html><title>The sea</title><p>The ferry to the island leaves at noon.</p>" },
+  "/cake": { body: "<!doctype html><title>The cake</title><p>Plums sink into the dough while it is baked.</p>" },
+  "/frames": {
+    body: `<!doctype html><title>Frames</title><p>This paragraph is the page's own text.</p>
+      <iframe src="/sea"></iframe><iframe src="http://localhost:1/advertisement"></iframe>`,
+  },
+  "/empty": { body: "<!doctype html><title>Nothing</title>" },
+  "/paper.pdf": { body: pdf(), type: "application/pdf" },
+};
+
+/** One page with one line. */
+function pdf(): Buffer {
+  const content = "BT /F1 12 Tf 20 50 Td (A line of a paper) Tj ET";
+  return Buffer.from(`%PDF-1.4
+1 0 obj << /Type /Catalog /Pages 2 0 R >> endobj
+2 0 obj << /Type /Pages /Kids [3 0 R] /Count 1 >> endobj
+3 0 obj << /Type /Page /Parent 2 0 R /MediaBox [0 0 200 100] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >> endobj
+4 0 obj << /Length ${content.length} >> stream
+${content}
+endstream endobj
+5 0 obj << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> endobj
+trailer << /Root 1 0 R >>
+%%EOF`);
+}
+
+let site: Site;
+let elsewhere: Awaited<ReturnType<typeof watchStrangers>>;
+let opened: OpenExtension;
+let context: BrowserContext;
+
+before(async () => {
+  site = await servePages(PAGES);
+  elsewhere = await watchStrangers();
+  opened = await openExtension(await copyOfExtension(), {
+    profile: await temporaryFolder(),
+    proxy: elsewhere.address,
+  });
+  ({ context } = opened);
+});
+after(async () => {
+  await context.close();
+  site.close();
+  elsewhere.close();
+});
+
+const openSite = (path: keyof typeof PAGES) => opened.openSite(site.origin, path);
+const openPanel = (front: Page, name?: string) => opened.openPanel(front, name);
+
+/** How many passages have been encoded, as the panel says. */
+async function encodedOf(panel: Page): Promise<number> {
+  const text = await panel.locator("#work-detail").innerText();
+  return Number(/^([\d,]+) of/.exec(text)?.[1]?.replace(",", ""));
+}
+
+test("the first hits of a large page come while the rest follows, as far as the budget goes; Stop stops", async () => {
+  // The model is there already, as at every opening but the first.
+  const sea = await openSite("/sea");
+  const first = await openPanel(sea);
+  await best(first, "when does the boat leave");
+  await first.close();
+  await sea.close();
+
+  const front = await openSite("/items");
+  const panel = await openPanel(front);
+  await panel.getByText(`${ITEMS.toLocaleString("en")} passages.`).waitFor();
+  const started = Date.now();
+  await panel.fill("#query", "how do I repair my bike");
+  await panel.locator(".hit-text").first().waitFor();
+  const waited = Date.now() - started;
+  assert.match(await panel.locator(".hit-text").first().innerText(), /bicycle tyre/);
+  assert.ok(waited < 1500, `the first hits came after ${waited} ms`);
+  assert.deepEqual(await barriers(panel), []);
+
+  await panel.getByRole("button", { name: "Stop" }).click();
+  await panel.getByText("Stopped").waitFor();
+  const stopped = await encodedOf(panel);
+  assert.ok(stopped > 0 && stopped < 2000, `${stopped} passages`);
+  await panel.waitForTimeout(1000);
+  assert.equal(await encodedOf(panel), stopped);
+  // What is there can be searched; a new query does not start it again.
+  assert.match(await panel.locator(".hit-text").first().innerText(), /bicycle tyre/);
+  await panel.fill("#query", "a song on a stage");
+  await panel.getByText(/opera/).first().waitFor();
+  assert.equal(await encodedOf(panel), stopped);
+
+  // It goes on where it was, and asks again when the budget is spent.
+  await panel.getByRole("button", { name: "Read on" }).press("Enter");
+  await panel.getByText("Reading the page").waitFor();
+  await panel.getByText("Read so far").waitFor({ timeout: 120_000 });
+  assert.equal(await encodedOf(panel), stopped + 2000);
+  await panel.close();
+  await front.close();
+});
+
+test("closing the popup ends the encoding, unless the side panel shows the page, too", async () => {
+  const front = await openSite("/items");
+  const encodeFor = async (panel: Page) => {
+    await panel.getByRole("button", { name: "Read on" }).click();
+    await panel.getByText("Reading the page").waitFor();
+  };
+  const popup = await openPanel(front);
+  await popup.fill("#query", "bicycle");
+  await popup.getByText("Read so far").or(popup.getByText("Reading the page")).first().waitFor();
+  const before = await encodedOf(popup);
+  await popup.close();
+  await front.waitForTimeout(2000);
+  const again = await openPanel(front);
+  await again.locator("#work").waitFor();
+  // Both pages have the same texts: what was encoded for the other tab is there.
+  const after = await encodedOf(again);
+  assert.ok(after - before < 200, `${after - before} passages were encoded without a panel`);
+
+  const side = await openPanel(front, "side-panel.html");
+  await side.fill("#query", "bicycle");
+  await side.locator("#work").waitFor();
+  if (await side.getByRole("button", { name: "Read on" }).isVisible()) await encodeFor(side);
+  const shown = await encodedOf(side);
+  await again.close();
+  await side.waitForFunction(
+    (shown) =>
+      Number(/^[\d,]+/.exec(document.querySelector("#work-detail")!.textContent)?.[0].replace(",", "")) > shown + 50,
+    shown,
+    { timeout: 30_000 },
+  );
+  await side.close();
+  await front.close();
+});
+
+test("hits are always those of the tab that is shown", async () => {
+  const sea = await openSite("/sea");
+  const cake = await openSite("/cake");
+  const side = await openPanel(sea, "side-panel.html");
+  assert.match(await best(side, "when does the boat leave"), /ferry/);
+  // Whatever is shown at any moment, the list is never another tab's.
+  await side.evaluate(() => {
+    const seen: string[] = [];
+    Object.assign(globalThis, { seen });
+    new MutationObserver(() => seen.push(document.querySelector(".hit-text")?.textContent ?? "")).observe(
+      document.querySelector("#results")!,
+      { childList: true, subtree: true },
+    );
+  });
+  for (let turn = 0; turn < 8; turn++) {
+    const front = turn % 2 === 0 ? cake : sea;
+    await front.bringToFront();
+    await side.waitForTimeout(turn * 20);
+  }
+  await cake.bringToFront();
+  await side.getByText("Plums sink").waitFor();
+  await side.waitForTimeout(500);
+  assert.deepEqual(await side.locator(".hit-text").allInnerTexts(), ["Plums sink into the dough while it is baked."]);
+  await sea.bringToFront();
+  await side.getByText("The ferry").waitFor();
+  await side.waitForTimeout(500);
+  assert.deepEqual(await side.locator(".hit-text").allInnerTexts(), ["The ferry to the island leaves at noon."]);
+
+  // The same tab with another page.
+  await sea.goto(`${site.origin}/cake`);
+  await side.getByText("Plums sink").waitFor();
+  assert.equal(await side.locator(".hit-text").count(), 1);
+  for (const page of [side, sea, cake]) await page.close();
+});
+
+test("what cannot be read is said", async () => {
+  const frames = await openSite("/frames");
+  let panel = await openPanel(frames);
+  await panel.getByText("2 passages.").waitFor();
+  await panel.getByText("One frame (localhost:1) cannot be read, because it is another site's.").waitFor();
+  assert.match(await best(panel, "when does the boat leave"), /ferry/);
+  assert.match(await panel.locator("#results-note").innerText(), /One frame \(localhost:1\) cannot be read/);
+  await panel.locator(".hit-target").first().click();
+  await frames.frames()[1]!.waitForFunction(() => (CSS.highlights.get("embervec")?.size ?? 0) > 0);
+  await panel.close();
+  await frames.close();
+
+  const empty = await openSite("/empty");
+  panel = await openPanel(empty);
+  await panel.getByText("There is no text on this page").waitFor();
+  assert.ok(await panel.getByRole("button", { name: "Save this page" }).isDisabled());
+  assert.deepEqual(await barriers(panel), []);
+  await panel.close();
+  await empty.close();
+
+  const paper = await openSite("/paper.pdf");
+  panel = await openPanel(paper);
+  await panel.getByText("PDF files cannot be read").waitFor();
+  await panel.close();
+  await paper.close();
+});
+
+test("the options say what is there, and are kept", async () => {
+  const options = await context.newPage();
+  const open = () => options.goto(`chrome-extension://${opened.id}/options.html`);
+  await open();
+  await options.getByText("Part of this extension: no network is needed.").waitFor();
+  await options.getByText(/MB, the model included/).waitFor();
+  await options.getByText("0 pages with 0 passages").waitFor();
+  assert.deepEqual(await barriers(options), []);
+  const budget = options.getByLabel("Passages of a page before it asks to read on");
+  await budget.selectOption("500");
+  await options.getByText("Stored.").waitFor();
+  await open();
+  assert.equal(await budget.inputValue(), "500");
+
+  const front = await openSite("/items");
+  const panel = await openPanel(front);
+  await panel.getByRole("button", { name: "Options" }).click();
+  await budget.waitFor();
+  await panel.close();
+  await front.close();
+  await options.close();
+});
+
+test("nothing was asked of anybody else, and nothing was complained about", async () => {
+  assert.deepEqual(elsewhere.strangers, []);
+  assert.deepEqual(opened.complaints, []);
+});
