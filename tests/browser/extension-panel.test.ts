@@ -200,7 +200,7 @@ test("what cannot be read is said", async () => {
   const frames = await openSite("/frames");
   let panel = await openPanel(frames);
   await panel.getByText("2 passages.").waitFor();
-  await panel.getByText("One frame (localhost:1) cannot be read, because it is another site's.").waitFor();
+  await panel.getByText("One frame (localhost:1) cannot be read, because the browser keeps it apart from this page.").waitFor();
   assert.match(await best(panel, "when does the boat leave"), /ferry/);
   assert.match(await panel.locator("#results-note").innerText(), /One frame \(localhost:1\) cannot be read/);
   await panel.locator(".hit-target").first().click();

@@ -27,6 +27,10 @@ export interface Page {
   runBudget: number;
   /** What made it fail. */
   error: unknown;
+  /** The higher, the later it was turned to, or asked for something new: such a page goes before the others. */
+  rank: number;
+  /** The query that was asked last, and of how many passages. */
+  asked: { query: string; count: number };
   /** Positions of what is encoded first, the last one at the beginning. */
   first: number[];
   /** Where the next ones are looked for: first in the main text, then beside it. */
@@ -47,6 +51,7 @@ export class PageEncoder {
   readonly #shown = new Map<unknown, string>();
   /** Whoever waits for a run to end. */
   #waiting: (() => void)[] = [];
+  #lastRank = 0;
   #running: { page: Page; controller: AbortController } | undefined;
 
   constructor(
@@ -87,6 +92,8 @@ export class PageEncoder {
         budget: Math.min(WARM_PASSAGES, budget),
         runBudget: budget,
         error: undefined,
+        rank: 0,
+        asked: { query: "", count: 0 },
         first: [],
         nextMain: 0,
         nextAside: 0,
@@ -99,6 +106,7 @@ export class PageEncoder {
       page.passages.push(...passages.slice(page.passages.length - from));
       if (isEnd && from + passages.length === page.passages.length) page.isComplete = true;
     }
+    if (this.#shown.get(panel) !== key) page.rank = ++this.#lastRank;
     this.#shown.set(panel, key);
     this.#continue();
     this.#onProgress(page);
@@ -116,7 +124,10 @@ export class PageEncoder {
       page.state = "going";
       page.budget = Math.max(page.budget, page.runBudget);
     }
-    page.first = this.#withWords(page, query);
+    const count = page.passages.length;
+    if (page.asked.query !== query) page.rank = ++this.#lastRank;
+    if (page.asked.query !== query || page.asked.count !== count) page.first = this.#withWords(page, query);
+    page.asked = { query, count };
     this.#continue();
   }
 
@@ -187,17 +198,18 @@ export class PageEncoder {
     else if (!this.#running && wanted) void this.#run(wanted);
   }
 
-  /** Of the pages that somebody waits for, the newest one. */
+  /** Of the pages that somebody waits for, the one with the highest rank. */
   #wanted(): Page | undefined {
     const shown = new Set(this.#shown.values());
-    return [...this.#pages.values()]
-      .reverse()
-      .find(
-        (page) =>
-          page.error === undefined &&
-          (page.isSaving || (shown.has(page.key) && page.state !== "stopped" && page.budget > 0)) &&
-          this.#peek(page) !== undefined,
-      );
+    let wanted: Page | undefined;
+    for (const page of this.#pages.values()) {
+      if (page.error !== undefined || page.rank < (wanted?.rank ?? 0)) continue;
+      const isRunning = page === this.#running?.page; // so the end of its texts or of its budget may be under way
+      if (!isRunning && this.#peek(page) === undefined) continue;
+      const isOpen = page.state !== "stopped" && (isRunning || page.budget > 0);
+      if (page.isSaving || (isOpen && shown.has(page.key))) wanted = page;
+    }
+    return wanted;
   }
 
   async #run(page: Page): Promise<void> {
@@ -217,7 +229,10 @@ export class PageEncoder {
     } catch (error) {
       if (!signal.aborted) page.error = error;
     } finally {
-      for (const text of texts) this.#underWay.delete(text);
+      for (const text of texts) {
+        // What was taken, but has not been encoded, costs nothing.
+        if (this.#underWay.delete(text) && !page.isSaving) page.budget += 1;
+      }
       this.#running = undefined;
       this.#forgetVectors();
       // What was under way is open again.

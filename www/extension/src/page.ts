@@ -448,9 +448,12 @@ function gapsOf({ end, passages }: TabPage): string[] {
   const hosts = [...new Set(unreadable.filter((host) => host !== ""))];
   const named = hosts.length === 0 ? "" : ` (${hosts.slice(0, 3).join(", ")}${hosts.length > 3 ? ", …" : ""})`;
   const sentences: string[] = [];
-  if (unreadable.length === 1) sentences.push(`One frame${named} cannot be read, because it is another site's.`);
+  if (unreadable.length === 1)
+    sentences.push(`One frame${named} cannot be read, because the browser keeps it apart from this page.`);
   else if (unreadable.length > 1)
-    sentences.push(`${unreadable.length} frames${named} cannot be read, because they are other sites'.`);
+    sentences.push(
+      `${unreadable.length} frames${named} cannot be read, because the browser keeps them apart from this page.`,
+    );
   if (isCut)
     sentences.push(`The page is very long: only its first ${formatCount(passages.length, "passage")} are read.`);
   return sentences;

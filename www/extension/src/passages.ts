@@ -361,7 +361,7 @@ function documentIn(element: Element): Document | null {
 
 function hostOf(address: string, base: string): string {
   try {
-    return new URL(address, base).host;
+    return address === "" ? "" : new URL(address, base).host;
   } catch {
     return "";
   }
