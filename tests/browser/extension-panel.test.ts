@@ -1,7 +1,7 @@
 // What a person does with the extension's panels on large pages, in several tabs, in private windows and with pages that cannot be read.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 
 import type { BrowserContext, Page } from "playwright-core";
 
@@ -78,6 +78,12 @@ after(async () => {
   elsewhere.close();
 });
 
+afterEach(async () => {
+  const [first, ...others] = context.pages();
+  await first?.bringToFront();
+  for (const page of others) await page.close();
+});
+
 const openSite = (path: keyof typeof PAGES) => opened.openSite(site.origin, path);
 const openPanel = (front: Page, name?: string) => opened.openPanel(front, name);
 
@@ -98,12 +104,21 @@ test("the first hits of a large page come while the rest follows, as far as the 
   const front = await openSite("/items");
   const panel = await openPanel(front);
   await panel.getByText(`${ITEMS.toLocaleString("en")} passages.`).waitFor();
-  const started = Date.now();
-  await panel.fill("#query", "how do I repair my bike");
-  await panel.locator(".hit-text").first().waitFor();
-  const waited = Date.now() - started;
+  const waited = await panel.evaluate(
+    () =>
+      new Promise<number>((resolve) => {
+        const started = performance.now();
+        new MutationObserver(() => document.querySelector(".hit-text") && resolve(performance.now() - started)).observe(
+          document.querySelector("#results")!,
+          { childList: true, subtree: true },
+        );
+        const input = document.querySelector<HTMLInputElement>("#query")!;
+        input.value = "how do I repair my bike";
+        input.dispatchEvent(new Event("input"));
+      }),
+  );
   assert.match(await panel.locator(".hit-text").first().innerText(), /bicycle tyre/);
-  assert.ok(waited < 1500, `the first hits came after ${waited} ms`);
+  assert.ok(waited < 1000, `the first hits came after ${Math.round(waited)} ms`);
   assert.deepEqual(await barriers(panel), []);
 
   await panel.getByRole("button", { name: "Stop" }).click();
@@ -200,7 +215,9 @@ test("what cannot be read is said", async () => {
   const frames = await openSite("/frames");
   let panel = await openPanel(frames);
   await panel.getByText("2 passages.").waitFor();
-  await panel.getByText("One frame (localhost:1) cannot be read, because the browser keeps it apart from this page.").waitFor();
+  await panel
+    .getByText("One frame (localhost:1) cannot be read, because the browser keeps it apart from this page.")
+    .waitFor();
   assert.match(await best(panel, "when does the boat leave"), /ferry/);
   assert.match(await panel.locator("#results-note").innerText(), /One frame \(localhost:1\) cannot be read/);
   await panel.locator(".hit-target").first().click();

@@ -51,9 +51,10 @@ const handlers: { [Name in keyof Calls]: Handler<Name> } = {
   searchPage: async ({ key, query }) => {
     const page = encoder.get(key);
     if (!page) return null;
-    encoder.ask(page, query);
     const started = performance.now();
+    // Before more of the page, which would be in its way.
     const vector = await queryVector(query);
+    encoder.ask(page, query);
     return { ...rankPage(page, vector), milliseconds: performance.now() - started };
   },
   searchSaved: async ({ query }) => {

@@ -6,6 +6,8 @@ import type { Failure, PagePart, Progress } from "./protocol";
 
 /** Without a query: what a first one will find at once. */
 const WARM_PASSAGES = 200;
+/** Of them at a time: a first query waits for no more. */
+const WARM_PART = 16;
 /** Of pages and vectors, the ones that were used last: 40,000 vectors are about 60 MB. */
 const KEPT_PAGES = 20;
 const KEPT_VECTORS = 40_000;
@@ -220,7 +222,11 @@ export class PageEncoder {
     try {
       const embedder = await this.#embedder();
       const source = this.#textsOf(page, texts);
-      for await (const { index, embedding } of embedder.encodeStream(source, { task: "document", signal })) {
+      const isWarming = page.state === "waiting" && !page.isSaving;
+      const encoded = isWarming
+        ? encodeInParts(embedder, source, signal, () => page.state !== "waiting")
+        : embedder.encodeStream(source, { task: "document", signal });
+      for await (const { index, embedding } of encoded) {
         const text = texts[index]!;
         this.#vectors.set(text, embedding.slice());
         this.#underWay.delete(text);
@@ -316,5 +322,24 @@ export class PageEncoder {
       if (this.#vectors.size <= KEPT_VECTORS) break;
       if (!kept.has(text)) this.#vectors.delete(text);
     }
+  }
+}
+
+/** Like `encodeStream`, but with little under way. */
+async function* encodeInParts(
+  embedder: Embedder,
+  texts: Iterator<string>,
+  signal: AbortSignal,
+  isOver: () => boolean,
+): AsyncGenerator<{ index: number; embedding: Float32Array }> {
+  for (let index = 0; !isOver(); ) {
+    const part: string[] = [];
+    while (part.length < WARM_PART) {
+      const { value, done } = texts.next();
+      if (done) break;
+      part.push(value);
+    }
+    if (part.length === 0) return;
+    for (const embedding of await embedder.encodeDocument(part, { signal })) yield { index: index++, embedding };
   }
 }
