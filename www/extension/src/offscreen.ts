@@ -2,6 +2,7 @@
 
 import { EmbervecError, semanticSearch } from "embervec";
 import { hashOf } from "./hash";
+import type { PassageText } from "./page-messages";
 import { AbsentError, Model } from "./model";
 import { type Page, PageEncoder } from "./page-encoder";
 import type { Calls, Failure, Hit, Message, Ranking, Request } from "./protocol";
@@ -79,7 +80,10 @@ const handlers: { [Name in keyof Calls]: Handler<Name> } = {
     if (!vectors) return null;
     const { url, title, passages } = page;
     const hash = await hashOf(url, passages);
-    const saved = await savedPages.put({ url, title, hash, passages: passages.map(([text]) => text) }, vectors);
+    const isKept = passages.some(([, isAside]) => !isAside) ? ([, isAside]: PassageText) => !isAside : () => true;
+    const texts = passages.filter(isKept).map(([text]) => text);
+    const rows = vectors.filter((_, index) => isKept(passages[index]!));
+    const saved = await savedPages.put({ url, title, hash, passages: texts }, rows);
     broadcast({ saved: await savedPages.list() });
     return saved;
   },

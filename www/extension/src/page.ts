@@ -85,6 +85,8 @@ let sent: { key: string; count: number; isEnd: boolean } | undefined;
 let ranking: { scope: Scope; key: string; query: string; found: Ranking; isRefresh: boolean } | undefined;
 /** A hit that is no longer where it was: it is looked for in the page as it is now. */
 let lost: { text: string; query: string } | undefined;
+/** Stands before what is said of the hits, until something else is asked. */
+let notice = "";
 let turn = 0;
 let timer: ReturnType<typeof setTimeout> | undefined;
 let refreshing: ReturnType<typeof setTimeout> | undefined;
@@ -105,6 +107,7 @@ function onNews(news: News): void {
 // The page
 
 function onPage(page: TabPage | undefined, why: string): void {
+  notice = "";
   unreadable = why;
   progress = undefined;
   mark = undefined;
@@ -127,7 +130,7 @@ function onMore(page: TabPage): void {
     const { text, query } = lost;
     lost = undefined;
     const index = page.passages.findIndex(([other]) => other === text);
-    if (index === -1) say("That passage is no longer on the page. The page was read again.");
+    if (index === -1) notice = "That passage is no longer on the page. The page was read again. ";
     else shown.show(query, [index], 0);
   }
   void attempt(sync);
@@ -465,7 +468,7 @@ function renderRanking(found: Ranking): void {
   const where = onPage ? "of this page" : `of ${formatCount(saved.length, "page")}`;
   const gaps = onPage && shown.page ? gapsOf(shown.page).map((gap) => ` ${gap}`) : [];
   const time = formatMilliseconds(found.milliseconds);
-  const text = `${formatCount(found.passageCount, "passage")} ${where} ranked in ${time}.${weak}${gaps.join("")}`;
+  const text = `${notice}${formatCount(found.passageCount, "passage")} ${where} ranked in ${time}.${weak}${gaps.join("")}`;
   const marked = mark?.key === ranking?.key ? mark?.index : undefined;
   const isRefresh = ranking?.isRefresh === true || drawnRanking === ranking?.query;
   draw(`${ranking?.query} ${scope} ${text} ${marked ?? ""}`, text, () => {
@@ -515,6 +518,7 @@ function moveFocus(event: KeyboardEvent): void {
 const settings = readSettings();
 
 queryInput.addEventListener("input", () => {
+  notice = "";
   remember();
   void shown.read(); // the page may have changed
   if (queryInput.value.trim() === "") void attempt(() => search());
