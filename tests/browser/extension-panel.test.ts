@@ -17,11 +17,6 @@ import {
 } from "../support/extension.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
-/** As far as the tests use it, inside of the extension's pages. */
-declare const chrome: {
-  storage: { session: { get(): Promise<object> } };
-};
-
 const ITEMS = 5000;
 const TOPICS = [
   "the tides of the northern sea",
