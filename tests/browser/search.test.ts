@@ -9,7 +9,7 @@ import { openPage, type TestPage } from "../support/browser.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 /** What {@link open} puts into a page. */
-declare const index: import("../../pkg/src/search/search-index.ts").SearchIndex;
+declare const index: import("../../pkg/src/search/index.ts").SearchIndex;
 declare const embedder: import("../../pkg/src/index.ts").Embedder;
 
 const MODEL = "/tests/fixtures/models/tiny-no-modules/";
