@@ -244,16 +244,16 @@ test("errors name the file and say what to do", async () => {
 
   const packed = fresh();
   await succeed(["pack", join(fixtures, "tiny-cls"), "-o", packed]);
-  assert.match(await fail(["pack", packed, "-o", output]), /model\.q8\.safetensors: its weights are in 8 bits already/);
+  assert.match(await fail(["pack", packed, "-o", output]), /model\.q8\.safetensors: the weights are already in 8 bits/);
   cpSync(join(packed, PACKED), join(packed, WEIGHTS));
   rmSync(join(packed, PACKED));
-  assert.match(await fail(["pack", packed, "-o", output]), /model\.safetensors: its weights are in 8 bits already/);
+  assert.match(await fail(["pack", packed, "-o", output]), /model\.safetensors: the weights are already in 8 bits/);
 
   // Another model's file would be served as a part of this one.
   mkdirSync(output, { recursive: true });
   writeFileSync(join(output, WEIGHTS), "of another");
   const error = await fail(["pack", join(fixtures, "tiny-cls"), "-o", output]);
-  assert.match(error, /model\.safetensors is in the way; delete it/);
+  assert.match(error, /model\.safetensors already exists; delete it first/);
   const file = join(output, WEIGHTS);
   assert.match(await fail(["pack", join(fixtures, "tiny-cls"), "-o", file]), /cannot write .*it is not a folder/);
 });

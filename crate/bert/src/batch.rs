@@ -33,7 +33,7 @@ impl PackedBatch {
     pub fn push(&mut self, input_ids: &[u32], token_type_ids: &[u32]) -> Result<()> {
         if input_ids.is_empty() {
             return Err(Error::InvalidInput(
-                "a text has no tokens at all; the tokenizer must add [CLS] and [SEP]".into(),
+                "a text has no tokens; the tokenizer must add at least [CLS] and [SEP]".into(),
             ));
         }
         if input_ids.len() != token_type_ids.len() {

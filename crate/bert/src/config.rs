@@ -263,7 +263,7 @@ impl Fields<'_> {
         let Some(value) = self.typed(name, Type::Int)? else { return Ok(default) };
         match value.as_usize() {
             Some(size) if (1..=limit).contains(&size) => Ok(size),
-            _ => self.invalid(format!("{name} is {value}, but must lie in 1..={limit}")),
+            _ => self.invalid(format!("{name} is {value}, but must be between 1 and {limit}")),
         }
     }
 
@@ -273,7 +273,7 @@ impl Fields<'_> {
             // Beyond, nothing is left of a vector.
             Some(&Json::Float(epsilon)) if epsilon.abs() <= f64::from(f32::MAX) => Ok(epsilon),
             Some(value) => {
-                self.invalid(format!("layer_norm_eps is {value}, which is no number of 32 bits"))
+                self.invalid(format!("layer_norm_eps is {value}, which is not a 32-bit number"))
             }
         }
     }
@@ -339,8 +339,10 @@ impl Fields<'_> {
         }
         for name in PYTHONS_OWN {
             if self.object.get(name).is_some() {
-                return self
-                    .unsupported(name, "other names, for this is one of the Python class's own");
+                return self.unsupported(
+                    name,
+                    "other names, because the Python class has a member of this name",
+                );
             }
         }
         // An older file in the place of this one.
@@ -369,8 +371,7 @@ impl Fields<'_> {
                 Some(Json::Int(0..=1)) | None => {}
                 Some(Json::Float(share)) if (0.0..=1.0).contains(share) => {}
                 Some(value) => {
-                    return self
-                        .invalid(format!("{name} is {value}, but must lie between 0 and 1"));
+                    return self.invalid(format!("{name} is {value}, but must be between 0 and 1"));
                 }
             }
         }
@@ -378,7 +379,8 @@ impl Fields<'_> {
             // `padding_idx` of torch.nn.Embedding, which counts from the end where it is negative.
             let rows = config.vocab_size as i64;
             if !matches!(id, Json::Int(id) if (-rows..rows).contains(id)) {
-                return self.invalid(format!("pad_token_id {id} is no row of a table of {rows}"));
+                return self
+                    .invalid(format!("pad_token_id {id} is outside a table of {rows} rows"));
             }
         }
         match self.object.get_some("id2label") {

@@ -35,19 +35,19 @@ fn unsupported(config: &BertConfig, dtype: WeightDtype) -> Option<String> {
     let head_size = config.attention_head_size();
     if !head_size.is_multiple_of(4) || !config.intermediate_size.is_multiple_of(4) {
         return Some(format!(
-            "the GPU's kernels take four values at a time, but the model's attention heads have \
-             {head_size} and its intermediate layer {}",
+            "the GPU kernels process four values at a time, but the model's attention heads have \
+             {head_size} and its intermediate layer has {}",
             config.intermediate_size
         ));
     }
     if config.num_attention_heads > MAX_THREADS {
-        return Some(format!("the GPU's kernels take at most {MAX_THREADS} attention heads"));
+        return Some(format!("the GPU kernels support at most {MAX_THREADS} attention heads"));
     }
     // A workgroup adds the embeddings of 256 values, and computes at least one row of everything else.
     let groups = (longest_batch(config) * config.hidden_size as u64).div_ceil(256);
     if groups.max(longest_batch(config)) > MAX_GROUPS as u64 {
         return Some(format!(
-            "a text of {} tokens of {} values is too large for a grid of the GPU",
+            "a text of {} tokens with {} values each is too large for the GPU",
             config.max_position_embeddings, config.hidden_size
         ));
     }
@@ -56,7 +56,7 @@ fn unsupported(config: &BertConfig, dtype: WeightDtype) -> Option<String> {
     }
     let reason = unquantizable(config.hidden_size, Some(config.num_attention_heads))
         .or_else(|| unquantizable(config.intermediate_size, None))?;
-    Some(format!("the GPU's kernels do not quantise such a model ({reason}); dtype \"fp32\" works"))
+    Some(format!("the GPU kernels cannot quantise this model ({reason}); use dtype \"fp32\""))
 }
 
 /// Tokens of the longest batch.

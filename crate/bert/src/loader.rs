@@ -75,7 +75,7 @@ impl ModelLoader {
     pub fn finish(self) -> Result<BertModel> {
         let left = self.files_left;
         let missing =
-            || Error::InvalidInput(format!("{left} weight files of the model have not come"));
+            || Error::InvalidInput(format!("{left} weight files of the model are missing"));
         self.model.ok_or_else(missing)
     }
 }

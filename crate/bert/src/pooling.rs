@@ -45,7 +45,7 @@ impl PoolingMode {
         mode.map(|&(mode, ..)| mode).ok_or_else(|| {
             let names: Vec<_> = NAMES.iter().map(|&(_, name, _)| name).collect();
             let names = names.join(", ");
-            Error::InvalidInput(format!("pooling \"{name}\" does not exist; there are: {names}"))
+            Error::InvalidInput(format!("unknown pooling \"{name}\"; use one of: {names}"))
         })
     }
 

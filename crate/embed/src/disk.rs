@@ -72,7 +72,7 @@ fn weight_file(folder: &Path, file: FolderFile, dtype: WeightDtype) -> Result<St
     if folder.join(&file.path).is_file() {
         return Ok(file.path);
     }
-    let what = format!("dtype \"{}\" of a folder that holds only 8-bit weights", dtype.name());
+    let what = format!("dtype \"{}\" for a folder that has only 8-bit weights", dtype.name());
     Err(Error::unsupported(&packed, what, "dtype \"q8\""))
 }
 
@@ -123,7 +123,7 @@ fn read_if_there(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
         Ok(metadata) if metadata.len() > MAX_SMALL_FILE_BYTES as u64 => {
             let size = metadata.len();
             return Err(damaged(format!(
-                "has {size} bytes; a file of its kind may have {MAX_SMALL_FILE_BYTES}"
+                "has {size} bytes; the maximum for a file of this kind is {MAX_SMALL_FILE_BYTES}"
             )));
         }
         Ok(_) => {}

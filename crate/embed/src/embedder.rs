@@ -300,7 +300,7 @@ impl Embedder {
         let expected = plan.encoder_size(&batch.tokens, self.model.config().hidden_size);
         if vectors.len() != expected {
             return Err(Error::InvalidInput(format!(
-                "the encoder gave {} values for a batch that has {expected}",
+                "the encoder returned {} values for a batch of {expected}",
                 vectors.len()
             )));
         }
@@ -514,7 +514,7 @@ impl EncodePlan {
         let is_token = *output == Output::Token;
         if is_token && (pooling.is_some() || normalize.is_some() || truncate_dim.is_some()) {
             return Err(Error::InvalidInput(
-                "pooling, normalize and truncateDim are for sentence vectors; leave them out with output \"token\"".into(),
+                "pooling, normalize and truncateDim apply to sentence vectors; omit them with output \"token\"".into(),
             ));
         }
         if pooling.as_ref().is_some_and(Vec::is_empty) {
@@ -542,11 +542,11 @@ impl EncodePlan {
         };
         if plan.dimension == 0 || plan.dimension > width {
             let given = truncate_dim
-                .map_or("the model's truncate_dim leaves nothing".into(), |given| {
+                .map_or("the model's truncate_dim leaves no dimensions".into(), |given| {
                     format!("truncateDim is {given}")
                 });
             return Err(Error::InvalidInput(format!(
-                "{given}, but must lie in 1..={width}, the vector's length"
+                "{given}, but must be between 1 and {width}, the length of the vector"
             )));
         }
         Ok(plan)
@@ -559,7 +559,7 @@ impl EncodePlan {
             Output::Sentence => program.sentence,
             Output::Token => program.tokens.ok_or_else(|| {
                 Error::InvalidInput(
-                    "this model makes no vectors of tokens; leave output \"token\" out".into(),
+                    "this model does not produce token vectors; omit output \"token\"".into(),
                 )
             })?,
         };
@@ -590,7 +590,7 @@ impl EncodePlan {
                     let layer = &embedder.layers[index];
                     if layer.in_features() != width {
                         return Err(Error::InvalidInput(format!(
-                            "pooling gives vectors of {width}, but this model's next module takes {}",
+                            "this pooling produces vectors of {width} values, but the model's next module expects {}",
                             layer.in_features()
                         )));
                     }
@@ -603,7 +603,7 @@ impl EncodePlan {
         }
         if options.pooling.is_some() && !is_pooled {
             return Err(Error::InvalidInput(
-                "this model's vectors are no pooling of its tokens'; leave `pooling` out".into(),
+                "this model does not pool token vectors; omit `pooling`".into(),
             ));
         }
         Ok(width)
@@ -642,7 +642,7 @@ impl EncodePlan {
         if tokens >= self.least_tokens {
             return Ok(());
         }
-        Err("has no token beside the prompt's, which pooling \"max\" leaves out: its vector would not be finite".into())
+        Err("has no tokens besides the prompt's, which pooling \"max\" excludes: its vector would not be finite".into())
     }
 
     fn check_finite(&self, vectors: &[f32], batch: &Batch) -> Result<()> {
@@ -657,7 +657,7 @@ impl EncodePlan {
             if !is_finite(&vectors[rows.start * self.dimension..rows.end * self.dimension]) {
                 return Err(Error::Text {
                     text: text.clone(),
-                    problem: "has a vector that is not finite: with this model's weights, a value of it is no number or too large for one".into(),
+                    problem: "has a vector that is not finite: with this model's weights, one of its values is NaN or infinite".into(),
                 });
             }
         }

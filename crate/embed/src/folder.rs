@@ -31,9 +31,9 @@ const OTHER_WEIGHTS: [(&str, &str); 4] = [
     ("model.onnx", NO_ONNX),
 ];
 
-const CONVERT_PYTORCH: &str = "it is a Python pickle, which is a program that runs when it is read; \
-    SentenceTransformer(folder).save_pretrained(other) in Python writes model.safetensors";
-const NO_ONNX: &str = "embervec reads the weights themselves, as model.safetensors; take the folder of the model that the ONNX file was made of";
+const CONVERT_PYTORCH: &str = "it is a Python pickle, which can run code when it is loaded; \
+    to get model.safetensors, run SentenceTransformer(folder).save_pretrained(other) in Python";
+const NO_ONNX: &str = "embervec needs the weights as model.safetensors; use the folder of the model that the ONNX file was exported from";
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// One file of a model folder.
@@ -103,13 +103,13 @@ impl Folder {
         let damaged = |problem: String| Error::Damaged { file: path.into(), problem };
         if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
             return Err(damaged(
-                "is a Git LFS pointer, which only names the file; fetch it with `git lfs pull`"
+                "is a Git LFS pointer, not the file itself; run `git lfs pull` to download it"
                     .into(),
             ));
         }
         if bytes.len() > MAX_SMALL_FILE_BYTES {
             return Err(damaged(format!(
-                "has {} bytes; a file of its kind may have {MAX_SMALL_FILE_BYTES}",
+                "has {} bytes; the maximum for a file of this kind is {MAX_SMALL_FILE_BYTES}",
                 bytes.len()
             )));
         }
@@ -223,8 +223,8 @@ impl<'a> Survey<'a> {
         if matches!(adapter_answer, Answer::There(_)) {
             return Err(Error::unsupported(
                 &adapter,
-                "a PEFT adapter, whose weights belong on top of another model's,",
-                "a folder with all weights; merge_and_unload() in Python makes one",
+                "a PEFT adapter, whose weights are added to another model's,",
+                "a folder with the merged weights, which merge_and_unload() in Python makes",
             ));
         }
         if matches!((has_config, adapter_answer), (Answer::Absent, Answer::Absent)) {

@@ -87,7 +87,7 @@ impl Loader {
     pub fn begin_weights(&mut self, path: &str, file_len: Option<u64>) -> Result<()> {
         if self.reader.is_some() {
             return Err(Error::InvalidInput(format!(
-                "{path} begins before another file has ended"
+                "{path} begins before the previous file has ended"
             )));
         }
         let layers = &self.recipe.program.layers;
@@ -167,10 +167,7 @@ impl Loader {
         let model = encoder.finish()?;
         if recipe.transformer.output == EncoderOutput::PoolerOutput && model.pooler().is_none() {
             let file = encoder_files.first().map_or("", |file| &*file.path);
-            return Err(Error::invalid(
-                file,
-                "has no pooler, which the folder's pooler_output is made with",
-            ));
+            return Err(Error::invalid(file, "has no pooler, but the folder uses pooler_output"));
         }
         let encoder_files = EncoderFiles::new(&recipe.transformer.config, encoder_files);
         Ok(Embedder::new(model, recipe, layers, device, encoder_files))

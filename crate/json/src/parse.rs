@@ -35,7 +35,7 @@ pub fn parse(bytes: &[u8]) -> Result<Json, ParseError> {
     let mut reader = Reader { text, at: 0, values: 0 };
     let read = reader.value(0).and_then(|value| {
         reader.skip_white_space();
-        if reader.at == text.len() { Ok(value) } else { Err("more after the end") }
+        if reader.at == text.len() { Ok(value) } else { Err("unexpected text after the end") }
     });
     read.map_err(|problem| error_at(text, reader.at, problem))
 }
@@ -84,7 +84,7 @@ impl Reader<'_> {
         }
         match self.peek() {
             None => Err("a value is missing"),
-            Some(b'{' | b'[') if depth == MAX_DEPTH => Err("values that are nested too deep"),
+            Some(b'{' | b'[') if depth == MAX_DEPTH => Err("values are nested too deeply"),
             Some(b'{') => self.object(depth).map(Json::Object),
             Some(b'[') => self.list(depth).map(Json::List),
             Some(b'"') => self.string(),

@@ -72,8 +72,8 @@ fn pack_folder(Options { folder: path, output, table_bits }: &Options) -> Result
     let sources =
         encoder.iter().map(|file| Source::open(path, &file.path)).collect::<Result<Vec<_>>>();
     let sources = sources.with_context(|| match path.join(&packed).is_file() {
-        true => format!("{packed}: its weights are in 8 bits already"),
-        false => "the original weights are needed".into(),
+        true => format!("{packed}: the weights are already in 8 bits"),
+        false => "packing needs the original weights".into(),
     })?;
 
     let target = match output {
@@ -137,7 +137,7 @@ fn refuse_leftovers(output: &Path, folder: &Folder, encoder: &[FolderFile]) -> R
         let target = output.join(path);
         ensure!(
             target.symlink_metadata().is_err(),
-            "{} is in the way; delete it",
+            "{} already exists; delete it first",
             target.display()
         );
     }
@@ -186,7 +186,7 @@ fn pack_weights(mut sources: Vec<Source>, mut loader: Loader, out: &mut dyn Writ
         }
     }
     loader.end_weights()?;
-    ensure!(!is_empty, "{name}: its weights are in 8 bits already");
+    ensure!(!is_empty, "{name}: the weights are already in 8 bits");
     Ok(())
 }
 

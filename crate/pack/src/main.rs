@@ -57,14 +57,14 @@ fn parse(args: &[String]) -> Result<Options> {
                         format!("`--table-bits {bits}`: give a number from 4 to 8")
                     })?;
             }
-            option if option.starts_with("--") => bail!("there is no `{option}`\n\n{HELP}"),
+            option if option.starts_with("--") => bail!("unknown option `{option}`\n\n{HELP}"),
             path => {
-                ensure!(folder.is_none(), "more than one folder: `{path}`\n\n{HELP}");
+                ensure!(folder.is_none(), "name only one folder, not also `{path}`\n\n{HELP}");
                 folder = Some(PathBuf::from(path));
             }
         }
     }
-    let folder = folder.with_context(|| format!("which folder?\n\n{HELP}"))?;
+    let folder = folder.with_context(|| format!("name a model folder\n\n{HELP}"))?;
     Ok(Options { folder, output, table_bits })
 }
 

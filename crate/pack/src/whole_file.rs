@@ -40,7 +40,7 @@ fn write_new(
     let partial = path.with_added_extension(format!("partial-{}", process::id()));
     // A new one: what is there already may be a link.
     let file = File::create_new(&partial)
-        .with_context(|| format!("{} is in the way", partial.display()))?;
+        .with_context(|| format!("{} already exists", partial.display()))?;
     let written = fill_and_rename(file, &partial, path, fill);
     if written.is_err() {
         let _ = fs::remove_file(&partial);

@@ -73,7 +73,7 @@ pub(crate) fn check<'a>(tokens: impl Iterator<Item = &'a AddedToken> + Clone) ->
     let bytes: usize = tokens.clone().map(|token| token.content.len()).sum();
     if count > MAX_ADDED_TOKENS || bytes > MAX_ADDED_BYTES {
         return Err(format!(
-            "{count} added tokens of {bytes} bytes; supported: {MAX_ADDED_TOKENS} of {MAX_ADDED_BYTES} bytes"
+            "there are {count} added tokens with {bytes} bytes; the maximum is {MAX_ADDED_TOKENS} with {MAX_ADDED_BYTES} bytes"
         ));
     }
     // White space that one token takes could be another one's, and again the next one's.
@@ -84,7 +84,7 @@ pub(crate) fn check<'a>(tokens: impl Iterator<Item = &'a AddedToken> + Clone) ->
     };
     match tokens.clone().find(is_space) {
         Some(token) if strips => Err(format!(
-            "the added token {:?} begins or ends with white space, which another one strips",
+            "the added token {:?} begins or ends with white space, and another added token strips white space",
             token.content
         )),
         _ => Ok(()),

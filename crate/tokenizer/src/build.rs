@@ -159,7 +159,7 @@ impl Tokenizer {
         if settings.named("pad_token").is_none() {
             return Err(files.invalid(
                 TOKENIZER_CONFIG,
-                "there is no pad_token, without which Python encodes nothing",
+                "there is no pad_token, and Python cannot encode without one",
             ));
         }
         if !options.add_special_tokens {
@@ -389,8 +389,10 @@ impl Builder<'_> {
                 normalizer.normalize(&mut content).map_err(|error| self.invalid(error))?;
             }
             if content.is_empty() && !token.content.is_empty() {
-                let problem =
-                    format!("its normalizer leaves nothing of the token {:?}", token.content);
+                let problem = format!(
+                    "its normalizer removes every character of the token {:?}",
+                    token.content
+                );
                 return Err(self.invalid(problem));
             }
         }
@@ -401,7 +403,7 @@ impl Builder<'_> {
     fn template(&self, first: &(u32, String), last: &(u32, String)) -> Result<Template> {
         for (_, token) in [first, last] {
             if token.is_empty() || token.starts_with('$') || token.contains([' ', ':']) {
-                let problem = format!("the special token \"{token}\" cannot stand in a template");
+                let problem = format!("the special token \"{token}\" cannot be used in a template");
                 return Err(self.files.invalid(TOKENIZER_CONFIG, problem));
             }
         }

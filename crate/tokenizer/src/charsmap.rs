@@ -27,17 +27,17 @@ fn check(bytes: &[u8]) -> Result<()> {
     let (length, rest) = bytes.split_first_chunk().ok_or("is empty")?;
     let length = u32::from_le_bytes(*length) as usize;
     if length > rest.len() || !length.is_multiple_of(4) || length == 0 {
-        return Err(format!("announces a table of {length} bytes, and has {}", rest.len()));
+        return Err(format!("declares a table of {length} bytes, but has {}", rest.len()));
     }
     let (table, texts) = rest.split_at(length);
     let texts = std::str::from_utf8(texts).map_err(|error| error.to_string())?;
     if let Some(long) = texts.split('\0').find(|text| text.len() > MAX_CHARSMAP_TEXT_BYTES) {
         let len = long.len();
-        return Err(format!("has a text of {len} bytes; {MAX_CHARSMAP_TEXT_BYTES} are the most"));
+        return Err(format!("has a text of {len} bytes; the maximum is {MAX_CHARSMAP_TEXT_BYTES}"));
     }
     let units: Vec<u32> =
         table.as_chunks().0.iter().map(|&unit| u32::from_le_bytes(unit)).collect();
-    let outside = |what: &dyn Display| Err(format!("has {what} that points outside of it"));
+    let outside = |what: &dyn Display| Err(format!("has {what} that points outside the table"));
     for (i, &unit) in units.iter().enumerate() {
         // A value, which no byte leads through.
         if unit >> 31 == 1 && i > 0 {

@@ -71,11 +71,11 @@ impl ModelJson<'_> {
                 let UntypedModel { unk_token, merges } = read(json)?;
                 let is_list = self.vocab.is_some_and(|vocab| vocab.get().starts_with('['));
                 if unk_token.is_none() && merges.is_none() && !is_list {
-                    return Err("it is of no known type".into());
+                    return Err("its type is unknown".into());
                 }
                 Ok(())
             }
-            Some(kind) => Err(format!("there is no type \"{kind}\"")),
+            Some(kind) => Err(format!("the type \"{kind}\" is unknown")),
         }
     }
 }
@@ -146,7 +146,7 @@ impl TokenModel {
             None => ["BPE", "WordPiece", "WordLevel", "Unigram"]
                 .into_iter()
                 .find_map(|kind| Self::of_kind(kind, json).ok())
-                .ok_or_else(|| "it is of no known type".into()),
+                .ok_or_else(|| "its type is unknown".into()),
         }
     }
 
@@ -177,7 +177,7 @@ impl TokenModel {
                 Ok(Self::other(model.map_err(|error| error.to_string())?))
             }
             "BPE" => read::<BpeJson>(json)?.build().map(Self::other),
-            _ => Err(format!("there is no type \"{kind}\"")),
+            _ => Err(format!("the type \"{kind}\" is unknown")),
         }
     }
 
@@ -193,13 +193,13 @@ impl TokenModel {
                 "is empty"
             } else if piece.len() > MAX_PIECE_BYTES {
                 return Err(format!(
-                    "piece {id} has {} bytes; {MAX_PIECE_BYTES} are the most",
+                    "piece {id} has {} bytes; the maximum is {MAX_PIECE_BYTES}",
                     piece.len()
                 ));
             } else if !score.is_finite() {
-                "has no finite score"
+                "has a score that is not finite"
             } else if !seen.insert(piece.as_str()) {
-                "comes twice"
+                "occurs twice"
             } else {
                 continue;
             };
@@ -208,7 +208,7 @@ impl TokenModel {
         let most = most_prefix_bytes(seen.into_iter().collect());
         if most > MAX_PREFIX_BYTES {
             return Err(format!(
-                "has pieces that are beginnings of each other, of {most} bytes together; {MAX_PREFIX_BYTES} are the most"
+                "has pieces that are prefixes of each other, with {most} bytes in all; the maximum is {MAX_PREFIX_BYTES}"
             ));
         }
         let model = Unigram::from(vocab, unk_id, byte_fallback);
@@ -247,7 +247,7 @@ impl BpeJson {
                 .filter(|line| !line.starts_with("#version"))
                 .map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
                     [first, second] => Ok((first.to_owned(), second.to_owned())),
-                    _ => Err(format!("the merge \"{line}\" is not two tokens")),
+                    _ => Err(format!("the merge \"{line}\" does not consist of two tokens")),
                 })
                 .collect::<std::result::Result<_, _>>()?,
         };
@@ -260,7 +260,9 @@ impl BpeJson {
             merged.push_str(first);
             merged.push_str(rest.unwrap_or(""));
             if rest.is_none() || ![first, second, &merged].iter().all(|t| vocab.contains_key(*t)) {
-                return Err(format!("the merge \"{first} {second}\" is not of known tokens"));
+                return Err(format!(
+                    "the merge \"{first} {second}\" needs a token that is not in the vocabulary"
+                ));
             }
         }
         if self.dropout.is_some_and(|dropout| dropout != 0.0) {
@@ -323,7 +325,7 @@ impl Model for TokenModel {
     }
 
     fn save(&self, _: &Path, _: Option<&str>) -> Result<Vec<PathBuf>> {
-        Err("a tokenizer is only read here".into())
+        Err("tokenizers are read-only here".into())
     }
 
     fn get_trainer(&self) -> NoTrainer {
@@ -342,7 +344,7 @@ impl Trainer for NoTrainer {
     }
 
     fn train(&self, _: &mut TokenModel) -> Result<Vec<AddedToken>> {
-        Err("a tokenizer is only read here".into())
+        Err("tokenizers are read-only here".into())
     }
 
     fn feed<I, S, F>(&mut self, _: I, _: F) -> Result<()>
@@ -351,7 +353,7 @@ impl Trainer for NoTrainer {
         S: AsRef<str> + Send,
         F: Fn(&str) -> Result<Vec<String>> + Sync,
     {
-        Err("a tokenizer is only read here".into())
+        Err("tokenizers are read-only here".into())
     }
 }
 

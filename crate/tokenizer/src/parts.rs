@@ -91,12 +91,12 @@ impl Normalizer {
     /// The library's.
     pub fn build(&self) -> Result<NormalizerWrapper> {
         if self.steps() > MAX_STEPS {
-            return Err(format!("has {} steps, and may have {MAX_STEPS}", self.steps()));
+            return Err(format!("has {} steps; the maximum is {MAX_STEPS}", self.steps()));
         }
         check_regex_steps(self.regex_steps())?;
         self.check_texts()?;
         if self.growth() > MAX_GROWTH {
-            return Err(format!("makes texts more than {MAX_GROWTH} times as long"));
+            return Err(format!("can make a text more than {MAX_GROWTH} times as long"));
         }
         self.build_step()
     }
@@ -132,7 +132,7 @@ impl Normalizer {
                 let replace = match pattern {
                     Pattern::String(text) => {
                         if text.is_empty() {
-                            return Err("replaces nothing by something".into());
+                            return Err("replaces the empty string".into());
                         }
                         Replace::new(text.as_str(), content)
                     }
@@ -190,7 +190,7 @@ impl Normalizer {
         match text.len() {
             0..=MAX_REPLACEMENT_BYTES => Ok(()),
             len => Err(format!(
-                "puts {len} bytes in a text's place; {MAX_REPLACEMENT_BYTES} are the most"
+                "has a replacement of {len} bytes; the maximum is {MAX_REPLACEMENT_BYTES}"
             )),
         }
     }
@@ -330,7 +330,7 @@ impl PreTokenizer {
     /// The library's.
     pub fn build(&self) -> Result<PreTokenizerWrapper> {
         if self.steps() > MAX_STEPS {
-            return Err(format!("has {} steps, and may have {MAX_STEPS}", self.steps()));
+            return Err(format!("has {} steps; the maximum is {MAX_STEPS}", self.steps()));
         }
         check_regex_steps(self.regex_steps())?;
         self.build_step()
@@ -380,7 +380,7 @@ impl PreTokenizer {
             Self::Split { pattern, behavior, invert } => {
                 let split = match pattern {
                     Pattern::String(text) if text.is_empty() => {
-                        return Err("splits at nothing".into());
+                        return Err("splits at the empty string".into());
                     }
                     Pattern::String(text) => Split::new(text.as_str(), *behavior, *invert),
                     Pattern::Regex(regex) => {
@@ -476,7 +476,7 @@ impl PostProcessor {
                     let step = step.build()?;
                     if step.template != Template::nothing() {
                         if all.template != Template::nothing() {
-                            return Err("puts two templates around a text".into());
+                            return Err("applies two templates to a text".into());
                         }
                         all.template = step.template;
                     }
@@ -504,19 +504,19 @@ fn check_regex(regex: &str) -> Result<()> {
     if regex.len() > MAX_REGEX_BYTES {
         let len = regex.len();
         return Err(format!(
-            "has a regular expression of {len} bytes; {MAX_REGEX_BYTES} are the most"
+            "has a regular expression of {len} bytes; the maximum is {MAX_REGEX_BYTES}"
         ));
     }
     if KNOWN_REGEXES.contains(&regex) {
         return Ok(());
     }
     let parsed = regex_syntax::Parser::new().parse(regex).map_err(|_| {
-        format!("has the regular expression \"{regex}\", which is invalid or looks around itself")
+        format!("has the regular expression \"{regex}\", which is invalid or uses look-around")
     })?;
     match parsed.properties().minimum_len() {
-        None | Some(0) => {
-            Err(format!("has the regular expression \"{regex}\", which matches nothing, too"))
-        }
+        None | Some(0) => Err(format!(
+            "has the regular expression \"{regex}\", which also matches the empty string"
+        )),
         Some(_) => Ok(()),
     }
 }
@@ -524,7 +524,7 @@ fn check_regex(regex: &str) -> Result<()> {
 fn check_regex_steps(steps: usize) -> Result<()> {
     if steps > MAX_REGEX_STEPS {
         return Err(format!(
-            "has regular expressions of {steps} steps; {MAX_REGEX_STEPS} are the most"
+            "has regular expressions that compile to {steps} steps; the maximum is {MAX_REGEX_STEPS}"
         ));
     }
     Ok(())
@@ -613,7 +613,7 @@ mod tests {
         ] {
             let started = std::time::Instant::now();
             let error = normalizer(&json).expect_err("too long");
-            assert!(error.contains("are the most"), "{error}");
+            assert!(error.contains("the maximum is"), "{error}");
             // Parsed, the expression takes seconds and a gigabyte.
             assert!(started.elapsed().as_millis() < 500);
         }

@@ -89,7 +89,7 @@ impl Limit {
             Json::Bool(flag) => Self::Tokens(usize::from(*flag)),
             Json::LongInt(tokens) if *tokens > 1e20 => Self::None,
             Json::Float(tokens) if *tokens > 1e20 => Self::None,
-            value => Self::Invalid(format!("{value} is not a number of tokens")),
+            value => Self::Invalid(format!("{value} is not a valid number of tokens")),
         }
     }
 
@@ -106,7 +106,7 @@ impl Limit {
             Json::LongInt(tokens) | Json::Float(tokens) => {
                 tokens.is_nan() || *tokens < positions as f64
             }
-            value => return Err(format!("model_max_length {value} is no number")),
+            value => return Err(format!("model_max_length {value} is not a number")),
         };
         Ok(if is_smaller { Self::of(model_max_length) } else { Self::Tokens(positions) })
     }
@@ -232,7 +232,7 @@ impl Settings {
         let mut known: HashSet<String> =
             present.iter().chain(&tokens).map(|token| token.content.clone()).collect();
         for token in self.named.iter().map(|(_, token)| token).chain(&self.extra) {
-            // A token that comes twice is added once: a second time would change nothing.
+            // A token that occurs twice is added once: a second time would change nothing.
             if !known.insert(token.content().to_owned()) {
                 continue;
             }
@@ -268,7 +268,7 @@ fn default_token(class: Class, name: &str) -> Option<&'static str> {
 
 /// With the flags that it has as an added token.
 fn with_flags(token: SpecialToken, added: &BTreeMap<i64, AddedToken>) -> SpecialToken {
-    // Of a token that comes twice the last one counts, as in a map by content.
+    // Of a token that occurs twice the last one counts, as in a map by content.
     match added.values().rev().find(|added| added.content == token.content()) {
         Some(added) => SpecialToken::Added(added.clone()),
         None => token,
@@ -385,9 +385,11 @@ impl Reader<'_> {
             let invalid = |problem: &str| self.invalid("added_tokens_decoder", tokens, problem);
             let tokens = tokens.as_object().ok_or_else(|| invalid("is not an object"))?;
             for (id, token) in tokens.iter() {
-                let id = id.trim().parse().map_err(|_| invalid("has an id that is no number"))?;
-                let token =
-                    token.as_object().ok_or_else(|| invalid("has a token that is no object"))?;
+                let id =
+                    id.trim().parse().map_err(|_| invalid("has an id that is not a number"))?;
+                let token = token
+                    .as_object()
+                    .ok_or_else(|| invalid("has a token that is not an object"))?;
                 added.insert(id, added_token(token, None).map_err(|problem| invalid(&problem))?);
             }
             return Ok((config, added));

@@ -67,7 +67,7 @@ impl Template {
             let SpecialJson { ids, tokens } = json
                 .special_tokens
                 .get(id)
-                .ok_or_else(|| format!("names \"{id}\", which is not among its special_tokens"))?;
+                .ok_or_else(|| format!("names \"{id}\", which is not one of its special_tokens"))?;
             if ids.len() != tokens.len() {
                 return Err(format!(
                     "gives \"{id}\" {} ids, but {} tokens",
@@ -88,14 +88,14 @@ impl Template {
         let count = count.fold(0, usize::saturating_add);
         if count > MAX_TEMPLATE_TOKENS || json.single.len() > MAX_TEMPLATE_TOKENS {
             return Err(format!(
-                "puts {count} tokens around a text, in {} pieces; {MAX_TEMPLATE_TOKENS} are the most",
+                "adds {count} tokens to a text, in {} pieces; the maximum is {MAX_TEMPLATE_TOKENS}",
                 json.single.len()
             ));
         }
         let is_text = |piece: &&PieceJson| matches!(piece, PieceJson::Sequence { .. });
         let texts: Vec<_> = json.single.iter().filter(is_text).collect();
         if !matches!(texts[..], [PieceJson::Sequence { id: SequenceJson::A, .. }]) {
-            return Err("must name the one text once".into());
+            return Err("must contain the text exactly once".into());
         }
         let piece = |piece: &PieceJson| match piece {
             PieceJson::Sequence { type_id, .. } => Ok(Piece::Text { type_id: *type_id }),

@@ -118,7 +118,7 @@ fn hash_of(text: &str) -> u64 {
 
 impl Vocabulary {
     /// The tokens of a `vocab.txt`, a line each, in the order of their ids, as the `WordPiece::read_file` of Python's
-    /// tokenizers reads it: without white space at their ends, and of a line that comes twice the last counts.
+    /// tokenizers reads it: without white space at their ends, and of a line that occurs twice the last counts.
     pub fn from_lines(text: &str) -> Option<Self> {
         Self::from_list(text.lines().map(str::trim_end))
     }
@@ -163,7 +163,7 @@ impl Vocabulary {
         Some(self.text(&self.tokens[self.by_id[at] as usize]))
     }
 
-    /// Of a token that comes twice, the last id counts, as in a map. `None`: more text than a `u32` counts.
+    /// Of a token that occurs twice, the last id counts, as in a map. `None`: more text than a `u32` counts.
     fn insert(&mut self, token: &str, id: u32) -> Option<()> {
         let Self { text, tokens, by_text, longest, .. } = self;
         let of = |index: u32| {

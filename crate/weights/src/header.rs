@@ -138,7 +138,7 @@ impl Header {
                     file: file.into(),
                     tensor: entry.name.clone(),
                     problem: format!(
-                        "data_offsets begin at {begin} and {fault} the tensor before, which ends at {expected_begin}"
+                        "data_offsets begin at {begin} and {fault} the previous tensor, which ends at {expected_begin}"
                     ),
                 });
             }
@@ -201,13 +201,13 @@ pub(crate) fn fill_header(
     }
     let length = header_len(bytes);
     if &bytes[..LENGTH_BYTES] == LFS_BEGINNING {
-        return Err("it is a Git LFS pointer, which only names the weights; fetch them with \
-                    `git lfs pull`, and serve or upload that file"
+        return Err("it is a Git LFS pointer, not the weights themselves; run `git lfs pull`, \
+                    then serve or upload the downloaded file"
             .into());
     }
     if length > MAX_HEADER_BYTES {
         return Err(format!(
-            "its first 8 bytes announce a header of {length} bytes; it is not a safetensors file"
+            "it is not a safetensors file: its first 8 bytes declare a header of {length} bytes"
         ));
     }
     let header_end = LENGTH_BYTES + length as usize;

@@ -195,13 +195,15 @@ impl KeyTable {
                 Role::Values { name, .. } => {
                     for part in [format!("{name}_scale"), format!("{name}_zero_point")] {
                         if !found.contains_key(&part) {
-                            let what = format!("is missing, but \"{name}\" is in 8 bits");
+                            let what = format!(
+                                "is missing, but \"{name}\" is stored in 8 bits and needs it"
+                            );
                             return Err(problem(&part, what));
                         }
                     }
                 }
                 Role::Numbers { name, .. } if found.contains_key(&format!("{name}_scale")) => {
-                    return Err(problem(name, "has a scale, but is not in 8 bits".into()));
+                    return Err(problem(name, "has a scale, but is not stored in 8 bits".into()));
                 }
                 _ => {}
             }
@@ -242,7 +244,7 @@ impl KeyTable {
         let expect = |shape: &[usize], dtypes: &[Dtype]| {
             if entry.shape != shape {
                 let found = &entry.shape;
-                return Err(format!("has shape {found:?}, but config.json asks for {shape:?}"));
+                return Err(format!("has shape {found:?}, but config.json requires {shape:?}"));
             }
             if !dtypes.contains(&entry.dtype) {
                 let found = entry.dtype;
@@ -283,7 +285,7 @@ impl KeyTable {
             return Ok(if is_scale { Role::Scale { of } } else { Role::ZeroPoint { of } });
         }
         if self.is_strict {
-            return Err("is in the file, but not in the module that config.json describes".into());
+            return Err("is not part of the module that config.json describes".into());
         }
         Ok(Role::Skipped)
     }

@@ -147,7 +147,7 @@ impl TensorReader {
         if self.received > tensors.file_len {
             let file_len = tensors.file_len;
             return Err(self.damaged(format!(
-                "more than the {file_len} bytes that its header describes came"
+                "it is longer than the {file_len} bytes that its header describes"
             )));
         }
         tensors.push(&self.file, piece)
@@ -199,7 +199,7 @@ impl Tensors {
         if is_quantized && dtype != WeightDtype::Q8 {
             return Err(Error::Unsupported {
                 file: file.into(),
-                what: format!("dtype \"{}\" of weights that are stored in 8 bits", dtype.name()),
+                what: format!("dtype \"{}\" for weights that are stored in 8 bits", dtype.name()),
                 supported: "dtype \"q8\"".into(),
             });
         }
@@ -348,8 +348,9 @@ impl Current {
         };
         reserved.map_err(|bytes| {
             let shape = &self.entry.shape;
-            let problem =
-                format!("has shape {shape:?}, and there is no memory for its {bytes} bytes");
+            let problem = format!(
+                "has shape {shape:?}, but there is not enough memory for its {bytes} bytes"
+            );
             self.problem(file, problem)
         })
     }
@@ -375,7 +376,7 @@ impl Current {
                 // Sixteen at a time, where a search for the first one would go byte by byte.
                 let largest = bytes.iter().fold(0, |largest, &value| value.max(largest));
                 if largest > limit {
-                    let problem = format!("holds the value {largest}; the largest is {limit}");
+                    let problem = format!("has the value {largest}, but the maximum is {limit}");
                     return Err(self.problem(file, problem));
                 }
                 values.extend_from_slice(bytes);
@@ -430,13 +431,14 @@ impl Current {
                         break;
                     }
                     if !row.iter().all(|value| value.is_finite()) {
-                        let problem = format!("row {} is not finite; weights must be", rows.len());
+                        let problem =
+                            format!("row {} is not finite; weights must be finite", rows.len());
                         return Err(self.problem(file, problem));
                     }
                     let quantized = quantization.quantize(row, values);
                     if !quantized.scale.is_finite() {
                         let problem = format!(
-                            "row {} has values too large to be kept in 8 bits; use dtype \"fp32\"",
+                            "row {} has values that are too large for 8 bits; use dtype \"fp32\"",
                             rows.len()
                         );
                         return Err(self.problem(file, problem));
@@ -788,7 +790,7 @@ mod tests {
         let mut reader = TensorReader::new("model.safetensors", table(), WeightDtype::Fp32);
         reader.push(&whole).expect("fine");
         let error = reader.push(&[0]).expect_err("one more").to_string();
-        assert!(error.contains(&format!("more than the {} bytes", whole.len())), "{error}");
+        assert!(error.contains(&format!("longer than the {} bytes", whole.len())), "{error}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Shards {
             let name = path.as_str().filter(|name| is_plain_name(name));
             let name = name.ok_or_else(|| {
                 damaged(format!(
-                    "of tensor \"{tensor}\" it says {path}, which is not a file beside it"
+                    "it places tensor \"{tensor}\" in {path}, which is not a file in the same folder"
                 ))
             })?;
             files.push(name.to_owned());
@@ -41,7 +41,9 @@ impl Shards {
         files.dedup();
         if files.is_empty() || files.len() > MAX_SHARDS {
             let count = files.len();
-            return Err(damaged(format!("it names {count} files; it must be 1 to {MAX_SHARDS}")));
+            return Err(damaged(format!(
+                "it names {count} files, but must name 1 to {MAX_SHARDS}"
+            )));
         }
         Ok(Self { files })
     }

@@ -30,9 +30,7 @@ impl WeightDtype {
     pub fn parse(name: &str) -> Result<Self> {
         let dtypes = [Self::Fp32, Self::Fp16, Self::Q8];
         dtypes.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
-            Error::InvalidInput(format!(
-                "dtype \"{name}\" does not exist; there are: fp32, fp16, q8"
-            ))
+            Error::InvalidInput(format!("unknown dtype \"{name}\"; use fp32, fp16 or q8"))
         })
     }
 
@@ -104,7 +102,7 @@ impl Values {
                 values.append(&mut more_values);
                 rows.append(&mut more_rows);
             }
-            _ => return Err("has another dtype than its neighbours"),
+            _ => return Err("has a different dtype from its neighbours"),
         }
         Ok(())
     }
@@ -140,7 +138,7 @@ impl Weights {
             return Err(Error::Tensor {
                 file: file.into(),
                 tensor: name.clone(),
-                problem: "is in another file of these weights, too".into(),
+                problem: "is also in another file of these weights".into(),
             });
         }
         self.tensors.append(&mut other.tensors);
@@ -170,7 +168,8 @@ impl Weights {
             .tensors
             .remove(name)
             .ok_or_else(|| Error::disagree(name, "is not in the key table"))?;
-        let shape = shape.try_into().map_err(|_| Error::disagree(name, "has another rank"))?;
+        let shape =
+            shape.try_into().map_err(|_| Error::disagree(name, "has an unexpected rank"))?;
         Ok((shape, values))
     }
 

@@ -335,7 +335,7 @@ async function fill<Model>(
     const name = path.replace(/(\.q8)?\.safetensors$/, ".q8.safetensors");
     throw new EmbervecError(
       "unsupported_model",
-      `${path} holds weights in 8 bits already; name it ${name}, beside a manifest.json that lists it`,
+      `${path} has weights that are already in 8 bits; rename it to ${name} and list it in a manifest.json beside it`,
     );
   }
 }

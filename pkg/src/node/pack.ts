@@ -184,14 +184,14 @@ async function refuseMissing(files: ModelFiles, originals: string[], packed: str
 }
 
 function packedAlready(path: string): EmbervecError {
-  return new EmbervecError("unsupported_model", `${path}: its weights are in 8 bits already`);
+  return new EmbervecError("unsupported_model", `${path}: the weights are already in 8 bits`);
 }
 
 /** Refuses a target in which a loader would take files of another model for a part of this one. */
 async function refuseLeftovers(output: string, paths: string[]): Promise<void> {
   for (const path of paths) {
     const target = join(output, path);
-    if (await isThere(target)) throw new EmbervecError("invalid_input", `${target} is in the way; delete it`);
+    if (await isThere(target)) throw new EmbervecError("invalid_input", `${target} already exists; delete it first`);
   }
 }
 
@@ -258,7 +258,7 @@ async function readHeader(files: ModelFiles, { path, size }: { path: string; siz
     if (begin.byteLength < LENGTH_BYTES) continue;
     // How every pointer begins: `version https://…`.
     if (new TextDecoder().decode(begin.subarray(0, LENGTH_BYTES)) === "version ") {
-      throw damaged("it is a Git LFS pointer, which only names the weights; fetch them with `git lfs pull`");
+      throw damaged("it is a Git LFS pointer, not the weights themselves; run `git lfs pull` to download them");
     }
     end = LENGTH_BYTES + Number(new DataView(begin.buffer).getBigUint64(0, true));
     if (end > size || begin.byteLength >= end) break;

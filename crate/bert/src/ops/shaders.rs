@@ -134,11 +134,11 @@ pub fn unquantizable(size: usize, num_heads: Option<usize>) -> Option<String> {
     // And a value for each thread.
     let bytes = row_bytes + 4 * row_threads;
     let reason = if block(size) < 4 {
-        "are no multiple of 16".to_owned()
+        "are not a multiple of 16".to_owned()
     } else if row_threads > MAX_THREADS {
-        format!("need {row_threads} threads, and a workgroup has {MAX_THREADS}")
+        format!("need {row_threads} threads, but a workgroup has {MAX_THREADS}")
     } else if bytes > MAX_WORKGROUP_BYTES {
-        format!("need {bytes} bytes of workgroup memory, which has {MAX_WORKGROUP_BYTES}")
+        format!("need {bytes} bytes of workgroup memory, but there are {MAX_WORKGROUP_BYTES}")
     } else {
         return None;
     };

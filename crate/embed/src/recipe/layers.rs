@@ -37,12 +37,16 @@ impl DenseSpec {
         let size = |key: &str| {
             let value = entries.get(key).unwrap_or(&Json::Null);
             value.as_usize().filter(|size| (1..=MAX_DIMENSION).contains(size)).ok_or_else(|| {
-                invalid(key, value, &format!("is no size; it must be 1 to {MAX_DIMENSION}"))
+                invalid(
+                    key,
+                    value,
+                    &format!("is not a valid size; it must be between 1 and {MAX_DIMENSION}"),
+                )
             })
         };
         for key in ["init_weight", "init_bias"] {
             if let Some(value) = entries.get_some(key) {
-                return Err(invalid(key, value, "is no tensor"));
+                return Err(invalid(key, value, "is not a tensor"));
             }
         }
         let activation = match entries.get("activation_function") {
@@ -52,18 +56,18 @@ impl DenseSpec {
                 Error::unsupported(file, what, &Activation::names())
             })?,
             Some(value) => {
-                return Err(invalid("activation_function", value, "is not the path of a class"));
+                return Err(invalid("activation_function", value, "is not the name of a class"));
             }
         };
         let input = match entries.get("module_input_name") {
             None => SENTENCE_EMBEDDING.to_owned(),
             Some(Json::Str(name)) => name.clone(),
-            Some(value) => return Err(invalid("module_input_name", value, "is no name")),
+            Some(value) => return Err(invalid("module_input_name", value, "is not a name")),
         };
         let output = match entries.get_some("module_output_name") {
             None => input.clone(),
             Some(Json::Str(name)) => name.clone(),
-            Some(value) => return Err(invalid("module_output_name", value, "is no name")),
+            Some(value) => return Err(invalid("module_output_name", value, "is not a name")),
         };
         check_feature(file, "module_input_name", &input)?;
         check_feature(file, "module_output_name", &output)?;
@@ -112,7 +116,7 @@ impl LayerNormSpec {
         let dimension = dimension.ok_or_else(|| {
             Error::invalid(
                 file,
-                format!("dimension {value} is no size; it must be 1 to {MAX_DIMENSION}"),
+                format!("dimension {value} is not a valid size; it must be between 1 and {MAX_DIMENSION}"),
             )
         })?;
         Ok(Self { dimension })
@@ -132,14 +136,14 @@ pub(crate) fn read_normalize(file: &str, entries: &Object) -> Result<(String, St
         None => SENTENCE_EMBEDDING.to_owned(),
         Some(Json::Str(name)) => name.clone(),
         Some(value) => {
-            return Err(Error::invalid(file, format!("module_input_name {value} is no name")));
+            return Err(Error::invalid(file, format!("module_input_name {value} is not a name")));
         }
     };
     let output = match entries.get("module_output_name") {
         None | Some(Json::Null) => input.clone(),
         Some(Json::Str(name)) => name.clone(),
         Some(value) => {
-            return Err(Error::invalid(file, format!("module_output_name {value} is no name")));
+            return Err(Error::invalid(file, format!("module_output_name {value} is not a name")));
         }
     };
     check_feature(file, "module_input_name", &input)?;
@@ -158,7 +162,7 @@ pub(crate) fn check_dropout(file: &str, entries: &Object) -> Result<()> {
     };
     match entries.get("dropout") {
         Some(value) if !is_share(value) => {
-            Err(Error::invalid(file, format!("dropout {value} does not lie in 0 to 1")))
+            Err(Error::invalid(file, format!("dropout {value} is not between 0 and 1")))
         }
         _ => Ok(()),
     }
@@ -166,9 +170,10 @@ pub(crate) fn check_dropout(file: &str, entries: &Object) -> Result<()> {
 
 fn refuse_others(file: &str, entries: &Object, known: &[&str], module: &str) -> Result<()> {
     match entries.iter().find(|(key, _)| !known.contains(key)) {
-        Some((key, value)) => {
-            Err(Error::invalid(file, format!("{key} {value} is no option of the {module} module")))
-        }
+        Some((key, value)) => Err(Error::invalid(
+            file,
+            format!("{key} {value} is not an option of the {module} module"),
+        )),
         None => Ok(()),
     }
 }

@@ -160,7 +160,7 @@ impl Layout {
         let mut modules: Vec<Module> = Vec::new();
         for entry in entries {
             let entry = entry.as_object();
-            let entry = entry.ok_or_else(|| invalid("holds what is no module".into()))?;
+            let entry = entry.ok_or_else(|| invalid("has an entry that is not a module".into()))?;
             let module = Module::read(entry)?;
             // As in a dictionary: a name that comes again keeps its place, and has the new value.
             match modules.iter_mut().find(|known| known.name == module.name) {

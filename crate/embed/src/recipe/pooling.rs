@@ -46,7 +46,9 @@ impl Pooling {
             .contains(&key)
                 || OLD_KEYS.iter().any(|(known, _)| *known == key);
             if !is_known {
-                return Err(invalid(format!("{key} {value} is no option of the Pooling module")));
+                return Err(invalid(format!(
+                    "{key} {value} is not an option of the Pooling module"
+                )));
             }
         }
         // Python multiplies with it, and takes whatever can be multiplied; the vectors are as long as they are.

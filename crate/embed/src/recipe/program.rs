@@ -153,7 +153,7 @@ impl Run {
             Error::invalid(
                 MODULES_JSON,
                 format!(
-                    "the {kind:?} module \"{module}\" takes {name}, which no module before it makes"
+                    "the {kind:?} module \"{module}\" needs {name}, which no module before it produces"
                 ),
             )
         })?;
@@ -175,7 +175,9 @@ impl Run {
                 let pooling = Pooling::read(&file, &entries)?;
                 let (input, value) = self.feature(module, TOKEN_EMBEDDINGS)?;
                 if !value.of_tokens {
-                    return Err(unsupported("a Pooling module of vectors that are not of tokens"));
+                    return Err(unsupported(
+                        "a Pooling module for vectors that are not token vectors",
+                    ));
                 }
                 let width = pooled_width(&file, value.width, pooling.modes.len())?;
                 let output = self.step(Op::Pool(pooling), input, Value { of_tokens: false, width });
@@ -234,9 +236,9 @@ impl Run {
 
     fn finish(mut self) -> Result<Program> {
         let problem = match self.features.get(SENTENCE_EMBEDDING) {
-            None => "no module makes a sentence_embedding, as Pooling does",
+            None => "no module produces a sentence_embedding, as a Pooling module would",
             Some(&index) if self.program.values[index].of_tokens => {
-                "sentence_embedding has a vector for each token, for no Pooling module makes one"
+                "sentence_embedding has a vector for each token, because there is no Pooling module"
             }
             Some(&index) => {
                 self.program.sentence = index;
@@ -254,7 +256,10 @@ fn check_input(file: &str, key: &str, expected: usize, value: Value) -> Result<(
         return Ok(());
     }
     let width = value.width;
-    Err(Error::invalid(file, format!("{key} is {expected}, but the module before gives {width}")))
+    Err(Error::invalid(
+        file,
+        format!("{key} is {expected}, but the previous module produces {width}"),
+    ))
 }
 
 /// The width of several poolings' vectors side by side.

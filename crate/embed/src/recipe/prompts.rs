@@ -45,7 +45,7 @@ impl ModelSettings {
             && requirements.is_true()
         {
             let what = format!("requirements {requirements}");
-            return Err(unsupported(&what, "none, for they are about Python's packages"));
+            return Err(unsupported(&what, "none, because they are about Python's packages"));
         }
         check_version(&config)?;
         let name = config.get("similarity_fn_name").and_then(Json::as_str);
@@ -54,14 +54,16 @@ impl ModelSettings {
         let truncate_dim = match config.get_some("truncate_dim") {
             None => None,
             Some(&(Json::Int(0) | Json::Bool(false))) => {
-                return Err(invalid("truncate_dim leaves nothing of a vector".into()));
+                return Err(invalid("truncate_dim leaves no dimensions".into()));
             }
             Some(&Json::Int(dimensions)) => Some(dimensions),
             Some(&Json::Bool(true)) => Some(1),
             Some(&Json::LongInt(dimensions)) => {
                 Some(if dimensions < 0.0 { i64::MIN } else { i64::MAX })
             }
-            Some(value) => return Err(invalid(format!("truncate_dim {value} is no whole number"))),
+            Some(value) => {
+                return Err(invalid(format!("truncate_dim {value} is not a whole number")));
+            }
         };
         Ok(Self {
             prompts: Prompts::read(&config)?,
@@ -83,7 +85,11 @@ fn check_version(config: &Object) -> Result<()> {
         Json::Str(text) => !text.contains(key),
         _ => false,
     };
-    if is_sound { Ok(()) } else { Err(invalid(format!("__version__ {versions} names no version"))) }
+    if is_sound {
+        Ok(())
+    } else {
+        Err(invalid(format!("__version__ {versions} does not name a version")))
+    }
 }
 
 /// Whether a text is a version as of <https://packaging.python.org/en/latest/specifications/version-specifiers/>, nearly: a
@@ -126,14 +132,14 @@ impl Prompts {
                 )
             {
                 return Err(invalid(format!(
-                    "the prompt \"{task}\" is {prompt}, which is no text"
+                    "the prompt \"{task}\" is {prompt}, which is not a string"
                 )));
             }
         }
         if let Some(name) = config.get_some("default_prompt_name") {
             let known = name.as_str().filter(|name| prompts.texts.get(name).is_some());
             prompts.default = Some(known.map(str::to_owned).ok_or_else(|| {
-                invalid(format!("default_prompt_name {name} is not among its prompts"))
+                invalid(format!("default_prompt_name {name} is not one of its prompts"))
             })?);
         }
         Ok(prompts)
@@ -170,7 +176,7 @@ impl Prompts {
             // Python asks whether there is one: `if prompt:`.
             Some(value) if !value.is_true() => Ok(String::new()),
             Some(value) => {
-                Err(invalid(format!("the prompt \"{name}\" is {value}, which is no text")))
+                Err(invalid(format!("the prompt \"{name}\" is {value}, which is not a string")))
             }
             None => {
                 let names: Vec<_> = self.texts.iter().map(|(name, _)| name).collect();

@@ -62,7 +62,7 @@ pub(crate) fn check_feature(file: &str, key: &str, name: &str) -> Result<()> {
         return Err(Error::unsupported(
             file,
             what,
-            "token_embeddings, sentence_embedding, names of one's own",
+            "token_embeddings, sentence_embedding, custom names",
         ));
     }
     Ok(())
@@ -314,7 +314,11 @@ impl Reader<'_> {
                 _ if IGNORED.contains(&key) => {}
                 _ if GROUPS.iter().any(|(new, old)| [new, old].contains(&&key)) => {}
                 _ => {
-                    return Err(self.invalid(key, value, "is no option of the Transformer module"));
+                    return Err(self.invalid(
+                        key,
+                        value,
+                        "is not an option of the Transformer module",
+                    ));
                 }
             }
         }
@@ -403,7 +407,7 @@ impl Reader<'_> {
                 check_feature(self.file, "module_output_name", name)?;
                 Ok((output, name.clone()))
             }
-            Some(value) => Err(self.invalid("module_output_name", value, "is no name")),
+            Some(value) => Err(self.invalid("module_output_name", value, "is not a name")),
             None => Err(Error::invalid(
                 self.file,
                 "there is a modality_config, but no module_output_name",
