@@ -19,7 +19,7 @@ pub struct PackedBatch {
 }
 
 impl PackedBatch {
-    /// A batch with no text in it.
+    /// An empty batch.
     pub fn new() -> Self {
         Self::default()
     }
@@ -54,7 +54,7 @@ impl PackedBatch {
         self.ends.len()
     }
 
-    /// Whether no text is in it.
+    /// Whether it has no texts.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

@@ -100,7 +100,7 @@ impl BertConfig {
     ///
     /// # Errors
     ///
-    /// As [`BertConfig::from_object`], and [`Error::InvalidConfig`] for what is no JSON object.
+    /// As [`BertConfig::from_object`], and [`Error::InvalidConfig`] if it is not a JSON object.
     pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
         let invalid = |problem: String| Error::InvalidConfig { file: file.into(), problem };
         let json = Json::parse(json).map_err(|error| invalid(error.to_string()))?;
@@ -114,7 +114,7 @@ impl BertConfig {
     /// # Errors
     ///
     /// [`Error::Unsupported`] for another architecture or activation, [`Error::InvalidConfig`] for values that
-    /// transformers refuses and for sizes that cannot be.
+    /// transformers refuses and for impossible sizes.
     pub fn from_object(file: &str, object: &Object) -> Result<Self> {
         let fields = Fields { file, object };
         fields.check_supported()?;
@@ -139,8 +139,8 @@ impl BertConfig {
     }
 }
 
-/// The entries of a `config.json`. Of an object `{"__float__": "Infinity"}`, which transformers writes for what JSON has no
-/// number for, the number.
+/// The entries of a `config.json`. transformers writes `{"__float__": "Infinity"}` for a number that JSON cannot
+/// express; such an object becomes the number.
 pub fn config_object(object: &Object) -> Object {
     let mut entries = Object::default();
     for (key, value) in object.iter() {

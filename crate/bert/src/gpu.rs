@@ -5,14 +5,14 @@ use embervec_weights::WeightDtype;
 use crate::BertConfig;
 use crate::ops::shaders::{MAX_THREADS, unquantizable};
 
-/// Tokens of a batch on a GPU at most, unless one text has more: a launch costs the same for few and
+/// The most tokens in a batch on a GPU, unless one text has more. A launch costs the same for few and
 /// for many.
 pub const GPU_TOKENS_PER_BATCH: usize = 512;
 
 /// A dimension of a grid has at most this many workgroups (the lowest limit that WebGPU allows an adapter).
 pub(crate) const MAX_GROUPS: usize = 65_535;
 
-/// What a GPU must have for a model.
+/// What a model needs from a GPU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuNeeds {
     /// Bytes of the largest buffer.
@@ -22,7 +22,7 @@ pub struct GpuNeeds {
 }
 
 impl GpuNeeds {
-    /// Of a model of this shape.
+    /// For a model of this shape.
     pub fn new(config: &BertConfig, dtype: WeightDtype) -> Self {
         Self {
             buffer_bytes: largest_buffer(config, dtype),

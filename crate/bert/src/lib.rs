@@ -30,5 +30,5 @@ pub use loader::ModelLoader;
 pub use model::BertModel;
 pub use pooling::{PoolingMode, SentencePooling, normalize};
 
-/// The result of everything here that can fail.
+/// The result of every function here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -25,7 +25,7 @@ pub struct ModelLoader {
 }
 
 impl ModelLoader {
-    /// For a model whose weights are in so many files.
+    /// For a model whose weights are in `files` files.
     pub fn new(config: BertConfig, files: usize, dtype: WeightDtype, device: &Device) -> Self {
         Self {
             table: key_table(&config),
@@ -39,7 +39,7 @@ impl ModelLoader {
         }
     }
 
-    /// Makes it a packer's: its weights come as one file, in whatever number of files they are; see [`KeyTable::pack`].
+    /// Turns it into a packer, whose weights are given as one file, however many there are; see [`KeyTable::pack`].
     pub fn pack(&mut self, table_bits: u32, keeps_pooler: bool) {
         self.table.pack(table_bits, (!keeps_pooler).then_some(POOLER));
         self.is_part = false;
@@ -51,7 +51,7 @@ impl ModelLoader {
         if self.is_part { reader.part() } else { reader }
     }
 
-    /// Takes what the file `path` held; with the last file the model is built.
+    /// Takes the weights of the file `path`. The last file builds the model.
     ///
     /// # Errors
     ///
@@ -67,11 +67,11 @@ impl ModelLoader {
         Ok(())
     }
 
-    /// The model, after all files.
+    /// The model, once all files have been taken.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] before.
+    /// [`Error::InvalidInput`] while a file is missing.
     pub fn finish(self) -> Result<BertModel> {
         let left = self.files_left;
         let missing =

@@ -16,7 +16,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Takes `{name}.weight`, and `{name}.bias` where there is one.
+    /// Takes `{name}.weight`, and `{name}.bias` if there is one.
     pub fn load(weights: &mut Weights, name: &str, device: &Device) -> Result<Self> {
         Self::load_stacked(weights, &[(name, 1.0)], device)
     }
@@ -303,7 +303,7 @@ impl BertModel {
     ///
     /// # Errors
     ///
-    /// [`embervec_weights::Error::Tensor`] for a tensor that is not there.
+    /// [`embervec_weights::Error::Tensor`] for a missing tensor.
     pub fn load(config: BertConfig, mut weights: Weights, device: &Device) -> Result<Self> {
         let weights = &mut weights;
         Ok(Self {
@@ -372,7 +372,7 @@ impl BertModel {
         Ok((batch, rows))
     }
 
-    /// The pooler, where the weights have one.
+    /// The pooler, if the weights have one.
     pub fn pooler(&self) -> Option<&BertPooler> {
         self.pooler.as_ref()
     }

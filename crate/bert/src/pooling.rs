@@ -49,7 +49,7 @@ impl PoolingMode {
         })
     }
 
-    /// The mode that sentence-transformers calls so.
+    /// The mode that has this name in sentence-transformers.
     pub fn of_sentence_transformers(name: &str) -> Option<Self> {
         NAMES.iter().find_map(|&(mode, _, theirs)| (theirs == Some(name)).then_some(mode))
     }
@@ -63,8 +63,8 @@ impl PoolingMode {
     ///
     /// # Shapes
     ///
-    /// `tokens`: `[number of tokens, size]`, at least one; the first `skip` belong to a prompt and take no part.
-    /// Appends `[size]`. Where that leaves none, sentence-transformers gives the first token's vector for `Cls`,
+    /// `tokens`: `[number of tokens, size]`, at least one; the first `skip` belong to a prompt and are ignored.
+    /// Appends `[size]`. If no token is left, sentence-transformers gives the first token's vector for `Cls`,
     /// -∞ for `Max` and zeros for the others.
     pub fn pool(self, tokens: &[f32], size: usize, skip: usize, out: &mut Vec<f32>) {
         let count = tokens.len() / size;
@@ -118,13 +118,13 @@ fn weighted_sum<'a>(
     sum.into_iter()
 }
 
-/// What becomes of each text's token vectors: pooled in one or more ways, put side by side, and scaled
-/// to length 1 where that is wanted.
+/// How each text's token vectors become one vector: they are pooled in one or more ways, concatenated and, if
+/// requested, scaled to length 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SentencePooling {
     /// The ways, at least one.
     pub modes: Vec<PoolingMode>,
-    /// So many of a text's first tokens belong to a prompt and take no part.
+    /// How many of a text's first tokens belong to a prompt and are ignored.
     pub skip: usize,
     /// Whether the result is scaled, by [`normalize`].
     pub normalize: bool,

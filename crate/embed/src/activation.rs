@@ -64,7 +64,7 @@ const SELU_SCALE: f32 = 1.050_701;
 const SELU_ALPHA: f32 = 1.673_263_2;
 
 impl Activation {
-    /// The activation that a class's path names. sentence-transformers takes every path that is not one of torch for Tanh.
+    /// The activation of a class path. As in sentence-transformers, every path outside torch means Tanh.
     pub fn of_python(path: &str) -> Option<Self> {
         let Some(class) = path.strip_prefix("torch.") else { return Some(Self::Tanh) };
         let (module, name) = class.rsplit_once('.')?;
@@ -82,7 +82,7 @@ impl Activation {
         format!("of torch.nn {}", names.join(", "))
     }
 
-    /// The value of a value.
+    /// Applies the function to one value.
     pub fn of(self, x: f32) -> f32 {
         match self {
             Self::Identity => x,

@@ -13,11 +13,11 @@ use crate::{Embedder, Error, FileKind, Folder, FolderFile, Loader, Result};
 /// Weights are read in pieces of this size: enough for the disk to be busy, little beside a model.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Loads a model folder. For [`WeightDtype::Q8`] weights that are stored in 8 bits are preferred.
+/// Loads a model folder. With [`WeightDtype::Q8`], weights that are stored in 8 bits are preferred.
 ///
 /// # Errors
 ///
-/// When a file is missing, cannot be read, or is not what it should be.
+/// When a file is missing, cannot be read, or is invalid.
 pub fn open_folder(path: &Path, dtype: WeightDtype, device: &Device) -> Result<Embedder> {
     let folder = read_folder(path)?;
     let mut loader = Loader::new(&folder, dtype, device)?;

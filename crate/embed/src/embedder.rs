@@ -47,7 +47,7 @@ pub struct Embedder {
     encoder_files: EncoderFiles,
 }
 
-/// What makes up the encoder, for another device.
+/// The encoder's configuration and weight files, to load it on another device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncoderFiles {
     /// As a `config.json`.
@@ -62,7 +62,7 @@ impl EncoderFiles {
     }
 }
 
-/// What texts are for: a model may have a prompt and a limit of its own for each.
+/// What texts are for. A model may have its own prompt and length limit for each task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Task {
     /// To search with.
@@ -71,7 +71,7 @@ pub enum Task {
     Document,
 }
 
-/// What a call gives for each text.
+/// What a call returns for each text.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Output {
     /// One vector.
@@ -81,19 +81,19 @@ pub enum Output {
     Token,
 }
 
-/// How to encode. The default is what the model's folder says.
+/// How to encode. The defaults come from the model's folder.
 #[derive(Clone, Debug, Default)]
 pub struct EncodeOptions {
     /// What the texts are for.
     pub task: Option<Task>,
-    /// What is put before every text.
+    /// Text that is prepended to every text.
     pub prompt: Option<String>,
-    /// The name of one of the folder's prompts, where `prompt` is not given.
+    /// The name of one of the folder's prompts, if `prompt` is not given.
     pub prompt_name: Option<String>,
-    /// Another pooling than the folder's; several are concatenated.
+    /// Replaces the folder's pooling; the results of several are concatenated.
     pub pooling: Option<Vec<PoolingMode>>,
-    /// `true`: scale to length 1, after everything else. `false`: leave the folder's own Normalize
-    /// modules out.
+    /// `true`: scale to length 1, after everything else. `false`: skip the folder's own Normalize
+    /// modules.
     pub normalize: Option<bool>,
     /// Keep this many dimensions (before a `normalize: true`), for models trained for it.
     pub truncate_dim: Option<usize>,
@@ -110,7 +110,7 @@ pub struct Encoded {
     pub dimension: usize,
     /// Number of tokens of each text, prompt and special tokens included.
     pub token_counts: Vec<u32>,
-    /// For each text whether it was too long and has been cut.
+    /// Whether each text was too long and was truncated.
     pub truncated: Vec<bool>,
 }
 
@@ -127,7 +127,7 @@ impl Embedder {
         Self { model, tokenizer, limits, settings, program, layers, device, encoder_files }
     }
 
-    /// Length of a sentence vector, when no option changes it.
+    /// Length of a sentence vector, unless an option changes it.
     pub fn dimension(&self) -> usize {
         self.truncated(self.program.values[self.program.sentence].width)
     }
@@ -146,7 +146,7 @@ impl Embedder {
         }
     }
 
-    /// A text with more tokens than this is cut; `None`: none is.
+    /// Texts with more tokens than this are truncated; `None`: no limit.
     pub fn max_seq_length(&self) -> Option<usize> {
         match self.limits.of(None) {
             Limit::Tokens(tokens) => Some(*tokens),
@@ -155,12 +155,12 @@ impl Embedder {
     }
 
     /// The similarity that the model was trained for: `cosine`, `dot`, `euclidean` or `manhattan`.
-    /// As in sentence-transformers it is cosine where the folder does not say.
+    /// If the folder does not name one, it is cosine, as in sentence-transformers.
     pub fn similarity(&self) -> &str {
         self.settings.similarity
     }
 
-    /// The folder's prompts by name. Those for queries and documents are always there.
+    /// The folder's prompts by name. Those for queries and documents are always present.
     pub fn prompts(&self) -> BTreeMap<&str, &str> {
         self.settings.prompts.texts().collect()
     }
@@ -169,7 +169,7 @@ impl Embedder {
     ///
     /// # Errors
     ///
-    /// [`Error::Text`] for a text that the tokenizer cannot take.
+    /// [`Error::Text`] for a text that the tokenizer cannot encode.
     pub fn tokenize(&self, text: &str) -> Result<Tokens> {
         self.tokenizer.tokens(text, self.limits.of(None)).map_err(|error| text_error(text, error))
     }
@@ -240,7 +240,7 @@ impl Embedder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for options that this model cannot fulfil, [`Error::Text`] for a text that it gives no
+    /// [`Error::InvalidInput`] for options that this model does not support, [`Error::Text`] for a text that it has no
     /// vector for.
     pub fn encode<T: AsRef<str>>(&self, texts: &[T], options: &EncodeOptions) -> Result<Encoded> {
         let mut job = self.job(options, CPU_TOKENS_PER_BATCH)?;
@@ -256,9 +256,9 @@ impl Embedder {
         Ok(job.encoded)
     }
 
-    /// Tokenizes texts to encode them batch by batch: [`Embedder::compute`] encodes the next one here, and
-    /// [`Embedder::accept`] takes what another encoder has made of [`Job::batch`], until there is none left. Batches have
-    /// [`CPU_TOKENS_PER_BATCH`] or [`crate::GPU_TOKENS_PER_BATCH`] tokens, or one text.
+    /// Tokenizes texts to encode them batch by batch. For each batch, call [`Embedder::compute`] to encode it here, or pass
+    /// another encoder's results for [`Job::batch`] to [`Embedder::accept`]. Batches have [`CPU_TOKENS_PER_BATCH`] or
+    /// [`crate::GPU_TOKENS_PER_BATCH`] tokens, or one text.
     ///
     /// # Errors
     ///
@@ -288,12 +288,12 @@ impl Embedder {
         self.accept(job, to_vec(vectors)?)
     }
 
-    /// Takes what an encoder has made of the next batch: its texts' vectors after [`Job::pooling`], or where there is none
+    /// Accepts an encoder's results for the next batch: its texts' vectors after [`Job::pooling`] or, without pooling,
     /// the `last_hidden_state` of its tokens.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for another number of values, [`Error::Text`] for a vector that is not finite.
+    /// [`Error::InvalidInput`] for a wrong number of values, [`Error::Text`] for a vector that is not finite.
     pub fn accept(&self, job: &mut Job, vectors: Vec<f32>) -> Result<()> {
         let plan = &job.plan;
         let batch = job.batches.front().ok_or_else(no_batch)?;
@@ -410,17 +410,17 @@ impl Embedder {
         Ok(ids.len() - usize::from(ends_special))
     }
 
-    /// What makes up the encoder.
+    /// The encoder's configuration and weight files.
     pub fn encoder_files(&self) -> &EncoderFiles {
         &self.encoder_files
     }
 
-    /// Whether the encoder is of the size of BERT-base or larger, for which one text is much work.
+    /// Whether the encoder is as large as BERT-base or larger, so that even one text is a lot of work.
     pub fn is_large(&self) -> bool {
         self.model.config().linear_weights() >= BERT_BASE_WEIGHTS
     }
 
-    /// What a GPU must have to encode for this model.
+    /// What a GPU needs to run this model's encoder.
     pub fn gpu_needs(&self, dtype: WeightDtype) -> GpuNeeds {
         GpuNeeds::new(self.model.config(), dtype)
     }
@@ -470,12 +470,12 @@ impl Job {
         self.batches.is_empty()
     }
 
-    /// How the encoder has to pool; `None`: not at all.
+    /// The pooling that the encoder must apply, if any.
     pub fn pooling(&self) -> Option<&SentencePooling> {
         self.plan.pooling.as_ref()
     }
 
-    /// The vectors of the batches that are done.
+    /// The vectors of all finished batches.
     pub fn into_encoded(self) -> Encoded {
         self.encoded
     }

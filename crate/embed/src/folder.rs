@@ -43,7 +43,7 @@ pub struct FolderFile {
     pub path: String,
     /// What is to be done with it.
     pub kind: FileKind,
-    /// Where a folder may have the same weights in 8 bits, to be taken in place of this file.
+    /// Where the folder may have the same weights in 8 bits, which can be used in place of this file.
     pub packed: Option<String>,
 }
 
@@ -58,7 +58,7 @@ pub enum FileKind {
     Probe,
 }
 
-/// What is known of a model folder.
+/// What is known about a model folder.
 ///
 /// ```text
 /// loop: wanted() ─► for each file put(bytes), found() or absent() ─► until nothing is wanted
@@ -71,11 +71,11 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The files that have to be asked for next. None is left when all is known that the model is made of.
+    /// The files to look for next. The list is empty once everything about the model is known.
     ///
     /// # Errors
     ///
-    /// When a file that the model cannot do without is not there, or one says what cannot be.
+    /// When a required file is missing, or a file is invalid.
     pub fn wanted(&self) -> Result<Vec<FolderFile>> {
         let survey = Survey::new(self)?;
         match survey.problem {
@@ -85,7 +85,7 @@ impl Folder {
         }
     }
 
-    /// The files with the model's weights, once nothing is wanted any more.
+    /// The files with the model's weights, once [`Folder::wanted`] is empty.
     ///
     /// # Errors
     ///
@@ -94,11 +94,11 @@ impl Folder {
         Ok(Survey::new(self)?.weights)
     }
 
-    /// A small file's bytes.
+    /// Adds the bytes of a small file.
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] for what only stands for a file, and for one that is longer than any small file is.
+    /// [`Error::Damaged`] for a Git LFS pointer, and for a file that is too large.
     pub fn put(&mut self, path: &str, bytes: Vec<u8>) -> Result<()> {
         let damaged = |problem: String| Error::Damaged { file: path.into(), problem };
         if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
@@ -117,27 +117,27 @@ impl Folder {
         Ok(())
     }
 
-    /// A file that is not read whole is there; of weights, the file itself or its `packed` one.
+    /// Records that a weight file (or its `packed` form) or a probed file exists.
     pub fn found(&mut self, path: &str) {
         self.found.insert(path.into());
     }
 
-    /// A file is not there.
+    /// Records that a file does not exist.
     pub fn absent(&mut self, path: &str) {
         self.absent.insert(path.into());
     }
 
-    /// A small file's bytes, where it is there.
+    /// The bytes of a small file, if it exists.
     pub fn get(&self, path: &str) -> Option<&[u8]> {
         self.small.get(path).map(Vec::as_slice)
     }
 
-    /// The paths of the small files that are there.
+    /// The paths of the small files that exist.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.small.keys().map(String::as_str)
     }
 
-    /// The paths of the files that a loader looked for in vain.
+    /// The paths of the files that a loader looked for and did not find.
     pub fn absent_paths(&self) -> impl Iterator<Item = &str> {
         self.absent.iter().map(String::as_str)
     }

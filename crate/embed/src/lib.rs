@@ -32,5 +32,5 @@ pub use error::Error;
 pub use folder::{FileKind, Folder, FolderFile};
 pub use loader::Loader;
 
-/// The result of everything here that can fail.
+/// The result of every function here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -38,11 +38,11 @@ enum Part {
 }
 
 impl Loader {
-    /// Reads everything but the weights: all that can be refused without them is refused here.
+    /// Reads everything except the weights, and refuses whatever can be refused without them.
     ///
     /// # Errors
     ///
-    /// For missing, unreadable or contradicting files and for models that are not supported.
+    /// For missing, unreadable or contradictory files, and for models that are not supported.
     pub fn new(folder: &Folder, dtype: WeightDtype, device: &Device) -> Result<Self> {
         let recipe = Recipe::read(folder)?;
         let layer_files: Vec<_> =
@@ -66,9 +66,9 @@ impl Loader {
         })
     }
 
-    /// Makes it a packer's, which wants nothing but what [`Loader::take_converted`] gives: the transformer's weights as a
-    /// server is to have them, with embedding tables of `table_bits`. They come as one file of any name, in whatever
-    /// number of files they are.
+    /// Turns it into a packer, which only produces what [`Loader::take_converted`] returns: the transformer's weights for
+    /// a server, with embedding tables of `table_bits`. The weights are given as one file of any name, however many files
+    /// the folder has.
     pub fn pack(&mut self, folder: &Folder, table_bits: u32) {
         // sentence-transformers uses the pooler only where a folder says so.
         let is_plain = folder.get(MODULES_JSON).is_none();
@@ -78,12 +78,12 @@ impl Loader {
         self.encoder_files.clear();
     }
 
-    /// Begins the weight file `path`; where a file can be there in 8 bits, too, either may come. `file_len` is its length
-    /// where that is known.
+    /// Begins the weight file `path`. Where a file may also exist in 8 bits, either can be given. `file_len` is its length,
+    /// if known.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for a file that is not wanted or while another is under way.
+    /// [`Error::InvalidInput`] for a file that the model does not need, or while another file is in progress.
     pub fn begin_weights(&mut self, path: &str, file_len: Option<u64>) -> Result<()> {
         if self.reader.is_some() {
             return Err(Error::InvalidInput(format!(
@@ -111,23 +111,23 @@ impl Loader {
         Ok(())
     }
 
-    /// The next bytes of the weight file.
+    /// Adds the next bytes of the weight file.
     ///
     /// # Errors
     ///
-    /// As soon as the file shows to be damaged or not this model's.
+    /// As soon as the file proves to be damaged or to belong to another model.
     pub fn push_weights(&mut self, bytes: &[u8]) -> Result<()> {
         let (.., reader) = self.reader.as_mut().ok_or_else(no_file)?;
         Ok(reader.push(bytes)?)
     }
 
-    /// What is new of the file to keep in place of the weight file under way; see
+    /// The next bytes of a converted file, which can be stored in place of the current weight file; see
     /// [`TensorReader::take_converted`].
     pub fn take_converted(&mut self) -> Vec<u8> {
         self.reader.as_mut().map(|(.., reader)| reader.take_converted()).unwrap_or_default()
     }
 
-    /// Ends the weight file; the last of a part of the model builds it.
+    /// Ends the weight file. The last file of a part of the model builds that part.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// [`Error::MissingFile`] names a weight file that did not come.
+    /// [`Error::MissingFile`] names a weight file that was not given.
     pub fn finish(self) -> Result<Embedder> {
         let Self { recipe, layers, device, encoder, encoder_files, .. } = self;
         let specs = &recipe.program.layers;

@@ -47,8 +47,8 @@ impl Json {
     ///
     /// # Errors
     ///
-    /// Where Python's `json.load` fails, for more than 131,072 values, and for values that are nested more than 500 deep
-    /// (Python's own limit depends on who calls it, and lies between 900 and 1000).
+    /// If Python's `json.load` fails, for more than 131,072 values, and for values that are nested more than 500 levels deep
+    /// (Python's own limit depends on the caller, and is between 900 and 1000).
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         parse::parse(bytes)
     }
@@ -100,7 +100,7 @@ impl Json {
         }
     }
 
-    /// The number, if it is a whole one that fits.
+    /// The number, if it is a whole number that fits.
     pub fn as_usize(&self) -> Option<usize> {
         match self {
             Self::Int(value) => usize::try_from(*value).ok(),
@@ -120,17 +120,17 @@ impl Object {
         self.0.get(key)
     }
 
-    /// The value of a key, unless that is `null`.
+    /// The value of a key, unless it is `null`.
     pub fn get_some(&self, key: &str) -> Option<&Json> {
         self.get(key).filter(|value| **value != Json::Null)
     }
 
-    /// Sets the value of a key; a new one comes last.
+    /// Sets the value of a key. A new key comes last.
     pub fn insert(&mut self, key: &str, value: Json) {
         self.0.insert(key.into(), value);
     }
 
-    /// Takes a key out.
+    /// Removes a key.
     pub fn remove(&mut self, key: &str) -> Option<Json> {
         self.0.shift_remove(key)
     }
@@ -140,7 +140,7 @@ impl Object {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -31,16 +31,16 @@ const PIECE_BYTES: usize = 1 << 20;
 pub struct Options {
     /// The model folder.
     pub folder: PathBuf,
-    /// Another folder for the result; without one it is put beside the original weights.
+    /// A folder for the result. Without one it is written beside the original weights.
     pub output: Option<PathBuf>,
     /// Bits of the values of embedding tables, at most 8.
     pub table_bits: u32,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct Packed {
-    /// The folder that can be served now.
+    /// The folder, which can now be served.
     pub folder: PathBuf,
     /// The path of the packed weights in it.
     pub weights: String,
@@ -52,7 +52,7 @@ pub struct Packed {
 ///
 /// # Errors
 ///
-/// When the folder is not one that a browser could load, when its weights are in 8 bits already, or
+/// When a browser could not load the folder, when its weights are already in 8 bits, or
 /// when a file cannot be read or written. Every error names the file.
 pub fn pack(options: &Options) -> Result<Packed> {
     let folder = &options.folder;

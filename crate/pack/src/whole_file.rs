@@ -7,8 +7,8 @@ use std::process;
 
 use anyhow::{Context, Result, ensure};
 
-/// Writes the file `name` of a folder, and the folders on its way where there are none. Whatever was there is replaced at
-/// once, when everything has been written; after an error it is as it was.
+/// Writes the file `name` of a folder, and creates missing folders. An existing file is replaced in one step when
+/// everything has been written, and stays as it was after an error.
 pub fn write(
     folder: &Path,
     name: &str,

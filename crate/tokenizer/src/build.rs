@@ -26,20 +26,20 @@ use crate::{Error, Files, Inner, Limit, Result, Tokenizer};
 
 const VOCAB_TXT: &str = "vocab.txt";
 
-/// What the folder's other files say of its tokenizer.
+/// What the folder's other files say about its tokenizer.
 #[derive(Clone, Debug)]
 pub struct TokenizerOptions<'a> {
-    /// Entries that count more than those of tokenizer_config.json: the `processor_kwargs` of sentence-transformers.
+    /// Entries that override those of tokenizer_config.json: the `processor_kwargs` of sentence-transformers.
     pub overrides: Object,
-    /// The `tokenizer_class` of config.json, which counts where tokenizer_config.json has none.
+    /// The `tokenizer_class` of config.json, which counts if tokenizer_config.json has none.
     pub config_class: Option<&'a Json>,
     /// Whether texts are lower-cased before anything else.
     pub lowercase: bool,
-    /// The limit that sentence-transformers sets; counts more than `model_max_length`, and than the model's positions.
+    /// The limit that sentence-transformers sets. It overrides `model_max_length` and the model's positions.
     pub max_seq_length: Option<&'a Json>,
     /// Positions of the model.
     pub max_positions: usize,
-    /// Whether a text gets the tokens that the model wants around it.
+    /// Whether the model's special tokens are added to a text.
     pub add_special_tokens: bool,
 }
 
@@ -134,7 +134,7 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// For missing, unreadable or contradicting files, and for what transformers would do and this crate does not.
+    /// For missing, unreadable or contradictory files, and for what transformers supports and this crate does not.
     pub fn new(files: &Files, options: &TokenizerOptions) -> Result<Self> {
         let json =
             files.get(TOKENIZER_JSON).map(|bytes| read_tokenizer_json(files, bytes)).transpose()?;

@@ -40,5 +40,5 @@ pub enum Error {
     Text(String),
 }
 
-/// The result of everything here that can fail.
+/// The result of every function here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

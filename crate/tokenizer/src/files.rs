@@ -24,12 +24,12 @@ impl<'a> Files<'a> {
         if self.folder.is_empty() { name.into() } else { format!("{}/{name}", self.folder) }
     }
 
-    /// A file's bytes, where it is there.
+    /// A file's bytes, if it exists.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.files.get(&self.path(name)).map(Vec::as_slice)
     }
 
-    /// A file's JSON, where it is there.
+    /// A file's JSON, if it exists.
     ///
     /// # Errors
     ///
@@ -39,11 +39,11 @@ impl<'a> Files<'a> {
         Json::parse(bytes).map(Some).map_err(|error| self.damaged(name, error))
     }
 
-    /// The entries of a JSON file, where it is there.
+    /// The entries of a JSON file, if it exists.
     ///
     /// # Errors
     ///
-    /// As [`Files::json`], and [`Error::InvalidFile`] for what is no object.
+    /// As [`Files::json`], and [`Error::InvalidFile`] if it is not an object.
     pub fn object(&self, name: &str) -> Result<Option<Object>> {
         match self.json(name)? {
             None => Ok(None),

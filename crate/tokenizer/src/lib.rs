@@ -90,7 +90,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// The number of tokens that a text may have where a call does not say.
+    /// The number of tokens that a text may have, unless a call sets another.
     pub fn limit(&self) -> &Limit {
         &self.limit
     }
@@ -100,7 +100,7 @@ impl Tokenizer {
         self.special_ids.contains(&id)
     }
 
-    /// Number of tokens that are put around a text.
+    /// Number of tokens that are added to a text.
     pub fn special_token_count(&self) -> usize {
         self.post.template.special_token_count()
     }
@@ -109,8 +109,8 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Text`] for a text with a part that is in no token, where there is no unknown token; and for a limit that
-    /// is no number, or leaves no token.
+    /// [`Error::Text`] for a text with a part that no token covers, if there is no unknown token; and for a limit that is
+    /// not a number, or leaves no token.
     pub fn ids(&self, text: &str, limit: &Limit) -> Result<Ids> {
         let encode = |text: &str| self.inner.encode_fast(text, false);
         let (encoding, _, truncated) = self.encode_truncated(text, limit, encode)?;
@@ -134,7 +134,7 @@ impl Tokenizer {
         Ok((encoding.map_err(|error| Error::Text(error.to_string()))?.len(), end))
     }
 
-    /// The tokens of a text, for people to look at.
+    /// The tokens of a text with their spelling and place, for people to look at.
     ///
     /// # Errors
     ///

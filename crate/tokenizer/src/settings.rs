@@ -79,8 +79,8 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// What `model_max_length` or another maximum means. Hugging Face writes 1e30 for "no limit", and takes everything above
-    /// 1e20 (`LARGE_INTEGER`) for that.
+    /// The limit that `model_max_length` or another maximum sets. Hugging Face writes 1e30 for "no limit", and treats
+    /// everything above 1e20 (`LARGE_INTEGER`) as that.
     pub fn of(value: &Json) -> Self {
         match value {
             Json::Int(tokens) if *tokens >= 0 => {
@@ -139,7 +139,7 @@ pub(crate) struct FromTokenizerJson<'a> {
 }
 
 impl Settings {
-    /// Reads the files. `overrides` are entries that count more than those of tokenizer_config.json, and
+    /// Reads the files. `overrides` are entries that override those of tokenizer_config.json, and
     /// `config_class` is the `tokenizer_class` of config.json.
     pub fn read(
         files: &Files,

@@ -55,7 +55,7 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] or [`Error::Tensor`] for a header that is none, or contradicts itself.
+    /// [`Error::Damaged`] or [`Error::Tensor`] for a header that is invalid or contradicts itself.
     pub fn read(file: &str, source: &mut impl Read) -> Result<Self> {
         let damaged = |problem: String| Error::Damaged { file: file.into(), problem };
         let mut bytes = Vec::new();

@@ -16,7 +16,7 @@ use safetensors::tensor::Dtype;
 use crate::header::{Entry, Header};
 use crate::{Error, Result, Weights};
 
-/// The tensors that a model wants.
+/// The tensors that a model needs.
 #[derive(Clone, Debug, Default)]
 pub struct KeyTable {
     tensors: BTreeMap<String, TensorSpec>,
@@ -89,25 +89,25 @@ pub(crate) enum Role {
 const NUMBERS: [Dtype; 4] = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64];
 
 impl KeyTable {
-    /// An empty table. `prefix` is what may stand before every name in a file: `bert.` in a checkpoint with the heads of
+    /// An empty table. `prefix` may precede every name in a file: `bert.` in a checkpoint with the heads of
     /// BERT's training tasks.
     pub fn new(prefix: &'static str) -> Self {
         Self { prefix, ..Self::default() }
     }
 
-    /// With whatever else is in a file an error, as `load_state_dict(strict=True)` has it.
+    /// Makes any other tensor in a file an error, as `load_state_dict(strict=True)` does.
     #[must_use]
     pub fn strict(mut self) -> Self {
         self.is_strict = true;
         self
     }
 
-    /// Adds a tensor that must be there and is never quantised.
+    /// Adds a required tensor that is never quantised.
     pub fn require(&mut self, name: impl Into<String>, shape: &[usize]) {
         self.insert(name, shape, None, None);
     }
 
-    /// Adds a matrix that must be there.
+    /// Adds a required matrix.
     pub fn require_matrix(
         &mut self,
         name: impl Into<String>,
@@ -117,7 +117,7 @@ impl KeyTable {
         self.insert(name, &shape, Some(how), None);
     }
 
-    /// Adds a tensor that is there only where all of its group is.
+    /// Adds a tensor that is required if any other tensor of its group exists.
     pub fn optional(
         &mut self,
         group: &'static str,
@@ -140,9 +140,8 @@ impl KeyTable {
         self.tensors.insert(name.into(), spec);
     }
 
-    /// Makes it a packer's: without the tensors of the optional group `unused`, which are skipped where a file has them,
-    /// and with embedding tables of `table_bits` bits, 1 to 8, in place of 8: still a byte for each value, but one that
-    /// compresses better. Of all-MiniLM-L6-v2 (22.9 MB), over the fixture texts:
+    /// Turns it into a packer's table. The tensors of the optional group `unused` are skipped if a file has them, and
+    /// embedding tables have `table_bits` bits, 1 to 8: each value still takes a byte, but one that compresses better. Of all-MiniLM-L6-v2 (22.9 MB), over the fixture texts:
     ///
     /// | bits | with brotli | mean cosine to fp32 | worst |
     /// |---|---|---|---|
@@ -231,7 +230,7 @@ impl KeyTable {
         Ok(())
     }
 
-    /// Refuses weights, of several files, among which something is missing.
+    /// Refuses weights from several files if a tensor is missing.
     ///
     /// # Errors
     ///

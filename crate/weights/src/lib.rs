@@ -22,5 +22,5 @@ pub use reader::TensorReader;
 pub use shards::{Shards, merge_headers};
 pub use weights::{Values, WeightDtype, Weights};
 
-/// The result of everything here that can fail.
+/// The result of every function here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -18,7 +18,7 @@ pub const MAX_LAYERS: usize = 1 << 10;
 pub const MAX_Q8_WIDTH: usize = MAX_IN_FEATURES_Q8;
 
 /// Bytes of a safetensors header. A tensor takes about 100 bytes: BERT-large's 391 take 40 kB, and this is enough for
-/// 160,000. The first 8 bytes of a web page or of a JSON file announce far more.
+/// 160,000. The first 8 bytes of a web page or of a JSON file declare far more.
 pub const MAX_HEADER_BYTES: u64 = 16_000_000;
 
 /// Bytes of a small file, such as `config.json` or `tokenizer.json` (XLM-RoBERTa: 17 MB).
@@ -26,8 +26,8 @@ pub const MAX_SMALL_FILE_BYTES: usize = 128 << 20;
 
 /// Modules of a model. Published ones have at most five.
 pub const MAX_MODULES: usize = 256;
-/// Files that weights can be spread over.
+/// Files that the weights can be split into.
 pub const MAX_SHARDS: usize = 1 << 10;
 
-/// Bytes that are reserved for a tensor of a file whose length nobody knows, before its bytes have come.
+/// Bytes that are reserved for a tensor before its bytes arrive, if the file's length is not known.
 pub const MAX_UNSEEN_BYTES: usize = 4 << 20;

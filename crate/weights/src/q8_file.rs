@@ -58,29 +58,29 @@ impl Q8File {
         Self { ready: write_header(tensors, metadata), floats: Vec::new(), zero_points: Vec::new() }
     }
 
-    /// The next values of the quantised tensor under way.
+    /// Adds the next values of the current quantised tensor.
     pub fn push_values(&mut self, values: &[u8]) {
         self.ready.extend_from_slice(values);
     }
 
-    /// The scales and zero points of a quantised tensor.
+    /// Adds the scales and zero points of a quantised tensor.
     pub fn push_rows(&mut self, rows: &[RowQ8]) {
         self.floats.extend(rows.iter().flat_map(|row| row.scale.to_le_bytes()));
         self.zero_points.extend(rows.iter().map(|row| row.zero_point));
     }
 
-    /// A tensor that is not quantised.
+    /// Adds a tensor that is not quantised.
     pub fn push_floats(&mut self, values: &[f32]) {
         self.floats.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     }
 
-    /// After the last tensor.
+    /// Ends the file after the last tensor.
     pub fn end(&mut self) {
         self.ready.append(&mut self.floats);
         self.ready.append(&mut self.zero_points);
     }
 
-    /// The bytes that are complete, each once.
+    /// Takes the bytes that are complete.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.ready)
     }

@@ -108,7 +108,7 @@ impl TensorReader {
         self
     }
 
-    /// With what is known of the file's length.
+    /// Sets the file's length, if it is known.
     #[must_use]
     pub fn of_length(mut self, file_len: Option<u64>) -> Self {
         self.file_len = file_len;
@@ -119,8 +119,8 @@ impl TensorReader {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] or [`Error::Tensor`] as soon as something does not fit; the reader is of
-    /// no use afterwards.
+    /// [`Error::Damaged`] or [`Error::Tensor`] as soon as something is wrong; the reader cannot
+    /// be used afterwards.
     pub fn push(&mut self, mut piece: &[u8]) -> Result<()> {
         self.received += piece.len() as u64;
         if let State::Header { bytes } = &mut self.state {
@@ -155,7 +155,7 @@ impl TensorReader {
 
     /// The next bytes of the file that keeps these weights as this reader quantised them: a
     /// safetensors file of about a quarter of the size, which a reader with the same table takes in
-    /// place of the original. Empty where nothing had to be quantised.
+    /// place of the original. Empty if nothing had to be quantised.
     pub fn take_converted(&mut self) -> Vec<u8> {
         match &mut self.state {
             State::Tensors(tensors) => {

@@ -9,7 +9,7 @@ use crate::header::{Header, write_header};
 use crate::limits::MAX_SHARDS;
 use crate::{Error, Result};
 
-/// The files of such weights.
+/// The files that an index lists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shards {
     /// In the order of their names, each once.
@@ -21,7 +21,7 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] for what is not such an index, or names a file that does not lie beside it.
+    /// [`Error::Damaged`] for an invalid index, and for one that names a file outside its own folder.
     pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
         let damaged = |problem: String| Error::Damaged { file: file.into(), problem };
         let index = Json::parse(json).map_err(|error| damaged(error.to_string()))?;

@@ -44,7 +44,7 @@ impl WeightDtype {
     }
 }
 
-/// The decoded tensors of a weight file, each to be taken once.
+/// The decoded tensors of a weight file. Each can be taken once.
 #[derive(Debug, Default)]
 pub struct Weights {
     tensors: BTreeMap<String, (Vec<usize>, Values)>,
@@ -68,7 +68,7 @@ pub enum Values {
 }
 
 impl Values {
-    /// Multiplies what they stand for. Halves become floats, so that they are rounded once only.
+    /// Multiplies the values. Half-precision values become floats, so that they are rounded only once.
     pub fn scale(&mut self, factor: f32) {
         if factor == 1.0 {
             return;
@@ -86,7 +86,7 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// What is wrong, where they are of another.
+    /// A description of the problem, if the kinds do not match.
     pub fn append(&mut self, other: Self) -> std::result::Result<(), &'static str> {
         match (self, other) {
             (Self::F32(values), Self::F32(mut more)) => values.append(&mut more),
@@ -132,7 +132,7 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// [`Error::Tensor`] for one that is there already.
+    /// [`Error::Tensor`] for a tensor that exists already.
     pub fn merge(&mut self, file: &str, mut other: Self) -> Result<()> {
         if let Some(name) = other.tensors.keys().find(|name| self.contains(name)) {
             return Err(Error::Tensor {
@@ -192,7 +192,7 @@ impl Weights {
 }
 
 impl Error {
-    /// Of a tensor that the model wants otherwise than its key table says.
+    /// For a tensor that the model uses in another way than its key table says.
     pub fn disagree(tensor: &str, how: &str) -> Self {
         Self::Tensor {
             file: "model".into(),

@@ -585,8 +585,8 @@ pub fn self_attention(
     ))
 }
 
-/// By what the weights of queries are multiplied for [`self_attention`] on this device: by the scale of attention on the CPU,
-/// where it then costs nothing. A GPU's kernel multiplies, so that weights in 16 bits are rounded once.
+/// The factor that the query weights are multiplied by for [`self_attention`] on this device. On the CPU it is the scale of
+/// attention, which then costs nothing. A GPU's kernel scales by itself, so that 16-bit weights are rounded only once.
 pub fn query_factor(head_size: usize, device: &Device) -> f32 {
     match device.as_dispatch() {
         #[cfg(feature = "webgpu")]
@@ -650,7 +650,7 @@ pub fn pool(hidden_states: Tensor<2>, batch: &DeviceBatch, pooling: &SentencePoo
 ///
 /// # Errors
 ///
-/// [`crate::Error::Device`] when the device does not deliver.
+/// [`crate::Error::Device`] when the device fails.
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     let data = tensor.try_into_data().map_err(|error| crate::Error::Device(error.to_string()))?;
     data.try_into_vec::<f32>().map_err(|error| crate::Error::Device(format!("{error:?}")))
