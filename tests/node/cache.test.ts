@@ -253,6 +253,27 @@ test("a model that somebody may use is not deleted to make room", async () => {
   assert.deepEqual(await load({ cache }), { ...first, cached: true });
 });
 
+test("where no folder can be made, a model runs from memory, and the reason is said", async () => {
+  const { vector } = await load();
+  const file = join(home, "file");
+  await writeFile(file, "");
+  const places: [string, RegExp][] = [
+    [file, /ENOTDIR/],
+    [join(file, "below"), /ENOTDIR|EEXIST/],
+    ["file:///tmp/models", /EMBERVEC_CACHE must be a folder's path/],
+    ["a".repeat(300), /ENAMETOOLONG/],
+  ];
+  // There Node's own way of making folders never ends.
+  if (process.platform === "linux") places.push(["/proc/models", /ENOENT|EACCES|EPERM/]);
+  for (const [place, reason] of places) {
+    process.env["EMBERVEC_CACHE"] = place;
+    const outcome = await load();
+    assert.deepEqual(outcome.vector, vector, place);
+    assert.equal(outcome.stored, false, place);
+    assert.match(outcome.storedReason, reason, place);
+  }
+});
+
 /** Everybody may read what is below, and nobody write. */
 async function openToRead(folder: string): Promise<void> {
   for (const name of ["", ...(await readdir(folder, { recursive: true }))]) {

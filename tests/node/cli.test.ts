@@ -83,8 +83,8 @@ async function succeed(args: string[], options?: RunOptions): Promise<string> {
 }
 
 /** Runs it and expects that it fails with one plain sentence, which is given. */
-async function fail(args: string[], expected = 1): Promise<string> {
-  const { status, stdout, stderr } = await run(args);
+async function fail(args: string[], expected: 1 | 2 = 1, options?: RunOptions): Promise<string> {
+  const { status, stdout, stderr } = await run(args, options);
   assert.equal(status, expected, stderr);
   assert.equal(stdout, "");
   assert.match(stderr, /^error: /);
@@ -199,6 +199,24 @@ test("a relative folder is one of the place where the program was started", asyn
   assert.match(stdout, /8 files and manifest\.json in public\/models\/x\n/);
   assert.match(stdout, /Content-Encoding: br/);
   assert.ok(existsSync(join(dirname(source), "public/models/x/manifest.json")));
+});
+
+test("the output is a folder of this machine, by whatever names it", async () => {
+  const source = copyOf("tiny-cls");
+  const cwd = dirname(source);
+  const pack = (output: string) => ["pack", "model", "-o", output];
+  const strange = join(cwd, "100% #?ü");
+  for (const output of [pathToFileURL(strange).href, "a b/", "./c"]) await succeed(pack(output), { cwd });
+  await succeed(["pack", "model", "--output=~/d"], { cwd, env: { HOME: cwd } });
+  for (const output of [strange, join(cwd, "a b"), join(cwd, "c"), join(cwd, "d")])
+    assert.deepEqual(contents(output), contents(strange));
+  assert.deepEqual(readdirSync(cwd).sort(), ["100% #?ü", "a b", "c", "d", "model"]);
+  // Of a variable that is not set: nothing is written into the current folder.
+  assert.match(await fail(pack(""), 2, { cwd }), /--output needs a folder/);
+  assert.match(await fail(pack("https://host.test/x"), 2, { cwd }), /must be a folder of this machine/);
+  writeFileSync(join(cwd, "file"), "");
+  assert.match(await fail(pack("file/x"), 1, { cwd }), /cannot write .*file\/x: .*file/);
+  assert.deepEqual(readdirSync(cwd).sort(), ["100% #?ü", "a b", "c", "d", "file", "model"]);
 });
 
 test("a folder that is there gets the files, and keeps its others", async () => {

@@ -58,8 +58,14 @@ test("a folder is read where it is, by whatever names it", async () => {
   assert.match(info.storedReason, /read from its folder/);
   const strange = join(folder, "a model, 100% #1?é");
   await cp(TINY, strange, { recursive: true });
+  // An address would lose the end of this one.
+  const worse = join(folder, "ends with \u0001 ");
+  await cp(TINY, worse, { recursive: true });
+  const link = join(folder, "a link");
+  await symlink(strange, link);
   const here = relative(process.cwd(), strange);
-  for (const name of [`${TINY}/`, pathToFileURL(TINY).href, strange, here.startsWith(".") ? here : `./${here}`])
+  const names = [`${TINY}/`, `${TINY}//`, pathToFileURL(TINY).href, `file:${TINY}`, strange, worse, `${worse}/`];
+  for (const name of [...names, link, `${link}/`, here.startsWith(".") ? here : `./${here}`])
     assert.deepEqual((await load(name, { localFilesOnly: true })).vector, vector, name);
   assert.equal(await isCached(TINY), true);
   // Nothing of it is copied.
@@ -122,12 +128,64 @@ test("a folder that is not a model's fails as a host's does", async () => {
   await assert.rejects(load("file://elsewhere/model/"), isError("invalid_input", /elsewhere/));
 });
 
+test("what is no address of a folder says so, and nothing is asked for", async () => {
+  const fetched: string[] = [];
+  const fetch = async (url: string | URL | Request) => {
+    fetched.push(String(url));
+    return new Response("", { status: 404 });
+  };
+  for (const name of [
+    "C:\\models\\x",
+    "c:/models/x",
+    "ftp://host.test/x",
+    "s3://bucket/x",
+    "data:text/plain,x",
+    "hf:o/n",
+  ]) {
+    await assert.rejects(
+      load(name),
+      isError("invalid_input", /cannot be fetched.*begins with [a-z0-9]+:.*https:/),
+      name,
+    );
+    // Whoever gives a `fetch` knows what it can do.
+    await assert.rejects(load(name, { fetch }), isError("model_not_found", /config\.json/), name);
+  }
+  assert.notEqual(fetched.length, 0);
+  for (const name of ["~/x", "a b", "100%", "a/b/c", "models/x/", ".\\x", "\\\\server\\x", ".", " ./x"])
+    await assert.rejects(load(name), isError("invalid_input", /neither a hub id .* nor a folder's address/), name);
+  await assert.rejects(load(`file://${folder}/100%`), isError("invalid_input", /names no file of this machine/));
+});
+
+test("a hub that is no address is named, unless nobody needs it", async () => {
+  for (const hub of ["nonsense", "huggingface.co", "http://", "https://[", "//huggingface.co", "ftp://host.test"]) {
+    process.env["HF_ENDPOINT"] = hub;
+    await assert.rejects(
+      load(MODEL),
+      isError("invalid_input", /HF_ENDPOINT .* such as https:\/\/huggingface\.co/),
+      hub,
+    );
+    await load(TINY);
+  }
+  await load(MODEL, { hub: host.origin, cache: "memory" });
+  process.env["HF_ENDPOINT"] = ` ${host.origin}/ `;
+  await load(MODEL, { cache: "memory" });
+  for (const hub of ["huggingface.co", "", "."])
+    await assert.rejects(load(MODEL, { hub }), isError("invalid_input", /the hub ".*" is not an address/), hub);
+});
+
 test("the environment names the cache", async () => {
   const places: [Record<string, string>, string][] = [
     [{ EMBERVEC_CACHE: join(folder, "1") }, "1"],
     [{ HF_HOME: join(folder, "2"), XDG_CACHE_HOME: join(folder, "x") }, "2/embervec"],
     [{ XDG_CACHE_HOME: join(folder, "3") }, "3/embervec"],
     [{ HOME: join(folder, "4") }, "4/.cache/embervec"],
+    // What is empty is as if it were not there.
+    [{ HOME: join(folder, "5"), EMBERVEC_CACHE: "", HF_HOME: " ", XDG_CACHE_HOME: "" }, "5/.cache/embervec"],
+    // A relative one is to be ignored.
+    [{ HOME: join(folder, "6"), XDG_CACHE_HOME: "relative" }, "6/.cache/embervec"],
+    // As in a file of variables, which no shell reads.
+    [{ HOME: join(folder, "7"), HF_HOME: "~/hf" }, "7/hf/embervec"],
+    [{ EMBERVEC_CACHE: join(folder, "100% #?ü") }, "100% #?ü"],
   ];
   for (const [env, place] of places) {
     await run(

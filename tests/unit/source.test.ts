@@ -42,6 +42,7 @@ test("the id of a conversion to ONNX leads to the original", () => {
     "Xenova/all-MiniLM-L6-v2": "sentence-transformers/all-MiniLM-L6-v2",
     "onnx-community/all-MiniLM-L6-v2-ONNX": "sentence-transformers/all-MiniLM-L6-v2",
     "xenova/bge-small-en-v1.5": "BAAI/bge-small-en-v1.5",
+    "XENOVA/ALL-minilm-l6-V2-onnx": "sentence-transformers/all-MiniLM-L6-v2",
     "onnx-community/bge-m3-ONNX": "BAAI/bge-m3",
     "Xenova/gte-small": "thenlper/gte-small",
     "Xenova/multilingual-e5-small": "intfloat/multilingual-e5-small",
@@ -136,6 +137,10 @@ test("what is neither is refused", () => {
     { revision: ".." },
     { revision: "\ud800" },
     { hub: "https://[" },
+    { hub: "http://" },
+    // A host's name without its scheme would be a folder beside the page.
+    { hub: "huggingface.co" },
+    { hub: "" },
     { hub: "https://h.test/?a" },
   ]) {
     assert.throws(

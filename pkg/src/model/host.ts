@@ -3,7 +3,7 @@
 import { joined } from "../bytes.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { MAX_FILE_BYTES } from "../limits.js";
-import { HOST_MUST_BE, PASS_TOKEN } from "../platform/web.js";
+import { HOST_MUST_BE, PASS_TOKEN, canFetch } from "../platform/web.js";
 import { TimeoutError, settled } from "../settle.js";
 import { type HostFetch, type HostResponse, platformFetch } from "./fetch.js";
 
@@ -124,6 +124,13 @@ export async function request(host: Host, url: string, range?: Range): Promise<B
   const { origin, protocol } = new URL(url);
   // The files of an extension: a part of one comes as if it were the whole, and one that is not there is a failure of the network.
   const isHttp = protocol === "http:" || protocol === "https:";
+  if (!host.fetch && !canFetch(protocol)) {
+    const instead = "Use an address that begins with https:, or give the option `fetch`.";
+    throw new EmbervecError(
+      "invalid_input",
+      `${url} cannot be fetched, because it begins with ${protocol}. ${instead}`,
+    );
+  }
   if (range && isHttp) headers["Range"] = `bytes=${range.from}-${range.to === undefined ? "" : range.to - 1}`;
   // To another origin it would need the host's consent (CORS), which few give; there the response's validators are compared.
   const isOwn = origin === globalThis.location?.origin;

@@ -36,9 +36,13 @@ const ORIGINALS = {
 
 /** The id of the repository that this one was converted from; `undefined` for all ids that are not known conversions. */
 export function originalOf(model: string): string | undefined {
-  const [, name] = CONVERTED.exec(model) ?? [];
-  const [owner] = Object.entries(ORIGINALS).find(([, names]) => names.split(" ").includes(name!)) ?? [];
-  return owner && `${owner}/${name}`;
+  const [, converted] = CONVERTED.exec(model) ?? [];
+  for (const [owner, names] of Object.entries(ORIGINALS)) {
+    // The hub takes them in any case.
+    const name = names.split(" ").find((name) => name.toLowerCase() === converted?.toLowerCase());
+    if (name !== undefined) return `${owner}/${name}`;
+  }
+  return undefined;
 }
 
 /** What to do about a model that was not found, if its id is that of a conversion that has no entry here. */

@@ -2,11 +2,14 @@
 
 import { DEFAULT_HUB } from "../addresses.js";
 import { EmbervecError } from "../errors.js";
-import { addressOf, environment } from "../platform/web.js";
+import { addressOf, environmentHub } from "../platform/web.js";
 import type { Dtype } from "../types.js";
 import { originalOf } from "./originals.js";
 
 const DEFAULT_REVISION = "main";
+
+/** Where an address begins: a path, or a scheme. */
+const ADDRESS = /^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i;
 
 /** A model folder's address. */
 export interface ModelSource {
@@ -24,7 +27,7 @@ export interface ModelSource {
  */
 export function resolveModel(
   model: string,
-  { hub = environment().hub ?? DEFAULT_HUB, revision = DEFAULT_REVISION }: { hub?: string; revision?: string },
+  { hub, revision = DEFAULT_REVISION }: { hub?: string; revision?: string },
   page: string,
 ): ModelSource {
   if (typeof model !== "string" || model === "") {
@@ -34,7 +37,7 @@ export function resolveModel(
     );
   }
   const address = addressOf(model);
-  if (/^(\/|\.\.?\/|[a-z][a-z0-9+.-]*:)/i.test(address)) {
+  if (ADDRESS.test(address)) {
     return { base: parse(withSlash(address), page, model), revision: undefined, pointers: undefined };
   }
   if (!/^[\w.-]+(\/[\w.-]+)?$/.test(model) || model.split("/").some((part) => /^\.+$/.test(part))) {
@@ -54,9 +57,16 @@ export function resolveModel(
       `revision "${revision}" is one of ${model}, a conversion to ONNX; load "${original}", which it was made of, with a revision of its own`,
     );
   }
-  const viewOf = (view: string) =>
-    parse(`${withSlash(hub)}${original ?? model}/${view}/${encodeURIComponent(revision)}/`, page, hub);
+  const host = hubUrl(hub ?? environmentHub() ?? DEFAULT_HUB, page);
+  const viewOf = (view: string) => `${host}${original ?? model}/${view}/${encodeURIComponent(revision)}/`;
   return { base: viewOf("resolve"), revision, pointers: viewOf("raw") };
+}
+
+function hubUrl(hub: string, page: string): string {
+  // A host's name alone would be a folder beside the page.
+  if (ADDRESS.test(addressOf(hub))) return parse(withSlash(addressOf(hub)), page, hub);
+  const problem = `the hub ${shownAddress(hub)} is not an address, such as ${DEFAULT_HUB}`;
+  throw new EmbervecError("invalid_input", problem);
 }
 
 function withSlash(address: string): string {

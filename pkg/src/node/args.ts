@@ -93,6 +93,8 @@ export function parseCommand(args: string[]): Command {
   if (verb === "pack") {
     takes("pack", "output", "revision", "hub", "table-bits");
     const model = only("pack", rest);
+    // Such as `-o "$DIR"` of a variable that is not set: the current folder is not meant.
+    if (values.output === "") throw new UsageError("--output needs a folder");
     return { verb, model, output: values.output, revision, hub, tableBits: bitsOf(values["table-bits"]) };
   }
   if (verb !== "models") {

@@ -3,6 +3,7 @@
 
 import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
@@ -49,10 +50,13 @@ async function pack(
   signal: AbortSignal,
 ): Promise<void> {
   const model = pathOf(given);
+  // Of a web address a folder would be made that has its name.
+  if (output !== undefined && /^[a-z][a-z0-9+.-]+:\/\//i.test(output) && !/^file:/i.test(output))
+    throw new UsageError(`--output must be a folder of this machine, not ${output}`);
   const isFolder = await isOnDisk(model);
   if (isFolder && (where.hub ?? where.revision) !== undefined)
     throw new UsageError(`--hub and --revision need a model id, but ${model} is a folder`);
-  const target = output ?? (isFolder ? model : undefined);
+  const target = output === undefined ? (isFolder ? model : undefined) : pathOf(output);
   if (target === undefined) throw new UsageError(`\`pack ${model}\` needs -o DIR, the folder to write`);
   const module = new URL("../embervec-simd128.wasm", import.meta.url);
   initSync({ module: await readFile(module) });
@@ -146,13 +150,14 @@ async function remove({ model, revision }: CommandOf<"remove">): Promise<void> {
   print(`removed ${model} from the cache: ${megabytes(bytes)} MB`);
 }
 
-/** What a `file:` address names; anything else stays as it is. */
-function pathOf(model: string): string {
-  if (!/^file:/i.test(model)) return model;
+/** What a `file:` address names, or a path in the home folder, as in `--output=~/x`; anything else stays as it is. */
+function pathOf(given: string): string {
+  if (/^~([\\/]|$)/.test(given)) return join(homedir(), given.slice(1));
+  if (!/^file:/i.test(given)) return given;
   try {
-    return fileURLToPath(model);
+    return fileURLToPath(given);
   } catch (cause) {
-    throw new UsageError(`${model} names no folder of this machine: ${messageOf(cause)}`, { cause });
+    throw new UsageError(`${given} names no folder of this machine: ${messageOf(cause)}`, { cause });
   }
 }
 

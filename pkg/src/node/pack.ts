@@ -11,6 +11,7 @@ import { EmbervecError, messageOf } from "../errors.js";
 import { CHUNK_BYTES, MAX_SMALL_FILE_BYTES } from "../limits.js";
 import type { FolderFile } from "../model/folder.js";
 import { type FileDigests, MANIFEST_JSON, writeManifest } from "../model/manifest.js";
+import { makeFolder } from "../platform/node/make-folder.js";
 
 /** The transformer's weights in 8 bits, where they were shards before. */
 const PACKED = "model.q8.safetensors";
@@ -350,7 +351,7 @@ class Stage {
     try {
       if (!isNew && !(await stat(output)).isDirectory()) throw new Error("it is not a folder");
       for (const path of isNew ? [] : paths) await refuseLinks(output, path);
-      await mkdir(isNew ? dirname(output) : output, { recursive: true });
+      await makeFolder(isNew ? dirname(output) : output);
       // Beside a new folder or within the one that is there: on the same disk, so that a move does not copy. Not by
       // `mkdtemp`: what it makes only its owner can read, and a server is to.
       const partial = `partial-${randomUUID()}`;
@@ -377,7 +378,7 @@ class Stage {
       }
     };
     try {
-      await mkdir(dirname(target), { recursive: true });
+      await makeFolder(dirname(target));
       await writeFile(target, counted(), { flag: "wx" });
     } catch (error) {
       throw problem ?? unwritable(join(this.output, path), error);
@@ -391,7 +392,7 @@ class Stage {
       if (this.isNew) return await rename(this.folder, this.output);
       for (const path of this.paths) {
         const target = join(this.output, path);
-        await mkdir(dirname(target), { recursive: true });
+        await makeFolder(dirname(target));
         await rename(join(this.folder, path), target);
       }
     } catch (cause) {

@@ -61,11 +61,20 @@ export function cpuReason(): string {
 const TRUE = /^(1|on|yes|true)$/i;
 
 export function environment(): Environment {
-  const { HF_ENDPOINT, HF_HUB_OFFLINE = "" } = process.env;
-  return {
-    hub: HF_ENDPOINT?.trim() || undefined,
-    localFilesOnly: TRUE.test(HF_HUB_OFFLINE.trim()) || undefined,
-  };
+  const { HF_HUB_OFFLINE = "" } = process.env;
+  return { localFilesOnly: TRUE.test(HF_HUB_OFFLINE.trim()) || undefined };
+}
+
+export function environmentHub(): string | undefined {
+  const hub = process.env["HF_ENDPOINT"]?.trim();
+  if (!hub || (/^(https?|file):/i.test(hub) && URL.canParse(hub))) return hub || undefined;
+  const problem = `the environment variable HF_ENDPOINT is not the address of a hub, such as ${DEFAULT_HUB}`;
+  throw new EmbervecError("invalid_input", problem);
+}
+
+/** Of the files of this machine `folderFetch` is the `fetch`. */
+export function canFetch(protocol: string): boolean {
+  return protocol === "http:" || protocol === "https:";
 }
 
 /** A token of the environment's goes only to the hub that it is for, and never in place of the caller's. */
@@ -85,7 +94,7 @@ export function headersFor(headers: Record<string, string>, base: string): Recor
 
 function isOfHub(base: string): boolean {
   try {
-    return base.startsWith(`${new URL(environment().hub ?? DEFAULT_HUB).origin}/`);
+    return base.startsWith(`${new URL(environmentHub() ?? DEFAULT_HUB).origin}/`);
   } catch {
     // Whoever needs the hub hears that its address is wrong.
     return false;
@@ -105,8 +114,11 @@ export function pageUrl(): string {
 
 export function addressOf(path: string): string {
   const isPath = process.platform === "win32" ? /^([a-z]:)?[\\/]|^\.\.?[\\/]/i : /^\.{0,2}\//;
+  if (!isPath.test(path)) return path;
+  // With a slash at its end: there, an address loses spaces and control characters.
+  const { href } = pathToFileURL(resolve(path).replace(/[\\/]?$/, "/"));
   // A path that does not end so names a file.
-  return isPath.test(path) ? pathToFileURL(resolve(path)).href + (/[\\/]$/.test(path) ? "/" : "") : path;
+  return /[\\/]$/.test(path) ? href : href.slice(0, -1);
 }
 
 export function workerScript(workerUrl: string | undefined): WorkerScript {

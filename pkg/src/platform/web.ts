@@ -63,13 +63,21 @@ export function cpuReason(reason: string): string {
 
 /** What a load takes from the surroundings where the caller does not say. */
 export interface Environment {
-  /** Host of hub ids. */
-  hub?: string | undefined;
   localFilesOnly?: boolean | undefined;
 }
 
 export function environment(): Environment {
   return {};
+}
+
+/** The hub that the surroundings name where the caller does not. */
+export function environmentHub(): string | undefined {
+  return undefined;
+}
+
+/** Whether addresses of this protocol can be fetched without the option `fetch`. One letter is a drive of Windows. */
+export function canFetch(protocol: string): boolean {
+  return protocol.length > 2;
 }
 
 /** What is sent to the host of a model's folder, given the caller's own headers. */

@@ -2,10 +2,11 @@
 
 import { createHash, randomUUID } from "node:crypto";
 import { closeSync, fstatSync, futimesSync, openSync, rmSync, statSync } from "node:fs";
-import { mkdir, rename, rm, stat } from "node:fs/promises";
+import { rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { USE } from "../../cache/cache.js";
+import { makeFolder } from "./make-folder.js";
 
 /** A lock whose file has not been touched for so many milliseconds was left by a process that is gone. */
 const STALE_MS = 5_000;
@@ -32,7 +33,7 @@ export class FileLocks {
     if (ifAvailable && name.startsWith(USE)) return hold(null);
     const folder = join(this.folder(), ".locks");
     const path = join(folder, createHash("sha256").update(name).digest("hex"));
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     let file = await take(path);
     while (file === undefined) {
       if (ifAvailable) return hold(null);

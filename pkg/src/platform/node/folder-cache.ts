@@ -1,20 +1,37 @@
 // Node's cache: a file for each entry.
 
 import { randomUUID } from "node:crypto";
-import { mkdir, readFile, readdir, rename, rm, rmdir, stat, statfs, writeFile } from "node:fs/promises";
+import { readFile, readdir, rename, rm, rmdir, stat, statfs, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 
 import type { ModelCache } from "../../cache/cache.js";
 import { EmbervecError, messageOf } from "../../errors.js";
 import { MAX_LIST_BYTES } from "../../limits.js";
 import { keyOf, nameOf, scopeOf } from "./file-names.js";
+import { makeFolder } from "./make-folder.js";
 
 /** Where models are kept: `$EMBERVEC_CACHE`, else `$HF_HOME/embervec`, `$XDG_CACHE_HOME/embervec`, `~/.cache/embervec`. */
 export function cacheFolder(): string {
-  const { EMBERVEC_CACHE, HF_HOME, XDG_CACHE_HOME } = process.env;
-  const home = EMBERVEC_CACHE || join(HF_HOME || XDG_CACHE_HOME || join(homeFolder(), ".cache"), "embervec");
+  const home =
+    folderIn("EMBERVEC_CACHE") ?? join(folderIn("HF_HOME") ?? xdgFolder() ?? join(homeFolder(), ".cache"), "embervec");
   return join(home, "models");
+}
+
+/** As Python's packages read such a variable: where no shell has written out `~`, it is the home folder all the same. */
+function folderIn(variable: string): string | undefined {
+  const path = process.env[variable];
+  if (!path?.trim()) return undefined;
+  // A drive of Windows is one letter.
+  if (/^[a-z][a-z0-9+.-]+:/i.test(path))
+    throw new EmbervecError("storage", `the environment variable ${variable} must be a folder's path, not an address`);
+  return /^~([\\/]|$)/.test(path) ? join(homeFolder(), path.slice(1)) : path;
+}
+
+/** Its specification has relative paths ignored. */
+function xdgFolder(): string | undefined {
+  const folder = folderIn("XDG_CACHE_HOME");
+  return folder !== undefined && isAbsolute(folder) ? folder : undefined;
 }
 
 /** A user of a container may have none. */
@@ -70,8 +87,8 @@ export class FolderCache implements ModelCache {
       await this.#tidy();
       await writeFile(temporary, bytes, { flag: "wx" });
       for (let attempt = 1; ; attempt++) {
-        await mkdir(dirname(path), { recursive: true });
         try {
+          await makeFolder(dirname(path));
           return await rename(temporary, path);
         } catch (error) {
           // Another process has just deleted the folder, or (Windows) is reading the file that this one replaces.
@@ -116,7 +133,7 @@ export class FolderCache implements ModelCache {
   async #tidy(): Promise<void> {
     if (this.#hasTidied) return;
     this.#hasTidied = true;
-    await mkdir(this.folder, { recursive: true });
+    await makeFolder(this.folder);
     for (const name of await readdir(this.folder)) {
       if (!name.startsWith(TEMPORARY)) continue;
       const path = join(this.folder, name);
