@@ -7,7 +7,17 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 
-import { assertEmbeds, copyFiles, embed, project, serve, type Served, setUp, visit } from "./consumer.ts";
+import {
+  assertEmbeds,
+  assertTellsNoPath,
+  copyFiles,
+  embed,
+  project,
+  serve,
+  type Served,
+  setUp,
+  visit,
+} from "./consumer.ts";
 
 const shared = setUp();
 
@@ -28,6 +38,7 @@ async function webpack(root: string): Promise<Served> {
   const stats = await promisify(compiler.run.bind(compiler))();
   assert.equal(stats.hasErrors(), false, stats.toString());
   await promisify(compiler.close.bind(compiler))();
+  await assertTellsNoPath(dist, root);
   await writeFile(join(dist, "index.html"), page("main.js"));
   return serve(dist);
 }
@@ -41,6 +52,7 @@ function viteBuild(major: number) {
   return async (root: string): Promise<Served> => {
     const { build } = await tool(`vite${major}`);
     await build(viteConfig(root));
+    await assertTellsNoPath(join(root, "dist"), root);
     return serve(join(root, "dist"));
   };
 }
@@ -82,6 +94,7 @@ function esbuild(format: "esm" | "iife") {
 
 /** With the package's files in a public folder. */
 async function publicSite(root: string, dist: string): Promise<Served> {
+  await assertTellsNoPath(dist, root);
   await writeFile(join(dist, "index.html"), page("main.js"));
   await copyFiles(root, join(dist, "embervec"));
   return serve(dist);

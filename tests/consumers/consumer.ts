@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { constants } from "node:fs";
-import { cp, mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -51,6 +51,18 @@ export async function copyFiles(project: string, to: string): Promise<void> {
   const names = (await readdir(dist)).filter((name) => /^(worker\.js|gpu\.js|.*\.wasm)$/.test(name));
   await mkdir(to, { recursive: true });
   for (const name of names) await cp(join(dist, name), join(to, name));
+}
+
+/** Checks that a bundle says nothing of the machine on which it was made. */
+export async function assertTellsNoPath(bundle: string, root: string): Promise<void> {
+  const files = await readdir(bundle, { recursive: true, withFileTypes: true });
+  const scripts = files.filter((file) => file.isFile() && /\.m?js$/.test(file.name));
+  assert.notEqual(scripts.length, 0);
+  for (const { parentPath, name } of scripts) {
+    const text = await readFile(join(parentPath, name), "utf8");
+    const at = text.indexOf(root);
+    assert.equal(at, -1, `${name}: ${text.slice(Math.max(0, at - 80), at + 200)}`);
+  }
 }
 
 export interface Served {

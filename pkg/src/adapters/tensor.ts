@@ -2,6 +2,18 @@
 
 import { EmbervecError } from "../index.js";
 
+/** Type of a tensor's numbers. */
+export type DataType = "float32" | "float64" | "int8" | "uint8" | "int16" | "uint16" | "int32" | "uint32" | "bool";
+/** A tensor's numbers, row by row. */
+export type DataArray =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array;
 const ARRAYS = {
   float32: Float32Array,
   float64: Float64Array,
@@ -12,12 +24,8 @@ const ARRAYS = {
   int32: Int32Array,
   uint32: Uint32Array,
   bool: Uint8Array,
-} as const;
+} as const satisfies Record<DataType, new (size: number) => DataArray>;
 
-/** Type of a tensor's numbers. */
-export type DataType = keyof typeof ARRAYS;
-/** A tensor's numbers, row by row. */
-export type DataArray = InstanceType<(typeof ARRAYS)[DataType]>;
 /** What {@link Tensor.tolist} gives: numbers in as many arrays as there are dimensions. */
 // oxlint-disable-next-line typescript/no-explicit-any -- as in transformers.js: only the tensor knows how deep it is
 export type NestedArray = any[];
@@ -46,13 +54,18 @@ function arrayOf(type: DataType, size: number): DataArray {
 
 /** Numbers in several dimensions. `tensor[i]` is the part `i` of the first dimension. */
 export class Tensor {
+  /** The part of the first dimension at this index. */
   readonly [index: number]: Tensor;
+  /** The size of each dimension. */
   dims: number[];
+  /** The type of the numbers. */
   readonly type: DataType;
+  /** The numbers, row by row. */
   readonly data: DataArray;
   /** Always in memory. */
   readonly location = "cpu";
 
+  /** @throws {EmbervecError} `invalid_input` if the number of values is not that of the dimensions */
   constructor(type: DataType, data: DataArray | readonly (number | boolean)[], dims: readonly number[]) {
     if (!Object.hasOwn(ARRAYS, type)) {
       throw invalid(`type "${type}" is not supported; there are: ${Object.keys(ARRAYS).join(", ")}`);
@@ -84,6 +97,7 @@ export class Tensor {
     return this.data.length;
   }
 
+  /** The numbers of one dimension, or the parts of the first of several. */
   // oxlint-disable-next-line typescript/no-explicit-any -- numbers of one dimension, tensors of more
   *[Symbol.iterator](): Generator<any, void, undefined> {
     if (this.dims.length < 2) yield* this.data;
@@ -96,6 +110,7 @@ export class Tensor {
     return this.data[0]!;
   }
 
+  /** The numbers in nested arrays. */
   tolist(): NestedArray {
     const [length = 1, ...dims] = this.dims;
     if (dims.length === 0) return Array.from(this.data);
@@ -110,6 +125,7 @@ export class Tensor {
   /** Nothing is held that would have to be given back. */
   dispose(): void {}
 
+  /** How far apart neighbours in each dimension are in {@link Tensor.data}. */
   stride(): number[] {
     return stridesOf(this.dims);
   }
@@ -122,57 +138,75 @@ export class Tensor {
     for (let i = 0; i < data.length; i++) data[i] = callback(data[i]!, i, data);
     return this;
   }
+  /** A tensor of the callback's results. */
   map(callback: (value: number, index: number, data: DataArray) => number): Tensor {
     return this.clone().map_(callback);
   }
+  /** Multiplies each number. */
   mul_(value: number): this {
     return this.map_((x) => x * value);
   }
+  /** As {@link Tensor.mul_}, in a copy. */
   mul(value: number): Tensor {
     return this.clone().mul_(value);
   }
+  /** Divides each number. */
   div_(value: number): this {
     return this.map_((x) => x / value);
   }
+  /** As {@link Tensor.div_}, in a copy. */
   div(value: number): Tensor {
     return this.clone().div_(value);
   }
+  /** Adds to each number. */
   add_(value: number): this {
     return this.map_((x) => x + value);
   }
+  /** As {@link Tensor.add_}, in a copy. */
   add(value: number): Tensor {
     return this.clone().add_(value);
   }
+  /** Subtracts from each number. */
   sub_(value: number): this {
     return this.map_((x) => x - value);
   }
+  /** As {@link Tensor.sub_}, in a copy. */
   sub(value: number): Tensor {
     return this.clone().sub_(value);
   }
+  /** Changes each number's sign. */
   neg_(): this {
     return this.map_((x) => -x);
   }
+  /** As {@link Tensor.neg_}, in a copy. */
   neg(): Tensor {
     return this.clone().neg_();
   }
+  /** Rounds each number. */
   round_(): this {
     return this.map_(Math.round);
   }
+  /** As {@link Tensor.round_}, in a copy. */
   round(): Tensor {
     return this.clone().round_();
   }
+  /** Limits each number to a range. */
   clamp_(min: number, max: number): this {
     return this.map_((x) => Math.min(Math.max(x, min), max));
   }
+  /** As {@link Tensor.clamp_}, in a copy. */
   clamp(min: number, max: number): Tensor {
     return this.clone().clamp_(min, max);
   }
+  /** Applies the logistic function to each number. */
   sigmoid_(): this {
     return this.map_((x) => 1 / (1 + Math.exp(-x)));
   }
+  /** As {@link Tensor.sigmoid_}, in a copy. */
   sigmoid(): Tensor {
     return this.clone().sigmoid_();
   }
+  /** Whether each number is greater than a value. */
   gt(value: number): Tensor {
     return new Tensor(
       "bool",
@@ -180,6 +214,7 @@ export class Tensor {
       this.dims,
     );
   }
+  /** Whether each number is less than a value. */
   lt(value: number): Tensor {
     return new Tensor(
       "bool",
@@ -187,6 +222,7 @@ export class Tensor {
       this.dims,
     );
   }
+  /** The same numbers in another type. */
   to(type: DataType): Tensor {
     return type === this.type ? this : new Tensor(type, Array.from(this.data), this.dims);
   }
@@ -228,6 +264,7 @@ export class Tensor {
     return new Tensor(this.type, data, kept);
   }
 
+  /** The dimensions in another order. */
   permute(...axes: number[]): Tensor {
     if ([...axes].sort((a, b) => a - b).some((axis, i) => axis !== i) || axes.length !== this.dims.length) {
       throw invalid(`permute takes each of the ${this.dims.length} dimensions once, not ${axes.join(", ")}`);
@@ -242,6 +279,7 @@ export class Tensor {
     }
     return new Tensor(this.type, data, dims);
   }
+  /** As {@link Tensor.permute}. */
   transpose(...axes: number[]): Tensor {
     return this.permute(...axes);
   }
@@ -255,45 +293,56 @@ export class Tensor {
       dims.map((dim) => (dim === -1 ? this.size / rest : dim)),
     );
   }
+  /** Removes dimensions of size 1: all of them, or those that are given. */
   squeeze_(dim: number | readonly number[] | null = null): this {
     const chosen = dim === null ? undefined : [dim].flat().map((each) => indexIn(each, this.dims.length));
     this.dims = this.dims.filter((size, i) => size !== 1 || (chosen && !chosen.includes(i)));
     return this;
   }
+  /** As {@link Tensor.squeeze_}, as a view. */
   squeeze(dim: number | readonly number[] | null = null): Tensor {
     return new Tensor(this.type, this.data, this.dims).squeeze_(dim);
   }
+  /** Inserts a dimension of size 1. */
   unsqueeze_(dim: number): this {
     this.dims.splice(indexIn(dim, this.dims.length + 1), 0, 1);
     return this;
   }
+  /** As {@link Tensor.unsqueeze_}, as a view. */
   unsqueeze(dim: number): Tensor {
     return new Tensor(this.type, this.data, this.dims).unsqueeze_(dim);
   }
+  /** Merges the dimensions from `start` to `end`. */
   flatten_(start = 0, end = -1): this {
     const last = indexIn(end, this.dims.length);
     const flat = sizeOf(this.dims.slice(start, last + 1));
     this.dims = [...this.dims.slice(0, start), flat, ...this.dims.slice(last + 1)];
     return this;
   }
+  /** As {@link Tensor.flatten_}, in a copy. */
   flatten(start = 0, end = -1): Tensor {
     return this.clone().flatten_(start, end);
   }
 
   // --- over a dimension ------------------------------------------------------------------------------------------
 
+  /** The sum of all numbers, or along a dimension. */
   sum(dim: number | null = null, keepdim = false): Tensor {
     return reduce(this, dim, keepdim, (values) => values.reduce((a, b) => a + b, 0));
   }
+  /** The mean of all numbers, or along a dimension. */
   mean(dim: number | null = null, keepdim = false): Tensor {
     return reduce(this, dim, keepdim, (values) => values.reduce((a, b) => a + b, 0) / values.length);
   }
+  /** The smallest number of all, or along a dimension. */
   min(dim: number | null = null, keepdim = false): Tensor {
     return reduce(this, dim, keepdim, (values) => values.reduce((a, b) => Math.min(a, b), Infinity));
   }
+  /** The largest number of all, or along a dimension. */
   max(dim: number | null = null, keepdim = false): Tensor {
     return reduce(this, dim, keepdim, (values) => values.reduce((a, b) => Math.max(a, b), -Infinity));
   }
+  /** The p-norm of all numbers, or along a dimension. */
   norm(p: number | "fro" = "fro", dim: number | null = null, keepdim = false): Tensor {
     const power = p === "fro" ? 2 : p;
     return reduce(
@@ -303,6 +352,7 @@ export class Tensor {
       (values) => values.reduce((sum, x) => sum + Math.abs(x) ** power, 0) ** (1 / power),
     );
   }
+  /** Divides by the p-norm along a dimension. */
   normalize_(p = 2, dim = 1): this {
     const at = indexIn(dim, this.dims.length);
     const norms = this.norm(p, at, true);
@@ -311,6 +361,7 @@ export class Tensor {
     const { data } = norms;
     return this.map_((x, i) => x / data[Math.floor(i / outer) * inner + (i % inner)]!);
   }
+  /** As {@link Tensor.normalize_}, in a copy. */
   normalize(p = 2, dim = 1): Tensor {
     return this.clone().normalize_(p, dim);
   }

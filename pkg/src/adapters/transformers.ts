@@ -34,7 +34,7 @@ const platformFetch = globalThis.fetch?.bind(globalThis);
 
 const invalid = (message: string) => new EmbervecError("invalid_input", `embervec/transformers: ${message}`);
 
-/** Levels of `env.logLevel`. */
+/** Levels of `env.logLevel`, from the one that says all to the one that says nothing. */
 export const LogLevel = /* @__PURE__ */ Object.freeze({ DEBUG: 10, INFO: 20, WARNING: 30, ERROR: 40, NONE: 50 });
 
 interface OnnxSettings {
@@ -47,7 +47,9 @@ interface OnnxSettings {
 export const env = {
   /** Whether the network is used. `false` is `local_files_only` for all. */
   allowRemoteModels: true,
+  /** The address of the hub. */
   remoteHost: HUB,
+  /** Where a model's folder is on the hub. */
   remotePathTemplate: HUB_TEMPLATE,
   /** Whether an id is looked for below {@link env.localModelPath} first. */
   allowLocalModels: isNode,
@@ -71,7 +73,10 @@ export const env = {
   backends: { onnx: { wasm: {}, webgpu: {} } as OnnxSettings },
 };
 
-/** What a pipeline says while it loads. */
+/**
+ * What a pipeline says while it loads: of each file `"initiate"`, `"download"`, `"progress"` and `"done"`, of all files together
+ * `"progress_total"` (`progress` is a percentage, `loaded` and `total` are bytes), and at last `"ready"`.
+ */
 export type ProgressInfo =
   | { status: "initiate" | "download" | "done"; name: string; file: string }
   | { status: "progress"; name: string; file: string; progress: number; loaded: number; total: number }
@@ -87,11 +92,15 @@ export type ProgressInfo =
 
 /** Options of {@link pipeline}. */
 export interface PretrainedModelOptions {
+  /** Is told about each file, and about the whole download. */
   progress_callback?: ((progress: ProgressInfo) => void) | null;
   /** `"q8"`, `"int8"` and `"uint8"`: weights in 8 bits. Default: `"q8"` in browsers, `"fp32"` in Node and on WebGPU. */
   dtype?: "auto" | "fp32" | "fp16" | "q8" | "int8" | "uint8" | { model: string } | null;
+  /** `"gpu"` is `"webgpu"`, and `"wasm"` is `"cpu"`. */
   device?: "auto" | "gpu" | "cpu" | "wasm" | "webgpu" | null;
+  /** A branch, tag or commit on the hub. Default `"main"`. */
   revision?: string;
+  /** Whether only what is stored is used. */
   local_files_only?: boolean;
   /** Of `@xenova/transformers`: `false` is dtype `"fp32"`, `true` is `"q8"`. `dtype` beats it. */
   quantized?: boolean;
@@ -122,6 +131,7 @@ export interface FeatureExtractionPipeline {
    * the rows behind the end of a shorter text are zeros.
    */
   (texts: string | readonly string[], options?: FeatureExtractionPipelineOptions): Promise<Tensor>;
+  /** The task, under its first name. */
   readonly task: "feature-extraction";
   /** Not of transformers.js: the model, with all that embervec does. */
   readonly embedder: Embedder;

@@ -4,7 +4,7 @@
 import { withoutCredentials } from "../addresses.js";
 import type { BuiltInCache } from "../cache/cache.js";
 import { settled } from "../settle.js";
-import { besides, isMoved, startAt, startBeside } from "../worker/start.js";
+import { HERE, besides, isMoved, startAt, startBeside } from "../worker/start.js";
 
 /** What a dedicated worker has of it; these sources are also a page's. */
 interface WorkerScope {
@@ -92,7 +92,7 @@ export function lockManager(_isOwn: boolean): LockManager | undefined {
 
 /** What addresses are relative to. */
 export function pageUrl(): string {
-  return withoutCredentials(globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url).href;
+  return withoutCredentials(globalThis.document?.baseURI ?? globalThis.location?.href ?? HERE ?? "file:///").href;
 }
 
 /** The address of a path on this machine; what is no path stays as it is. */

@@ -9,10 +9,19 @@ interface Policy {
   createScriptURL(url: string): string;
 }
 
-/** This file's address; absent in scripts of other formats than ESM. */
-const HERE: string | undefined = isOfBuild(import.meta.url) ? location.href : import.meta.url;
+declare const __webpack_require__: unknown;
 
-/** webpack puts in its place where the file was on the machine that built the bundle. A page of a disk has that address, too. */
+/**
+ * This file's address; absent in scripts of other formats than ESM. webpack puts in its place where the file was on the machine that
+ * built the bundle, unless it drops it: it knows the answer of this `typeof`, and does not read what is then never used.
+ */
+const META: string | undefined = typeof __webpack_require__ === "function" ? undefined : import.meta.url;
+
+/** In a bundle of webpack's, or of one that does the same, the page's. */
+export const HERE: string | undefined =
+  isOfBuild(META) || typeof __webpack_require__ === "function" ? globalThis.location?.href : META;
+
+/** A page of a disk has such an address, too. */
 function isOfBuild(url: string | undefined): boolean {
   const { protocol } = (globalThis.location ?? {}) as Partial<Location>;
   return url !== undefined && url.startsWith("file:") && protocol !== undefined && protocol !== "file:";
@@ -31,8 +40,7 @@ let policy: Policy | undefined;
  * @param base used where nothing lies beside this file
  */
 export function besides(file: string, base?: string): URL {
-  const isReal = HERE !== undefined && !HERE.startsWith("blob:");
-  const here = isReal ? HERE.replace(MOVED, "$1embervec/dist/") : base;
+  const here = HERE === undefined || HERE.startsWith("blob:") ? base : HERE.replace(MOVED, "$1embervec/dist/");
   if (here === undefined)
     throw new Error(`${file} has no address, because the script that starts it has none: \`import.meta.url\` is empty`);
   return new URL(file, here);

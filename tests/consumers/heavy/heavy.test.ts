@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { assertEmbeds, project, serve, type Served, setUp, visit } from "../consumer.ts";
+import { assertEmbeds, assertTellsNoPath, project, serve, type Served, setUp, visit } from "../consumer.ts";
 
 const run = promisify(execFile);
 const HERE = fileURLToPath(new URL(".", import.meta.url));
@@ -32,6 +32,7 @@ test("parcel 2", async () => {
     "--no-source-maps",
   ];
   await run(process.execPath, [program("parcel/lib/bin.js"), "build", "index.html", ...flags], { cwd: root });
+  await assertTellsNoPath(join(root, "dist"), root);
   await visit(shared.browser, await serve(join(root, "dist")), (page) =>
     assertEmbeds(page, shared.model, shared.expected),
   );
@@ -42,6 +43,7 @@ for (const bundler of ["turbopack", "webpack"]) {
     const root = await here("heavy/next", `next-${bundler}`);
     const env = { ...process.env, NEXT_TELEMETRY_DISABLED: "1", NODE_OPTIONS: "" };
     await run(process.execPath, [program("next/dist/bin/next"), "build", `--${bundler}`], { cwd: root, env });
+    await assertTellsNoPath(join(root, ".next/static"), root);
     await visit(shared.browser, await startNext(root, env), (page) =>
       assertEmbeds(page, shared.model, shared.expected),
     );
