@@ -68,8 +68,8 @@ type VectorOf<Options extends EncodeOptions> =
       ? VectorOfPrecision[Chosen<Options, "precision", "float32"> & Precision]
       : never);
 
-/** `Options` alone would leave the parameter of a `progress` that is written in the call without a type. */
-type WithProgress<Options> = Options & Pick<EncodeOptions, "progress">;
+/** `Options` alone would leave the parameters of functions that are written in the call without types. */
+type WithCallbacks<Options> = Options & Pick<EncodeOptions, "progress" | "onTruncated">;
 
 /** The events of an {@link Embedder}. Each says that `info` has changed. */
 export interface EmbedderEventMap {
@@ -233,11 +233,11 @@ export class Embedder extends EventTarget {
    */
   async encode<const Options extends EncodeOptions = {}>(
     text: string,
-    options?: WithProgress<Options>,
+    options?: WithCallbacks<Options>,
   ): Promise<VectorOf<Options>>;
   async encode<const Options extends EncodeOptions = {}>(
     texts: readonly string[],
-    options?: WithProgress<Options>,
+    options?: WithCallbacks<Options>,
   ): Promise<VectorOf<Options>[]>;
   async encode(texts: string | readonly string[], options: EncodeOptions = {}): Promise<unknown> {
     return this.#encode(texts, options);
@@ -246,11 +246,11 @@ export class Embedder extends EventTarget {
   /** Like {@link encode}, with the model's own prompt for search queries. */
   async encodeQuery<const Options extends EncodeOptions = {}>(
     text: string,
-    options?: WithProgress<Options>,
+    options?: WithCallbacks<Options>,
   ): Promise<VectorOf<Options>>;
   async encodeQuery<const Options extends EncodeOptions = {}>(
     texts: readonly string[],
-    options?: WithProgress<Options>,
+    options?: WithCallbacks<Options>,
   ): Promise<VectorOf<Options>[]>;
   async encodeQuery(texts: string | readonly string[], options: EncodeOptions = {}): Promise<unknown> {
     return this.#encode(texts, options, "query");
@@ -259,11 +259,11 @@ export class Embedder extends EventTarget {
   /** Like {@link encode}, with the model's own prompt for the documents to search. */
   async encodeDocument<const Options extends EncodeOptions = {}>(
     text: string,
-    options?: WithProgress<Options>,
+    options?: WithCallbacks<Options>,
   ): Promise<VectorOf<Options>>;
   async encodeDocument<const Options extends EncodeOptions = {}>(
     texts: readonly string[],
-    options?: WithProgress<Options>,
+    options?: WithCallbacks<Options>,
   ): Promise<VectorOf<Options>[]>;
   async encodeDocument(texts: string | readonly string[], options: EncodeOptions = {}): Promise<unknown> {
     return this.#encode(texts, options, "document");

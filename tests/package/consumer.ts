@@ -72,6 +72,11 @@ export async function main(): Promise<void> {
   same<Same<typeof small, Uint8Array>>();
   const tokens = await embedder.encodeQuery("a text", { output: "token" });
   same<Same<typeof tokens, Float32Array[]>>();
+  const cut = await embedder.encode("a text", {
+    output: "token",
+    onTruncated: (indices) => same<Same<typeof indices, number[]>>(),
+  });
+  same<Same<typeof cut, Float32Array[]>>();
   for await (const item of embedder.encodeStream(["a text"])) same<Same<typeof item, StreamItem>>();
   embedder.addEventListener("device", (event) => void event.type, { once: true });
 
