@@ -109,6 +109,63 @@ test("a bundler that leaves out what has no effect keeps the workers", () => {
   }
 });
 
+/** The addresses that a package of this repository has. */
+const addressesOf = (repository: string) => ({
+  repository: { type: "git", url: `git+${repository}.git`, directory: "pkg" },
+  homepage: `${repository}#readme`,
+  bugs: { url: `${repository}/issues` },
+});
+
+/** A step of a workflow, run as GitHub runs it, in a folder. */
+async function step(workflow: string, name: string, cwd: string): Promise<void> {
+  const lines = (await readFile(new URL(`.github/workflows/${workflow}`, root), "utf8")).split("\n");
+  const first = lines.findIndex((line) => line.trim() === `- name: ${name}`);
+  const begin = lines.findIndex((line, i) => i > first && /^ +run: \|$/.test(line)) + 1;
+  assert.ok(first > 0 && begin > first, `${workflow} has no step "${name}"`);
+  const [indent] = /^ */.exec(lines[begin]!)!;
+  const end = lines.findIndex((line, i) => i >= begin && line !== "" && !line.startsWith(indent));
+  const script = lines.slice(begin, end < 0 ? undefined : end).map((line) => line.slice(indent.length));
+  const env = { ...process.env, GITHUB_SERVER_URL: "https://host.test", GITHUB_REPOSITORY: "owner/embervec" };
+  await run("bash", ["-eo", "pipefail", "-c", script.join("\n")], { cwd, env });
+}
+
+test("a release names its repository, and is refused without", { skip: process.platform === "win32" }, async () => {
+  const folder = await temporaryFolder();
+  const release = async (changes: object) => {
+    await mkdir(join(folder, "package"), { recursive: true });
+    await mkdir(join(folder, "release"), { recursive: true });
+    await writeFile(join(folder, "package/package.json"), JSON.stringify({ ...manifest, ...changes }));
+    await run("tar", ["-czf", "release/embervec-1.0.0.tgz", "package"], { cwd: folder });
+  };
+  const check = () => step("release.yml", "The package names this repository", folder);
+  const refuses = (url: string) => (error: { stdout: string }) =>
+    error.stdout === `::error::The repository in the package is ${url}: see docs/RELEASING.md.\n`;
+  const nothing = { repository: undefined, homepage: undefined, bugs: undefined };
+  await release(nothing);
+  await assert.rejects(check, refuses("undefined"));
+  await release(addressesOf("https://host.test/somebody/else"));
+  await assert.rejects(check, refuses("git+https://host.test/somebody/else.git"));
+  await writeFile(join(folder, "package.json"), JSON.stringify({ ...manifest, ...nothing }));
+  await step("ci.yml", "The repository's addresses", folder);
+  const named = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
+  assert.deepEqual(named, { ...manifest, ...addressesOf("https://host.test/owner/embervec") });
+  await release(named);
+  await check();
+});
+
+test("the package names its repository where that is known", () => {
+  const { GITHUB_REPOSITORY, GITHUB_SERVER_URL = "https://github.com" } = process.env;
+  const { repository, homepage, bugs } = manifest;
+  if (GITHUB_REPOSITORY !== undefined) {
+    assert.deepEqual({ repository, homepage, bugs }, addressesOf(`${GITHUB_SERVER_URL}/${GITHUB_REPOSITORY}`));
+    return;
+  }
+  // All of them or none: some would lead to another repository than the others.
+  const address = /^git\+(.*)\.git$/.exec(repository?.url ?? "")?.[1];
+  const none = { repository: undefined, homepage: undefined, bugs: undefined };
+  assert.deepEqual({ repository, homepage, bugs }, address === undefined ? none : addressesOf(address));
+});
+
 // --- the files -----------------------------------------------------------------------------------------------------
 
 test("declarations import the index, and what the package wants to be installed beside it", async () => {
