@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { promisify } from "node:util";
 
 import {
@@ -113,13 +113,15 @@ const BUNDLERS: [name: string, sources: string, open: (root: string) => Promise<
   ["esbuild, IIFE", "public", esbuild("iife")],
 ];
 
-for (const [name, sources, open] of BUNDLERS) {
-  test(name, async () => {
-    await visit(shared.browser, await open(await project(sources)), (page) =>
-      assertEmbeds(page, shared.model, shared.expected),
-    );
-  });
-}
+describe("the way that is documented", { concurrency: 2 }, () => {
+  for (const [name, sources, open] of BUNDLERS) {
+    test(name, async () => {
+      await visit(shared.browser, await open(await project(sources)), (page) =>
+        assertEmbeds(page, shared.model, shared.expected),
+      );
+    });
+  }
+});
 
 /** What a page hears that does not do what is documented, with the address that failed. */
 const WITHOUT: [name: string, open: () => Promise<Served>, options: object, said: RegExp[]][] = [

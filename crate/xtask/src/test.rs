@@ -133,36 +133,33 @@ fn types() -> Result<()> {
 }
 
 fn unit() -> Result<()> {
-    sh::run(
-        npm::node_ts().args(["--test", "--test-timeout=600000"]).args(test_files("tests/unit")?),
-    )
+    sh::run(&mut node_tests("tests/unit")?)
+}
+
+/// Node with the test files of a folder, two at a time: on two processors Node itself would take one after the other. What
+/// hangs ends its own file, not the whole run.
+fn node_tests(dir: &str) -> Result<Command> {
+    let mut node = npm::node_ts();
+    node.args(["--test", "--test-concurrency=2", "--test-timeout=600000"]).args(test_files(dir)?);
+    Ok(node)
 }
 
 /// The package in Node: threads, the cache folder, models by path, the command line.
 fn node() -> Result<()> {
-    let mut node = npm::node_ts();
     // What the package packs is compared with what it packs.
-    node.env("EMBERVEC_PACK", pack::build()?);
-    // What hangs ends its own file.
-    node.args(["--test", "--test-concurrency=2", "--test-timeout=600000"]);
-    sh::run(node.args(test_files("tests/node")?))
+    let native = pack::build()?;
+    sh::run(node_tests("tests/node")?.env("EMBERVEC_PACK", native))
 }
 
 /// The adapters, in Node, with what they adapt to.
 fn adapters() -> Result<()> {
-    let mut node = npm::node_ts();
-    node.args(["--test", "--test-timeout=600000"]).args(test_files("tests/adapters")?);
-    sh::run(&mut node)
+    sh::run(&mut node_tests("tests/adapters")?)
 }
 
 fn browser() -> Result<()> {
     let chrome = browsers::chromium()?;
-    // Two browsers at a time: what they measure is memory, and time only against bounds of seconds.
-    let mut node = npm::node_ts();
-    // A page that waits for ever ends its own file, not the whole run.
-    node.args(["--test", "--test-concurrency=2", "--test-timeout=600000"])
-        .args(test_files("tests/browser")?);
-    sh::run(node.env("CHROME", chrome))
+    // What they measure is memory, and time only against bounds of seconds, so two browsers at a time do no harm.
+    sh::run(node_tests("tests/browser")?.env("CHROME", chrome))
 }
 
 /// The core of the browser tests, in every engine that this system has.
@@ -190,18 +187,14 @@ fn heavy() -> Result<()> {
 fn consumers_in(dir: &str) -> Result<()> {
     let chrome = browsers::chromium()?;
     npm::ensure_in(&sh::root().join(dir))?;
-    let mut node = npm::node_ts();
-    node.args(["--test", "--test-timeout=600000"]).args(test_files(dir)?);
-    sh::run(node.env("CHROME", chrome))
+    sh::run(node_tests(dir)?.env("CHROME", chrome))
 }
 
 /// The tarball, and what others do with it: with tools of its own, which nothing else needs.
 fn package() -> Result<()> {
     package::pack()?;
     npm::ensure_in(&sh::root().join("tests").join("package"))?;
-    sh::run(
-        npm::node_ts().args(["--test", "--test-timeout=600000"]).args(test_files("tests/package")?),
-    )
+    sh::run(&mut node_tests("tests/package")?)
 }
 
 /// The test files of a folder by name; Node 20 does not expand patterns itself.
