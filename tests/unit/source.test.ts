@@ -151,6 +151,16 @@ test("what is neither is refused", () => {
   }
 });
 
+test("an address in which no file can lie is none of a folder", () => {
+  assert.equal(folderUrl("wasm", PAGE), "https://page.test/app/wasm/");
+  for (const address of ["", "C:\\wasm", "data:text/plain,x", "https://", "./a?b"])
+    assert.throws(
+      () => folderUrl(address, PAGE),
+      (error) => error instanceof EmbervecError && error.code === "invalid_input" && /address/.test(error.message),
+      address,
+    );
+});
+
 test("a file's path cannot leave the folder by its characters", () => {
   const base = "https://page.test/m/";
   assert.equal(fileUrl(base, "1_Pooling/config.json"), "https://page.test/m/1_Pooling/config.json");

@@ -116,7 +116,15 @@ export function scriptUrl(address: string | URL, page: string): string {
 
 /** An absolute folder address, given relative to the page. */
 export function folderUrl(address: string | URL, page: string): string {
-  return parse(withSlash(String(address)), page, String(address));
+  const given = String(address);
+  const folder = parse(withSlash(given), page, given);
+  try {
+    // Throws for "c:\\folder" where that is no path: nothing can lie in it.
+    if (given !== "" && new URL("file", folder)) return folder;
+  } catch {
+    // As if it were empty.
+  }
+  throw new EmbervecError("invalid_input", `${shownAddress(given)} is not the address of a folder`);
 }
 
 export function dtypeOf({ dtype = "auto" }: { dtype?: "auto" | Dtype }): Dtype {
