@@ -65,9 +65,9 @@ impl EncoderFiles {
 /// What texts are for. A model may have its own prompt and length limit for each task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Task {
-    /// To search with.
+    /// Search queries.
     Query,
-    /// To be found.
+    /// Documents to be found.
     Document,
 }
 
@@ -77,7 +77,7 @@ pub enum Output {
     /// One vector.
     #[default]
     Sentence,
-    /// A vector for each token, special tokens included, as the encoder gives them.
+    /// The encoder's vector for each token, special tokens included.
     Token,
 }
 

@@ -7,10 +7,10 @@ use embervec_weights as weights;
 /// Every error names the file, the tensor, the text or the option that it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// From the encoder.
+    /// The encoder refused a file or a batch.
     #[error(transparent)]
     Bert(#[from] bert::Error),
-    /// A file that the folder must have is not there.
+    /// A required file is missing from the folder.
     #[error("{file} is missing from the model folder{hint}")]
     MissingFile {
         /// The file's path within the folder.
@@ -18,7 +18,7 @@ pub enum Error {
         /// What to do: empty, or a clause that begins with a punctuation mark.
         hint: String,
     },
-    /// A file's bytes are not what they should be.
+    /// A file is damaged.
     #[error("{file}: {problem}")]
     Damaged {
         /// The file's path within the folder.
@@ -26,7 +26,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A file can be read, but says what no model can be made of: sentence-transformers refuses it, too.
+    /// A file can be read, but does not describe a valid model: sentence-transformers refuses it as well.
     #[error("{file}: {problem}")]
     InvalidFile {
         /// The file's path within the folder.
@@ -34,28 +34,28 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// The file is sound, but asks for something that is not computed here.
+    /// The file is valid, but requires something that is not supported here.
     #[error("{file}: {what} is not supported; supported: {supported}")]
     Unsupported {
-        /// The file that says so.
+        /// The file with the setting.
         file: String,
         /// The setting and its value.
         what: String,
         /// What would be accepted.
         supported: String,
     },
-    /// A file is there but the disk does not deliver it.
+    /// A file exists, but cannot be read.
     #[error("{file} cannot be read: {source}")]
     Io {
         /// The file's path.
         file: String,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A call that cannot be answered.
+    /// A call has invalid arguments.
     #[error("{0}")]
     InvalidInput(String),
-    /// A text that this model's folder gives no vector for.
+    /// A text has no vector with this model.
     #[error("the text {text} {problem}")]
     Text {
         /// Its beginning, in quotes.
@@ -120,7 +120,7 @@ impl From<tokenizer::Error> for Error {
     }
 }
 
-/// How much of a text a message shows.
+/// How much of a text a message quotes.
 const SHOWN_CHARS: usize = 40;
 
 /// The beginning of a text for a message, in quotes.

@@ -50,11 +50,11 @@ pub struct FolderFile {
 /// What a loader does with a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FileKind {
-    /// Small: it is read whole.
+    /// A small file, which is read whole.
     Small,
-    /// Holds weights: large, and read in pieces.
+    /// A large file with weights, which is read in pieces.
     Weights,
-    /// Only whether it is there matters.
+    /// A file that only has to exist or not.
     Probe,
 }
 

@@ -11,13 +11,13 @@ const HELP: &str = "\
 embervec-pack MODEL_DIR [--output DIR] [--table-bits N]
 
 Writes model.q8.safetensors, the weights in 8 bits, and manifest.json, the SHA-256 of every 512 kB of
-every file. Both are optional for embervec: with the first it downloads a quarter, with the second it
-verifies and resumes chunk by chunk.
+every file. Both are optional for embervec. With the first it downloads a quarter of the bytes, and with the
+second it verifies and resumes downloads chunk by chunk.
 
-  --output DIR       a new folder with all that embervec wants, ready to be served; without it the two
-                     files are written into MODEL_DIR
-  --table-bits N     4 to 8 (default: 7): bits of the values of embedding tables. The file stays as large,
-                     but a server that compresses sends less: of all-MiniLM-L6-v2 20.1 MB with 8 bits,
+  --output DIR       a new folder with everything that embervec needs, ready to be served. Without it, the
+                     two files are written into MODEL_DIR
+  --table-bits N     4 to 8 (default: 7): bits of the values of embedding tables. The file size stays the
+                     same, but a compressed download is smaller: for all-MiniLM-L6-v2 20.1 MB with 8 bits,
                      18.6 MB with 7 and 17.1 MB with 6, where the mean cosine to fp32 falls below 0.998
 ";
 

@@ -3,13 +3,13 @@
 /// Every error names the file and the key that it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file that must be there is not.
+    /// A required file is missing.
     #[error("{file} is missing from the model folder")]
     MissingFile {
         /// The file's path within the folder.
         file: String,
     },
-    /// A file's bytes are not what they should be.
+    /// A file is damaged.
     #[error("{file}: {problem}")]
     Damaged {
         /// The file's path within the folder.
@@ -17,7 +17,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A file can be read, but says what no tokenizer can be made of.
+    /// A file can be read, but does not describe a valid tokenizer.
     #[error("{file}: {problem}")]
     InvalidFile {
         /// The file's path within the folder.
@@ -25,10 +25,10 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// The file is sound, but asks for something that is not computed here.
+    /// The file is valid, but requires something that is not supported here.
     #[error("{file}: {what} is not supported; supported: {supported}")]
     Unsupported {
-        /// The file that says so.
+        /// The file with the setting.
         file: String,
         /// The setting and its value.
         what: String,

@@ -70,11 +70,11 @@ pub(crate) enum Side {
 /// How many tokens a text may have.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Limit {
-    /// Any number.
+    /// No limit.
     None,
-    /// So many, special ones included.
+    /// This many tokens, special ones included.
     Tokens(usize),
-    /// What a file says, which Python fails at as soon as a text comes.
+    /// An invalid value in a file, for which Python fails as soon as it gets a text.
     Invalid(String),
 }
 

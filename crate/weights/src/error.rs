@@ -3,7 +3,7 @@
 /// Every error names the file, and the tensor that it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is not a safetensors file, is cut off, or its header contradicts itself.
+    /// The file is not a safetensors file, is truncated, or has a header that contradicts itself.
     #[error("{file} is damaged: {problem}")]
     Damaged {
         /// The file's path within the model folder.
@@ -16,22 +16,22 @@ pub enum Error {
     Tensor {
         /// The file's path within the model folder.
         file: String,
-        /// The tensor's name as it stands in the file, or as it is expected there.
+        /// The tensor's name in the file, or the name that is expected there.
         tensor: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// The file is sound, but cannot be used as it was asked for.
+    /// The file is valid, but cannot be used as requested.
     #[error("{file}: {what} is not supported; supported: {supported}")]
     Unsupported {
         /// The file's path within the model folder.
         file: String,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// What would be accepted.
         supported: String,
     },
-    /// An argument that does not exist.
+    /// An argument is invalid.
     #[error("{0}")]
     InvalidInput(String),
 }

@@ -149,7 +149,7 @@ pub struct RowsKernel<B: Backend> {
 /// The 8-bit form of [`RowsKernel`].
 #[derive(ExtensionType)]
 pub enum QuantizedRows<B: Backend> {
-    /// Not there.
+    /// None.
     None,
     /// Rotated and in 8 bits.
     Q8 {
@@ -207,7 +207,7 @@ pub struct BatchKernel<B: Backend> {
 /// [`PackedBatch`] in a device's memory.
 #[derive(ExtensionType)]
 pub enum BatchWords<B: Backend> {
-    /// Not there.
+    /// None.
     None,
     /// For every token its id, token type, and first and last-plus-one row of its text; then where
     /// each text ends.
