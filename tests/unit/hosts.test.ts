@@ -935,3 +935,13 @@ describe("a caller's fetch", { concurrency: true }, () => {
     );
   });
 });
+
+test("a drive of Windows is none of a page's addresses, and is not asked for", async () => {
+  // A browser's `fetch` refuses its scheme as if the network had failed.
+  const base = "c:/models/x/";
+  await assert.rejects(loadPlain(new MemoryCache(), { base }), (error: Error) => {
+    assert.equal(codeOf(error), "invalid_input");
+    assert.match(error.message, /^c:\/models\/x\/\S+ cannot be fetched, because it begins with c:/);
+    return true;
+  });
+});
