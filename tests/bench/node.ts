@@ -164,6 +164,44 @@ async function sizeOf(path: string): Promise<number> {
   return (await Promise.all(sizes)).reduce((sum, { size }) => sum + size, 0);
 }
 
+/** Of one installation: bytes, and milliseconds. */
+interface Cell {
+  installed: number;
+  transferred: number;
+  install: number;
+  cold: number;
+  warm: number;
+}
+
+/** Makes a project that has a peer installed. */
+async function install(
+  project: string,
+  peer: Peer,
+  line: Line,
+): Promise<Pick<Cell, "installed" | "transferred" | "install">> {
+  await mkdir(project);
+  await writeFile(join(project, "package.json"), '{ "name": "app", "private": true, "type": "module" }');
+  await writeFile(join(project, "first.mjs"), SCRIPT);
+  const npm = ["install", peer.install(line), "--ignore-scripts", "--no-audit", "--no-fund", "--registry", line.origin];
+  npm.push("--replace-registry-host", "always", "--cache", join(project, ".npm"));
+  const begun = performance.now();
+  const transferred = await line.counts(async () => void (await run("npm", npm, { cwd: project })));
+  const spent = performance.now() - begun;
+  return { transferred, install: spent, installed: await sizeOf(join(project, "node_modules")) };
+}
+
+/** Runs the script in a process of its own. */
+async function firstVector(
+  project: string,
+  { engine, model }: Peer,
+  line: Line,
+  threads: number,
+  texts: Record<string, string[]>,
+): Promise<Measured> {
+  const given = { engine, model: model(line), origin: line.origin, threads, texts };
+  return JSON.parse((await output(project, JSON.stringify(given))).stdout) as Measured;
+}
+
 /** @param quick one round each */
 export async function measureNode(quick: boolean): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "embervec-bench-node-"));
@@ -175,69 +213,43 @@ export async function measureNode(quick: boolean): Promise<void> {
     "32 of 5 to 200 words": mixedTexts(32),
   };
   const threads = [1, 2].filter((count) => count <= availableParallelism());
-  const columns: Row[] = [];
+  const measured = PEERS.map((peer) => ({
+    peer,
+    cells: [] as Cell[],
+    speeds: new Map<number, Measured[]>(threads.map((count) => [count, []])),
+  }));
   try {
-    for (const { name, engine, install, model } of PEERS) {
-      const cells: { installed: number; transferred: number; install: number; cold: number; warm: number }[] = [];
-      const speeds = new Map<number, Measured[]>(threads.map((count) => [count, []]));
-      for (let round = 0; round < (quick ? 1 : 3); round++) {
-        log(`Node ${round + 1}: ${name}`);
-        const project = join(folder, `${engine}-${cells.length}-${columns.length}`);
-        await mkdir(project);
-        await writeFile(join(project, "package.json"), '{ "name": "app", "private": true, "type": "module" }');
-        await writeFile(join(project, "first.mjs"), SCRIPT);
-        const npm = [
-          "install",
-          install(line),
-          "--ignore-scripts",
-          "--no-audit",
-          "--no-fund",
-          "--registry",
-          line.origin,
-        ];
-        npm.push("--replace-registry-host", "always", "--cache", join(project, ".npm"));
-        let begun = performance.now();
-        const transferred = await line.counts(async () => void (await run("npm", npm, { cwd: project })));
-        const installMs = performance.now() - begun;
-        const first = async (count: number, isTimed: boolean): Promise<Measured & { total: number }> => {
-          begun = performance.now();
-          const given = {
-            engine,
-            model: model(line),
-            origin: line.origin,
-            threads: count,
-            texts: isTimed ? texts : {},
-          };
-          const { stdout } = await output(project, JSON.stringify(given));
-          return { ...(JSON.parse(stdout) as Measured), total: performance.now() - begun };
-        };
+    for (let round = 0; round < (quick ? 1 : 3); round++) {
+      // They take turns: what else the machine does hits all of them.
+      for (const { peer, cells, speeds } of measured) {
+        log(`Node ${round + 1}: ${peer.name}`);
+        const project = join(folder, String(cells.length + 10 * PEERS.indexOf(peer)));
+        const installed = await install(project, peer, line);
+        const first = (count: number, isTimed: boolean) =>
+          firstVector(project, peer, line, count, isTimed ? texts : {});
         const cold = await first(1, false);
         const warm = await first(1, false);
-        cells.push({
-          installed: await sizeOf(join(project, "node_modules")),
-          transferred,
-          install: installMs,
-          cold: cold.first,
-          warm: warm.first,
-        });
+        cells.push({ ...installed, cold: cold.first, warm: warm.first });
         for (const count of threads) speeds.get(count)!.push(await first(count, true));
         await rm(project, { recursive: true, force: true });
       }
-      const of = (key: keyof (typeof cells)[number]) => median(cells.map((cell) => cell[key]));
-      const speed = (count: number, list: string) =>
-        median(speeds.get(count)!.map((measured) => measured.speeds[list]!)).toFixed(0);
-      columns.push([
-        mb(of("transferred")),
-        mb(of("installed")),
-        ...(["install", "cold", "warm"] as const).map((key) => (of(key) / 1000).toFixed(2)),
-        ...threads.flatMap((count) => Object.keys(texts).map((list) => speed(count, list))),
-        ...threads.map((count) => mb(median(speeds.get(count)!.map(({ rss }) => rss)))),
-      ]);
     }
   } finally {
     line.close();
     await rm(folder, { recursive: true, force: true });
   }
+  const columns = measured.map(({ cells, speeds }): Row => {
+    const of = (key: keyof Cell) => median(cells.map((cell) => cell[key]));
+    const speed = (count: number, list: string) =>
+      median(speeds.get(count)!.map(({ speeds }) => speeds[list]!)).toFixed(0);
+    return [
+      mb(of("transferred")),
+      mb(of("installed")),
+      ...(["install", "cold", "warm"] as const).map((key) => (of(key) / 1000).toFixed(2)),
+      ...threads.flatMap((count) => Object.keys(texts).map((list) => speed(count, list))),
+      ...threads.map((count) => mb(median(speeds.get(count)!.map(({ rss }) => rss)))),
+    ];
+  });
   const rows = [
     "`npm install`, MB on the line",
     "`npm install`, MB on disk",
