@@ -3,11 +3,17 @@
 import { execFile, spawn } from "node:child_process";
 import { createReadStream } from "node:fs";
 import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
-import { createServer, type ServerResponse } from "node:http";
+import {
+  createServer,
+  get as plain,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type ServerResponse,
+} from "node:http";
+import { get as secure } from "node:https";
 import type { AddressInfo } from "node:net";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { Readable } from "node:stream";
 import { promisify } from "node:util";
 
 import { onnx, root } from "./host.ts";
@@ -103,7 +109,7 @@ class Line {
     const registry = (await run("npm", ["config", "get", "registry"])).stdout.trim().replace(/\/$/, "");
     const state = { isSlow: true, bytes: 0 };
     const server = createServer((request, response) => {
-      answer(decodeURI(request.url ?? "/"), request.headers.accept, response).catch((error: unknown) => {
+      answer(decodeURI(request.url ?? "/"), request.headers, response).catch((error: unknown) => {
         log(`${request.url}: ${String(error)}`);
         response.destroy();
       });
@@ -112,6 +118,8 @@ class Line {
     /** All responses share the line. */
     const send = async (response: ServerResponse, body: AsyncIterable<Uint8Array>) => {
       for await (const bytes of body) {
+        // Nobody waits for the rest any more.
+        if (response.destroyed) return;
         state.bytes += bytes.byteLength;
         free = Math.max(free, performance.now()) + bytes.byteLength / BYTES_PER_MS;
         const wait = free - performance.now();
@@ -120,30 +128,41 @@ class Line {
       }
       response.end();
     };
-    const sendFile = async (response: ServerResponse, path: string, headers: Record<string, string> = {}) => {
+    /** As hubs do: with an ETag, and in parts. */
+    const sendFile = async (response: ServerResponse, path: string, range = "") => {
       const { size } = await stat(path).catch(() => ({ size: -1 }));
       if (size < 0) return void response.writeHead(404).end();
-      response.writeHead(200, { "content-length": size, ...headers });
-      return send(response, createReadStream(path) as AsyncIterable<Uint8Array>);
+      const [isPart, from = 0, to = ""] = /^bytes=(\d+)-(\d*)$/.exec(range) ?? [];
+      const [start, end] = [Number(from), to === "" ? size - 1 : Math.min(Number(to), size - 1)];
+      if (isPart && start >= size) return void response.writeHead(416, { "content-range": `bytes */${size}` }).end();
+      response.writeHead(isPart ? 206 : 200, {
+        "content-length": end - start + 1,
+        "accept-ranges": "bytes",
+        etag: `"${size}"`,
+        ...(isPart && { "content-range": `bytes ${start}-${end}/${size}` }),
+      });
+      return send(response, createReadStream(path, { start, end }) as AsyncIterable<Uint8Array>);
     };
     const folders: [prefix: string, folder: string][] = [
       ["/packed/", join(root, "www/dist/models/all-MiniLM-L6-v2/")],
       ["/all-MiniLM-L6-v2/resolve/main/", join(root, "www/models/all-MiniLM-L6-v2/")],
       ["/onnx/resolve/main/", join(onnx, "all-MiniLM-L6-v2/")],
     ];
-    const answer = async (url: string, accept: string | undefined, response: ServerResponse): Promise<void> => {
+    const answer = async (url: string, headers: IncomingHttpHeaders, response: ServerResponse): Promise<void> => {
       if (url === "/embervec.tgz") return sendFile(response, tarball);
       const [prefix, folder] = folders.find(([prefix]) => url.startsWith(prefix)) ?? [];
-      if (prefix && folder) return sendFile(response, join(folder, url.slice(prefix.length)));
-      const upstream = await fetch(
-        registry + url.replaceAll(" ", "%20").replace(/^\/@([^/]+)\/(?!.*\/-\/)/, "/@$1%2f"),
-        {
-          headers: { accept: accept ?? "*/*" },
-        },
-      );
-      response.writeHead(upstream.status, { "content-type": upstream.headers.get("content-type") ?? "" });
-      if (upstream.body) await send(response, Readable.fromWeb(upstream.body as never));
-      else response.end();
+      if (prefix && folder) return sendFile(response, join(folder, url.slice(prefix.length)), headers.range);
+      const address = registry + url.replaceAll(" ", "%20").replace(/^\/@([^/]+)\/(?!.*\/-\/)/, "/@$1%2f");
+      const { accept = "*/*", "accept-encoding": encoding = "identity" } = headers;
+      // As compressed as the registry sends it, which `fetch` would undo.
+      const upstream = await new Promise<IncomingMessage>((resolve, reject) => {
+        const get = address.startsWith("https:") ? secure : plain;
+        get(address, { headers: { accept, "accept-encoding": encoding } }, resolve).on("error", reject);
+      });
+      const passed = ["content-type", "content-encoding", "location"] as const;
+      const kept = passed.flatMap((name) => (upstream.headers[name] ? [[name, upstream.headers[name]] as const] : []));
+      response.writeHead(upstream.statusCode ?? 502, Object.fromEntries(kept));
+      return send(response, upstream);
     };
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
