@@ -1,5 +1,4 @@
 //! A folder that is written comes back whole, and one that is damaged is refused.
-#![cfg(feature = "folder")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -149,7 +148,7 @@ fn a_damaged_folder_is_refused() {
         ("version", json!(2), "its version is 2"),
         ("dimension", json!(0), "dimension 0"),
         ("dimension", json!(4), "dimension"),
-        ("rows", json!(41), "41"),
+        ("rows", json!(41), "as many texts as there are rows"),
         ("rows", json!(-1), "not as it was written"),
         ("similarity", json!("manhattan"), "manhattan"),
         ("files", json!({}), "does not name"),
