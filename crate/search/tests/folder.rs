@@ -85,6 +85,8 @@ fn what_is_written_comes_back() {
     }
     assert_eq!((folder.text(40), folder.vector(40)), (None, None));
     assert!(folder.passage(40).is_none());
+    assert_eq!(folder.words(3), Some(3), "the, whale, number3");
+    assert_eq!(folder.words(40), None);
     let whales = folder.index.lookup("whale", false).expect("an answer");
     assert_eq!(whales["whale"].len(), 10);
     assert_eq!(whales["whale"][0], 3 << 32 | 2, "twice in row 3, in any case");

@@ -137,6 +137,12 @@ impl Folder {
         Some((&document.id, document.metadata.as_ref(), start, end))
     }
 
+    /// How many different words a passage has.
+    pub fn words(&self, row: usize) -> Option<usize> {
+        let &(document, span) = self.passages.get(row)?;
+        Some(self.documents.documents[document].spans[span].2)
+    }
+
     /// A passage's text.
     pub fn text(&self, row: usize) -> Option<&str> {
         self.texts.get(row).map(String::as_str)
