@@ -63,9 +63,7 @@ fn read(archive: &Archive) -> Result<(), String> {
         Err(error) => return check_message(&error.to_string(), &NAMES),
     };
     for row in 0..folder.index.rows() {
-        let is_whole = folder.passage(row).is_some()
-            && folder.text(row).is_some()
-            && folder.vector(row).is_some();
+        let is_whole = folder.passage(row).is_some() && folder.vector(row).is_some();
         if !is_whole {
             return Err(format!("row {row} of {} lacks something", folder.index.rows()));
         }
