@@ -1,15 +1,14 @@
 //! The demo's ready corpora: public texts, cut into passages and encoded before anybody asks.
 //!
 //! ```text
-//! a package's files ─► Corpus: documents of passages ─► vectors, kept by the hash of what they are made of ─► a folder to serve
+//! a package's files ─► Corpus: documents of passages ─► encode.mjs: vectors ─► write: an index in a folder
 //! ```
 
-pub mod check;
 mod factbook;
 mod hints;
 mod moby_dick;
 pub mod passages;
-pub mod vectors;
+mod write;
 
 use std::path::Path;
 
@@ -17,7 +16,7 @@ use anyhow::Result;
 use embervec_embed::Embedder;
 use serde_json::{Map, Value};
 
-pub use vectors::{Vectors, encode};
+pub use write::{Encoded, write};
 
 /// Texts of one source.
 #[derive(Clone, Debug)]
