@@ -6,9 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::Device;
-use embervec_corpora::{Corpus, Encoded, read, write};
-use embervec_embed::{WeightDtype, open_folder};
+use embervec_corpora::{Corpus, Encoded, open_tokenizer, read, write};
 
 const HELP: &str = "\
 embervec-corpora passages SOURCES MODEL_DIR PASSAGES_DIR
@@ -54,7 +52,7 @@ fn run(args: &[&str]) -> Result<()> {
 }
 
 fn corpora(sources: &str, model: &str) -> Result<Vec<Corpus>> {
-    let embedder = open_folder(Path::new(model), WeightDtype::Q8, &Device::flex())
-        .with_context(|| format!("cannot load the model in {model}"))?;
-    read(Path::new(sources), &embedder)
+    let tokenizer = open_tokenizer(Path::new(model))
+        .with_context(|| format!("cannot load the tokenizer in {model}"))?;
+    read(Path::new(sources), &tokenizer)
 }
