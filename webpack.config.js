@@ -106,8 +106,9 @@ const demo = target({
     "icon-192.png",
     "icon-512.png",
     "src/style.css",
+    "src/demo.css",
   ].map((path) => fromRoot(`www/${path}`)),
-  keep: /^(models|docs)(\/|$)/, // the model and the API reference, which `cargo xtask build` puts there
+  keep: /^(models|docs|corpora)(\/|$)/, // what `cargo xtask build` puts there
   plugins: [listFiles("service-worker.js"), listLicences],
 });
 

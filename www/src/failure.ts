@@ -1,7 +1,7 @@
 /** The panel that says what went wrong and what to do about it. */
 
-import { EmbervecError } from "embervec";
 import { button, byId } from "./dom";
+import { codeOf, messageOf } from "./errors";
 
 const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   model_not_found: {
@@ -52,42 +52,40 @@ const WRONG_SETTING = {
   advice: "Give a hub id such as sentence-transformers/all-MiniLM-L6-v2, or the address of a folder.",
 };
 
+export interface Remedy {
+  readonly label: string;
+  readonly run: () => void;
+}
+
 export interface FailureOptions {
-  readonly retryLabel: string;
-  readonly onRetry: () => void;
-  /** Whether it was the model's loading that failed. */
-  readonly loading?: boolean;
+  /** The first is the one that helps most often. */
+  readonly remedies?: readonly Remedy[];
+  /** Whether it was the model's loading that failed, and whether that model is the page's own. */
+  readonly loading?: "own" | "other";
 }
 
 export class FailurePanel {
-  readonly #panel = byId("failure", HTMLDivElement);
+  readonly #panel = byId("failure", HTMLElement);
 
-  show(error: unknown, { retryLabel, onRetry, loading = false }: FailureOptions): void {
-    const code = error instanceof EmbervecError ? error.code : error instanceof Error ? error.name : "error";
-    const parameters = new URLSearchParams(location.search);
-    const ownModel = parameters.has("model");
-    const known = loading && code === "invalid_input" ? WRONG_SETTING : ADVICE[code];
-    const advice = code === "model_not_found" && !ownModel ? NO_DEMO_MODEL : known?.advice;
+  show(error: unknown, { remedies = [], loading }: FailureOptions = {}): void {
+    const code = codeOf(error);
+    const known = loading !== undefined && code === "invalid_input" ? WRONG_SETTING : ADVICE[code];
+    const advice = code === "model_not_found" && loading === "own" ? NO_DEMO_MODEL : known?.advice;
     byId("failure-title", HTMLHeadingElement).textContent = known?.title ?? "Something went wrong";
     byId("failure-advice", HTMLParagraphElement).textContent =
       advice ?? "Try again. If it fails in the same way, reload the page.";
     byId("failure-code", HTMLElement).textContent = code;
-    byId("failure-message", HTMLSpanElement).textContent = error instanceof Error ? error.message : String(error);
-
-    const actions = [
-      button(retryLabel, "button primary", () => {
+    byId("failure-message", HTMLSpanElement).textContent = messageOf(error);
+    const actions = remedies.map(({ label, run }, index) =>
+      button(label, index === 0 ? "button primary" : "button", () => {
         this.hide();
-        onRetry();
+        run();
       }),
-    ];
-    if (ownModel) actions.push(button("Use the demo's model", "button", () => reloadWith({ model: undefined })));
-    if (code === "unsupported_device") {
-      actions.push(
-        button("Use the automatic choices", "button", () => reloadWith({ device: undefined, dtype: undefined })),
-      );
-    }
-    if (code === "device_lost") actions.push(button("Run on the CPU", "button", () => reloadWith({ device: "cpu" })));
-    byId("failure-actions", HTMLDivElement).replaceChildren(...actions);
+    );
+    byId("failure-actions", HTMLDivElement).replaceChildren(
+      ...actions,
+      button("Close", "button quiet", () => this.hide()),
+    );
     this.#panel.hidden = false;
   }
 
@@ -95,13 +93,4 @@ export class FailurePanel {
     if (this.#panel.contains(document.activeElement)) byId("query", HTMLInputElement).focus({ preventScroll: true });
     this.#panel.hidden = true;
   }
-}
-
-function reloadWith(parameters: Record<string, string | undefined>): void {
-  const url = new URL(location.href);
-  for (const [name, value] of Object.entries(parameters)) {
-    if (value === undefined) url.searchParams.delete(name);
-    else url.searchParams.set(name, value);
-  }
-  location.assign(url);
 }

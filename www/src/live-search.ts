@@ -1,45 +1,27 @@
-/** Runs one query at a time, the newest; what an older one still delivers is dropped. */
-
-export interface QueryVector {
-  readonly query: string;
-  readonly embedding: Float32Array;
-  readonly encodeMs: number;
-}
-
-export interface LiveSearchOptions {
-  readonly debounceMs: number;
-  readonly encode: (query: string, signal: AbortSignal) => Promise<Float32Array>;
-  readonly onVector: (vector: QueryVector) => void;
-  readonly onError: (error: unknown) => void;
-}
+/** Runs one search at a time, the newest; an older one is ended. The first is at once, the next ones wait for a pause. */
 
 export class LiveSearch {
-  readonly #options: LiveSearchOptions;
+  readonly #debounceMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #running: AbortController | undefined;
+  #lastRun = 0;
 
-  constructor(options: LiveSearchOptions) {
-    this.#options = options;
+  constructor(debounceMs: number) {
+    this.#debounceMs = debounceMs;
   }
 
-  /** Waits for a pause in typing. */
-  schedule(query: string): void {
+  run(search: (signal: AbortSignal) => Promise<void>): void {
     this.cancel();
-    this.#timer = setTimeout(() => void this.run(query), this.#options.debounceMs);
-  }
-
-  async run(query: string): Promise<void> {
-    this.cancel();
-    const controller = new AbortController();
-    this.#running = controller;
-    const { encode, onVector, onError } = this.#options;
-    try {
-      const started = performance.now();
-      const embedding = await encode(query, controller.signal);
-      if (!controller.signal.aborted) onVector({ query, embedding, encodeMs: performance.now() - started });
-    } catch (error) {
-      if (!controller.signal.aborted) onError(error);
-    }
+    const now = performance.now();
+    const wait = now - this.#lastRun > 2 * this.#debounceMs ? 0 : this.#debounceMs;
+    this.#lastRun = now;
+    this.#timer = setTimeout(() => {
+      const controller = new AbortController();
+      this.#running = controller;
+      void search(controller.signal).catch((error: unknown) => {
+        if (!controller.signal.aborted) throw error;
+      });
+    }, wait);
   }
 
   cancel(): void {

@@ -1,0 +1,65 @@
+/** What is being added, how far it is, and what could not be read. */
+
+import type { Adding, Refused } from "./adding";
+import { announce } from "./announcer";
+import { button, byId, element, formatCount, formatLeft } from "./dom";
+import { messageOf } from "./errors";
+
+/** Of the files that could not be read for one reason. */
+const NAMED_FILES = 5;
+
+export class ReportView {
+  readonly #container = byId("reports", HTMLElement);
+
+  /** The newest on top: it is also what is encoded first. What was told before and is done has been read. */
+  follow(adding: Adding): void {
+    const title = element("h2", "");
+    const text = element("p", "hint");
+    const refused = element("ul", "refused");
+    const action = button("Stop", "button small", () => {
+      if (adding.state === "running") return adding.stop();
+      const next = byId("query", HTMLInputElement);
+      if (row.contains(document.activeElement)) next.focus({ preventScroll: true });
+      row.remove();
+    });
+    const row = element("section", "panel report", element("div", "panel-head", title, action), text, refused);
+    const show = () => {
+      row.dataset["state"] = adding.state;
+      title.textContent = titleOf(adding);
+      text.textContent = textOf(adding);
+      action.textContent = adding.state === "running" ? "Stop" : "Close";
+      const lines = [...adding.refused.map(refusedText), ...adding.notes];
+      if (refused.children.length !== lines.length || adding.state !== "running")
+        refused.replaceChildren(...lines.map((line) => element("li", "", line)));
+      if (adding.state !== "running") announce([title.textContent, text.textContent, ...lines.slice(0, 3)].join(" "));
+      // Nobody has to close what went well.
+      if (adding.state === "done" && lines.length === 0)
+        setTimeout(() => row.contains(document.activeElement) || row.remove(), 6000);
+    };
+    adding.addEventListener("change", show);
+    show();
+    for (const done of this.#container.querySelectorAll('[data-state="done"]')) done.remove();
+    this.#container.prepend(row);
+  }
+}
+
+function titleOf({ state, collection }: Adding): string {
+  if (state === "running") return `Adding to ${collection.name}`;
+  if (state === "done") return `Added to ${collection.name}`;
+  return state === "stopped" ? "Stopped" : `Not all could be added to ${collection.name}`;
+}
+
+function textOf({ state, error, documents, progress, isWaiting, remainingMs }: Adding): string {
+  if (state === "failed") return messageOf(error);
+  const parts = [formatCount(documents, "document")];
+  if (progress !== undefined && progress.passages > 0) parts.push(formatCount(progress.passages, "passage"));
+  if (state === "running" && isWaiting) parts.push("waiting for the model");
+  if (state === "running" && remainingMs !== undefined) parts.push(`${formatLeft(remainingMs)} left`);
+  return `${parts.join(" · ")}${state === "stopped" ? ". What was done stays." : ""}`;
+}
+
+function refusedText({ problem, paths }: Refused): string {
+  const named = paths.slice(0, NAMED_FILES).join(", ");
+  const more = paths.length > NAMED_FILES ? ` and ${(paths.length - NAMED_FILES).toLocaleString("en")} more` : "";
+  return `${named}${more}: ${problem}`;
+}

@@ -1,0 +1,113 @@
+/** One query over all collections that it is meant for. */
+
+import { type Collection, type SectionMetadata, sectionOf } from "./collection";
+import { messageOf } from "./errors";
+import type { Filter, SearchHit, SearchMode } from "embervec/search";
+
+export interface Hit extends SectionMetadata {
+  /** The same for the same passage in every search. */
+  readonly key: string;
+  readonly collection: Collection;
+  readonly id: string;
+  readonly passage: number;
+  readonly text: string;
+  readonly start: number;
+  readonly end: number;
+  readonly score: number;
+  readonly scores: SearchHit["scores"];
+  readonly words: readonly string[];
+}
+
+export interface Request {
+  readonly query: string;
+  readonly mode: SearchMode;
+  readonly type: string;
+  readonly topK: number;
+  readonly signal: AbortSignal;
+}
+
+export interface Found {
+  readonly hits: Hit[];
+  /** Passages that were searched. */
+  readonly passages: number;
+  /** What could not be searched as it was asked, in sentences. */
+  readonly notes: string[];
+  /** Whether anything was searched by meaning. */
+  readonly isByMeaning: boolean;
+  readonly truncated: boolean;
+  readonly encodeMs: number;
+  readonly searchMs: number;
+}
+
+/** As the index joins its own two lists. */
+const RANK_CONSTANT = 60;
+
+export async function searchAll(collections: readonly Collection[], request: Request): Promise<Found> {
+  const notes: string[] = [];
+  const found = { passages: 0, isByMeaning: false, truncated: false, encodeMs: 0, searchMs: 0 };
+  const lists = await Promise.all(
+    collections.map(async (collection) => {
+      try {
+        const { hits, ...result } = await collection.index.search(request.query, optionsFor(collection, request));
+        found.passages += collection.index.info.passages;
+        found.isByMeaning ||= result.mode !== "keyword";
+        found.truncated ||= result.truncated;
+        // They run at the same time.
+        found.encodeMs = Math.max(found.encodeMs, result.encodeMs);
+        found.searchMs = Math.max(found.searchMs, result.searchMs);
+        return hits.map((hit) => toHit(collection, hit));
+      } catch (error) {
+        request.signal.throwIfAborted();
+        notes.push(`${collection.name} could not be searched: ${messageOf(error)}`);
+        return [];
+      }
+    }),
+  );
+  request.signal.throwIfAborted();
+  const hits = lists.length === 1 ? lists[0]! : merged(lists.flat(), request.mode);
+  return { ...found, hits: hits.slice(0, request.topK), notes };
+}
+
+/** What is like a passage: by its vector where it is, by its text elsewhere. */
+export async function searchLike(
+  { collection: home, id, key, text }: Hit,
+  collections: readonly Collection[],
+  { topK, type, signal }: Omit<Request, "query" | "mode">,
+): Promise<Hit[]> {
+  const lists = await Promise.all(
+    collections
+      .filter(({ hasModel }) => hasModel)
+      .map(async (collection) => {
+        const options = { topK, mode: "semantic" as const, ...filterFor(type), signal };
+        const { hits } = await collection.index.search(collection === home ? { like: id } : text, options);
+        return hits.map((hit) => toHit(collection, hit));
+      }),
+  );
+  const hits = lists.flat().filter((hit) => hit.key !== key);
+  return hits.sort((a, b) => b.score - a.score).slice(0, topK);
+}
+
+function optionsFor(collection: Collection, { mode, topK, type, signal }: Request) {
+  const possible: SearchMode = collection.hasModel ? mode : "keyword";
+  return { topK, mode: possible, ...filterFor(type), signal };
+}
+
+function filterFor(type: string): { filter?: Filter } {
+  return type === "" ? {} : { filter: { type } };
+}
+
+function toHit(collection: Collection, { id, metadata, ...hit }: SearchHit): Hit {
+  return { ...sectionOf(id, metadata), ...hit, id, collection, key: `${collection.name}\n${id}\n${hit.start}` };
+}
+
+/** The best of several collections: their own ranks say nothing about each other, their cosines and word scores do. */
+function merged(hits: Hit[], mode: SearchMode): Hit[] {
+  if (mode !== "hybrid") return hits.sort((a, b) => b.score - a.score);
+  const share = new Map<Hit, number>();
+  for (const kind of ["semantic", "keyword"] as const) {
+    const ranked = hits.filter(({ scores }) => (scores[kind] ?? 0) > 0);
+    ranked.sort((a, b) => (b.scores[kind] ?? 0) - (a.scores[kind] ?? 0));
+    ranked.forEach((hit, rank) => share.set(hit, (share.get(hit) ?? 0) + 1 / (RANK_CONSTANT + rank + 1)));
+  }
+  return hits.sort((a, b) => (share.get(b) ?? 0) - (share.get(a) ?? 0));
+}
