@@ -4,7 +4,16 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
-import { addFiles, checkAccessibility, type Demo, DESKTOP, modelReady, openDemo, search, textFile } from "../support/demo.ts";
+import {
+  addFiles,
+  checkAccessibility,
+  type Demo,
+  DESKTOP,
+  modelReady,
+  openDemo,
+  search,
+  textFile,
+} from "../support/demo.ts";
 
 const NOTES = `# Garden
 
@@ -175,7 +184,12 @@ test("with a query a whole hit is in sight: a phone with its keyboard, a low lap
     await picture(`whole-hit-${size.width}x${size.height}`);
     const place = await page.evaluate(() => {
       const { top, bottom } = document.querySelector(".hit")!.querySelector(".hit-text")!.getBoundingClientRect();
-      return { box: document.getElementById("search-form")!.getBoundingClientRect().bottom, top, bottom, height: innerHeight };
+      return {
+        box: document.getElementById("search-form")!.getBoundingClientRect().bottom,
+        top,
+        bottom,
+        height: innerHeight,
+      };
     });
     assert.ok(place.top >= place.box && place.bottom <= place.height, JSON.stringify({ size, place }));
     // The way to one's own documents is there as well.
@@ -189,7 +203,8 @@ test("nothing moves when sentences are marked", async () => {
   await page.fill("#query", "");
   await page.fill("#query", "the water will not stop dripping");
   await page.locator(".ranking .hit").first().waitFor();
-  const heights = () => page.evaluate(() => [...document.querySelectorAll<HTMLElement>(".hit")].map(({ offsetTop }) => offsetTop));
+  const heights = () =>
+    page.evaluate(() => [...document.querySelectorAll<HTMLElement>(".hit")].map(({ offsetTop }) => offsetTop));
   const before = await heights();
   await page.locator(".hit mark").first().waitFor();
   await page.waitForTimeout(200);
@@ -198,7 +213,10 @@ test("nothing moves when sentences are marked", async () => {
 
 test("thousands of passages are added while somebody types, and the page stays awake", async () => {
   const { page } = demo;
-  const lines = Array.from({ length: 3000 }, (_, n) => `- Entry ${n}: item ${(n * 7919) % 1009} of shelf ${n % 37} is kept in room ${n % 11}.`);
+  const lines = Array.from(
+    { length: 3000 },
+    (_, n) => `- Entry ${n}: item ${(n * 7919) % 1009} of shelf ${n % 37} is kept in room ${n % 11}.`,
+  );
   await page.click("#add-open");
   await page.setInputFiles("#add-files", [textFile("stock.md", lines.join("\n"), "text/markdown")]);
   await page.evaluate(() => void (window.longTasks = []));
@@ -235,7 +253,9 @@ test("while the model is on its way, words are searched, and the page says so", 
   const { page } = demo;
   let release = () => {};
   const held = new Promise<void>((resolve) => (release = resolve));
-  await page.evaluate(() => navigator.serviceWorker.getRegistrations().then((all) => Promise.all(all.map((one) => one.unregister()))));
+  await page.evaluate(() =>
+    navigator.serviceWorker.getRegistrations().then((all) => Promise.all(all.map((one) => one.unregister()))),
+  );
   await page.route(/\/models\/.*config\.json$/, async (route) => {
     await held;
     await route.continue();

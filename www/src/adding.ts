@@ -16,6 +16,8 @@ export interface Refused {
 /** A speed says something after this long. */
 const MEASURED_MS = 2000;
 
+const COMPRESSED = /\.(?:pdf|docx)$/i;
+
 const reader = new DocumentReader();
 
 /** Dispatches `change` as it goes on. */
@@ -52,26 +54,46 @@ export class Adding extends EventTarget {
     this.#controller.abort();
   }
 
-  async run(source: Source): Promise<void> {
-    const { index } = this.collection;
+  /** @param source nothing: what waits for the model since the last visit */
+  async run(source: Source | undefined): Promise<void> {
+    const { collection, signal } = this;
     try {
-      await this.#model();
-      const known = new Set((await this.collection.documents()).map(({ doc }) => doc));
-      if (Array.isArray(source))
-        this.#bytes.total = (source as SourceFile[]).reduce((sum, item) => sum + bytesOf(item), 0);
-      this.#started = performance.now();
-      await index.add(this.#entries(named(source, known)), {
-        signal: this.signal,
-        progress: (progress) => this.#report(progress),
-      });
-      // What a newer version of a document no longer has.
-      for (const [doc, count] of this.#counts)
-        if (known.has(doc)) await index.remove({ filter: { doc, n: { $gte: count } } });
+      if (source !== undefined && collection.hasModel) await this.#add(source);
+      else {
+        if (source !== undefined) await collection.wait(this.#entries(named(source, await this.#known())), signal);
+        await this.#model();
+        this.#start(collection.waiting?.info.documents ?? 0);
+        await collection.encodeWaiting({ signal, progress: (progress) => this.#report(progress) });
+      }
       this.#become("done");
     } catch (error) {
       this.error = error;
-      this.#become(this.signal.aborted ? "stopped" : "failed");
+      this.#become(signal.aborted ? "stopped" : "failed");
     }
+  }
+
+  async #add(source: Source): Promise<void> {
+    const { index } = this.collection;
+    const known = await this.#known();
+    if (Array.isArray(source)) this.#bytes.total = source.reduce((sum, item: SourceFile) => sum + bytesOf(item), 0);
+    this.#start();
+    const progress = (progress: IndexProgress) => this.#report(progress);
+    await index.add(this.#entries(named(source, known)), { signal: this.signal, progress });
+    // What a newer version of a document no longer has.
+    for (const [doc, count] of this.#counts)
+      if (known.has(doc)) await index.remove({ filter: { doc, n: { $gte: count } } });
+  }
+
+  async #known(): Promise<ReadonlySet<string>> {
+    return new Set((await this.collection.documents()).map(({ doc }) => doc));
+  }
+
+  /** @param sections how many there are, where it is known */
+  #start(sections?: number): void {
+    this.#started = performance.now();
+    if (sections === undefined) return;
+    this.#sections = sections;
+    this.#bytes = { total: 1, done: 1, current: 0 };
   }
 
   /** Without a model there are no vectors. */
@@ -93,7 +115,10 @@ export class Adding extends EventTarget {
   }
 
   async *#entries(source: Source): AsyncGenerator<SearchDocument> {
-    const onProgress = ({ loaded }: ReadProgress) => void (this.#bytes.current = loaded);
+    // A text is read at once, and its sections come bit by bit; of a PDF it is the other way round.
+    const onProgress = ({ path, loaded }: ReadProgress) => {
+      if (COMPRESSED.test(path)) this.#bytes.current = loaded;
+    };
     for await (const event of reader.read(source, { signal: this.signal, onProgress })) {
       if (event.kind === "problem") this.#refuse(event);
       else {
@@ -115,6 +140,7 @@ export class Adding extends EventTarget {
       const n = this.#counts.get(doc) ?? 0;
       this.#counts.set(doc, n + 1);
       this.#sections += 1;
+      if (!COMPRESSED.test(doc)) this.#bytes.current += section.text.length;
       yield { id: sectionId(doc, n), text: section.text, metadata: { doc, title, type, place: placeText(section), n } };
     }
   }

@@ -2,7 +2,7 @@
 
 import type { Embedder } from "embervec";
 import { codeOf, messageOf } from "./errors";
-import type { Metadata, SearchIndex, StoredDocument } from "embervec/search";
+import { type AddOptions, type Metadata, type SearchDocument, SearchIndex, type StoredDocument } from "embervec/search";
 
 /** What the page keeps with each section of a document; a section is one entry of the index. */
 export interface SectionMetadata {
@@ -38,6 +38,18 @@ export function sectionOf(id: string, metadata: Metadata): SectionMetadata {
   };
 }
 
+const WAITING = " (waiting for the model)";
+
+/** The index that keeps what waits lies beside the collection's own. */
+export function waitingName(name: string): string {
+  return name + WAITING;
+}
+
+/** The collection that such an index waits for; none for any other. */
+export function waitsFor(name: string): string | undefined {
+  return name.endsWith(WAITING) ? name.slice(0, -WAITING.length) : undefined;
+}
+
 export type CollectionKind = "own" | "ready";
 
 /** Dispatches `change` when its size, its name or its model has changed. */
@@ -48,8 +60,11 @@ export class Collection extends EventTarget {
   problem: string | undefined;
   /** Whether that is because its vectors are another model's. */
   isOfAnotherModel = false;
+  /** Documents that came before the model: they are kept, and found by their words. */
+  waiting: SearchIndex | undefined;
   #title: string | undefined;
   #hasModel = false;
+  #encoding: Promise<void> | undefined;
 
   /** @param title of a ready collection; one's own are called as their index */
   constructor(index: SearchIndex, kind: CollectionKind, title?: string) {
@@ -82,16 +97,70 @@ export class Collection extends EventTarget {
     this.changed();
   }
 
+  /** Passages, also those that wait for the model. */
+  get passages(): number {
+    return this.index.info.passages + (this.waiting?.info.passages ?? 0);
+  }
+
+  /** What is searched by words where there is no model: the index, and what waits. */
+  get indexes(): readonly SearchIndex[] {
+    return this.waiting === undefined ? [this.index] : [this.index, this.waiting];
+  }
+
+  /** Keeps documents until there is a model. */
+  async wait(documents: AsyncIterable<SearchDocument>, signal: AbortSignal): Promise<void> {
+    if (this.waiting === undefined) {
+      this.waiting = await SearchIndex.open(waitingName(this.name));
+      this.waiting.addEventListener("change", () => this.changed());
+    }
+    // Words need no vectors, but an index has them.
+    async function* withVectors() {
+      for await (const document of documents) yield { ...document, vector: [1] };
+    }
+    await this.waiting.add(withVectors(), { signal });
+  }
+
+  /** Encodes what waits; a call that comes meanwhile waits for the same. */
+  encodeWaiting(options: AddOptions): Promise<void> {
+    this.#encoding ??= this.#encodeWaiting(options).finally(() => (this.#encoding = undefined));
+    return this.#encoding;
+  }
+
+  async #encodeWaiting(options: AddOptions): Promise<void> {
+    const { waiting, index } = this;
+    if (waiting === undefined) return;
+    const documents = await waiting.documents();
+    async function* stored() {
+      for (const { id } of documents) {
+        const document = await waiting!.get(id);
+        if (document !== undefined) yield { id, text: document.text, metadata: document.metadata };
+      }
+    }
+    await index.add(stored(), options);
+    this.waiting = undefined;
+    const { name } = waiting.info;
+    await waiting.close();
+    await SearchIndex.delete(name);
+    this.changed();
+  }
+
+  async get(id: string): Promise<StoredDocument | undefined> {
+    return (await this.index.get(id)) ?? this.waiting?.get(id);
+  }
+
   /** One entry for each document, in order of adding. */
   async documents(): Promise<DocumentEntry[]> {
-    const first = await this.index.documents({ filter: { n: 0 } });
-    return first.map(({ id, metadata }) => ({ id, ...sectionOf(id, metadata) }));
+    const lists = await Promise.all(this.indexes.map((index) => index.documents({ filter: { n: 0 } })));
+    const first = new Map(lists.flat().map(({ id, metadata }) => [id, { id, ...sectionOf(id, metadata) }]));
+    return [...first.values()];
   }
 
   /** The sections of a document from one number up to but without another, in order. */
   async sections(doc: string, from: number, to: number): Promise<StoredDocument[]> {
-    const entries = await this.index.documents({ filter: { doc, n: { $gte: from, $lt: to } } });
-    const found = await Promise.all(entries.map(({ id }) => this.index.get(id)));
+    const filter = { doc, n: { $gte: from, $lt: to } };
+    const lists = await Promise.all(this.indexes.map((index) => index.documents({ filter })));
+    const ids = new Set(lists.flat().map(({ id }) => id));
+    const found = await Promise.all([...ids].map((id) => this.get(id)));
     const sections = found.filter((stored) => stored !== undefined);
     return sections.sort((a, b) => sectionOf(a.id, a.metadata).n - sectionOf(b.id, b.metadata).n);
   }
@@ -102,7 +171,7 @@ export class Collection extends EventTarget {
   }
 
   async removeDocument(doc: string): Promise<void> {
-    await this.index.remove({ filter: { doc } });
+    await Promise.all(this.indexes.map((index) => index.remove({ filter: { doc } })));
   }
 
   changed(): void {

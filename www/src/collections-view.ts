@@ -19,6 +19,8 @@ export interface CollectionsActions {
 }
 
 const SHOWN_DOCUMENTS = 100;
+/** While documents are added, the list follows at this distance. */
+const LIST_MS = 700;
 
 /** A collection keeps its element, so that it stays open and keeps the focus while it grows. */
 class CollectionView {
@@ -33,6 +35,7 @@ class CollectionView {
   readonly #details = element("details", "collection");
   #shown = SHOWN_DOCUMENTS;
   #listed = -1;
+  #listSoon: ReturnType<typeof setTimeout> | undefined;
 
   constructor(collection: Collection, library: Library, actions: CollectionsActions) {
     this.#collection = collection;
@@ -51,7 +54,8 @@ class CollectionView {
 
   update(): void {
     const { name, index, problem, kind } = this.#collection;
-    const { passages, storedBytes, stored, storedReason } = index.info;
+    const { storedBytes, stored, storedReason } = index.info;
+    const { passages } = this.#collection;
     this.#name.textContent = name;
     const size = storedBytes > 0 ? ` · ${formatSize(storedBytes)}` : "";
     this.#size.textContent = `${formatCount(passages, "passage")}${size}`;
@@ -60,7 +64,10 @@ class CollectionView {
     if (kind === "own" && !stored) problems.push(element("p", "", `Not kept for the next visit: ${storedReason}`));
     const text = problems.map((node) => node.textContent).join();
     if (this.#problem.textContent !== text) this.#problem.replaceChildren(...problems);
-    if (this.#details.open) void this.#list();
+    this.#listSoon ??= setTimeout(() => {
+      this.#listSoon = undefined;
+      void this.#list();
+    }, LIST_MS);
   }
 
   #modelProblem(problem: string): Node[] {
@@ -112,8 +119,8 @@ class CollectionView {
   }
 
   async #delete(): Promise<void> {
-    const { name, index } = this.#collection;
-    const text = `It has ${formatCount(index.info.passages, "passage")}. This cannot be undone.`;
+    const { name, passages } = this.#collection;
+    const text = `It has ${formatCount(passages, "passage")}. This cannot be undone.`;
     if ((await ask({ title: `Delete ${name}?`, text, ok: "Delete" })) === undefined) return;
     this.#actions.stopAdding(this.#collection);
     await this.#library.remove(this.#collection);
@@ -129,7 +136,7 @@ class CollectionView {
 
   /** Only while it is open, and again only when it has changed. */
   async #list(): Promise<void> {
-    const { passages } = this.#collection.index.info;
+    const { passages } = this.#collection;
     if (!this.#details.open || this.#listed === passages) return;
     this.#listed = passages;
     const documents = await this.#collection.documents();

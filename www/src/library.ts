@@ -1,7 +1,7 @@
 /** Every collection of this browser: one's own and the ready ones that were opened. */
 
 import type { Embedder } from "embervec";
-import { Collection } from "./collection";
+import { Collection, waitingName, waitsFor } from "./collection";
 import { remember, remembered } from "./remembered";
 import { SearchIndex } from "embervec/search";
 
@@ -46,14 +46,22 @@ export class Library extends EventTarget {
 
   /** What is kept from the last visit. A first visit finds the first ready corpus open, so that there is something to search. */
   async open(): Promise<void> {
-    const stored = await SearchIndex.list();
-    await Promise.all(stored.map(async ({ name }) => this.#take(new Collection(await SearchIndex.open(name), "own"))));
+    const names = (await SearchIndex.list()).map(({ name }) => name);
+    const waiting = names.filter((name) => waitsFor(name) !== undefined);
+    const own = new Set(names.map((name) => waitsFor(name) ?? name));
+    await Promise.all([...own].map((name) => this.#openOwn(name, waiting.includes(waitingName(name)))));
     this.#corpora = await readCorpora();
     this.#changed();
     const opened = remembered("opened", isNames) ?? this.#corpora.slice(0, 1).map(({ name }) => name);
     await Promise.all(
       this.#corpora.filter(({ name }) => opened.includes(name)).map((corpus) => this.openReady(corpus)),
     );
+  }
+
+  async #openOwn(name: string, isWaiting: boolean): Promise<void> {
+    const collection = new Collection(await SearchIndex.open(name), "own");
+    if (isWaiting) collection.waiting = await SearchIndex.open(waitingName(name));
+    await this.#take(collection);
   }
 
   async openReady(corpus: ReadyCorpus): Promise<Collection> {
@@ -73,7 +81,10 @@ export class Library extends EventTarget {
   }
 
   async rename(collection: Collection, name: string): Promise<void> {
-    if (name !== collection.name) await collection.index.rename(this.freeName(name));
+    if (name === collection.name) return;
+    const free = this.freeName(name);
+    await collection.index.rename(free);
+    await collection.waiting?.rename(waitingName(free));
     this.#changed();
   }
 
@@ -81,8 +92,9 @@ export class Library extends EventTarget {
   async remove(collection: Collection): Promise<void> {
     this.#collections = this.#collections.filter((other) => other !== collection);
     this.#changed();
-    await collection.index.close();
-    if (collection.kind === "own") await SearchIndex.delete(collection.name);
+    const names = collection.indexes.map(({ info }) => info.name);
+    await Promise.all(collection.indexes.map((index) => index.close()));
+    if (collection.kind === "own") await Promise.all(names.map((name) => SearchIndex.delete(name)));
     else this.#rememberOpened();
   }
 
@@ -114,11 +126,11 @@ export class Library extends EventTarget {
   async #reopen(): Promise<void> {
     const open = this.#collections;
     this.#collections = [];
-    await Promise.all(open.map((collection) => collection.index.close()));
+    await Promise.all(open.flatMap(({ indexes }) => indexes).map((index) => index.close()));
     await Promise.all(
       open.map(async (collection) => {
         const corpus = this.#corpora.find(({ title }) => title === collection.name);
-        if (collection.kind === "own") await this.#take(new Collection(await SearchIndex.open(collection.name), "own"));
+        if (collection.kind === "own") await this.#openOwn(collection.name, collection.waiting !== undefined);
         else if (corpus !== undefined) await this.openReady(corpus);
       }),
     );

@@ -82,6 +82,7 @@ async function attach(embedder: Embedder | undefined): Promise<void> {
   attached = embedder;
   await library.attach(embedder);
   if (embedder === undefined) return;
+  for (const collection of library.collections) if (collection.waiting !== undefined) resume(collection);
   announce("The model is ready: you can search by meaning.");
   search.refresh();
 }
@@ -123,12 +124,22 @@ function failWith(error: unknown, retry: Remedy, isLoading = false): void {
 
 async function add(name: string, source: Source): Promise<void> {
   const collection = library.find(name) ?? (await library.create(name));
+  search.focus();
+  await follow(collection, source);
+}
+
+/** What was still waiting for the model when the page was left. */
+function resume(collection: Collection): void {
+  const isUnderWay = [...addings].some((adding) => adding.collection === collection);
+  if (!isUnderWay) void follow(collection, undefined);
+}
+
+async function follow(collection: Collection, source: Source | undefined): Promise<void> {
   const adding = new Adding(collection);
   addings.add(adding);
   map.hold(true);
   report.follow(adding);
   adding.addEventListener("change", () => panel.showSpeed(adding.progress?.passagesPerSecond ?? 0));
-  search.focus();
   await adding.run(source);
   addings.delete(adding);
   map.hold(addings.size > 0);

@@ -65,7 +65,7 @@ export class ReaderView {
     const { collection, id } = passage;
     let stored: StoredDocument | undefined;
     try {
-      stored = await collection.index.get(id);
+      stored = await collection.get(id);
     } catch (error) {
       return this.#fail(messageOf(error));
     }

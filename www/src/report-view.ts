@@ -51,9 +51,9 @@ function titleOf({ state, collection }: Adding): string {
 
 function textOf({ state, error, documents, progress, isWaiting, remainingMs }: Adding): string {
   if (state === "failed") return messageOf(error);
-  const parts = [formatCount(documents, "document")];
+  const parts = documents > 0 || state !== "running" ? [formatCount(documents, "document")] : [];
   if (progress !== undefined && progress.passages > 0) parts.push(formatCount(progress.passages, "passage"));
-  if (state === "running" && isWaiting) parts.push("waiting for the model");
+  if (state === "running" && isWaiting) parts.push("found by words until the model is there");
   if (state === "running" && remainingMs !== undefined) parts.push(`${formatLeft(remainingMs)} left`);
   return `${parts.join(" · ")}${state === "stopped" ? ". What was done stays." : ""}`;
 }

@@ -2,7 +2,7 @@
 
 import { type Collection, type SectionMetadata, sectionOf } from "./collection";
 import { messageOf } from "./errors";
-import type { Filter, SearchHit, SearchMode } from "embervec/search";
+import type { Filter, SearchHit, SearchIndex, SearchMode } from "embervec/search";
 
 export interface Hit extends SectionMetadata {
   /** The same for the same passage in every search. */
@@ -45,26 +45,27 @@ const RANK_CONSTANT = 60;
 export async function searchAll(collections: readonly Collection[], request: Request): Promise<Found> {
   const notes: string[] = [];
   const found = { passages: 0, isByMeaning: false, truncated: false, encodeMs: 0, searchMs: 0 };
+  const searchOne = async (collection: Collection, index: SearchIndex) => {
+    try {
+      const { hits, ...result } = await index.search(request.query, optionsFor(collection, index, request));
+      found.passages += index.info.passages;
+      found.isByMeaning ||= result.mode !== "keyword";
+      found.truncated ||= result.truncated;
+      // They run at the same time.
+      found.encodeMs = Math.max(found.encodeMs, result.encodeMs);
+      found.searchMs = Math.max(found.searchMs, result.searchMs);
+      return hits.map((hit) => toHit(collection, hit));
+    } catch (error) {
+      request.signal.throwIfAborted();
+      notes.push(`${collection.name} could not be searched: ${messageOf(error)}`);
+      return [];
+    }
+  };
   const lists = await Promise.all(
-    collections.map(async (collection) => {
-      try {
-        const { hits, ...result } = await collection.index.search(request.query, optionsFor(collection, request));
-        found.passages += collection.index.info.passages;
-        found.isByMeaning ||= result.mode !== "keyword";
-        found.truncated ||= result.truncated;
-        // They run at the same time.
-        found.encodeMs = Math.max(found.encodeMs, result.encodeMs);
-        found.searchMs = Math.max(found.searchMs, result.searchMs);
-        return hits.map((hit) => toHit(collection, hit));
-      } catch (error) {
-        request.signal.throwIfAborted();
-        notes.push(`${collection.name} could not be searched: ${messageOf(error)}`);
-        return [];
-      }
-    }),
+    collections.flatMap((collection) => collection.indexes.map((index) => searchOne(collection, index))),
   );
   request.signal.throwIfAborted();
-  const hits = lists.length === 1 ? lists[0]! : merged(lists.flat(), request.mode);
+  const hits = lists.length === 1 ? lists[0]! : merged(withoutTwins(lists.flat()), request.mode);
   return { ...found, hits: hits.slice(0, request.topK), notes };
 }
 
@@ -87,8 +88,8 @@ export async function searchLike(
   return hits.sort((a, b) => b.score - a.score).slice(0, topK);
 }
 
-function optionsFor(collection: Collection, { mode, topK, type, signal }: Request) {
-  const possible: SearchMode = collection.hasModel ? mode : "keyword";
+function optionsFor({ hasModel, waiting }: Collection, index: SearchIndex, { mode, topK, type, signal }: Request) {
+  const possible: SearchMode = hasModel && index !== waiting ? mode : "keyword";
   return { topK, mode: possible, ...filterFor(type), signal };
 }
 
@@ -98,6 +99,16 @@ function filterFor(type: string): { filter?: Filter } {
 
 function toHit(collection: Collection, { id, metadata, ...hit }: SearchHit): Hit {
   return { ...sectionOf(id, metadata), ...hit, id, collection, key: `${collection.name}\n${id}\n${hit.start}` };
+}
+
+/** While what waited is encoded, it is in both of a collection's indexes; the one with vectors comes first. */
+function withoutTwins(hits: readonly Hit[]): Hit[] {
+  const encoded = new Set(hits.filter(({ scores }) => scores.semantic !== undefined).map(idOf));
+  return hits.filter((hit) => hit.scores.semantic !== undefined || !encoded.has(idOf(hit)));
+}
+
+function idOf({ collection, id }: Hit): string {
+  return `${collection.name}\n${id}`;
 }
 
 /** The best of several collections: their own ranks say nothing about each other, their cosines and word scores do. */
