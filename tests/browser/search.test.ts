@@ -39,7 +39,8 @@ async function open(
         return undefined;
       } catch (error) {
         if (!(error instanceof EmbervecError)) throw error;
-        return { code: (error as { code: string }).code, message: error.message };
+        const { code, message } = error as { code: string; message: string };
+        return { code, message };
       }
     },
     { model: MODEL, name, options },
