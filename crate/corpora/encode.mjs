@@ -32,7 +32,7 @@ const MIN_COSINE = 0.9999;
 const [modelDir, dtype, passagesDir, cacheDir] = process.argv.slice(2);
 if (cacheDir === undefined) throw new Error("usage: node encode.mjs MODEL_DIR DTYPE PASSAGES_DIR CACHE");
 
-const embedder = await Embedder.load(`${pathToFileURL(resolve(modelDir))}/`, {
+const embedder = await Embedder.load(`${pathToFileURL(resolve(modelDir)).href}/`, {
   dtype: /** @type {"q8" | "fp32"} */ (dtype),
   device: "cpu",
   workers: availableParallelism(),
