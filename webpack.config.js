@@ -13,7 +13,7 @@ const fromRoot = (/** @type {string} */ path) => fileURLToPath(new URL(path, imp
  * What every output shares: ES modules (the package's worker is one), no `eval` anywhere (the pages have a strict content
  * security policy), and `.wasm` files as plain files beside the script, fetched only when the package chooses one.
  */
-function target({ name, entry, output, copy, keep, plugins = [] }) {
+function target({ name, entry, output, filename = "[name].js", copy, keep, plugins = [] }) {
   return {
     name,
     mode: "production",
@@ -22,7 +22,7 @@ function target({ name, entry, output, copy, keep, plugins = [] }) {
     devtool: "source-map",
     output: {
       path: fromRoot(output),
-      filename: "[name].js",
+      filename,
       chunkFilename: "[name].[contenthash:8].js",
       assetModuleFilename: "[name].[contenthash:8][ext]",
       module: true,
@@ -55,6 +55,27 @@ function nameOfLibraries(
   const names = chunks.flatMap(({ name }) => (typeof name === "string" ? [name] : []));
   return names.length === 0 ? undefined : `${names.sort().join("-")}-libraries`;
 }
+
+/**
+ * The pages ask for their scripts and styles by names with hashes: whatever a host has while it replaces a build, a page is of one
+ * build or does not open.
+ */
+const nameFiles = (/** @type {import("webpack").Compiler} */ { webpack, hooks }) => {
+  hooks.compilation.tap("nameFiles", (compilation) => {
+    const stage = webpack.Compilation.PROCESS_ASSETS_STAGE_OPTIMIZE_TRANSFER; // names are final
+    compilation.hooks.processAssets.tap({ name: "nameFiles", stage }, (assets) => {
+      const names = Object.keys(assets);
+      const hashed = new Map(names.map((name) => [name.replace(/\.[0-9a-f]{8}(?=\.(?:js|css)$)/, ""), name]));
+      for (const page of names.filter((name) => name.endsWith(".html"))) {
+        compilation.updateAsset(page, (source) => {
+          const html = String(source.source());
+          const named = html.replace(/(?<=(?:src|href)="?)[\w-]+\.(?:js|css)\b/g, (name) => hashed.get(name) ?? name);
+          return new webpack.sources.RawSource(named);
+        });
+      }
+    });
+  });
+};
 
 /** Tells the service worker which files there are, with their hashes. At its end, where the source map stays right. */
 const listFiles =
@@ -98,18 +119,18 @@ const demo = target({
     "service-worker": fromRoot("www/src/service-worker.ts"),
   },
   output: "www/dist",
+  filename: ({ chunk }) => (chunk?.name === "service-worker" ? "[name].js" : "[name].[contenthash:8].js"),
   copy: [
-    "index.html",
-    "bench.html",
-    "app.webmanifest",
-    "favicon.svg",
-    "icon-192.png",
-    "icon-512.png",
-    "src/style.css",
-    "src/demo.css",
-  ].map((path) => fromRoot(`www/${path}`)),
+    ...["index.html", "bench.html", "app.webmanifest", "favicon.svg", "icon-192.png", "icon-512.png"].map((name) =>
+      fromRoot(`www/${name}`),
+    ),
+    ...["style.css", "demo.css"].map((name) => ({
+      from: fromRoot(`www/src/${name}`),
+      to: "[name].[contenthash:8][ext]",
+    })),
+  ],
   keep: /^(models|docs|corpora)(\/|$)/, // what `cargo xtask build` puts there
-  plugins: [listFiles("service-worker.js"), listLicences],
+  plugins: [nameFiles, listFiles("service-worker.js"), listLicences],
 });
 
 const inExtension = (/** @type {string} */ path) => fromRoot(`www/extension/${path}`);

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { cp, readFile, rename, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { cp, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -13,6 +14,7 @@ import type { BrowserContext, Page } from "playwright-core";
 import sirv from "sirv";
 
 import { openPage, type TestPage } from "../support/browser.ts";
+import { addFiles, best, modelReady, textFile } from "../support/demo.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const DIST = fileURLToPath(new URL("../../www/dist", import.meta.url));
@@ -68,39 +70,33 @@ async function copyOfDemo(): Promise<string> {
   return folder;
 }
 
-/** Makes another build of a copy: another title, and another name for each `.wasm` file. */
+const nextOf = (hash: string) => `${hash[0] === "0" ? "1" : "0"}${hash.slice(1)}`;
+
+/** Makes another build of a copy: another title, and another name for each file with a hash. */
 async function rebuild(folder: string): Promise<void> {
-  const edit = async (name: string, change: (text: string) => string) => {
-    const path = join(folder, name);
-    await writeFile(path, change(await readFile(path, "utf8")));
-  };
-  const newName = (text: string) => text.replace(/(embervec-\w+)\.[0-9a-f]{8}\.wasm/g, "$1.00000000.wasm");
   const worker = await readFile(join(folder, "service-worker.js"), "utf8");
   const [list = ""] = /\{"revision".*\}/.exec(worker) ?? [];
   const { files } = JSON.parse(list) as { files: Record<string, string> };
-  const hashes: [string, string][] = [];
+  const hashes = Object.keys(files).flatMap((name) => /(?<=\.)[0-9a-f]{8}(?=\.)/.exec(name) ?? []);
+  const renamed = (text: string) => hashes.reduce((text, hash) => text.replaceAll(hash, nextOf(hash)), text);
+  const built: [string, string][] = [];
   for (const name of Object.keys(files)) {
-    if (name === "index.html")
-      await edit(name, (html) => html.replace(/<title>.*<\/title>/, "<title>the next build</title>"));
-    if (name.endsWith(".js")) await edit(name, newName);
-    if (name.endsWith(".wasm")) await rename(join(folder, name), join(folder, newName(name)));
+    const path = join(folder, renamed(name));
+    await rename(join(folder, name), path);
+    if (/\.(js|html)$/.test(name)) {
+      const text = renamed(await readFile(path, "utf8"));
+      await writeFile(path, text.replace(/<title>.*<\/title>/, "<title>the next build</title>"));
+    }
     const hash = createHash("sha256")
-      .update(await readFile(join(folder, newName(name))))
+      .update(await readFile(path))
       .digest("base64");
-    hashes.push([newName(name), `sha256-${hash}`]);
+    built.push([renamed(name), `sha256-${hash}`]);
   }
-  await edit("service-worker.js", (script) =>
-    script.replace(list, JSON.stringify({ revision: "next", files: Object.fromEntries(hashes) })),
-  );
+  const next = JSON.stringify({ revision: "next", files: Object.fromEntries(built) });
+  await writeFile(join(folder, "service-worker.js"), worker.replace(list, next));
 }
 
-const ready = (page: Page) => page.getByText(/^\d+ passages encoded in [\d.]+ m?s$/).waitFor();
 const modelIsMissing = (page: Page) => page.getByRole("alert").getByText("The model was not found").waitFor();
-
-async function best(page: Page, query: string): Promise<string> {
-  await page.fill("#query", query);
-  return page.locator(".hit-text").first().innerText();
-}
 
 /** The paths that the service worker has kept, by cache. */
 const keptFiles = (page: Page) =>
@@ -138,15 +134,16 @@ test("a new build shows at once, and takes the old one's place in the cache as a
   await page.getByRole("alert").getByText("The model could not be fetched").waitFor();
   const artefacts = Object.values(await keptFiles(page))
     .flat()
-    .filter((path) => path.endsWith(".wasm"));
+    .filter((path) => /embervec-(relaxed|simd128)/.test(path));
   assert.equal(artefacts.length, 1);
-  assert.match(artefacts[0]!, /^\/embervec-(relaxed|simd128)\.00000000\.wasm$/);
+  assert.ok(existsSync(join(folder, artefacts[0]!)), artefacts[0]);
   await page.close();
 });
 
 test("a mixture of two builds is not kept", async () => {
   const folder = await copyOfDemo();
-  await writeFile(join(folder, "style.css"), "/* of another build */");
+  const style = (await readdir(folder)).find((name) => /^style\..*\.css$/.test(name))!;
+  await writeFile(join(folder, style), "/* of another build */");
   const site = await serve(folder);
   const page = await context.newPage();
   await page.goto(`${site.origin}/${NO_MODEL}`);
@@ -185,12 +182,19 @@ test("after one visit the page searches without a network", async () => {
   const visit = async () => {
     const page = await context.newPage();
     await page.goto(`${site.origin}/`);
-    await ready(page);
+    await modelReady(page);
     await page.getByText("Works offline").waitFor();
     return page;
   };
 
   const first = await visit();
+  await addFiles(first, [
+    textFile(
+      "tips.txt",
+      "Old or overheated yeast is the usual culprit when dough stays flat.\n\nIf you lie awake, get up.",
+    ),
+  ]);
+  assert.match(await best(first, "my bread does not rise"), /dough stays flat/);
   const [kept = [], ...others] = Object.values(await keptFiles(first));
   assert.deepEqual(others, []);
   for (const name of [
@@ -199,21 +203,20 @@ test("after one visit the page searches without a network", async () => {
     "main.js",
     "bench.js",
     "style.css",
+    "demo.css",
     "favicon.svg",
     "app.webmanifest",
   ]) {
-    assert.ok(kept.includes(`/${name}`), `${name} is not among ${kept.join(" ")}`);
+    const hasName = (path: string) => path.replace(/\.[0-9a-f]{8}(?=\.)/, "") === `/${name}`;
+    assert.ok(kept.some(hasName), `${name} is not among ${kept.join(" ")}`);
   }
   assert.deepEqual(
-    kept.filter((path) => /\.map$|^\/models\/|-gpu\.|service-worker/.test(path)),
+    kept.filter((path) => /\.map$|^\/(models|corpora)\/|-gpu\.|service-worker/.test(path)),
     [],
   );
   const artefacts = site.requests.filter((path) => path.endsWith(".wasm"));
-  assert.equal(artefacts.length, 1);
-  assert.deepEqual(
-    kept.filter((path) => path.endsWith(".wasm")),
-    artefacts,
-  );
+  assert.equal(artefacts.length, 2, "the encoder and the index");
+  assert.deepEqual(kept.filter((path) => path.endsWith(".wasm")).sort(), [...artefacts].sort());
   await first.close();
 
   await context.setOffline(true);
@@ -231,7 +234,7 @@ test("after one visit the page searches without a network", async () => {
   await assert.rejects(fetch(site.origin));
   const third = await visit();
   assert.match(await best(third, "I can't fall asleep"), /lie awake/);
-  assert.equal(await third.locator("#fact-load-source").innerText(), "from this browser's storage");
+  assert.equal(await third.locator("#fact-load-source").textContent(), "from this browser's storage");
   await third.click("text=How fast is this device?");
   await third.getByRole("button", { name: "Measure" }).waitFor();
   await third.close();

@@ -3,7 +3,13 @@
 import { button, byId } from "./dom";
 import { codeOf, messageOf } from "./errors";
 
-const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
+interface Advice {
+  readonly title: string;
+  readonly advice: string;
+}
+
+/** Of a model that does not load. */
+const LOADING: Readonly<Record<string, Advice>> = {
   model_not_found: {
     title: "The model was not found",
     advice: "Check its name or address. The folder must hold config.json, tokenizer.json and model.safetensors.",
@@ -34,6 +40,10 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
     title: "This device or precision is not available",
     advice: "Go back to the automatic choices, which work everywhere.",
   },
+};
+
+/** At any time. */
+const ANYTIME: Readonly<Record<string, Advice>> = {
   storage: {
     title: "This browser's storage does not work",
     advice: "Leave private browsing or allow this page to store data, then try again.",
@@ -42,6 +52,14 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   device_lost: {
     title: "The GPU was lost",
     advice: "Try again to restart it, or run on the CPU, which works everywhere.",
+  },
+  quota: {
+    title: "There is no room left",
+    advice: "Nothing that was stored is lost. Delete a collection or a model, or free some space, then try again.",
+  },
+  integrity: {
+    title: "This file is not a whole collection",
+    advice: "Nothing was changed. Choose a file that was made with Export.",
   },
 };
 
@@ -69,7 +87,12 @@ export class FailurePanel {
 
   show(error: unknown, { remedies = [], loading }: FailureOptions = {}): void {
     const code = codeOf(error);
-    const known = loading !== undefined && code === "invalid_input" ? WRONG_SETTING : ADVICE[code];
+    const known =
+      loading === undefined
+        ? ANYTIME[code]
+        : code === "invalid_input"
+          ? WRONG_SETTING
+          : (LOADING[code] ?? ANYTIME[code]);
     const advice = code === "model_not_found" && loading === "own" ? NO_DEMO_MODEL : known?.advice;
     byId("failure-title", HTMLHeadingElement).textContent = known?.title ?? "Something went wrong";
     byId("failure-advice", HTMLParagraphElement).textContent =

@@ -1,8 +1,10 @@
 //! `cargo xtask build`: from the sources to what is published and served. Each step makes the one before it.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{corpora, docs, model, npm, pack, sh, wasm};
 
@@ -30,7 +32,25 @@ pub fn www() -> Result<()> {
 /// Puts the model into the folder that is served, packed as a host would have it: a visitor of the demo fetches a quarter, while
 /// `bench.html` finds the original weights as well.
 pub fn publish_model() -> Result<()> {
-    let served = sh::root().join("www").join("dist").join("models").join(model::NAME);
+    let models = sh::root().join("www").join("dist").join("models");
+    let served = models.join(model::NAME);
     model::place(&served)?;
-    pack::ensure(&served)
+    pack::ensure(&served)?;
+    list_models(&models)
+}
+
+/// A web server cannot list a folder, and the page offers only models that are there.
+fn list_models(models: &Path) -> Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(models)? {
+        let entry = entry?;
+        if entry.path().join("config.json").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    let list = models.join("index.json");
+    // Names of folders need no escapes that JSON does not know.
+    fs::write(&list, format!("{names:?}"))
+        .with_context(|| format!("cannot write {}", list.display()))
 }
