@@ -91,7 +91,8 @@ async function compute(name, passages) {
     if (truncated) throw new Error(`${name}: the model cannot take this passage whole: ${passages[index]}`);
     all.set(embedding, index * dimension);
     done += 1;
-    if (done % 1000 === 0) console.error(`[corpora] ${name}: ${done} of ${passages.length} passages are encoded in ${dtype}`);
+    if (done % 1000 === 0)
+      console.error(`[corpora] ${name}: ${done} of ${passages.length} passages are encoded in ${dtype}`);
   }
   return all;
 }

@@ -38,7 +38,9 @@ function sha256(passages: string[]): string {
   return hash.digest("hex");
 }
 
-console.log("| corpus | passages | dtype | same top 10, in the same order | of 10 in common, mean | fewest | scores differ by, at most |");
+console.log(
+  "| corpus | passages | dtype | same top 10, in the same order | of 10 in common, mean | fewest | scores differ by, at most |",
+);
 console.log("| --- | --: | --- | --: | --: | --: | --: |");
 const failed: string[] = [];
 for (const dtype of ["fp32", "q8"] as const) {
