@@ -374,7 +374,7 @@ function renderWork(): void {
     const label = { encoding: "Reading the page", paused: "Read so far", stopped: "Stopped" }[state as "encoding"];
     showWork(
       isSaving ? "Saving the page" : label,
-      `${encoded.toLocaleString("en")} of ${formatCount(total, "passage")}`,
+      `${encoded.toLocaleString("en")} of ${total.toLocaleString("en")}`,
       encoded,
       total,
     );
