@@ -520,7 +520,7 @@ const settings = readSettings();
 queryInput.addEventListener("input", () => {
   notice = "";
   remember();
-  void shown.read(); // the page may have changed
+  if (shown.page?.isStale) void shown.read();
   if (queryInput.value.trim() === "") void attempt(() => search());
   else searchSoon();
 });
