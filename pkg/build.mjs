@@ -83,7 +83,7 @@ const oneErrorClass = {
 const forNode = {
   name: "node",
   setup: ({ onResolve }) =>
-    onResolve({ filter: /\/platform\/web(-parts|-search)?\.js$/ }, ({ path }) => ({
+    onResolve({ filter: /\/platform\/web(-[a-z]+)?\.js$/ }, ({ path }) => ({
       path: join(pkg, "src/platform", basename(path).replace("web", "node").replace(/js$/, "ts")),
     })),
 };

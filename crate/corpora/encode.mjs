@@ -32,7 +32,7 @@ const MIN_COSINE = 0.9999;
 const [modelDir, dtype, passagesDir, cacheDir] = process.argv.slice(2);
 if (cacheDir === undefined) throw new Error("usage: node encode.mjs MODEL_DIR DTYPE PASSAGES_DIR CACHE");
 
-const embedder = await Embedder.load(`${pathToFileURL(resolve(modelDir))}/`, {
+const embedder = await Embedder.load(`${pathToFileURL(resolve(modelDir)).href}/`, {
   dtype: /** @type {"q8" | "fp32"} */ (dtype),
   device: "cpu",
   workers: availableParallelism(),
@@ -91,7 +91,8 @@ async function compute(name, passages) {
     if (truncated) throw new Error(`${name}: the model cannot take this passage whole: ${passages[index]}`);
     all.set(embedding, index * dimension);
     done += 1;
-    if (done % 1000 === 0) console.error(`[corpora] ${name}: ${done} of ${passages.length} passages are encoded in ${dtype}`);
+    if (done % 1000 === 0)
+      console.error(`[corpora] ${name}: ${done} of ${passages.length} passages are encoded in ${dtype}`);
   }
   return all;
 }

@@ -84,8 +84,9 @@ const openPanel = (front: Page, name?: string) => opened.openPanel(front, name);
 
 /** How many passages have been encoded, as the panel says. */
 async function encodedOf(panel: Page): Promise<number> {
-  const text = await panel.locator("#work-detail").innerText();
-  return Number(/^([\d,]+) of/.exec(text)?.[1]?.replace(",", ""));
+  const detail = panel.locator("#work-detail", { hasText: /^[\d,]+ of/ });
+  await detail.waitFor();
+  return Number(/^[\d,]+/.exec(await detail.innerText())?.[0].replace(",", ""));
 }
 
 test("the first hits of a large page come while the rest follows, as far as the budget goes; Stop stops", async () => {

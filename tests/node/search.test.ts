@@ -321,7 +321,7 @@ test("pairs and groups are those of sentence-transformers", async () => {
     found.map(({ a, b }) => [Number(a.id), Number(b.id)]),
     pairs.map(([a, b]) => [a, b]),
   );
-  const near = vectors.map((vector, row) =>
+  const near = vectors.map((vector) =>
     best(
       vectors.map((other) => SCORES.cosine(vector, other)),
       60,

@@ -52,7 +52,15 @@ test("the licences are the repository's", async () => {
 
 test("what it contains of others is named", async () => {
   const notices = await read("dist/THIRD-PARTY-NOTICES.txt");
-  for (const name of ["npm idb", "npm @noble/hashes", "npm minisearch", "crate burn", "crate tokenizers", "crate wgpu", "crate std"]) {
+  for (const name of [
+    "npm idb",
+    "npm @noble/hashes",
+    "npm minisearch",
+    "crate burn",
+    "crate tokenizers",
+    "crate wgpu",
+    "crate std",
+  ]) {
     assert.match(notices, new RegExp(`^${name} .`, "m"));
   }
   // Neither what only builds nor what only tests.

@@ -119,7 +119,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
     mayLast: true,
   },
   turn: {
-    at: ["platform/web.ts MessagePort.postMessage", "platform/web.ts new Promise"],
+    at: ["platform/web-task.ts MessagePort.postMessage", "platform/web-task.ts new Promise"],
     in: WORKER,
     stub: "post(MessagePort.prototype)",
     kinds: SENT,
@@ -159,7 +159,7 @@ export const PLATFORM_CALLS: Record<string, PlatformCall> = {
   },
   digest: { at: ["cache/sha256.ts SubtleCrypto.digest"], in: EVERYWHERE, stub: method("SubtleCrypto", "digest") },
   archive: {
-    at: ["model/archive.ts Blob.arrayBuffer"],
+    at: ["tar.ts Blob.arrayBuffer"],
     in: PAGE,
     stub: method("Blob", "arrayBuffer"),
     costs: ["integrity", "storage"],
@@ -222,7 +222,7 @@ export const NOT_THE_PLATFORM = [
   "embedder.ts new Promise",
   // The CPU's next work.
   "gpu/work.ts new Promise",
-  "platform/web.ts new MessageChannel",
+  "platform/web-task.ts new MessageChannel",
   "worker/turns.ts new Promise",
   "model/fetch.ts new MessageChannel",
   "model/folder.ts new Promise",
@@ -233,6 +233,50 @@ export const NOT_THE_PLATFORM = [
   // The caller's.
   "worker/pool.ts createWorker.createWorker",
   "settle.ts new Promise",
+];
+
+/**
+ * Of a search index, whose life is another one (tests/browser/search.test.ts). Its worker waits for `Entries`, for a host and for
+ * the page's embedder, which settle; whatever else it waits for, the page answers an abort itself, within a quarter of a second.
+ */
+export const OF_SEARCH = [
+  // As those of the embedder's worker, through the same client.
+  "platform/web-search.ts new Worker",
+  "search/worker.ts init",
+  "search/search-index.ts createWorker.createWorker",
+  "search/search-index.ts new MessageChannel",
+  // Of `Entries`, of an embedder and of the index itself, which are ours.
+  ...["storage", "manage", "read-folder"].flatMap((file) =>
+    ["ModelCache.get", "ModelCache.put", "ModelCache.keys", "Entries.delete", "Entries.putWhole"].map(
+      (name) => `search/${file}.ts ${name}`,
+    ),
+  ),
+  ...["adding", "index-host", "groups", "query"].flatMap((file) =>
+    [
+      "Encoder.tokenCounts",
+      "Encoder.encode",
+      "RowSource.texts",
+      "RowSource.vectors",
+      "RowSource.lookup",
+      "new Promise",
+    ].map((name) => `search/${file}.ts ${name}`),
+  ),
+  "search/service.ts Embedder.encodeDocument",
+  "search/service.ts Embedder.tokenCounts",
+  "search/search-index.ts Embedder.encodeQuery",
+  // A host: every answer and every piece of it has a time limit.
+  "search/read-folder.ts fetch",
+  "search/read-folder.ts new Promise",
+  "search/read-folder.ts ReadableStreamDefaultReader.read",
+  "search/read-folder.ts ReadableStreamGenericReader.cancel",
+  // Of bytes in memory.
+  "search/folder-index.ts Body.arrayBuffer",
+  // Told to whoever listens.
+  "search/index-host.ts new BroadcastChannel",
+  "search/index-host.ts BroadcastChannel.postMessage",
+  // The caller's; they end with an abort.
+  "search/search-index.ts AsyncIterator.next",
+  "search/search-index.ts Reranker.rank",
 ];
 
 /** What a script runs first, so that its calls of the table fail. */

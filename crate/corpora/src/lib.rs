@@ -1,23 +1,25 @@
 //! The demo's ready corpora: public texts, cut into passages and encoded before anybody asks.
 //!
 //! ```text
-//! a package's files ─► Corpus: documents of passages ─► vectors, kept by the hash of what they are made of ─► a folder to serve
+//! a package's files ─► Corpus: documents of passages ─► encode.mjs: vectors ─► write: an index in a folder
 //! ```
 
-pub mod check;
 mod factbook;
 mod hints;
 mod moby_dick;
 pub mod passages;
-pub mod vectors;
+mod write;
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
-use embervec_embed::Embedder;
+use anyhow::{Context, Result};
+use embervec_json::Object;
+use embervec_tokenizer::{Files, Tokenizer, TokenizerOptions};
 use serde_json::{Map, Value};
 
-pub use vectors::{Vectors, encode};
+pub use write::{Encoded, write};
 
 /// Texts of one source.
 #[derive(Clone, Debug)]
@@ -60,13 +62,34 @@ const PACKAGES: [(&str, Read); 2] = [("factbook", factbook::read), ("moby-dick",
 /// # Errors
 ///
 /// When a file is missing or is not what the package has.
-pub fn read(sources: &Path, embedder: &Embedder) -> Result<Vec<Corpus>> {
-    let count = |text: &str| {
-        // A length limit would hide how long a text is; two tokens are not the text's.
-        Ok(embedder.tokenize(text)?.input_ids.len().saturating_sub(2))
-    };
+pub fn read(sources: &Path, tokenizer: &Tokenizer) -> Result<Vec<Corpus>> {
+    let count = |text: &str| Ok(tokenizer.count(text, true)?.0);
     let packages = PACKAGES.iter().map(|(name, read)| read(&sources.join(name), &count));
     std::iter::once(hints::read()).chain(packages).collect()
+}
+
+/// The tokenizer of a model folder.
+///
+/// # Errors
+///
+/// When a file of its cannot be read.
+pub fn open_tokenizer(model: &Path) -> Result<Tokenizer> {
+    let mut files = BTreeMap::new();
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        let path = model.join(name);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        files.insert(name.to_owned(), bytes);
+    }
+    // Only tokens are counted here: limits and special tokens play no part.
+    let options = TokenizerOptions {
+        overrides: Object::default(),
+        config_class: None,
+        lowercase: false,
+        max_seq_length: None,
+        max_positions: usize::MAX,
+        add_special_tokens: false,
+    };
+    Ok(Tokenizer::new(&Files::new(&files, ""), &options)?)
 }
 
 impl Corpus {

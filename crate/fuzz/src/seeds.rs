@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use embervec_bert::BertConfig;
 use embervec_bert::keys::key_table;
+use embervec_search::folder::{Passage, Probe, Writer};
+use embervec_search::{Similarity, TermsBuilder, quantize};
 use embervec_weights::{TensorReader, WeightDtype};
 
 use crate::Target;
@@ -35,6 +37,8 @@ pub fn seeds(target: &Target) -> std::io::Result<Vec<Seed>> {
         "vocab_txt" => vocab_txt(),
         "folder" => models()?,
         "pack" => packs()?,
+        "index" => index_parts()?,
+        "index_folder" => index_folder()?,
         _ => Vec::new(),
     };
     seeds.extend(committed(target)?);
@@ -206,6 +210,61 @@ fn packs() -> std::io::Result<Vec<Seed>> {
         ("endless", dense.with("vocab.txt -> zero", "")),
     ];
     seeds.extend(variants.map(|(name, archive)| (name.into(), archive.to_bytes())));
+    Ok(seeds)
+}
+
+fn index_parts() -> std::io::Result<Vec<Seed>> {
+    let vectors: Vec<f32> = (0..4 * 5).map(|i| (i % 7) as f32 - 3.0).collect();
+    let scan = quantize(&vectors, 4).map_err(std::io::Error::other)?;
+    let mut terms = TermsBuilder::new(0);
+    for row in 0..5 {
+        let words = (0..20).map(|i| format!("word{}", i * (row + 1)));
+        terms.add_row(words).map_err(std::io::Error::other)?;
+    }
+    let whole = Archive::default()
+        .with("scan", scan)
+        .with("terms", terms.encode())
+        .with(
+            "metadata",
+            r#"[{"a": 1, "b": {"c": ["x", null]}}, null, {"a": "1"}, {"a": true}, {}]"#,
+        )
+        .with("filter", r#"{"$or": [{"a": {"$gte": 1, "$ne": 2}}, {"b.c": {"$in": ["x"]}}]}"#)
+        .with("word", "word1");
+    let negative = whole
+        .clone()
+        .with("filter", r#"{"$not": {"a": {"$exists": true}}, "b.c": {"$nin": [null]}}"#)
+        .with("word", "");
+    Ok(vec![("whole".into(), whole.to_bytes()), ("negative".into(), negative.to_bytes())])
+}
+
+fn index_folder() -> std::io::Result<Vec<Seed>> {
+    let mut seeds = Vec::new();
+    for (name, rows) in [("none", 0), ("one-piece", 3), ("two-pieces", 20)] {
+        let mut writer = Writer::new(4, Similarity::Cosine).map_err(std::io::Error::other)?;
+        for row in 0..rows {
+            let document = format!("document {}", row / 3);
+            let text = format!("Text number{row}, \u{6587}\u{5b57}.");
+            let passage = Passage {
+                document: &document,
+                text: &text,
+                start: row,
+                end: row + 9,
+                metadata: None,
+            };
+            writer.add(passage, &[row as f32, 1.0, -1.0, 0.5]).map_err(std::io::Error::other)?;
+        }
+        let folder =
+            std::env::temp_dir().join(format!("embervec-index-{}-{name}", std::process::id()));
+        let probe = Probe { text: "probe".into(), vector: vec![1.0, 0.0, 0.0, 0.0] };
+        writer.write(&folder, name, None, vec![probe]).map_err(std::io::Error::other)?;
+        let mut archive = Archive::default();
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            archive.put(&entry.file_name().to_string_lossy(), fs::read(entry.path())?);
+        }
+        fs::remove_dir_all(&folder)?;
+        seeds.push((name.into(), archive.to_bytes()));
+    }
     Ok(seeds)
 }
 

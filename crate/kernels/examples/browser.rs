@@ -164,6 +164,26 @@ extern "C" fn time_layer_norm(count: usize, size: usize, rounds: usize) -> f64 {
     fastest(rounds, || layer_norm(&x, Some(&x), &weight, &weight, 1e-12, &mut out))
 }
 
+/// Milliseconds of the fastest of `rounds` scans of 8-bit rows.
+#[unsafe(no_mangle)]
+extern "C" fn time_i8_dot(count: usize, dimension: usize, rounds: usize) -> f64 {
+    let rows: Vec<i8> = (0..count * dimension).map(|i| (i % 251) as i8).collect();
+    let query: Vec<i16> = (0..dimension).map(|i| (i % 401) as i16 - 200).collect();
+    let mut out = vec![0; count];
+    fastest(rounds, || i8_dot(&rows, &query, &mut out))
+}
+
+/// Milliseconds of the fastest of `rounds` scans of rows of one bit a dimension.
+#[unsafe(no_mangle)]
+extern "C" fn time_bit_dot(count: usize, dimension: usize, rounds: usize) -> f64 {
+    let rows: Vec<u64> = (0..(count * bit_words(dimension)) as u64)
+        .map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        .collect();
+    let planes = bit_planes(&(0..dimension).map(|i| (i % 15) as i8 - 7).collect::<Vec<_>>());
+    let mut out = vec![0; count];
+    fastest(rounds, || bit_dot(&rows, &planes, &mut out))
+}
+
 /// Of a few runs in a row, so that the clock's step of up to 0.1 ms does not count.
 fn fastest(rounds: usize, mut run: impl FnMut()) -> f64 {
     let start = now();

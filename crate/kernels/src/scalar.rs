@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::{ACTIVATION_MAX, Activation, RowQ8};
+use crate::{ACTIVATION_MAX, Activation, Reach, RowFactors, RowQ8};
 
 /// `x · weightᵀ + bias`.
 ///
@@ -156,4 +156,28 @@ pub fn erf(x: f64) -> f64 {
         sum += term;
     }
     std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
+}
+
+/// The product of each row with the query.
+pub fn i8_dot(rows: &[i8], query: &[i16]) -> Vec<i32> {
+    let product = |row: &[i8]| {
+        let products = row.iter().zip(query).map(|(&x, &y)| i32::from(x) * i32::from(y));
+        products.fold(0, i32::wrapping_add)
+    };
+    rows.chunks_exact(query.len()).map(product).collect()
+}
+
+/// Which rows' largest keys are above the threshold.
+pub fn above(dots: &[i32], rows: RowFactors<'_>, reach: &Reach, threshold: f32) -> Vec<bool> {
+    let key = |i: usize| reach.of(dots[i], rows.scale[i], rows.error[i], rows.size[i]);
+    (0..dots.len()).map(|i| key(i) > threshold).collect()
+}
+
+/// For each row the sum of the query's values where the row is below the center.
+pub fn bit_dot(rows: &[i8], scale: f32, center: &[f32], query: &[i8]) -> Vec<i32> {
+    let dot = |row: &[i8]| {
+        let below = |i: &usize| f32::from(row[*i]) * scale < center[*i];
+        (0..row.len()).filter(below).map(|i| i32::from(query[i])).sum()
+    };
+    rows.chunks_exact(query.len()).map(dot).collect()
 }

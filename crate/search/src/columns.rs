@@ -107,16 +107,21 @@ impl Rows {
     }
 }
 
-#[derive(Default)]
-struct Column {
-    /// Rows that have anything at this place.
-    present: Rows,
-    values: BTreeMap<Key, Rows>,
-}
+/// The number of the place that is a whole object of metadata.
+const ROOT: u32 = 0;
 
-/// Columns by their place: the keys on the way to it, with points between.
+/// The places of metadata, and the values of all of them.
+///
+/// Nothing here is many times as large as the JSON it is made of: a place knows the one that it lies in, not the whole way, and one map
+/// has the values of all.
 #[derive(Default)]
-pub struct Columns(BTreeMap<String, Column>);
+pub struct Columns {
+    /// A place by the one that it lies in and the key there. A key with points is several.
+    places: BTreeMap<(u32, String), u32>,
+    /// Rows that have anything at a place, by its number less 1.
+    present: Vec<Rows>,
+    values: BTreeMap<(u32, Key), Rows>,
+}
 
 impl Columns {
     /// Takes the metadata of `count` rows from row `first` on: a JSON array of objects or `null`s. If that cannot be
@@ -134,26 +139,19 @@ impl Columns {
         for (i, row) in rows_of(json).enumerate() {
             let value = read_row(i, row?)?;
             if value != Json::Null {
-                self.take((first + i) as u32, &mut String::new(), &value, false);
+                self.take((first + i) as u32, ROOT, &value, false);
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, row: u32, place: &mut String, value: &Json, is_item: bool) {
-        if !place.is_empty() {
-            self.note(row, place, None);
-        }
+    fn take(&mut self, row: u32, place: u32, value: &Json, is_item: bool) {
         match value {
             Json::Object(entries) => {
-                let length = place.len();
                 for (key, value) in entries.iter() {
-                    if length > 0 {
-                        place.push('.');
-                    }
-                    place.push_str(key);
+                    let place = self.place(place, key);
+                    self.present[place as usize - 1].push(row);
                     self.take(row, place, value, false);
-                    place.truncate(length);
                 }
             }
             // What is in a list within a list cannot be asked for, as in MongoDB.
@@ -161,24 +159,37 @@ impl Columns {
                 items.iter().for_each(|item| self.take(row, place, item, true));
             }
             _ => {
-                if let Some(key) = Key::of(value) {
-                    self.note(row, place, Some(key));
+                let Some(key) = Key::of(value) else { return };
+                let at = (place, key);
+                match self.values.get_mut(&at) {
+                    Some(rows) => rows.push(row),
+                    None => drop(self.values.insert(at, Rows::Few(vec![row]))),
                 }
             }
         }
     }
 
-    /// Notes what a row has at a place: a value, or without one that there is something.
-    fn note(&mut self, row: u32, place: &str, key: Option<Key>) {
-        let Some(column) = self.0.get_mut(place) else {
-            self.0.insert(place.into(), Column::default());
-            return self.note(row, place, key);
-        };
-        let Some(key) = key else { return column.present.push(row) };
-        match column.values.get_mut(&key) {
-            Some(rows) => rows.push(row),
-            None => drop(column.values.insert(key, Rows::Few(vec![row]))),
-        }
+    /// The place of a key within another one; a new one where there is none.
+    fn place(&mut self, within: u32, key: &str) -> u32 {
+        key.split('.').fold(within, |within, part| {
+            let at = (within, part.to_owned());
+            if let Some(&place) = self.places.get(&at) {
+                return place;
+            }
+            self.present.push(Rows::default());
+            let place = self.present.len() as u32;
+            self.places.insert(at, place);
+            place
+        })
+    }
+
+    fn find(&self, name: &str) -> Option<u32> {
+        name.split('.')
+            .try_fold(ROOT, |within, part| self.places.get(&(within, part.to_owned())).copied())
+    }
+
+    fn add_present(&self, place: u32, set: &mut BitSet) {
+        self.present[place as usize - 1].add_to(set);
     }
 
     /// Which of `rows` rows match.
@@ -197,34 +208,47 @@ impl Columns {
                 set.invert();
             }
             Filter::Exists(place) => {
-                if let Some(column) = self.0.get(place) {
-                    column.present.add_to(&mut set);
+                if let Some(place) = self.find(place) {
+                    self.add_present(place, &mut set);
                 }
             }
             Filter::In(place, keys) => {
-                let column = self.0.get(place);
+                let place = self.find(place);
                 if keys.contains(&Key::Null) {
                     // What is not there is null.
-                    if let Some(column) = column {
-                        column.present.add_to(&mut set);
+                    if let Some(place) = place {
+                        self.add_present(place, &mut set);
                     }
                     set.invert();
                 }
-                for rows in keys.iter().filter_map(|key| column?.values.get(key)) {
-                    rows.add_to(&mut set);
+                let Some(place) = place else { return set };
+                for key in keys {
+                    if let Some(rows) = self.values.get(&(place, key.clone())) {
+                        rows.add_to(&mut set);
+                    }
                 }
             }
             Filter::Compare(place, comparison, key) => {
-                let Some(column) = self.0.get(place) else { return set };
+                let Some(place) = self.find(place) else { return set };
+                let at = (place, key.clone());
+                // Values are in order by place, kind and size.
                 let bounds = match comparison {
-                    Comparison::Greater => (Bound::Excluded(key), Bound::Unbounded),
-                    Comparison::GreaterOrEqual => (Bound::Included(key), Bound::Unbounded),
-                    Comparison::Less => (Bound::Unbounded, Bound::Excluded(key)),
-                    Comparison::LessOrEqual => (Bound::Unbounded, Bound::Included(key)),
+                    Comparison::Greater => (Bound::Excluded(at), Bound::Unbounded),
+                    Comparison::GreaterOrEqual => (Bound::Included(at), Bound::Unbounded),
+                    Comparison::Less => (Bound::Unbounded, Bound::Excluded(at)),
+                    Comparison::LessOrEqual => (Bound::Unbounded, Bound::Included(at)),
                 };
-                let values = column.values.range::<Key, _>(bounds);
-                for (_, rows) in values.filter(|(value, _)| value.kind() == key.kind()) {
-                    rows.add_to(&mut set);
+                let is_kind =
+                    |(number, value): &(u32, Key)| *number == place && value.kind() == key.kind();
+                let add = |(_, rows): (_, &Rows)| rows.add_to(&mut set);
+                let values = self.values.range(bounds);
+                match comparison {
+                    Comparison::Greater | Comparison::GreaterOrEqual => {
+                        values.take_while(|(at, _)| is_kind(at)).for_each(add);
+                    }
+                    Comparison::Less | Comparison::LessOrEqual => {
+                        values.rev().take_while(|(at, _)| is_kind(at)).for_each(add);
+                    }
                 }
             }
         }

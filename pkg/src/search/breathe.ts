@@ -1,6 +1,6 @@
 // Long work in the worker lets messages in: a search does not wait for it.
 
-import { nextTask } from "../platform/web.js";
+import { nextTask } from "../platform/web-task.js";
 
 /** As long as a piece of work may take: a search of 10,000 passages takes about 1 ms. */
 const PIECE_MS = 8;

@@ -62,7 +62,7 @@ async function request(
   const header = range && `bytes=${range.offset}-${range.offset + range.length - 1}`;
   for (let attempt = 1; ; attempt++) {
     try {
-      return await settled("the host", () => once(ask, path, range, header, limit), { ms: ANSWER_MS, signal });
+      return await once(ask, path, range, header, limit, signal);
     } catch (error) {
       if (error instanceof EmbervecError || signal.aborted || attempt === ATTEMPTS) {
         if (error instanceof EmbervecError || signal.aborted) throw error;
@@ -81,8 +81,9 @@ async function once(
   range: { offset: number; length: number } | undefined,
   header: string | undefined,
   limit: number,
+  signal: AbortSignal,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const response = await ask(path, header);
+  const response = await settled("the host", () => ask(path, header), { ms: ANSWER_MS, signal });
   const { status, url } = response;
   if (status === 404 || status === 410)
     throw new EmbervecError(
@@ -95,18 +96,24 @@ async function once(
       `the host answers ${status} for ${path} of the index; pass a token in \`headers\``,
     );
   if (!response.ok) throw new Error(`the host answers ${status}`);
-  const bytes = await readUpTo(response, status === 206 || !range ? limit : range.offset + range.length, path);
+  const bytes = await readUpTo(response, status === 206 || !range ? limit : range.offset + range.length, path, signal);
   if (!range || status === 206) return bytes;
   // The host ignores Range, and sends all.
   return bytes.slice(range.offset, range.offset + range.length);
 }
 
 /** What is longer than the manifest says is not read on. */
-async function readUpTo(response: Response, limit: number, path: string): Promise<Uint8Array<ArrayBuffer>> {
+async function readUpTo(
+  response: Response,
+  limit: number,
+  path: string,
+  signal: AbortSignal,
+): Promise<Uint8Array<ArrayBuffer>> {
   const reader = response.body?.getReader();
   const pieces: Uint8Array[] = [];
   let length = 0;
-  for (let read = await reader?.read(); read && !read.done; read = await reader?.read()) {
+  const next = () => settled("the host", () => reader?.read(), { ms: ANSWER_MS, signal });
+  for (let read = await next(); read && !read.done; read = await next()) {
     pieces.push(read.value);
     length += read.value.byteLength;
     if (length < limit) continue;

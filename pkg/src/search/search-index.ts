@@ -8,6 +8,7 @@ import { folderUrl, scriptUrl } from "../model/source.js";
 import { CACHE, addressOf, pageUrl } from "../platform/web.js";
 import { searchWorkerScript } from "../platform/web-search.js";
 import { serve } from "../port.js";
+import { settled } from "../settle.js";
 import { WorkerClient } from "../worker/client.js";
 import {
   checkAddOptions,
@@ -236,7 +237,7 @@ export class SearchIndex extends EventTarget {
     const underWay: Promise<unknown>[] = [];
     let problem: { error: unknown } | undefined;
     try {
-      for await (const group of groupsOf(documents)) {
+      for await (const group of groupsOf(documents, signal)) {
         signal?.throwIfAborted();
         const adding = this.#request("add", { job, documents: group }, { signal, progress: progress as never });
         // Whoever awaits it sees the error.
@@ -499,22 +500,38 @@ function startWorker({ workerUrl, createWorker }: SearchScripts): Client {
     : new WorkerClient(start, url);
 }
 
+/** An idle source ends with the signal. */
 async function* groupsOf(
   documents: Iterable<SearchDocument> | AsyncIterable<SearchDocument>,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<SearchDocument[]> {
   let group: SearchDocument[] = [];
   let characters = 0;
   let position = 0;
-  for await (const document of documents) {
-    const checked = checkDocument(document, position++);
-    group.push(checked);
-    characters += checked.text.length;
-    if (group.length < GROUP_DOCUMENTS && characters < GROUP_CHARACTERS) continue;
-    yield group;
-    group = [];
-    characters = 0;
+  const isLive = Symbol.asyncIterator in documents;
+  const source = isLive ? documents[Symbol.asyncIterator]() : documents[Symbol.iterator]();
+  let isOver = false;
+  try {
+    for (;;) {
+      const next = source.next();
+      const step = isLive ? await settled("", () => next, { signal }) : (next as IteratorResult<SearchDocument>);
+      if (step.done) {
+        isOver = true;
+        break;
+      }
+      const checked = checkDocument(step.value, position++);
+      group.push(checked);
+      characters += checked.text.length;
+      if (group.length < GROUP_DOCUMENTS && characters < GROUP_CHARACTERS) continue;
+      yield group;
+      group = [];
+      characters = 0;
+    }
+    if (group.length > 0) yield group;
+  } finally {
+    // Not awaited: a source that gives nothing more may not end, either.
+    if (!isOver) void Promise.resolve(source.return?.()).catch(() => {});
   }
-  if (group.length > 0) yield group;
 }
 
 function likeOf(query: SearchQuery): string | undefined {
@@ -550,11 +567,9 @@ async function reranked(
   hits: readonly SearchHit[],
   signal: AbortSignal | undefined,
 ): Promise<SearchHit[]> {
-  const ranked = await rerank.rank(
-    query,
-    hits.map(({ text }) => text),
-    { topK: hits.length, ...(signal && { signal }) },
-  );
+  const texts = hits.map(({ text }) => text);
+  const rank = () => rerank.rank(query, texts, { topK: hits.length, ...(signal && { signal }) });
+  const ranked = await settled("", rank, { signal });
   return ranked.map(({ corpusId, score }) => {
     const hit = hits[corpusId];
     if (!hit)

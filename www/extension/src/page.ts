@@ -374,7 +374,7 @@ function renderWork(): void {
     const label = { encoding: "Reading the page", paused: "Read so far", stopped: "Stopped" }[state as "encoding"];
     showWork(
       isSaving ? "Saving the page" : label,
-      `${encoded.toLocaleString("en")} of ${formatCount(total, "passage")}`,
+      `${encoded.toLocaleString("en")} of ${total.toLocaleString("en")}`,
       encoded,
       total,
     );
@@ -520,7 +520,7 @@ const settings = readSettings();
 queryInput.addEventListener("input", () => {
   notice = "";
   remember();
-  void shown.read(); // the page may have changed
+  if (shown.page?.isStale) void shown.read();
   if (queryInput.value.trim() === "") void attempt(() => search());
   else searchSoon();
 });

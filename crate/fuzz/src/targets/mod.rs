@@ -2,6 +2,8 @@
 
 mod config;
 mod folder;
+mod index;
+mod index_folder;
 mod json;
 mod pack;
 mod tokenizer;
@@ -33,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "vocab_txt", form: Form::Archive, run: tokenizer::run },
     Target { name: "folder", form: Form::Archive, run: folder::run },
     Target { name: "pack", form: Form::Archive, run: pack::run },
+    Target { name: "index", form: Form::Archive, run: index::run },
+    Target { name: "index_folder", form: Form::Archive, run: index_folder::run },
 ];
 
 /// What is wrong with a message, which must say what it is about.

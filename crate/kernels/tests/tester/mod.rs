@@ -21,6 +21,10 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("quantize_row", quantized_rows_come_back),
     ("quantize_weights", quantized_weights_come_back),
     ("outliers", rotation_tames_outliers),
+    ("i8_dot", i8_dot_gives_the_same_integers),
+    ("above", above_gives_the_same_rows),
+    ("bit_dot", bit_dot_gives_the_same_integers),
+    ("sign_bits", sign_bits_estimate_products),
 ];
 
 macro_rules! check {
@@ -493,5 +497,126 @@ fn rotation_tames_outliers() -> Result<(), String> {
     let x: Vec<f32> = q.iter().map(|&q| scale * q as f32).collect();
     let plain = error(&mut scalar::linear_f32(&x, &weight, &bias, k).into_iter());
     check!(rotated < plain / 4.0, "squared error {rotated}, without rotation {plain}");
+    Ok(())
+}
+
+/// Rows of a scan: remainders of the tile of rows, and dimensions around multiples of the blocks of 16 and of the words of 64.
+fn scans() -> impl Iterator<Item = (usize, usize)> {
+    let dimensions = (1..=35).chain([47, 48, 63, 64, 65, 100, 127, 128, 129, 384, 768, 1000]);
+    dimensions.flat_map(|dimension| (0..=13).map(move |rows| (rows, dimension)))
+}
+
+fn i8_dot_gives_the_same_integers() -> Result<(), String> {
+    let mut numbers = Numbers(11);
+    let compare = |rows: &[i8], query: &[i16]| {
+        let count = rows.len() / query.len();
+        let mut out = vec![i32::MIN; count];
+        i8_dot(rows, query, &mut out);
+        let expected = scalar::i8_dot(rows, query);
+        check!(out == expected, "{count} x {}: {out:?}, not {expected:?}", query.len());
+        Ok(())
+    };
+    for (count, dimension) in scans() {
+        let rows: Vec<i8> = numbers
+            .below(255, count * dimension)
+            .iter()
+            .map(|&x| (i16::from(x) - 127) as i8)
+            .collect();
+        let query: Vec<i16> = (0..dimension).map(|_| numbers.next() as i16).collect();
+        compare(&rows, &query)?;
+        // The largest sums that a search makes.
+        let most = (i32::MAX as usize / (127 * dimension)).min(i16::MAX as usize) as i16;
+        for (x, y) in [(127, most), (-127, most), (127, -most), (-127, -most)] {
+            compare(&vec![x; count * dimension], &vec![y; dimension])?;
+        }
+    }
+    Ok(())
+}
+
+fn above_gives_the_same_rows() -> Result<(), String> {
+    let mut numbers = Numbers(12);
+    for count in 0..=64 {
+        let dots: Vec<i32> = (0..count).map(|_| numbers.next() as i32 >> 8).collect();
+        let (scale, error, size) =
+            (numbers.floats(count), numbers.floats(count), numbers.floats(count));
+        let rows = RowFactors { scale: &scale, error: &error, size: &size };
+        let factors = numbers.floats(4);
+        let reach = Reach {
+            scale: factors[0] * 1e-6,
+            error: factors[1],
+            size: factors[2],
+            square: factors[3],
+        };
+        // One of the keys itself is not above.
+        let keys = (0..count).map(|i| reach.of(dots[i], scale[i], error[i], size[i]));
+        for threshold in keys.chain([f32::NEG_INFINITY, 0.0, f32::INFINITY, f32::NAN]) {
+            let bits = above(&dots, rows, &reach, threshold);
+            let out: Vec<bool> = (0..count).map(|i| bits >> i & 1 == 1).collect();
+            let expected = scalar::above(&dots, rows, &reach, threshold);
+            check!(out == expected, "{count} rows above {threshold}: {out:?}, not {expected:?}");
+            check!(count == 64 || bits >> count == 0, "{count} rows: {bits:b}");
+        }
+    }
+    Ok(())
+}
+
+/// Rows around a center, as a search has them.
+fn signed_rows(
+    numbers: &mut Numbers,
+    count: usize,
+    dimension: usize,
+) -> (Vec<i8>, Vec<f32>, Vec<u64>) {
+    let rows: Vec<i8> =
+        numbers.below(255, count * dimension).iter().map(|&x| (i16::from(x) - 127) as i8).collect();
+    let center: Vec<f32> = numbers.floats(dimension).iter().map(|x| x * 0.25).collect();
+    let words = bit_words(dimension);
+    let mut signs = vec![u64::MAX; count * words];
+    for (row, signs) in rows.chunks_exact(dimension).zip(signs.chunks_exact_mut(words)) {
+        sign_bits(row, 0.01, &center, signs);
+    }
+    (rows, center, signs)
+}
+
+fn bit_dot_gives_the_same_integers() -> Result<(), String> {
+    let mut numbers = Numbers(13);
+    for (count, dimension) in scans() {
+        let (rows, center, signs) = signed_rows(&mut numbers, count, dimension);
+        let query: Vec<i8> = numbers.below(16, dimension).iter().map(|&x| x as i8 - 8).collect();
+        let mut out = vec![i32::MIN; count];
+        bit_dot(&signs, &bit_planes(&query), &mut out);
+        let expected = scalar::bit_dot(&rows, 0.01, &center, &query);
+        check!(out == expected, "{count} x {dimension}: {out:?}, not {expected:?}");
+    }
+    Ok(())
+}
+
+/// For the row itself, the estimate of its own product is exact.
+fn sign_bits_estimate_products() -> Result<(), String> {
+    let mut numbers = Numbers(14);
+    for dimension in [1, 7, 64, 100, 384] {
+        let (rows, center, _) = signed_rows(&mut numbers, 3, dimension);
+        for row in rows.chunks_exact(dimension) {
+            let mut signs = vec![0; bit_words(dimension)];
+            let SignRow { factor, along } = sign_bits(row, 0.01, &center, &mut signs);
+            let difference: Vec<f64> = row
+                .iter()
+                .zip(&center)
+                .map(|(&x, &center)| f64::from(x) * 0.01 - f64::from(center))
+                .collect();
+            let sizes: f64 = difference.iter().map(|x| x.abs()).sum();
+            let squares: f64 = difference.iter().map(|x| x * x).sum();
+            let error = (f64::from(factor) * sizes - squares).abs();
+            check!(
+                error <= 1e-4 * squares.max(1e-3),
+                "{dimension}: {factor} times {sizes} is not {squares}"
+            );
+            let product: f64 =
+                difference.iter().zip(&center).map(|(x, &center)| x * f64::from(center)).sum();
+            let error = (f64::from(along) - product).abs();
+            check!(error <= 1e-4, "{dimension}: along the center {along}, not {product}");
+        }
+    }
+    let zero = sign_bits(&[0; 5], 0.01, &[0.0; 5], &mut [0]);
+    check!(zero == SignRow::default(), "of zeros: {zero:?}");
     Ok(())
 }

@@ -82,5 +82,5 @@ struct Document {
     spans: Vec<Span>,
 }
 
-/// Begin and end in the document, in UTF-16 code units, and how many words.
+/// Begin and end in the document, in UTF-16 code units, and how many different words.
 type Span = (usize, usize, usize);

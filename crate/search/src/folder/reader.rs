@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::writer::hexadecimal;
 use super::{
-    DIGEST_BYTES, Documents, FORMAT, MANIFEST, Manifest, PIECE_ROWS, PIECES, Probe, ROWS, SCAN,
-    TERMS, TEXTS, VECTORS, VERSION,
+    DIGEST_BYTES, Document, Documents, FORMAT, MANIFEST, Manifest, PIECE_ROWS, PIECES, Passage,
+    Probe, ROWS, SCAN, TERMS, TEXTS, VECTORS, VERSION,
 };
 use crate::error::{Error, Result};
 use crate::index::Index;
@@ -129,17 +129,24 @@ impl Folder {
         &self.manifest.probes
     }
 
-    /// A passage's document, its metadata, and where the passage begins and ends there.
-    pub fn passage(&self, row: usize) -> Option<(&str, Option<&Map<String, Value>>, usize, usize)> {
+    /// A passage.
+    pub fn passage(&self, row: usize) -> Option<Passage<'_>> {
         let &(document, span) = self.passages.get(row)?;
-        let document = &self.documents.documents[document];
-        let (start, end, _) = document.spans[span];
-        Some((&document.id, document.metadata.as_ref(), start, end))
+        let Document { id, metadata, spans, .. } = &self.documents.documents[document];
+        let (start, end, _) = spans[span];
+        Some(Passage {
+            document: id,
+            text: self.texts.get(row)?,
+            start,
+            end,
+            metadata: metadata.as_ref(),
+        })
     }
 
-    /// A passage's text.
-    pub fn text(&self, row: usize) -> Option<&str> {
-        self.texts.get(row).map(String::as_str)
+    /// How many different words a passage has.
+    pub fn words(&self, row: usize) -> Option<usize> {
+        let &(document, span) = self.passages.get(row)?;
+        Some(self.documents.documents[document].spans[span].2)
     }
 
     /// A passage's vector.

@@ -89,7 +89,9 @@ impl Writer {
             return Err(invalid("it ends before it begins"));
         }
         let words = words_of(text);
-        let span = (start, end, words.len());
+        // The length that minisearch's scores are made with.
+        let different = words.iter().collect::<BTreeSet<_>>().len();
+        let span = (start, end, different);
         match self.documents.last_mut().filter(|last| last.id == document) {
             Some(last) if last.metadata.as_ref() != metadata => {
                 return Err(invalid(
