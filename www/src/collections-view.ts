@@ -47,7 +47,7 @@ class CollectionView {
       element("div", "actions", ...this.#buttons()),
       this.#documents,
     );
-    this.#details.addEventListener("toggle", () => void this.#list());
+    this.#details.addEventListener("toggle", () => this.#run(() => this.#list()));
     this.item = element("li", "", this.#details);
     this.update();
   }
@@ -66,7 +66,8 @@ class CollectionView {
     if (this.#problem.textContent !== text) this.#problem.replaceChildren(...problems);
     this.#listSoon ??= setTimeout(() => {
       this.#listSoon = undefined;
-      void this.#list();
+      // A collection that has been closed meanwhile has no list.
+      if (this.#library.collections.includes(this.#collection)) this.#run(() => this.#list());
     }, LIST_MS);
   }
 

@@ -187,7 +187,8 @@ let typesTimer: ReturnType<typeof setTimeout> | undefined;
 function showTypesSoon(): void {
   typesTimer ??= setTimeout(() => {
     typesTimer = undefined;
-    void showTypes().catch(fail);
+    // One that is closed meanwhile is not asked again.
+    void showTypes().catch(showTypesSoon);
   }, 500);
 }
 

@@ -56,9 +56,9 @@ export class MapView {
     this.#frame.addEventListener("blur", () => this.#leave());
   }
 
-  /** Collections without vectors are not on it. */
+  /** Collections without vectors are not on it, nor those whose vectors would have to be fetched one by one. */
   show(collections: readonly Collection[]): void {
-    this.#collections = collections.filter(({ hasModel }) => hasModel);
+    this.#collections = collections.filter(({ hasModel, index }) => hasModel && !index.info.readOnly);
     const passages = this.#collections.reduce((sum, { index }) => sum + index.info.passages, 0);
     this.#area.hidden = typeof OffscreenCanvas === "undefined" || passages < FEWEST_POINTS;
     this.#schedule();
@@ -87,9 +87,10 @@ export class MapView {
     const points: Point[] = [];
     const vectors: Float32Array[] = [];
     const total = this.#collections.reduce((sum, { index }) => sum + index.info.passages, 0);
-    const step = Math.max(1, total / MOST_POINTS);
     for (const collection of this.#collections) {
-      const all = await collection.index.vectors();
+      const all = await collection.index.vectors({ limit: MOST_POINTS });
+      const share = (MOST_POINTS * collection.index.info.passages) / Math.max(total, MOST_POINTS);
+      const step = Math.max(1, all.places.length / share);
       for (let at = 0; at < all.places.length; at += step) {
         points.push({ ...all.places[Math.floor(at)]!, collection });
         vectors.push(all.vectors[Math.floor(at)]!);
