@@ -65,13 +65,13 @@ fn an_index_and_a_list() {
     let index = Folder::open(&output.join("small")).expect("it is an index");
     assert_eq!(index.name(), "Small");
     assert_eq!(index.space().map(|space| &space["model"]), Some(&Value::from("a/model")));
-    let places: Vec<_> = (0..3)
+    let passages: Vec<_> = (0..3)
         .filter_map(|row| index.passage(row))
-        .map(|(id, _, start, end)| (id, start, end))
+        .map(|passage| (passage.document, passage.text, passage.start, passage.end))
         .collect();
     // In UTF-16 code units, with a line break between two passages.
-    assert_eq!(places, [("a", 0, 7), ("a", 8, 12), ("b", 0, 6)]);
-    assert_eq!(index.text(2), Some("Three."));
+    let wanted = [("a", "One 🐋.", 0, 7), ("a", "Two.", 8, 12), ("b", "Three.", 0, 6)];
+    assert_eq!(passages, wanted);
     assert_eq!(index.vector(2), Some(&[2.0, 1.0][..]));
 
     let list = fs::read(output.join("index.json")).expect("the list is there");
