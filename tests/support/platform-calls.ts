@@ -247,9 +247,14 @@ export const OF_SEARCH = [
   "search/search-index.ts new MessageChannel",
   // Of `Entries`, of an embedder and of the index itself, which are ours.
   ...["storage", "manage", "read-folder"].flatMap((file) =>
-    ["ModelCache.get", "ModelCache.put", "ModelCache.keys", "Entries.delete", "Entries.putWhole"].map(
-      (name) => `search/${file}.ts ${name}`,
-    ),
+    [
+      "ModelCache.get",
+      "ModelCache.put",
+      "ModelCache.keys",
+      "ModelCache.room",
+      "Entries.delete",
+      "Entries.putWhole",
+    ].map((name) => `search/${file}.ts ${name}`),
   ),
   ...["adding", "index-host", "groups", "query"].flatMap((file) =>
     [

@@ -39,23 +39,36 @@ export interface WordHit {
 const COMMON_SHARE = 0.5;
 const COMMON_PASSAGES = 10_000;
 
+/**
+ * Where ranks are joined, what has nothing but a word such as "of" would count as much as what means the same: only words of at most a tenth
+ * of the passages are looked for.
+ */
+const TELLING_SHARE = 0.1;
+const TELLING_PASSAGES = 2;
+
 /** As people type, the last word is not whole: from so many letters on it stands for all that begin so. */
 const PREFIX_LENGTH = 2;
 
-/** Best first; of equal ones that which was added first. */
+/**
+ * Best first; of equal ones that which was added first.
+ *
+ * @param isJoined whether the ranks are joined with others
+ */
 export async function searchWords(
   words: readonly string[],
-  lengths: Lengths,
+  { lengths, isJoined }: { lengths: Lengths; isJoined: boolean },
   lookup: (word: string, isPrefix: boolean) => Promise<Postings>,
 ): Promise<WordHit[]> {
   const unique = [...new Set(words)];
   const last = words.at(-1);
   const isPrefix = (word: string) => word === last && word.length >= PREFIX_LENGTH;
   const found = await Promise.all(unique.map(async (word) => ({ word, postings: await lookup(word, isPrefix(word)) })));
-  const most = Math.max(COMMON_SHARE * lengths.passages, COMMON_PASSAGES);
+  const most = isJoined
+    ? Math.max(TELLING_SHARE * lengths.passages, TELLING_PASSAGES)
+    : Math.max(COMMON_SHARE * lengths.passages, COMMON_PASSAGES);
   const there = found.filter(({ postings }) => postings.rows.length > 0);
   const rare = there.filter(({ postings }) => largest(postings) <= most);
-  const used = rare.length > 0 ? rare : there;
+  const used = rare.length > 0 || isJoined ? rare : there;
   if (used.length === 0) return [];
   const { index, documentIds, fieldLength } = indexOf(used, lengths);
   const mini = MiniSearch.loadJS<{ id: number; text: string }>(

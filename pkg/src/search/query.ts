@@ -57,7 +57,7 @@ export async function search(core: Core, query: Query, signal: AbortSignal): Pro
   const wantsWords = mode !== "semantic";
   const [meant, worded] = await Promise.all([
     mode === "keyword" || !vector ? undefined : searchVectors(core, vector, query, excluded),
-    wantsWords ? searchAllWords(core, query.text ?? "", filter) : undefined,
+    wantsWords ? searchAllWords(core, query) : undefined,
   ]);
   signal.throwIfAborted();
   const words = new Map(worded?.map((hit) => [hit.row, hit]));
@@ -165,13 +165,15 @@ function thresholdOf(values: readonly number[], count: number): number {
   return [...values].sort((a, b) => b - a)[count - 1] ?? -Infinity;
 }
 
-async function searchAllWords({ rows, scan, source }: Core, text: string, filter?: string): Promise<WordHit[]> {
+async function searchAllWords({ rows, scan, source }: Core, { text = "", mode, filter }: Query): Promise<WordHit[]> {
   const lengths = {
     passages: rows.passages,
     average: rows.averageWords,
     of: (row: number) => rows.words(row),
   };
-  const hits = await searchWords(wordsOf(text), lengths, (word, isPrefix) => source.lookup(word, isPrefix));
+  const isJoined = mode === "hybrid";
+  const lookup = (word: string, isPrefix: boolean) => source.lookup(word, isPrefix);
+  const hits = await searchWords(wordsOf(text), { lengths, isJoined }, lookup);
   if (filter === undefined || !scan) return hits;
   const allowed = new Set(scan.matching(filter));
   return hits.filter(({ row }) => allowed.has(row));

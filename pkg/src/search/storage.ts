@@ -4,6 +4,7 @@ import { bytesOf } from "../bytes.js";
 import type { Entries } from "../cache/cache.js";
 import type { Locks } from "../cache/locks.js";
 import { sha256Of } from "../cache/sha256.js";
+import { EmbervecError } from "../errors.js";
 import { damaged } from "./parts.js";
 
 /** What the keys of all records begin with. No model's key begins so. */
@@ -62,6 +63,10 @@ export class PartStore {
 
   /** @returns their SHA-256 */
   async write(parts: readonly (readonly [key: string, bytes: Uint8Array<ArrayBuffer>])[]): Promise<string[]> {
+    const bytes = parts.reduce((sum, [, { byteLength }]) => sum + byteLength, 0);
+    // Some browsers find out late, or not at all, that there is no room.
+    if (bytes > (await this.entries.room()))
+      throw new EmbervecError("quota", `there is no room for ${(bytes / 1e6).toFixed(1)} MB more`);
     const digests: string[] = [];
     for (let at = 0; at < parts.length; at += WRITES) {
       const group = parts.slice(at, at + WRITES);

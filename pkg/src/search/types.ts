@@ -144,7 +144,8 @@ export interface SearchOptions {
   /** The most hits. Default 10. */
   topK?: number;
   /**
-   * `"semantic"`: by vectors. `"keyword"`: by words. `"hybrid"`: by both, joined by reciprocal rank (k = 60). Default:
+   * `"semantic"`: by vectors. `"keyword"`: by words. `"hybrid"`: by both, joined by reciprocal rank (k = 60), without words
+   * that more than a tenth of the passages hold, which say too little. Default:
    * `"hybrid"` for a text if there is an embedder, `"keyword"` without one, `"semantic"` for a vector.
    */
   mode?: SearchMode;
