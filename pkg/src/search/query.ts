@@ -50,7 +50,7 @@ interface Ranked {
 export async function search(core: Core, query: Query, signal: AbortSignal): Promise<Found> {
   const started = performance.now();
   const { rows, source, similarity } = core;
-  const { mode, topK, filter } = query;
+  const { mode, topK } = query;
   const excluded = new Set(query.like === undefined ? [] : entryOf(core, query.like).rows);
   const { vector, share } = await vectorOf(core, query);
   signal.throwIfAborted();
