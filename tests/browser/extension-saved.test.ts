@@ -247,6 +247,7 @@ test("with another model they are found by words, until they are encoded again",
   await rm(folder, { recursive: true });
   await cp(join(overlay, "models/other"), folder, { recursive: true });
   await start();
+  await forgetModel();
   const panel = await openSaved();
   await ask(panel, "vinegar", CAKE[1]!);
   await panel.getByText("Saved with another model").waitFor();
@@ -260,6 +261,22 @@ test("with another model they are found by words, until they are encoded again",
   assert.equal(await panel.locator("#scope-saved").innerText(), "Saved pages (2)");
   await panel.close();
 });
+
+/** What the package has kept of the model, which has the same address as the other one. */
+async function forgetModel(): Promise<void> {
+  const options = await openOptions();
+  await options.getByText(/^2 pages with/).waitFor();
+  await options.evaluate(async () => {
+    const opening = indexedDB.open("embervec");
+    await new Promise((resolve) => (opening.onsuccess = resolve));
+    const transaction = opening.result.transaction("entries", "readwrite");
+    const models = IDBKeyRange.bound("model ", "model!");
+    transaction.objectStore("entries").delete(models);
+    await new Promise((resolve) => (transaction.oncomplete = resolve));
+    opening.result.close();
+  });
+  await options.close();
+}
 
 test("nothing was asked of anybody else, and nothing was complained about", () => {
   assert.deepEqual(elsewhere.strangers, []);

@@ -13,6 +13,9 @@ const NAME = "saved pages";
 /** In its place, once all of it has been encoded again. */
 const NEXT = "saved pages, encoded again";
 
+/** Panels need not hear of every passage. */
+const REPORT_MS = 200;
+
 /** Of a passage. */
 interface Place {
   readonly url: string;
@@ -196,22 +199,30 @@ export class SavedPages {
         for (const { id, metadata } of all) yield { id, metadata, text: (await index.get(id))?.text ?? "" };
       }
       const next = await SearchIndex.open(NEXT, { embedder });
+      let reported = 0;
       try {
-        await next.add(documents(), { progress: ({ documents }) => this.#showEncoding({ done: documents, total }) });
-        await index.close();
-        await SearchIndex.delete(NAME);
-        await next.rename(NAME);
-      } finally {
+        await next.add(documents(), {
+          progress: ({ documents }) => {
+            const now = performance.now();
+            if (now - reported < REPORT_MS) return;
+            reported = now;
+            this.#encoding = { done: documents, total };
+            this.#onChange();
+          },
+        });
+      } catch (error) {
         await next.close();
+        await SearchIndex.delete(NEXT);
+        throw error;
+      } finally {
         this.#encoding = undefined;
-        this.#forget();
       }
+      await index.close();
+      await SearchIndex.delete(NAME);
+      await next.rename(NAME);
+      await next.close();
+      this.#forget();
     });
-  }
-
-  #showEncoding(encoding: NonNullable<SavedList["encoding"]>): void {
-    this.#encoding = encoding;
-    this.#onChange();
   }
 
   /** @returns whether the saved pages are of this model */
