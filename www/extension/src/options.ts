@@ -24,7 +24,8 @@ function onNews(news: News): void {
 
 function showSaved({ pages, bytes, isOtherModel, encoding }: SavedList): void {
   const passages = pages.reduce((sum, { passageCount }) => sum + passageCount, 0);
-  const size = pages.length === 0 ? "" : `, about ${formatBytes(bytes, bytes)}`;
+  const about = bytes < 1e5 ? "less than 0.1 MB" : `about ${formatBytes(bytes, bytes)}`;
+  const size = pages.length === 0 ? "" : `, ${about}`;
   byId("saved-state", HTMLElement).textContent =
     `${formatCount(pages.length, "page")} with ${formatCount(passages, "passage")}${size}`;
   exportSaved.disabled = clearSaved.disabled = pages.length === 0;

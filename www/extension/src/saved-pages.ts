@@ -68,7 +68,7 @@ export class SavedPages {
   }
 
   /**
-   * The nearest passages, by meaning and by words; of another model's pages only those with the query's words.
+   * The nearest passages, those with the query's words among them, in the order of their meaning; of another model's pages only those with the query's words.
    *
    * @param except the address of a page that is searched elsewhere
    */
@@ -78,6 +78,8 @@ export class SavedPages {
     const isMeant = await this.#attach(index, embedder);
     const filter: Filter = except === undefined ? { place: "main" } : { place: "main", url: { $ne: except } };
     const { hits } = await index.search(query, { topK, filter, mode: isMeant ? "hybrid" : "keyword" });
+    // A passage with the query's words is among them; but what means the same comes first.
+    if (isMeant) hits.sort((a, b) => (b.scores.semantic ?? 0) - (a.scores.semantic ?? 0));
     return hits.flatMap(({ text, metadata, scores }): Hit[] => {
       const place = placeOf(metadata);
       if (!place || pages.get(place.url)?.savedAt !== place.savedAt) return []; // it is just coming, or going
