@@ -41,7 +41,7 @@ function fill(list: HTMLOListElement, hits: readonly Hit[], options: HitOptions)
   const focused = list.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined;
   const items = hits.map((hit) => {
     const isHere = hit.savedAt === undefined;
-    const id = `${hit.index} ${hit.savedAt ?? ""} ${hit.url}`;
+    const id = `${hit.index} ${hit.score ?? ""} ${hit.savedAt ?? ""} ${hit.url}`;
     const item = known.get(id) ?? hitItem(hit, options.onShow);
     item.dataset["id"] = id;
     const target = item.firstElementChild;
