@@ -142,6 +142,7 @@ const extension = target({
     content: inExtension("src/content.ts"),
     offscreen: inExtension("src/offscreen.ts"),
     options: inExtension("src/options.ts"),
+    reader: inExtension("src/reader.ts"),
     "service-worker": inExtension("src/service-worker.ts"),
   },
   output: "www/extension/dist",
@@ -149,6 +150,7 @@ const extension = target({
     inExtension("manifest.json"),
     inExtension("offscreen.html"),
     inExtension("options.html"),
+    inExtension("reader.html"),
     // The same page in both places.
     { from: inExtension("page.html"), to: "popup.html" },
     { from: inExtension("page.html"), to: "side-panel.html" },
@@ -156,8 +158,10 @@ const extension = target({
     fromRoot("www/src/style.css"),
     inExtension("src/page.css"),
     inExtension("src/options.css"),
+    inExtension("src/reader.css"),
   ],
   keep: /^models(\/|$)/, // a bundled model, put there by hand
+  plugins: [listLicences],
 });
 
 export default [demo, extension];

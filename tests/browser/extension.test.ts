@@ -263,10 +263,12 @@ test("a saved page is opened at the passage", async () => {
   await panel.getByText("Notes on bread").waitFor();
   assert.equal(await panel.locator("#scope-saved").innerText(), "Saved pages (2)");
   assert.equal(await best(panel, "my bread does not rise"), FLAT_DOUGH);
-  const [opened] = await Promise.all([context.waitForEvent("page"), panel.locator(".hit-target").first().click()]);
-  await opened.waitForFunction(() => scrollY > 0);
-  assert.equal(new URL(opened.url()).pathname, "/bread");
-  await opened.close();
+  const [reader] = await Promise.all([context.waitForEvent("page"), panel.locator(".hit-target").first().click()]);
+  assert.equal(await reader.locator("mark").innerText(), FLAT_DOUGH);
+  await reader.getByRole("link", { name: "Open the page itself" }).click();
+  await reader.waitForURL(/\/bread/);
+  await reader.waitForFunction(() => scrollY > 0);
+  await reader.close();
   await panel.close();
   await page.close();
 });
@@ -342,11 +344,12 @@ test("after a restart, without a network, saved pages are found", async () => {
   assert.equal(await best(panel, "my bread does not rise"), FLAT_DOUGH);
   assert.equal(await panel.locator(".topic").first().innerText(), "Notes on bread");
   assert.match(await best(panel, "I have insomnia"), /lie awake/);
-  const link = await panel.locator(".hit-target").first().getAttribute("href");
+  const [reader] = await Promise.all([context.waitForEvent("page"), panel.locator(".hit-target").first().click()]);
   assert.equal(
-    link,
+    await reader.getByRole("link", { name: "Open the page itself" }).getAttribute("href"),
     `${origin}/sleep#:~:text=Those%20who%20lie%20awake%20at%20night,something%20dull%20until%20they%20are%20tired.`,
   );
+  await reader.close();
 
   await panel.fill("#query", "");
   await panel.getByRole("button", { name: "Remove Notes on sleep" }).click();

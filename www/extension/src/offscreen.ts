@@ -2,7 +2,6 @@
 
 import { EmbervecError, semanticSearch } from "embervec";
 import { hashOf } from "./hash";
-import type { PassageText } from "./page-messages";
 import { AbsentError, Model } from "./model";
 import { type Page, PageEncoder } from "./page-encoder";
 import type { Calls, Failure, Hit, Message, Ranking, Request } from "./protocol";
@@ -19,7 +18,7 @@ const IDLE_MS = 10 * 60_000;
 const panels = new Set<chrome.runtime.Port>();
 const model = new Model((state) => broadcast({ model: state }));
 const encoder = new PageEncoder(() => model.embedder(), reportSoon, describe);
-const savedPages = new SavedPages();
+const savedPages = new SavedPages(tellSaved);
 let running = 0;
 let idle: ReturnType<typeof setTimeout> | undefined;
 
@@ -60,18 +59,24 @@ const handlers: { [Name in keyof Calls]: Handler<Name> } = {
   },
   searchSaved: async ({ query }) => {
     const started = performance.now();
-    const vectors: Float32Array[] = [];
-    const places: (() => Omit<Hit, "score">)[] = [];
-    for (const { url, title, passages, vectors: rows } of await savedPages.pages()) {
-      const dimension = rows.length / passages.length;
-      passages.forEach((text, index) => {
-        vectors.push(rows.subarray(index * dimension, (index + 1) * dimension));
-        places.push(() => ({ url, title, index, text, isAside: false, heading: "" }));
-      });
-    }
+    const hits = await savedPages.search(query, HITS, await model.embedder());
+    return { hits, passageCount: await countSaved(), milliseconds: performance.now() - started };
+  },
+  searchBoth: async ({ key, query }) => {
+    const page = encoder.get(key);
+    if (!page) return null;
+    const started = performance.now();
     const vector = await queryVector(query);
-    const hits = nearest(vector, vectors, HITS).map(({ corpusId, score }) => ({ ...places[corpusId]!(), score }));
-    return { hits, passageCount: vectors.length, milliseconds: performance.now() - started };
+    encoder.ask(page, query);
+    const onPage = rankPage(page, vector);
+    // The page is here as it is now; what was saved of it is not asked.
+    const inSaved = await savedPages.search(query, HITS, await model.embedder(), page.url);
+    const main = [...onPage.hits.filter(({ isAside }) => !isAside), ...inSaved];
+    main.sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
+    const hits = [...main.slice(0, HITS), ...onPage.hits.filter(({ isAside }) => isAside)];
+    const savedCount = await countSaved(page.url);
+    const passageCount = onPage.passageCount + savedCount;
+    return { hits, passageCount, savedCount, milliseconds: performance.now() - started };
   },
   savePage: async ({ key }) => {
     const page = encoder.get(key);
@@ -80,16 +85,26 @@ const handlers: { [Name in keyof Calls]: Handler<Name> } = {
     if (!vectors) return null;
     const { url, title, passages } = page;
     const hash = await hashOf(url, passages);
-    const isKept = passages.some(([, isAside]) => !isAside) ? ([, isAside]: PassageText) => !isAside : () => true;
-    const texts = passages.filter(isKept).map(([text]) => text);
-    const rows = vectors.filter((_, index) => isKept(passages[index]!));
-    const saved = await savedPages.put({ url, title, hash, passages: texts }, rows);
-    broadcast({ saved: await savedPages.list() });
-    return saved;
+    return savedPages.put({ url, title, hash, passages }, vectors, await model.embedder());
   },
   removePage: async ({ url }) => {
     await savedPages.remove(url);
-    broadcast({ saved: await savedPages.list() });
+    return null;
+  },
+  readSaved: async ({ url }) => (await savedPages.read(url)) ?? null,
+  clearSaved: async () => {
+    await savedPages.clear();
+    return null;
+  },
+  exportSaved: async () => {
+    // The one before was fetched, or never will be.
+    if (exported !== undefined) URL.revokeObjectURL(exported);
+    exported = URL.createObjectURL(await savedPages.export());
+    return exported;
+  },
+  mergeSaved: async () => savedPages.merge(await model.embedder()),
+  encodeSavedAgain: async () => {
+    await savedPages.encodeAgain(await model.embedder());
     return null;
   },
   modelInfo: () => model.info(),
@@ -98,6 +113,14 @@ const handlers: { [Name in keyof Calls]: Handler<Name> } = {
     return null;
   },
 };
+
+let exported: string | undefined;
+
+/** Passages of saved pages that are searched, but for one that is searched elsewhere. */
+async function countSaved(except?: string): Promise<number> {
+  const { pages } = await savedPages.list();
+  return pages.reduce((sum, { url, mainCount }) => sum + (url === except ? 0 : mainCount), 0);
+}
 
 /** The last one, which a page that is still being encoded asks for again and again. */
 let lastQuery: { query: string; vector: Promise<Float32Array> } | undefined;
@@ -162,11 +185,20 @@ chrome.runtime.onConnect.addListener((port) => {
   });
   port.onMessage.addListener((request: Request) => void answer(port, request));
   send(port, { model: model.state });
-  savedPages.list().then(
-    (saved) => send(port, { saved }),
-    (error: unknown) => console.warn(`The list of saved pages cannot be read: ${describe(error).message}`),
-  );
+  void sayWhatIsSaved((message) => send(port, message));
 });
+
+async function sayWhatIsSaved(say: (message: Message) => void): Promise<void> {
+  try {
+    say({ saved: await savedPages.list() });
+  } catch (error) {
+    say({ savedFailure: describe(error) });
+  }
+}
+
+function tellSaved(): void {
+  void sayWhatIsSaved(broadcast);
+}
 
 async function answer(port: chrome.runtime.Port, { id, name, request }: Request): Promise<void> {
   running += 1;

@@ -1,22 +1,104 @@
 /** The options page: the model, what is read, and what is stored. */
 
 import { byId, element, formatBytes, formatCount } from "../../src/dom";
-import { Encoder, type News } from "./encoder";
-import type { ModelInfo } from "./protocol";
+import { SearchIndex } from "embervec/search";
+import { Encoder, type News, RemoteError } from "./encoder";
+import { ABSENT, type Failure, IMPORTED, type ModelInfo, type SavedList } from "./protocol";
 import { BUDGETS, readSettings, writeSettings } from "./settings";
 
 const encoder = new Encoder(onNews);
 const deleteModel = byId("delete-model", HTMLButtonElement);
 
+const exportSaved = byId("export-saved", HTMLButtonElement);
+const importSaved = byId("import-saved", HTMLButtonElement);
+const clearSaved = byId("clear-saved", HTMLButtonElement);
+const encodeAgain = byId("encode-again", HTMLButtonElement);
+const importFile = byId("import-file", HTMLInputElement);
+const savedNote = byId("saved-note", HTMLElement);
+
 function onNews(news: News): void {
-  if ("saved" in news) {
-    const passages = news.saved.reduce((sum, { passageCount }) => sum + passageCount, 0);
-    byId("saved-state", HTMLElement).textContent =
-      `${formatCount(news.saved.length, "page")} with ${formatCount(passages, "passage")}`;
-    void showSpace();
-  }
+  if ("saved" in news) showSaved(news.saved);
+  if ("savedFailure" in news) showSavedFailure(news.savedFailure);
   if ("model" in news && news.model.stage === "ready") void showModel();
 }
+
+function showSaved({ pages, bytes, isOtherModel, encoding }: SavedList): void {
+  const passages = pages.reduce((sum, { passageCount }) => sum + passageCount, 0);
+  const about = bytes < 1e5 ? "less than 0.1 MB" : `about ${formatBytes(bytes, bytes)}`;
+  const size = pages.length === 0 ? "" : `, ${about}`;
+  byId("saved-state", HTMLElement).textContent =
+    `${formatCount(pages.length, "page")} with ${formatCount(passages, "passage")}${size}`;
+  exportSaved.disabled = clearSaved.disabled = pages.length === 0;
+  encodeAgain.hidden = !isOtherModel;
+  encodeAgain.disabled = encoding !== undefined;
+  byId("other-model", HTMLElement).hidden = !isOtherModel;
+  if (encoding)
+    savedNote.textContent = `Encoding: ${encoding.done.toLocaleString("en")} of ${formatCount(encoding.total, "passage")}.`;
+  void showSpace();
+}
+
+/** What cannot be opened can still be deleted. */
+function showSavedFailure({ code, message }: Failure): void {
+  byId("saved-state", HTMLElement).textContent = `They cannot be read: ${message} (${code})`;
+  exportSaved.disabled = true;
+  clearSaved.disabled = false;
+}
+
+/** Says what comes of it; the buttons rest meanwhile. */
+async function change(under: string, action: () => Promise<string>): Promise<void> {
+  savedNote.textContent = under;
+  importSaved.disabled = true;
+  const outcome = await action().catch(messageOf);
+  importSaved.disabled = false;
+  // The button that was pressed may be disabled now.
+  if (document.activeElement === document.body) importSaved.focus();
+  savedNote.textContent = outcome;
+  say(outcome);
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof RemoteError && error.code === ABSENT)
+    return "The model is needed for that. Open the popup and download it, then try again.";
+  return `That failed: ${error instanceof Error ? error.message : String(error)}`;
+}
+
+async function exportPages(): Promise<string> {
+  const link = element("a", "");
+  link.href = await encoder.request("exportSaved", null);
+  link.download = `embervec-saved-pages-${new Date().toISOString().slice(0, 10)}.tar`;
+  link.click();
+  return "Exported. The file holds the pages' texts, and can be read by everybody who has it.";
+}
+
+async function importPages(file: File): Promise<string> {
+  // Left by an import that was cut short.
+  if ((await SearchIndex.list()).some(({ name }) => name === IMPORTED)) await SearchIndex.delete(IMPORTED);
+  const index = await SearchIndex.import(file, { name: IMPORTED });
+  await index.close();
+  const count = await encoder.request("mergeSaved", null);
+  return count === 0 ? "Nothing new: these pages are saved already." : `Imported: ${formatCount(count, "page")}.`;
+}
+
+exportSaved.addEventListener("click", () => void change("Exporting…", exportPages));
+importSaved.addEventListener("click", () => importFile.click());
+importFile.addEventListener("change", () => {
+  const [file] = importFile.files ?? [];
+  importFile.value = ""; // the same file may be chosen again
+  if (file) void change("Importing…", () => importPages(file));
+});
+clearSaved.addEventListener("click", () => {
+  if (!confirm("Delete all saved pages? This cannot be undone.")) return;
+  void change("Deleting…", async () => {
+    await encoder.request("clearSaved", null);
+    return "All saved pages are deleted.";
+  });
+});
+encodeAgain.addEventListener("click", () => {
+  void change("Encoding…", async () => {
+    await encoder.request("encodeSavedAgain", null);
+    return "The saved pages are encoded.";
+  });
+});
 
 async function showModel(): Promise<void> {
   const info = await encoder.request("modelInfo", null);

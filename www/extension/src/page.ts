@@ -10,13 +10,14 @@ import {
   type ModelState,
   type Progress,
   type Ranking,
+  type SavedList,
   type SavedPage,
 } from "./protocol";
 import { renderEmpty, renderHits, renderSavedPages } from "./results";
 import { allowSavingPrivately, maySavePrivately, readAsked, readSettings, writeAsked } from "./settings";
 import { type Mark, ShownTab, type TabPage } from "./tab";
 
-type Scope = "page" | "saved";
+type Scope = "page" | "saved" | "both";
 
 const DEBOUNCE_MS = 120;
 /** While more of a page is encoded, its hits are ranked anew so often. */
@@ -52,6 +53,10 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
     advice: "Free some space on this device, or remove saved pages, then try again.",
   },
   storage: { title: "The browser's storage does not work", advice: "Restart the browser, then try again." },
+  model_mismatch: {
+    title: "The saved pages are of another model",
+    advice: "Choose “Saved pages” and press “Encode again”, then try again.",
+  },
 };
 
 const isPopup = location.pathname !== "/side-panel.html";
@@ -76,7 +81,7 @@ let unreadable = "";
 let model: ModelState = { stage: "idle" };
 let progress: Progress | undefined;
 let mark: Mark | undefined;
-let saved: readonly SavedPage[] = [];
+let saved: SavedList = { pages: [], bytes: 0, isOtherModel: false };
 /** Of the page that is shown, once all of it has been read. */
 let hash: { key: string; hash: string } | undefined;
 let saving = false;
@@ -92,15 +97,22 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 let refreshing: ReturnType<typeof setTimeout> | undefined;
 let isRestored = false;
 
+/** Which saved pages there were when they were searched last. */
+let listed = "";
+const pagesOf = ({ pages, isOtherModel }: SavedList) =>
+  `${isOtherModel} ${pages.map(({ url, savedAt }) => `${savedAt} ${url}`).join(" ")}`;
+
 function onNews(news: News): void {
   if ("model" in news) model = news.model;
   else if ("saved" in news) saved = news.saved;
+  else if ("savedFailure" in news) showFailure(news.savedFailure, () => void attempt(() => search()));
   else if (news.progress.key === shown.page?.key) {
     progress = news.progress;
     if (progress.failure && progress.failure.code !== ABSENT) showFailure(progress.failure, goOn);
     refreshSoon();
   }
-  if ("saved" in news && ranking?.scope === "saved") void attempt(() => search());
+  if ("saved" in news && scope !== "page" && listed !== pagesOf(saved)) void attempt(() => search());
+  if ("saved" in news) listed = pagesOf(saved);
   render();
 }
 
@@ -112,7 +124,8 @@ function onPage(page: TabPage | undefined, why: string): void {
   progress = undefined;
   mark = undefined;
   // A page that is read again keeps its hits until there are new ones.
-  if (ranking?.scope === "page" && (!page || ranking.found.hits[0]?.url !== page.url)) {
+  const isOld = () => ranking?.scope === "both" || ranking?.found.hits[0]?.url !== page?.url;
+  if (ranking && ranking.scope !== "saved" && (!page || isOld())) {
     ranking = undefined;
     turn += 1;
   }
@@ -191,11 +204,13 @@ async function restore({ tabId }: TabPage): Promise<void> {
   if (!asked || queryInput.value !== "") return;
   queryInput.value = asked.query;
   queryInput.select();
-  if (asked.scope === "saved") byId("scope-saved-input", HTMLInputElement).checked = true;
-  scope = asked.scope === "saved" ? "saved" : "page";
+  scope = scopeOf(asked.scope);
+  byId(`scope-${scope}-input`, HTMLInputElement).checked = true;
   render();
   await search();
 }
+
+const scopeOf = (text: string): Scope => (text === "saved" || text === "both" ? text : "page");
 
 function remember(): void {
   const tabId = shown.page?.tabId;
@@ -291,12 +306,13 @@ async function search(isRefresh = false): Promise<void> {
   const asked = scope;
   const { page } = shown;
   if (!isRefresh && mark?.index !== undefined && mark.query !== query) shown.clearMark();
+  // Where there is no page to search, both are the saved ones alone.
+  const isPage = asked !== "saved" && page !== undefined;
   if (query === "") ranking = undefined;
-  else if (asked === "saved" ? saved.length > 0 : page !== undefined) {
-    const found =
-      asked === "saved" || !page ? await encoder.request("searchSaved", { query }) : await searchPage(page, query);
-    if (current !== turn || !found || (asked === "page" && shown.page?.key !== page?.key)) return;
-    const key = asked === "page" && page ? page.key : "";
+  else if (isPage || (asked !== "page" && saved.pages.length > 0)) {
+    const found = isPage ? await searchPage(page, query, asked) : await encoder.request("searchSaved", { query });
+    if (current !== turn || !found || (asked !== "saved" && shown.page?.key !== page?.key)) return;
+    const key = isPage ? page.key : "";
     ranking = { scope: asked, key, query, found, isRefresh };
     if (!isRefresh) byId("main", HTMLElement).scrollTo(0, 0);
   }
@@ -304,10 +320,10 @@ async function search(isRefresh = false): Promise<void> {
 }
 
 /** The offscreen document forgets a page when it ends. */
-async function searchPage(page: TabPage, query: string): Promise<Ranking | undefined> {
+async function searchPage(page: TabPage, query: string, asked: Scope): Promise<Ranking | undefined> {
   while (shown.page === page) {
     await sync();
-    const found = await encoder.request("searchPage", { key: page.key, query });
+    const found = await encoder.request(asked === "both" ? "searchBoth" : "searchPage", { key: page.key, query });
     if (found) return found;
     sent = undefined;
   }
@@ -317,7 +333,7 @@ async function searchPage(page: TabPage, query: string): Promise<Ranking | undef
 /** More of the page has been encoded. A list that somebody points at, or is in, stays as it is meanwhile. */
 function refreshSoon(): void {
   const isOld = () =>
-    scope === "page" && ranking?.scope === "page" && ranking.found.passageCount < (progress?.encoded ?? 0);
+    scope !== "saved" && ranking?.scope === scope && countOnPage(ranking.found) < (progress?.encoded ?? 0);
   if (refreshing !== undefined || !isOld()) return;
   refreshing = setTimeout(() => {
     refreshing = undefined;
@@ -326,10 +342,15 @@ function refreshSoon(): void {
   }, REFRESH_MS);
 }
 
+/** Of the passages that were ranked, those of the page that is shown. */
+function countOnPage({ passageCount, savedCount = 0 }: Ranking): number {
+  return passageCount - savedCount;
+}
+
 function show({ index }: Hit): void {
-  if (ranking?.scope !== "page") return;
+  if (!ranking) return;
   const { found, query, key } = ranking;
-  const hits = found.hits.map((hit) => hit.index);
+  const hits = found.hits.filter(({ savedAt }) => savedAt === undefined).map((hit) => hit.index);
   if (key === shown.page?.key) shown.show(query, hits, hits.indexOf(index));
 }
 
@@ -337,17 +358,29 @@ function show({ index }: Hit): void {
 
 function render(): void {
   byId("scope-saved", HTMLSpanElement).textContent =
-    saved.length === 0 ? "Saved pages" : `Saved pages (${saved.length.toLocaleString("en")})`;
+    saved.pages.length === 0 ? "Saved pages" : `Saved pages (${saved.pages.length.toLocaleString("en")})`;
+  renderOtherModel();
   renderSave();
   renderWork();
   renderModel();
   renderResults();
-  clearMark.hidden = scope !== "page" || mark?.index === undefined;
+  clearMark.hidden = scope === "saved" || mark?.index === undefined;
+}
+
+/** Pages that were saved with another model are found by words only, until they have been encoded again. */
+function renderOtherModel(): void {
+  const { isOtherModel, encoding } = saved;
+  byId("other-model", HTMLElement).hidden = !isOtherModel || scope === "page";
+  const again = byId("encode-again", HTMLButtonElement);
+  again.disabled = encoding !== undefined;
+  again.textContent = encoding
+    ? `${encoding.done.toLocaleString("en")} of ${formatCount(encoding.total, "passage")}`
+    : "Encode again";
 }
 
 function renderSave(): void {
   const { page } = shown;
-  const isSaved = hash?.key === page?.key && saved.some((other) => other.hash === hash?.hash);
+  const isSaved = hash?.key === page?.key && saved.pages.some((other) => other.hash === hash?.hash);
   const isSaving = saving || progress?.isSaving === true;
   save.textContent = isSaving ? "Saving…" : isSaved ? "Saved" : "Save this page";
   save.disabled = isSaving || isSaved || !page?.end || page.passages.length === 0;
@@ -368,7 +401,7 @@ function renderWork(): void {
   } else if (
     progress &&
     /^(encoding|paused|stopped)$/.test(progress.state) &&
-    (scope === "page" || progress.isSaving)
+    (scope !== "saved" || progress.isSaving)
   ) {
     const { state, encoded, total, isSaving } = progress;
     const label = { encoding: "Reading the page", paused: "Read so far", stopped: "Stopped" }[state as "encoding"];
@@ -410,7 +443,9 @@ function renderResults(): void {
   const { page } = shown;
   if (ranking?.scope === scope && queryInput.value.trim() !== "") return renderRanking(ranking.found);
   if (scope === "saved") {
-    if (saved.length > 0) draw(saved, "", () => renderSavedPages(results, saved, (page) => void removePage(page)));
+    const { pages } = saved;
+    if (pages.length > 0)
+      draw(pagesOf(saved), "", () => renderSavedPages(results, pages, (page) => void removePage(page)));
     else
       drawEmpty(
         "No saved pages yet",
@@ -463,18 +498,25 @@ function gapsOf({ end, passages }: TabPage): string[] {
 }
 
 function renderRanking(found: Ranking): void {
-  const onPage = scope === "page";
-  const weak = found.hits.length > 0 && found.hits[0]!.score < WEAK_SCORE ? " No close match." : "";
-  const where = onPage ? "of this page" : `of ${formatCount(saved.length, "page")}`;
+  const onPage = scope !== "saved";
+  const scores = found.hits.flatMap(({ score }) => score ?? []);
+  const weak = scores.length > 0 && Math.max(...scores) < WEAK_SCORE ? " No close match." : "";
+  const where = whereOf(ranking?.key ?? "");
   const gaps = onPage && shown.page ? gapsOf(shown.page).map((gap) => ` ${gap}`) : [];
   const time = formatMilliseconds(found.milliseconds);
   const text = `${notice}${formatCount(found.passageCount, "passage")} ${where} ranked in ${time}.${weak}${gaps.join("")}`;
   const marked = mark?.key === ranking?.key ? mark?.index : undefined;
   const isRefresh = ranking?.isRefresh === true || drawnRanking === ranking?.query;
   draw(`${ranking?.query} ${scope} ${text} ${marked ?? ""}`, text, () => {
-    renderHits(results, found.hits, { ...(onPage && { onShow: show }), marked, isRefresh });
+    renderHits(results, found.hits, { onShow: show, marked, isRefresh });
   });
   drawnRanking = ranking?.query;
+}
+
+function whereOf(key: string): string {
+  if (scope === "page") return "of this page";
+  const pages = formatCount(saved.pages.length, "saved page");
+  return scope === "both" && key !== "" ? `of this page and ${pages}` : `of ${pages}`;
 }
 
 function drawEmpty(title: string, ...texts: string[]): void {
@@ -535,7 +577,7 @@ byId("clear", HTMLButtonElement).addEventListener("click", () => {
   void attempt(() => search());
 });
 scopeChoice.addEventListener("change", (event) => {
-  scope = (event.target as HTMLInputElement).value === "saved" ? "saved" : "page";
+  scope = scopeOf((event.target as HTMLInputElement).value);
   remember();
   render();
   void attempt(() => search());
@@ -566,6 +608,17 @@ byId("download", HTMLButtonElement).addEventListener("click", () => {
       await search();
     },
     () => byId("download", HTMLButtonElement).click(),
+  );
+});
+byId("encode-again", HTMLButtonElement).addEventListener("click", () => {
+  queryInput.focus();
+  void attempt(
+    async () => {
+      await encoder.request("encodeSavedAgain", null);
+      say("The saved pages are encoded.");
+      await search();
+    },
+    () => byId("encode-again", HTMLButtonElement).click(),
   );
 });
 byId("options", HTMLButtonElement).addEventListener("click", () => void chrome.runtime.openOptionsPage());

@@ -30,6 +30,29 @@ export interface SavedPage {
   /** Milliseconds since 1970. */
   readonly savedAt: number;
   readonly passageCount: number;
+  /** Of these, the ones that are searched. */
+  readonly mainCount: number;
+}
+
+/** Name of the index in which the options page puts an imported file. */
+export const IMPORTED = "imported pages";
+
+/** What is known of the saved pages. */
+export interface SavedList {
+  /** The one that was saved last comes first. */
+  readonly pages: readonly SavedPage[];
+  /** What they take of the browser's storage, about. */
+  readonly bytes: number;
+  /** They were encoded with another model than the one that is there now: only words can be looked for. */
+  readonly isOtherModel: boolean;
+  /** Passages that are being encoded again. */
+  readonly encoding?: { readonly done: number; readonly total: number };
+}
+
+/** A saved page, whole. */
+export interface SavedText {
+  readonly page: SavedPage;
+  readonly passages: readonly Pick<Hit, "text" | "index" | "heading" | "isAside">[];
 }
 
 export interface Hit {
@@ -40,9 +63,12 @@ export interface Hit {
   readonly heading: string;
   /** Whether it is in a banner, a menu or the like. */
   readonly isAside: boolean;
-  readonly score: number;
+  /** Cosine; none where only words could be looked for. */
+  readonly score?: number;
   readonly url: string;
   readonly title: string;
+  /** For a hit in a saved page: when that was. */
+  readonly savedAt?: number;
 }
 
 export interface Ranking {
@@ -50,6 +76,8 @@ export interface Ranking {
   readonly hits: readonly Hit[];
   /** Of how many passages these are the best. */
   readonly passageCount: number;
+  /** How many of them are of saved pages, beside the one that is shown. */
+  readonly savedCount?: number;
   readonly milliseconds: number;
 }
 
@@ -70,9 +98,20 @@ export interface Calls {
   /** `null`: the page is not known, and has to be sent again. */
   searchPage: { request: { key: string; query: string }; result: Ranking | null };
   searchSaved: { request: { query: string }; result: Ranking };
+  /** The page together with the saved ones. `null`: as above. */
+  searchBoth: { request: { key: string; query: string }; result: Ranking | null };
   /** `null`: as above. Encodes all of the page, also when no panel is open any more. */
   savePage: { request: { key: string }; result: SavedPage | null };
   removePage: { request: { url: string }; result: null };
+  /** `null`: it is not saved. */
+  readSaved: { request: { url: string }; result: SavedText | null };
+  clearSaved: { request: null; result: null };
+  /** The address of a file with all saved pages, as long as the offscreen document lives. */
+  exportSaved: { request: null; result: string };
+  /** Takes over what the options page has imported; the result is how many pages came. */
+  mergeSaved: { request: null; result: number };
+  /** With the model that is there now. */
+  encodeSavedAgain: { request: null; result: null };
   modelInfo: { request: null; result: ModelInfo };
   deleteModel: { request: null; result: null };
 }
@@ -136,4 +175,6 @@ export type Message =
   | { readonly id: number; readonly failure: Failure }
   | { readonly model: ModelState }
   | { readonly progress: Progress }
-  | { readonly saved: readonly SavedPage[] };
+  | { readonly saved: SavedList }
+  /** The saved pages cannot be read. */
+  | { readonly savedFailure: Failure };

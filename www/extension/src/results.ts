@@ -2,11 +2,15 @@
 
 import { button, element, formatCount } from "../../src/dom";
 import type { Hit, SavedPage } from "./protocol";
-import { linkToPassage } from "./text-fragment";
+
+/** Where a saved page can be read, at a passage of it. */
+export function linkToReader(url: string, index?: number): string {
+  return `reader.html?${new URLSearchParams({ url, ...(index !== undefined && { passage: String(index) }) })}`;
+}
 
 export interface HitOptions {
-  /** With it a hit is in the page that is open; else it is a link to a page that is not. */
-  readonly onShow?: (hit: Hit) => void;
+  /** Of a hit in the page that is open; one in a saved page is a link to that. */
+  readonly onShow: (hit: Hit) => void;
   /** Of the hit that is marked in the page. */
   readonly marked: number | undefined;
   /** Keeps what is there, in place of another list: the same query has more hits. */
@@ -36,11 +40,12 @@ function fill(list: HTMLOListElement, hits: readonly Hit[], options: HitOptions)
   const known = new Map([...list.children].map((item) => [(item as HTMLElement).dataset["id"], item as HTMLElement]));
   const focused = list.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined;
   const items = hits.map((hit) => {
-    const id = `${hit.index} ${hit.url}`;
+    const isHere = hit.savedAt === undefined;
+    const id = `${hit.index} ${hit.score ?? ""} ${hit.savedAt ?? ""} ${hit.url}`;
     const item = known.get(id) ?? hitItem(hit, options.onShow);
     item.dataset["id"] = id;
     const target = item.firstElementChild;
-    if (options.marked === hit.index && options.onShow) target?.setAttribute("aria-current", "true");
+    if (options.marked === hit.index && isHere) target?.setAttribute("aria-current", "true");
     else target?.removeAttribute("aria-current");
     return item;
   });
@@ -49,41 +54,51 @@ function fill(list: HTMLOListElement, hits: readonly Hit[], options: HitOptions)
   focused?.focus({ preventScroll: true });
 }
 
-function hitItem(hit: Hit, onShow?: (hit: Hit) => void): HTMLLIElement {
-  const bar = element("span", "score-bar");
-  bar.style.setProperty("--score", String(Math.max(0, hit.score)));
-  bar.setAttribute("aria-hidden", "true");
-  const number = element("span", "score", hit.score.toFixed(2));
-  number.title = `similarity ${hit.score.toFixed(4)}`;
-  const head = element(
-    "span",
-    "hit-head",
-    element("span", "topic", onShow ? hit.heading || hit.title : hit.title),
-    number,
-  );
-  const target = onShow
+function hitItem(hit: Hit, onShow: (hit: Hit) => void): HTMLLIElement {
+  const isHere = hit.savedAt === undefined;
+  const target = isHere
     ? button("", "hit-target", () => onShow(hit))
-    : linkTo(linkToPassage(hit.url, hit.text), "hit-target");
-  target.append(bar, head, element("span", "hit-text", hit.text));
+    : linkTo(linkToReader(hit.url, hit.index), "hit-target");
+  const head = element("span", "hit-head", element("span", "topic", isHere ? hit.heading || hit.title : hit.title));
+  if (hit.score !== undefined) {
+    const bar = element("span", "score-bar");
+    bar.style.setProperty("--score", String(Math.max(0, hit.score)));
+    bar.setAttribute("aria-hidden", "true");
+    target.append(bar);
+    const number = element("span", "score", hit.score.toFixed(2));
+    number.title = `similarity ${hit.score.toFixed(4)}`;
+    head.append(number);
+  }
+  target.append(head, element("span", "hit-text", hit.text));
   return element("li", "hit", target);
 }
 
+/** By the days on which they were saved, the last one first. */
 export function renderSavedPages(
   container: HTMLElement,
   pages: readonly SavedPage[],
   onRemove: (page: SavedPage) => void,
 ): void {
-  const list = element("ul", "");
+  const parts: Node[] = [];
+  let day = "";
+  let list = element("ul", "");
   for (const page of pages) {
-    const link = linkTo(page.url, "");
-    link.textContent = page.title;
-    const date = new Date(page.savedAt).toLocaleDateString("en-GB", { dateStyle: "medium" });
-    const about = [new URL(page.url).host, date, formatCount(page.passageCount, "passage")].filter(Boolean).join(" · ");
+    const saved = new Date(page.savedAt);
+    const date = saved.toLocaleDateString("en-GB", { dateStyle: "medium" });
+    if (date !== day) {
+      day = date;
+      list = element("ul", "");
+      parts.push(element("h2", "day", date), list);
+    }
+    const link = linkTo(linkToReader(page.url), "");
+    link.textContent = page.title || page.url;
+    const time = saved.toLocaleTimeString("en-GB", { timeStyle: "short" });
+    const about = [new URL(page.url).host, time, formatCount(page.passageCount, "passage")].filter(Boolean).join(" · ");
     const remove = button("Remove", "button quiet small", () => onRemove(page));
     remove.setAttribute("aria-label", `Remove ${page.title}`);
     list.append(element("li", "saved-page", element("div", "", link, element("small", "", about)), remove));
   }
-  container.replaceChildren(list);
+  container.replaceChildren(...parts);
 }
 
 export function renderEmpty(container: HTMLElement, title: string, ...texts: string[]): void {
