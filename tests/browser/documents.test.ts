@@ -223,7 +223,8 @@ test("what is added later is read while a large text is under way, and an abort 
   assert.deepEqual(result.texts, ["Water the plants."]);
   assert.ok(result.size > 100e6 && result.progress > 0 && result.progress < result.size, `${result.progress}`);
   assert.ok(result.isReason);
-  assert.ok(result.took < 1000, `${result.took} ms`);
+  // A second, and what other tests take.
+  assert.ok(result.took < 2500, `${result.took} ms`);
 });
 
 test("100 MB of text and 50,000 files leave the page responsive, and nothing waits in memory", {
