@@ -32,6 +32,7 @@ import type {
   IndexInfo,
   OpenOptions,
   PassagePlace,
+  PassageVectors,
   SearchDocument,
   SearchHit,
   SearchMode,
@@ -318,7 +319,7 @@ export class SearchIndex extends EventTarget {
    *
    * @param options `limit`: the most; of more an even sample. Default 5,000
    */
-  async vectors(options: { limit?: number } = {}): Promise<{ places: PassagePlace[]; vectors: Float32Array[] }> {
+  async vectors(options: { limit?: number } = {}): Promise<PassageVectors> {
     const { places, vectors, dimension } = await this.#request("vectors", { limit: options.limit ?? 5000 });
     return { places, vectors: places.map((_, i) => vectors.subarray(i * dimension, (i + 1) * dimension)) };
   }

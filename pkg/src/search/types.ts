@@ -22,11 +22,22 @@ export interface SearchDocument {
 
 /** A document of the index. */
 export interface StoredDocument {
+  /** What it was added under. */
   id: string;
+  /** The whole text; blanks at its ends may be missing. */
   text: string;
+  /** As it was added. */
   metadata: Metadata;
-  /** Where each passage begins and ends in `text`, in UTF-16 code units. */
-  passages: { start: number; end: number }[];
+  /** The passages in their order. */
+  passages: PassageSpan[];
+}
+
+/** A part of a text. */
+export interface PassageSpan {
+  /** Where it begins, in UTF-16 code units. */
+  start: number;
+  /** Where it ends. */
+  end: number;
 }
 
 /** Progress of {@link SearchIndex.add}. */
@@ -101,6 +112,7 @@ export interface OpenOptions extends SearchScripts {
   truncateDim?: number;
   /** For an index that is made now without an `embedder`, from vectors of your own. Default `"cosine"`. */
   similarity?: "cosine" | "dot" | "euclidean";
+  /** Ends the call with the signal's reason. */
   signal?: AbortSignal;
 }
 
@@ -114,6 +126,7 @@ export interface FetchOptions extends SearchScripts {
   credentials?: "omit" | "same-origin" | "include";
   /** Keeps what was fetched, for the next visit and offline; as in {@link LoadOptions.cache}. Default: `"memory"`, which keeps nothing. */
   cache?: CacheChoice;
+  /** Ends the call with the signal's reason. */
   signal?: AbortSignal;
 }
 
@@ -126,18 +139,36 @@ export type Filter = { [key: string]: FilterValue };
 /** A value, or an object of operators: `$eq $ne $gt $gte $lt $lte $in $nin $exists $not`; `$and` and `$or` take lists of filters. */
 export type FilterValue = MetadataValue | Filter | Filter[];
 
+/** The place of a text in a list that was ranked again. */
+export interface RankedText {
+  /** Position in the list that was given. */
+  corpusId: number;
+  /** The more, the better. */
+  score: number;
+}
+
 /** Whatever ranks texts for a query again, such as a cross-encoder. */
 export interface Reranker {
   /** As `CrossEncoder.rank`: best first. */
-  rank(
-    query: string,
-    documents: string[],
-    options?: { topK?: number; signal?: AbortSignal },
-  ): Promise<{ corpusId: number; score: number }[]>;
+  rank(query: string, documents: string[], options?: { topK?: number; signal?: AbortSignal }): Promise<RankedText[]>;
 }
 
 /** What to search: a text, a vector, or what is like a document of the index. */
-export type SearchQuery = string | Float32Array | readonly number[] | { like: string };
+export type SearchQuery = string | Float32Array | readonly number[] | LikeQuery;
+
+/** What is like a document of the index. */
+export interface LikeQuery {
+  /** The document's id. It is no hit itself. */
+  like: string;
+}
+
+/** The least scores of a hit. */
+export interface MinScores {
+  /** Of `scores.semantic`. */
+  semantic?: number;
+  /** Of `scores.keyword`. */
+  keyword?: number;
+}
 
 /** Options of {@link SearchIndex.search}. */
 export interface SearchOptions {
@@ -155,7 +186,7 @@ export interface SearchOptions {
    * The least score. A number is for the hit's `score`, whose scale depends on the mode; `{ semantic }` and `{ keyword }` are for these
    * scores. `hidden` says how many of the best `topK` were left out.
    */
-  minScore?: number | { semantic?: number; keyword?: number };
+  minScore?: number | MinScores;
   /** Orders the best hits again. */
   rerank?: Reranker;
   /** How many hits `rerank` sees. Default: 5 times `topK`, at most 50. */
@@ -170,6 +201,7 @@ export interface SearchOptions {
   disliked?: readonly string[];
   /** Name of one of the model's own prompts for the query; its prompt for queries by default. */
   promptName?: string;
+  /** Ends the call with the signal's reason. */
   signal?: AbortSignal;
 }
 
@@ -179,11 +211,13 @@ export interface SearchHit {
   id: string;
   /** What hits are ordered by; equal ones in the order of adding. */
   score: number;
+  /** What `score` is made of. */
   scores: {
     /** By the index's similarity, in 32 bits; `undefined` if nothing was searched by meaning. */
     semantic: number | undefined;
     /** BM25+, as minisearch computes it; 0 for no word, `undefined` if nothing was searched by words. */
     keyword: number | undefined;
+    /** Of the option `rerank`. */
     rerank?: number;
   };
   /** Of the passage. */
@@ -196,6 +230,7 @@ export interface SearchHit {
   passage: number;
   /** The query's words that it holds, as they were cut; for marking them. */
   words: string[];
+  /** Of its document. */
   metadata: Metadata;
   /** With the option `context`: the passages before it. */
   before?: string[];
@@ -225,21 +260,33 @@ export interface SearchResult {
 
 /** Two passages that mean nearly the same. */
 export interface Duplicate {
+  /** Their similarity. */
   score: number;
+  /** The one that was added first. */
   a: PassagePlace;
+  /** The other one. */
   b: PassagePlace;
 }
 
 /** A passage of a document. */
-export interface PassagePlace {
+export interface PassagePlace extends PassageSpan {
+  /** Of its document. */
   id: string;
+  /** Position among its document's passages. */
   passage: number;
-  start: number;
-  end: number;
+}
+
+/** Vectors of passages. */
+export interface PassageVectors {
+  /** Whose vectors they are. */
+  places: PassagePlace[];
+  /** As many as places. */
+  vectors: Float32Array[];
 }
 
 /** What an index is. It is frozen: a change replaces the object and dispatches `change`. */
 export interface IndexInfo {
+  /** As it was opened by; the address of a folder. */
   readonly name: string;
   /** Documents. */
   readonly documents: number;
@@ -247,6 +294,7 @@ export interface IndexInfo {
   readonly passages: number;
   /** Length of a vector; 0 as long as there is none. */
   readonly dimension: number;
+  /** What hits are ordered by: the model's own function. */
   readonly similarity: "cosine" | "dot" | "euclidean";
   /** The space that its vectors are of; `undefined` for vectors of your own. */
   readonly embeddingSpace: EmbeddingSpace | undefined;
@@ -260,18 +308,24 @@ export interface IndexInfo {
   readonly storedReason: string;
   /** Whether it can be changed; one from {@link SearchIndex.fetch} cannot. */
   readonly readOnly: boolean;
+  /** How texts are split. */
   readonly passageOptions: Required<PassageOptions>;
 }
 
 /** An index in the cache. */
 export interface StoredIndex {
+  /** What {@link SearchIndex.open} opens it by. */
   name: string;
+  /** Number of documents; 0 for an index that cannot be read. */
   documents: number;
+  /** Number of passages. */
   passages: number;
+  /** Bytes in storage, about. */
   storedBytes: number;
   /** The model that it needs; `undefined` for vectors of your own. */
   model: string | undefined;
   /** Its space, as far as the model says it. */
   embeddingSpace: EmbeddingSpace | undefined;
+  /** When it was changed last. */
   changedAt: Date;
 }
