@@ -30,7 +30,7 @@ const FLAGS = [
 ];
 
 /**
- * Put before embervec's worker when memory is measured: `measureUserAgentSpecificMemory` counts a shared wasm memory,
+ * Put before embervec's workers when memory is measured: `measureUserAgentSpecificMemory` counts a shared wasm memory,
  * which transformers.js has, but not an unshared one (Chromium 156), which embervec has.
  */
 const MEMORY_RECORDER = `
@@ -73,7 +73,8 @@ export function isolate(response: ServerResponse): void {
 
 /** A script that is served with instruments before it. */
 export function instrumented(url: string, instruments: { memory?: boolean; dispatches?: boolean }): string | undefined {
-  if (instruments.memory && url === "/pkg/dist/worker.js") return MEMORY_RECORDER + readFileSync(fileOf(url), "utf8");
+  const isWorker = ["/pkg/dist/worker.js", "/pkg/dist/search-worker.js"].includes(url);
+  if (instruments.memory && isWorker) return MEMORY_RECORDER + readFileSync(fileOf(url), "utf8");
   if (instruments.dispatches && url === "/pkg/dist/gpu.js")
     return `{${DISPATCH_COUNTER}}${readFileSync(fileOf(url), "utf8")}`;
   return undefined;
@@ -83,6 +84,8 @@ export interface Server {
   origin: string;
   /** The address of every request, in order. */
   requests: string[];
+  /** Bytes of the bodies that were sent. */
+  sent: { url: string; bytes: number }[];
   /** Whether workers of embervec tell their wasm memories. */
   recordsMemory: boolean;
   close(): void;
@@ -101,6 +104,7 @@ export async function serve(countsDispatches: boolean): Promise<Server> {
   const http = createServer((request, response) => {
     const url = request.url ?? "";
     server.requests.push(url);
+    response.on("finish", () => server.sent.push({ url, bytes: Number(response.getHeader("content-length") ?? 0) }));
     const script = instrumented(url, { memory: server.recordsMemory, dispatches: countsDispatches });
     if (url === "/blank.html") {
       setHeaders(response);
@@ -122,28 +126,33 @@ export async function serve(countsDispatches: boolean): Promise<Server> {
   const server: Server = {
     origin: `http://127.0.0.1:${port}`,
     requests: [],
+    sent: [],
     recordsMemory: false,
     close: () => http.close(),
   };
   return server;
 }
 
-/** The harness, and transformers.js bundled as an application would; embervec is served as it is published. */
+/** What other libraries' bundles have. */
+const PEERS = {
+  "transformers.js": 'export { env, pipeline } from "@huggingface/transformers";',
+  "orama.js": 'export { create, insertMultiple, load, save, search } from "@orama/orama";',
+  "voy.js": 'export * from "voy-search/voy_search_bg.js";',
+  "hnswlib.js": 'export { defaultParams, hnswParamsForAda, loadHnswlib } from "hnswlib-wasm";',
+  "edgevec.js": 'export { default, EdgeVec, EdgeVecConfig, JsIndexType } from "edgevec/edgevec.js";',
+};
+
+/** The harness, and other libraries bundled as an application would; embervec is served as it is published. */
 export async function bundle(): Promise<void> {
   const common = { bundle: true, minify: true, format: "esm", target: "es2022", logLevel: "error" } as const;
   await build({
     ...common,
-    entryPoints: ["page.ts", "storage.ts"].map((file) => join(root, "tests/bench", file)),
+    entryPoints: ["page.ts", "search-page.ts", "storage.ts"].map((file) => join(root, "tests/bench", file)),
     outdir: out,
   });
-  await build({
-    ...common,
-    stdin: {
-      contents: 'export { env, pipeline } from "@huggingface/transformers";',
-      resolveDir: join(root, "tests/bench"),
-    },
-    outfile: join(out, "transformers.js"),
-  });
+  const resolveDir = join(root, "tests/bench");
+  for (const [file, contents] of Object.entries(PEERS))
+    await build({ ...common, stdin: { contents, resolveDir }, outfile: join(out, file) });
 }
 
 export class Browser {

@@ -126,6 +126,13 @@ async function time(texts: string[]): Promise<number> {
   return ms;
 }
 
+/** ms for encoding these texts one after the other, as a program with a loop does. */
+async function timeEach(texts: string[]): Promise<number> {
+  let spent = 0;
+  for (const text of texts) spent += await time([text]);
+  return spent;
+}
+
 /** The texts' vectors, in calls of `batch` texts. */
 async function embed(texts: string[], batch: number): Promise<number[][]> {
   const rows: number[][] = [];
@@ -211,6 +218,7 @@ function timeKernel(artefact: Artefact, { call, args }: Kernel): number {
 const api = {
   load,
   time,
+  timeEach,
   besideBulk,
   embed,
   memory,

@@ -6,7 +6,8 @@
 //                    only when asked for: kernels (alone, of tests/.build), shapes (BERT-base and -large, random weights),
 //                    download (first and later visits, on a network of 50 Mbit/s too), storages (of the browser),
 //                    vectors (the search helpers, in Node), node (from `npm install` to vectors in Node),
-//                    queries (beside a bulk job)
+//                    queries (beside a bulk job), search (indexes of vectors, embervec's and others'), indexing (texts)
+//   --rows N         sizes of the indexes of the part search, may be repeated (default 1000, 10000, 100000)
 //   --threads N      threads of transformers.js, workers of embervec (default 1)
 //   --sts FOLDER     STS-B too, with the English dev set of this folder, such as stsb-en-dev.csv (slow)
 //   --device webgpu  short texts on WebGPU, and nothing else: on Chromium's software adapter, which says little of real GPUs
@@ -27,18 +28,31 @@ import type { LoadTimes, Variant } from "./page.ts";
 import { measureNode } from "./node.ts";
 import { peakLoops, type PeakLoop } from "./peak.ts";
 import { type Row, log, mb, median, ms, report, results, times } from "./report.ts";
+import { measureFolder, measureIndexing, measureSearch, ROWS } from "./search.ts";
 import { SHAPES, writeShape } from "./shapes.ts";
 import { measureVectors } from "./vectors.ts";
 import { flops, mixedTexts, spearman, stsPairs, textOfTokens, textOfWords } from "./workloads.ts";
 
 const DEFAULT_PARTS = ["load", "speed", "memory", "size", "accuracy"] as const;
-const PARTS = [...DEFAULT_PARTS, "kernels", "shapes", "download", "storages", "vectors", "node", "queries"] as const;
+const PARTS = [
+  ...DEFAULT_PARTS,
+  "kernels",
+  "shapes",
+  "download",
+  "storages",
+  "vectors",
+  "node",
+  "queries",
+  "search",
+  "indexing",
+] as const;
 /** About 20 ms. */
 const PEAK_ITERATIONS = 10_000_000;
 
 const { values: options } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
+    rows: { type: "string", multiple: true, default: ROWS.map(String) },
     only: { type: "string", multiple: true, default: [...DEFAULT_PARTS] },
     threads: { type: "string", default: "1" },
     sts: { type: "string" },
@@ -48,6 +62,9 @@ const { values: options } = parseArgs({
 const threads = Number(options.threads);
 if (!Number.isInteger(threads) || threads < 1)
   throw new Error(`--threads ${options.threads} is not a number of threads`);
+const sizes = options.rows.map(Number);
+if (!sizes.every((size) => Number.isInteger(size) && size > 0))
+  throw new Error(`--rows ${options.rows}: these are no numbers of rows`);
 if (options.device !== "cpu" && options.device !== "webgpu")
   throw new Error(`--device ${options.device}: there are cpu and webgpu`);
 const onGpu = options.device === "webgpu";
@@ -755,6 +772,11 @@ async function measureAll(): Promise<void> {
   if (wants("shapes")) await measureShapes();
   if (wants("vectors")) measureVectors(options.quick ? 5 : 31);
   if (wants("queries")) await measureQueries();
+  if (wants("search")) {
+    await measureSearch(server, sizes, options.quick);
+    await measureFolder(server);
+  }
+  if (wants("indexing")) await measureIndexing(server, ours.model, theirs.model, options.quick);
   if (wants("node")) await measureNode(options.quick);
   if (wants("storages")) await measureStorages(server.origin, options.quick ? 1 : 5);
   if (wants("download")) {
