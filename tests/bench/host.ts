@@ -139,7 +139,7 @@ const PEERS = {
   "orama.js": 'export { create, insertMultiple, load, save, search } from "@orama/orama";',
   "voy.js": 'export * from "voy-search/voy_search_bg.js";',
   "hnswlib.js": 'export { defaultParams, hnswParamsForAda, loadHnswlib } from "hnswlib-wasm";',
-  "edgevec.js": 'export { default, EdgeVec, EdgeVecConfig, JsIndexType } from "edgevec/edgevec.js";',
+  "edgevec.js": 'export { default, EdgeVec, EdgeVecConfig } from "edgevec/edgevec.js";',
 };
 
 /** The harness, and other libraries bundled as an application would; embervec is served as it is published. */
