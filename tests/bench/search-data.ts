@@ -3,7 +3,7 @@
 export const DIMENSION = 384;
 
 /** The same numbers everywhere: it adds and multiplies, and has no functions that engines compute in their own ways. */
-function random(seed: number): () => number {
+export function random(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

@@ -1,16 +1,17 @@
 // Parts `search` and `indexing` of the benchmark: embervec's index beside other indexes that run in a browser.
 
-import { execFile } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { availableParallelism, loadavg } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
+import { pipeline } from "node:stream/promises";
 
 import type { Page } from "playwright-core";
 
 import { Browser, memory, out, root, type Server } from "./host.ts";
 import type { Variant } from "./page.ts";
 import { log, mb, median, ms, report, results, type Row, times } from "./report.ts";
-import { exactBest, queries } from "./search-data.ts";
+import { corpus, DIMENSION, exactBest, queries, random } from "./search-data.ts";
 import type { Built, Found, IndexName, Latency } from "./search-page.ts";
 import { textOfTokens, textOfWords } from "./workloads.ts";
 
@@ -177,14 +178,48 @@ function rowOf(name: IndexName, size: number, measured: Measured): Row {
 
 const mb1 = (bytes: number): string => (bytes / 1e6).toFixed(1);
 
+/** A word for each number; short ones for small numbers. */
+function wordOf(number: number): string {
+  let word = "";
+  for (let rest = number; word.length < 4 || rest > 0; rest = Math.floor(rest / 70))
+    word += "bdfgklmnprstvz"[rest % 14]! + "aeiou"[Math.floor(rest / 14) % 5]!;
+  return word;
+}
+
+/** 20,000 different words, few of which are frequent, as in a language. */
+const VOCABULARY = 20_000;
+
+/** What the example `write_folder` reads: random vectors, and texts of 50 to 99 words, four to a document. */
+function* passages(): Generator<string> {
+  const next = random(1);
+  const vectors = corpus();
+  yield `${JSON.stringify({ name: "random", dimension: DIMENSION, similarity: "cosine", probes: [] })}\n`;
+  let start = 0;
+  for (let row = 0; row < FOLDER_PASSAGES; row++) {
+    if (row % 4 === 0) start = 0;
+    const count = 50 + Math.floor(50 * next());
+    const text = times(count, () => wordOf(Math.floor(VOCABULARY * next() ** 3))).join(" ");
+    const end = start + text.length;
+    const document = `document ${Math.floor(row / 4)}`;
+    yield `${JSON.stringify({ document, text, start, end, vector: [...vectors(1)] })}\n`;
+    start = end + 1;
+  }
+}
+
+async function writeFolder(): Promise<void> {
+  const example = ["run", "-p", "embervec-search", "--features", "folder", "--example", "write_folder", "--"];
+  const stdio: ("pipe" | "inherit")[] = ["pipe", "inherit", "inherit"];
+  const child = spawn(process.env["CARGO"] ?? "cargo", [...example, join(out, "folder")], { cwd: root, stdio });
+  const closed = once(child, "close");
+  await pipeline(passages, child.stdin!);
+  const [code] = await closed;
+  if (code !== 0) throw new Error(`${example.join(" ")} ended with ${code}`);
+}
+
 /** Bytes that an index in a folder of a server costs its visitors. */
 export async function measureFolder(server: Server): Promise<void> {
   log(`search: writing a folder of ${FOLDER_PASSAGES} passages`);
-  const folder = join(out, "folder");
-  const example = ["run", "-p", "embervec-search", "--features", "folder", "--example", "random_folder", "--"];
-  await promisify(execFile)(process.env["CARGO"] ?? "cargo", [...example, folder, String(FOLDER_PASSAGES)], {
-    cwd: root,
-  });
+  await writeFolder();
   const browser = await Browser.open(server.origin);
   const page = await openPage(browser);
   const rows: Row[] = [];
@@ -202,7 +237,7 @@ export async function measureFolder(server: Server): Promise<void> {
   await step("SearchIndex.fetch", () => page.evaluate((url) => searchBench.fetchFolder(url), FOLDER));
   await step("a first search by a vector, 10 texts", () => search(0));
   await step("another", () => search(1));
-  await step("a first search by a word, 10 texts", () => search("dafe"));
+  await step("a first search by a word, 10 texts", () => search(wordOf(100)));
   await browser.close();
   report(
     "folder",
