@@ -8,6 +8,7 @@
 //                    vectors (the search helpers, in Node), node (from `npm install` to vectors in Node),
 //                    queries (beside a bulk job), search (indexes of vectors, embervec's and others'), indexing (texts)
 //   --rows N         sizes of the indexes of the part search, may be repeated (default 1000, 10000, 100000)
+//   --index NAME     only this index of the part search, may be repeated, such as embervec
 //   --threads N      threads of transformers.js, workers of embervec (default 1)
 //   --sts FOLDER     STS-B too, with the English dev set of this folder, such as stsb-en-dev.csv (slow)
 //   --device webgpu  short texts on WebGPU, and nothing else: on Chromium's software adapter, which says little of real GPUs
@@ -28,7 +29,7 @@ import type { LoadTimes, Variant } from "./page.ts";
 import { measureNode } from "./node.ts";
 import { peakLoops, type PeakLoop } from "./peak.ts";
 import { type Row, log, mb, median, ms, report, results, times } from "./report.ts";
-import { measureFolder, measureIndexing, measureSearch, ROWS } from "./search.ts";
+import { measureFolder, measureIndexing, measureSearch, INDEXES, ROWS } from "./search.ts";
 import { SHAPES, writeShape } from "./shapes.ts";
 import { measureVectors } from "./vectors.ts";
 import { flops, mixedTexts, spearman, stsPairs, textOfTokens, textOfWords } from "./workloads.ts";
@@ -53,6 +54,7 @@ const { values: options } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     rows: { type: "string", multiple: true, default: ROWS.map(String) },
+    index: { type: "string", multiple: true, default: INDEXES },
     only: { type: "string", multiple: true, default: [...DEFAULT_PARTS] },
     threads: { type: "string", default: "1" },
     sts: { type: "string" },
@@ -65,6 +67,8 @@ if (!Number.isInteger(threads) || threads < 1)
 const sizes = options.rows.map(Number);
 if (!sizes.every((size) => Number.isInteger(size) && size > 0))
   throw new Error(`--rows ${options.rows}: these are no numbers of rows`);
+const indexes = INDEXES.filter((name) => options.index.includes(name));
+if (indexes.length < options.index.length) throw new Error(`--index ${options.index}: there are ${INDEXES.join("; ")}`);
 if (options.device !== "cpu" && options.device !== "webgpu")
   throw new Error(`--device ${options.device}: there are cpu and webgpu`);
 const onGpu = options.device === "webgpu";
@@ -773,7 +777,7 @@ async function measureAll(): Promise<void> {
   if (wants("vectors")) measureVectors(options.quick ? 5 : 31);
   if (wants("queries")) await measureQueries();
   if (wants("search")) {
-    await measureSearch(server, sizes, options.quick);
+    await measureSearch(server, sizes, indexes, options.quick);
     await measureFolder(server);
   }
   if (wants("indexing")) await measureIndexing(server, ours.model, theirs.model, options.quick);

@@ -62,7 +62,14 @@ interface Measured extends Built {
   resident?: number;
 }
 
-export async function measureSearch(server: Server, sizes: readonly number[], isQuick: boolean): Promise<void> {
+export const INDEXES = Object.keys(NAMES) as IndexName[];
+
+export async function measureSearch(
+  server: Server,
+  sizes: readonly number[],
+  indexes: readonly IndexName[],
+  isQuick: boolean,
+): Promise<void> {
   server.recordsMemory = true;
   const all = queries(QUERIES);
   const rows: Row[] = [];
@@ -72,14 +79,16 @@ export async function measureSearch(server: Server, sizes: readonly number[], is
     const browser = await Browser.open(server.origin);
     try {
       const done = new Map<IndexName, Measured>();
-      for (const name of Object.keys(NAMES) as IndexName[]) {
+      for (const name of indexes) {
         log(`search: ${size} rows, ${NAMES[name]}; ${busy()}`);
         const same = SAME[name] && done.get(SAME[name]);
         const measured = await measureIndex(browser, name, size, isQuick ? 1 : 3, same);
         done.set(name, measured);
         if (measured.found) measured.recall = recallOf(measured.found.rows, truth);
         results[`search, ${size}, ${NAMES[name]}`] = { ...measured, load: busy() };
-        rows.push(rowOf(name, size, measured));
+        const row = rowOf(name, size, measured);
+        log(row.join(" | "));
+        rows.push(row);
       }
     } finally {
       await browser.close();
