@@ -27,7 +27,7 @@ const PROBE_TEXTS = [
 const PROBES = 16;
 
 /** Of two builds of the same arithmetic; in 8 bits a value may be rounded the other way. */
-const MIN_COSINE = 0.9999;
+const MIN_COSINE = 0.999;
 
 const [modelDir, dtype, passagesDir, cacheDir] = process.argv.slice(2);
 if (cacheDir === undefined) throw new Error("usage: node encode.mjs MODEL_DIR DTYPE PASSAGES_DIR CACHE");

@@ -15,6 +15,12 @@ const PROBE_TEXTS = [
 /** Of one model computed twice, on any device, it is above 0.99999; of weights in 8 bits to those in 32 about 0.998. */
 const MIN_COSINE = 0.9999;
 
+/**
+ * With weights in 8 bits activations are rounded to 8 bits, too, and a browser with relaxed SIMD rounds some of them to another integer than
+ * one without: the probes' cosine is 0.9998 between the two modules.
+ */
+const MIN_COSINE_Q8 = 0.999;
+
 export type EncodeTexts = (texts: string[]) => Promise<Float32Array[]>;
 
 export async function makeProbes(encode: EncodeTexts): Promise<Probe[]> {
@@ -38,10 +44,12 @@ export async function checkSpace(
   };
   if (own.dimension !== wanted.dimension)
     refuse(`its vectors have ${own.dimension} dimensions, not ${wanted.dimension}`);
+  const least = wanted.dtype === "q8" && own.dtype === "q8" ? MIN_COSINE_Q8 : MIN_COSINE;
   const vectors = await encode(probes.map(({ text }) => text));
   for (const [i, { vector }] of probes.entries()) {
     const cosine = scoreOf("cosine", Float32Array.from(vector), vectors[i]!);
-    if (!(cosine >= MIN_COSINE)) refuse(`it gives a test text another vector (cosine ${cosine.toFixed(4)})`);
+    if (!(cosine >= least))
+      refuse(`it gives a test text another vector (cosine ${cosine.toFixed(4)}, at least ${least} is wanted)`);
   }
 }
 
