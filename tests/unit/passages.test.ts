@@ -1,12 +1,15 @@
 // How a text becomes passages.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, test } from "node:test";
 
 import fc from "fast-check";
 
 import { passagesOf, sentencesOf, type Span } from "../../pkg/src/search/passages.ts";
 import { wordsOf } from "../../pkg/src/search/words.ts";
+
+// The browser's way to let messages in keeps Node alive.
+after(() => void setTimeout(() => process.exit(), 100).unref());
 
 /** A token for each word. */
 const counts = async (texts: string[]) => texts.map((text) => text.match(/\S+/g)?.length ?? 0);
