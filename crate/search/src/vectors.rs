@@ -5,7 +5,7 @@ use embervec_kernels::{SignRow, bit_words, sign_bits};
 use crate::error::{Error, Result};
 use crate::parts::{Reader, head};
 
-/// More than any model has. A query keeps 10 bits beside so many dimensions: see [`crate::scan`].
+/// More than any model has. A query keeps 10 bits beside so many dimensions: see `scan.rs`.
 pub const MAX_DIMENSION: usize = 1 << 14;
 
 /// Largest quantised value; the smallest is its negative.
