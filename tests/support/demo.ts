@@ -1,11 +1,13 @@
 // The demo page as it is published, and what tests do on it.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 
 import type { BrowserContext, Page } from "playwright-core";
 
 import { openPage, type TestPage } from "./browser.ts";
+import { temporaryFolder } from "./temporary.ts";
 
 export interface Demo {
   browser: TestPage;
@@ -22,8 +24,9 @@ export interface Demo {
 
 export const DESKTOP = { width: 1280, height: 800 };
 
-export async function openDemo(): Promise<Demo> {
-  const browser = await openPage();
+/** @param corpora whether the ready collections are there; without them a visitor begins with nothing */
+export async function openDemo({ corpora = false }: { corpora?: boolean } = {}): Promise<Demo> {
+  const browser = await openPage(corpora ? {} : { overlay: await withoutCorpora() });
   const { context } = browser;
   const page = await context.newPage();
   const [urls, complaints]: [string[], string[]] = [[], []];
@@ -42,6 +45,15 @@ export async function openDemo(): Promise<Demo> {
     open: async (parameters = "") => void (await page.goto(`${browser.origin}/www/dist/${parameters}`)),
     close: () => browser.close(),
   };
+}
+
+/** A folder whose list of ready collections is empty. */
+async function withoutCorpora(): Promise<string> {
+  const overlay = await temporaryFolder();
+  const folder = join(overlay, "www/dist/corpora");
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "index.json"), "[]");
+  return overlay;
 }
 
 export const modelReady = (page: Page) => page.locator('#panel-open[data-state="ready"]').waitFor();
