@@ -60,6 +60,8 @@ const published: Plugin = {
   setup({ onResolve }) {
     const index = { path: "/pkg/dist/index.js", external: true };
     onResolve({ filter: /^embervec$/ }, () => index);
+    // It has a worker beside it.
+    onResolve({ filter: /^embervec\/search$/ }, () => ({ path: "/pkg/dist/search.js", external: true }));
     onResolve({ filter: /^\.\/index\.js$/ }, ({ resolveDir }) =>
       resolveDir === join(ROOT, "pkg/dist") ? index : undefined,
     );
