@@ -209,7 +209,7 @@ test("pooling: what follows it still applies, and must fit", async () => {
   const [dense] = await encode(tiny("tiny-dense"), ["fox"], { pooling: "cls" });
   assert.equal(dense!.length, 16);
   const doubled = await refusal(tiny("tiny-dense"), { pooling: ["cls", "mean"] });
-  assert.match(doubled, /^invalid_input: .*64.*next module takes 32/);
+  assert.match(doubled, /^invalid_input: .*64.*next module expects 32/);
 });
 
 test("truncateDim keeps the first dimensions, then normalises", async () => {
@@ -226,7 +226,7 @@ test("truncateDim keeps the first dimensions, then normalises", async () => {
   for (const truncateDim of [33, 2 ** 40]) {
     assert.match(await refusal(tiny("tiny-bf16"), { truncateDim }), /^invalid_input: .*truncateDim/);
   }
-  assert.match(await refusal(tiny("tiny-bf16"), { truncateDim: 33 }), /1\.\.=32/);
+  assert.match(await refusal(tiny("tiny-bf16"), { truncateDim: 33 }), /between 1 and 32/);
 });
 
 test("precision: types, lengths and values", async () => {
