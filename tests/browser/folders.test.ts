@@ -274,7 +274,7 @@ describe("what stands in place of files", () => {
       "model_not_found",
       address("onnx") + WEIGHTS,
       "onnx/model.onnx",
-      "the ONNX file was made of",
+      "the ONNX file was exported from",
     );
   });
 
