@@ -109,19 +109,35 @@ const sourcesFor = (column) =>
 /** @returns the files that are in the bundles */
 async function bundle(platform, outdir) {
   const sources = Object.entries(sourcesFor(platform));
-  const [beside, others] = [true, false].map((isBeside) =>
-    Object.fromEntries(sources.filter(([name]) => BESIDE.has(name) === isBeside)),
-  );
+  const named = (isWanted) => Object.fromEntries(sources.filter(([name]) => isWanted(name)));
+  // Workers, and the program.
+  const isCaught = (name) => /(worker|gpu|cli)$/.test(name);
   const metafiles = [
     // The workers are other realms, so their classes are copies anyway.
-    await bundleEntries(platform, outdir, others, [oneIndex]),
-    await bundleEntries(platform, outdir, beside, [oneIndex, oneErrorClass]),
+    await bundleEntries(platform, outdir, named(isCaught), [oneIndex], true),
+    // An error that nobody catches prints its line, which in Node would be the whole bundle. Those of workers are sent to the page, and the program catches its own.
+    ...(await Promise.all([
+      bundleEntries(
+        platform,
+        outdir,
+        named((name) => !isCaught(name) && !BESIDE.has(name)),
+        [oneIndex],
+        platform === "browser",
+      ),
+      bundleEntries(
+        platform,
+        outdir,
+        named((name) => BESIDE.has(name)),
+        [oneIndex, oneErrorClass],
+        platform === "browser",
+      ),
+    ])),
   ];
-  checkClass(metafiles[1]);
+  checkClass(metafiles.at(-1));
   return metafiles.flatMap(({ outputs }) => Object.values(outputs).flatMap(({ inputs }) => Object.keys(inputs)));
 }
 
-async function bundleEntries(platform, outdir, entryPoints, plugins) {
+async function bundleEntries(platform, outdir, entryPoints, plugins, minify) {
   const { metafile } = await build({
     absWorkingDir: pkg,
     entryPoints,
@@ -133,8 +149,7 @@ async function bundleEntries(platform, outdir, entryPoints, plugins) {
     format: "esm",
     platform,
     target: platform === "node" ? "node20" : "es2022",
-    // An error that nobody catches prints its line, which in Node would be the whole bundle.
-    minify: platform === "browser",
+    minify,
     // Maps are made but not packed. With their sources they are 1 MB for each platform, or 300 kB of a tarball that may
     // have 3 MB. No file names its map, because bundlers warn about a map that is missing.
     sourcemap: "external",

@@ -423,8 +423,8 @@ mod tests {
         for (file, words) in [
             ("pytorch_model.bin", "save_pretrained"),
             ("pytorch_model.bin.index.json", "save_pretrained"),
-            ("onnx/model.onnx", "ONNX file was made of"),
-            ("model.onnx", "ONNX file was made of"),
+            ("onnx/model.onnx", "ONNX file was exported from"),
+            ("model.onnx", "ONNX file was exported from"),
         ] {
             let error = error(&[("config.json", CONFIG), ("vocab.txt", VOCAB), (file, "")]);
             assert_eq!(error.code(), "model_not_found");
