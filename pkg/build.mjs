@@ -115,7 +115,8 @@ async function bundle(platform, outdir) {
   const metafiles = [
     // The workers are other realms, so their classes are copies anyway.
     await bundleEntries(platform, outdir, named(isCaught), [oneIndex], true),
-    // An error that nobody catches prints its line, which in Node would be the whole bundle. Those of workers are sent to the page, and the program catches its own.
+    // An error that nobody catches prints its line, which in Node would be the whole bundle. Those of workers are sent to the
+    // page, and the program catches its own.
     ...(await Promise.all([
       bundleEntries(
         platform,
