@@ -317,7 +317,7 @@ export class Embedder extends EventTarget {
    * @throws {EmbervecError} `invalid_input` for a text of a megabyte or more without a place where it can be cut to count its
    *   tokens, which is at spaces and with many models at punctuation; for some tokenizers there is no such place
    */
-  async tokenCounts(texts: readonly string[]): Promise<Uint32Array<ArrayBuffer>> {
+  async tokenCounts(texts: readonly string[]): Promise<Uint32Array> {
     const list = checkTexts(texts, "tokenCounts takes");
     const counts = new Uint32Array(list.length);
     for (let done = 0, end = 0; done < list.length; done = end) {

@@ -184,7 +184,7 @@ export class SearchIndex extends EventTarget {
   override addEventListener(
     type: keyof SearchIndexEventMap,
     listener: Listener,
-    options?: boolean | AddEventListenerOptions,
+    options?: Parameters<EventTarget["addEventListener"]>[2],
   ): void {
     super.addEventListener(type, listener as never, options);
   }
@@ -192,7 +192,7 @@ export class SearchIndex extends EventTarget {
   override removeEventListener(
     type: keyof SearchIndexEventMap,
     listener: Listener,
-    options?: boolean | EventListenerOptions,
+    options?: Parameters<EventTarget["removeEventListener"]>[2],
   ): void {
     super.removeEventListener(type, listener as never, options);
   }
