@@ -46,12 +46,16 @@ export function scoreOf(similarity: Similarity, a: Float32Array, b: Float32Array
   }
 }
 
-/** Of length 1; as it is where it has none. */
-export function normalized(vector: Float32Array): Float32Array<ArrayBuffer> {
+export function lengthOf(vector: Float32Array): number {
   let sum = 0;
   for (const x of vector) sum += x * x;
-  const scale = sum > 0 ? 1 / Math.sqrt(sum) : 1;
-  return Float32Array.from(vector, (x) => x * scale);
+  return Math.sqrt(sum);
+}
+
+/** Of length 1; as it is where it has none. */
+export function normalized(vector: Float32Array): Float32Array<ArrayBuffer> {
+  const length = lengthOf(vector);
+  return Float32Array.from(vector, (x) => (length > 0 ? x / length : x));
 }
 
 /** The sum of vectors of one length, each times its weight. */
@@ -66,5 +70,5 @@ export function weighted(
 }
 
 export function mean(vectors: readonly Float32Array[]): Float32Array<ArrayBuffer> {
-  return weighted(vectors.map((vector) => [1 / vectors.length, normalized(vector)] as const));
+  return weighted(vectors.map((vector) => [1 / vectors.length, vector] as const));
 }

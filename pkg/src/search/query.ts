@@ -1,7 +1,7 @@
 // One search: by vectors, by words, or by both.
 
 import { EmbervecError } from "../errors.js";
-import { type Core, mean, normalized, scoreOf, weighted } from "./core.js";
+import { type Core, lengthOf, mean, normalized, scoreOf, weighted } from "./core.js";
 import { type WordHit, searchWords } from "./keywords.js";
 import { damaged } from "./parts.js";
 import type { SearchHit, SearchMode, SearchResult } from "./types.js";
@@ -96,16 +96,17 @@ function entryOf({ rows }: Core, id: string) {
 
 /** What is searched for, moved by what is liked and disliked. */
 async function vectorOf(core: Core, query: Query): Promise<{ vector?: Float32Array; share?: number }> {
-  const of = async (ids: readonly string[]) =>
-    mean(await core.source.vectors(ids.flatMap((id) => entryOf(core, id).rows)));
-  const plain = query.like === undefined ? query.vector : await of([query.like]);
+  const of = async (ids: readonly string[]) => core.source.vectors(ids.flatMap((id) => entryOf(core, id).rows));
+  const plain = query.like === undefined ? query.vector : mean(await of([query.like]));
   const { liked, disliked } = query;
   if (!plain || (liked.length === 0 && disliked.length === 0)) return plain ? { vector: plain } : {};
   const terms: [number, Float32Array][] = [[QUERY, normalized(plain)]];
-  if (liked.length > 0) terms.push([LIKED, await of(liked)]);
-  if (disliked.length > 0) terms.push([-DISLIKED, await of(disliked)]);
+  const directionOf = async (ids: readonly string[]) => mean((await of(ids)).map(normalized));
+  if (liked.length > 0) terms.push([LIKED, await directionOf(liked)]);
+  if (disliked.length > 0) terms.push([-DISLIKED, await directionOf(disliked)]);
   const all = terms.reduce((sum, [weight]) => sum + Math.abs(weight), 0);
-  return { vector: normalized(weighted(terms)), share: QUERY / all };
+  // As long as the query was: for a distance the length counts.
+  return { vector: weighted([[lengthOf(plain), normalized(weighted(terms))]]), share: QUERY / all };
 }
 
 /** The best by vectors: those that can be among the first are scored in 32 bits, those that follow have an estimate. */
@@ -123,28 +124,41 @@ async function searchVectors(
       row,
       low: found.scores[i]! - found.errors[i]!,
       high: found.scores[i]! + found.errors[i]!,
-      score: found.scores[i]!,
     })).filter(({ row }) => !excluded.has(row));
     const isNew = firsts(candidates.map(({ row }) => rows.entryOf(row)));
     // Of a document only the best passage counts: more of the others may come before it.
     if (groupBy && !isAll && isNew.filter(Boolean).length < topK) continue;
-    const threshold = thresholdOf(
-      candidates.map(({ low }) => low),
-      groupBy ? countUntil(isNew, topK) : topK,
-    );
-    const head = candidates.filter(({ high }) => high >= threshold);
-    const tail = candidates.filter(({ high }) => high < threshold);
-    const vectors = await source.vectors(head.map(({ row }) => row));
-    const scored = head.map(({ row, low, high }, i) => {
-      const semantic = scoreOf(similarity, vector, vectors[i]!);
-      // A vector in 32 bits that its own 8 bits rule out is another one. Sums in 32 bits have some 1e-6 of their own.
-      const slack = 1e-4 * (1 + Math.abs(semantic));
-      if (semantic < low - slack || semantic > high + slack) throw damaged("a vector does not belong to its passage");
-      return { row, semantic };
-    });
+    const score = async (some: readonly Candidate[]) => {
+      const vectors = await source.vectors(some.map(({ row }) => row));
+      return some.map((candidate, i) => ({
+        row: candidate.row,
+        semantic: checked(candidate, scoreOf(similarity, vector, vectors[i]!)),
+      }));
+    };
+    // Those that seem best are scored first: what cannot reach the least of them need not be read.
+    const count = groupBy ? countUntil(isNew, topK) : topK;
+    const first = await score(candidates.slice(0, count));
+    const least = Math.min(...first.map(({ semantic }) => semantic));
+    const others = candidates.slice(count);
+    const scored = [...first, ...(await score(others.filter(({ high }) => high >= least)))];
     scored.sort((a, b) => b.semantic - a.semantic || a.row - b.row);
-    return { ranked: [...scored, ...tail.map(({ row }) => ({ row, semantic: undefined }))], exact: found.isProven };
+    const tail = others.filter(({ high }) => high < least).map(({ row }) => ({ row, semantic: undefined }));
+    return { ranked: [...scored, ...tail], exact: found.isProven };
   }
+}
+
+/** A row whose score lies between two bounds. */
+interface Candidate {
+  row: number;
+  low: number;
+  high: number;
+}
+
+/** A score in 32 bits that a vector's own 8 bits rule out is another vector's. Sums in 32 bits have some 1e-6 of their own. */
+function checked({ low, high }: Candidate, score: number): number {
+  const slack = 1e-4 * (1 + Math.abs(score));
+  if (score >= low - slack && score <= high + slack) return score;
+  throw damaged("a vector does not belong to its passage");
 }
 
 /** For each one whether it is the first of its kind. */
@@ -158,11 +172,6 @@ function countUntil(flags: readonly boolean[], count: number): number {
   let left = count;
   const last = flags.findIndex((flag) => flag && --left === 0);
   return last < 0 ? flags.length : last + 1;
-}
-
-/** The `count`-th largest. */
-function thresholdOf(values: readonly number[], count: number): number {
-  return [...values].sort((a, b) => b - a)[count - 1] ?? -Infinity;
 }
 
 async function searchAllWords({ rows, scan, source }: Core, { text = "", mode, filter }: Query): Promise<WordHit[]> {

@@ -464,7 +464,7 @@ mod tests {
         assert_eq!(unquantizable(768, Some(12)), None);
         assert_eq!(unquantizable(4096, None), None);
         for (size, heads, word) in [
-            (36, Some(3), "no multiple of 16"),
+            (36, Some(3), "not a multiple of 16"),
             (4096, Some(32), "bytes of workgroup memory"),
             (16 * 257, None, "threads"),
         ] {
