@@ -223,8 +223,7 @@ test("what is added later is read while a large text is under way, and an abort 
   assert.deepEqual(result.texts, ["Water the plants."]);
   assert.ok(result.size > 100e6 && result.progress > 0 && result.progress < result.size, `${result.progress}`);
   assert.ok(result.isReason);
-  // A second, and what other tests take.
-  assert.ok(result.took < 2500, `${result.took} ms`);
+  assert.ok(result.took < 1000, `${result.took} ms`);
 });
 
 test("100 MB of text and 50,000 files leave the page responsive, and nothing waits in memory", {
@@ -261,7 +260,7 @@ test("100 MB of text and 50,000 files leave the page responsive, and nothing wai
   });
   assert.equal(result.documents, 50_001);
   assert.ok(result.characters > 100e6, `${result.characters}`);
-  assert.ok(result.longest < 1500, `the page did not answer for ${result.longest.toFixed(0)} ms`);
+  assert.ok(result.longest < 500, `the page did not answer for ${result.longest.toFixed(0)} ms`);
 });
 
 test("a worker whose script is missing ends every document with a problem", async () => {

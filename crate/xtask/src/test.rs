@@ -171,7 +171,11 @@ fn adapters() -> Result<()> {
 fn browser() -> Result<()> {
     let chrome = browsers::chromium()?;
     // What they measure is memory, and time only against bounds of seconds, so two browsers at a time do no harm.
-    sh::run(node_tests("tests/browser")?.env("CHROME", chrome))
+    sh::run(node_tests("tests/browser")?.env("CHROME", &chrome))?;
+    // These measure milliseconds.
+    let mut alone = npm::node_ts();
+    alone.args(["--test", "--test-concurrency=1", "--test-timeout=600000"]);
+    sh::run(alone.args(test_files("tests/browser/timing")?).env("CHROME", chrome))
 }
 
 /// The core of the browser tests, in every engine that this system has.
