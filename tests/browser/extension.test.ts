@@ -208,9 +208,9 @@ test("a mark stays when the popup is closed, and leads on to the other hits", as
   await bread.keyboard.press("Enter");
   await waitForMark(bread, FLAT_DOUGH);
 
-  // The popup comes back with its query.
+  // The popup comes back with its query, and knows the mark.
   const again = await openPanel(bread);
-  await again.locator(".hit-target").first().waitFor();
+  await again.locator(".hit-target[aria-current]").waitFor();
   assert.equal(await again.inputValue("#query"), "my bread does not rise");
   assert.equal(await again.evaluate(() => getSelection()?.toString()), "my bread does not rise");
   await waitForMark(bread, FLAT_DOUGH);

@@ -130,8 +130,13 @@ function onPage(page: TabPage | undefined, why: string): void {
     turn += 1;
   }
   render();
-  if (page) void attempt(async () => void (await Promise.all([restore(page), sync().then(() => search())])));
-  else if (sent) {
+  if (page) {
+    void attempt(async () => {
+      // First the query: without one a search would take the mark away that is to be shown.
+      await restore(page);
+      await Promise.all([search(), sync().then(() => search())]);
+    });
+  } else if (sent) {
     sent = undefined;
     void attempt(async () => void (await encoder.request("leavePage", null)));
   }
@@ -201,13 +206,14 @@ async function restore({ tabId }: TabPage): Promise<void> {
   if (isRestored) return;
   isRestored = true;
   const asked = await readAsked(tabId);
-  if (!asked || queryInput.value !== "") return;
+  // What was typed before it was known in which tab.
+  if (queryInput.value !== "") return remember();
+  if (!asked) return;
   queryInput.value = asked.query;
   queryInput.select();
   scope = scopeOf(asked.scope);
   byId(`scope-${scope}-input`, HTMLInputElement).checked = true;
   render();
-  await search();
 }
 
 const scopeOf = (text: string): Scope => (text === "saved" || text === "both" ? text : "page");
@@ -305,7 +311,7 @@ async function search(isRefresh = false): Promise<void> {
   const query = queryInput.value.trim();
   const asked = scope;
   const { page } = shown;
-  if (!isRefresh && mark?.index !== undefined && mark.query !== query) shown.clearMark();
+  if (!isRefresh && query !== "" && mark?.index !== undefined && mark.query !== query) shown.clearMark();
   // Where there is no page to search, both are the saved ones alone.
   const isPage = asked !== "saved" && page !== undefined;
   if (query === "") ranking = undefined;
