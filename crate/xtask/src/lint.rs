@@ -8,8 +8,9 @@ use anyhow::Result;
 
 use crate::{build, npm, sh, toolchain, wasm};
 
-/// Crates with code that is compiled only for the browser.
-const BROWSER_CRATES: [&str; 2] = ["embervec-bert", "embervec-kernels"];
+/// Crates with code that is compiled only for the browser, each with its folder.
+const BROWSER_CRATES: [(&str, &str); 2] =
+    [("bert", "embervec-bert"), ("kernels", "embervec-kernels")];
 
 pub fn run() -> Result<()> {
     licences()?;
@@ -22,12 +23,14 @@ pub fn run() -> Result<()> {
     clippy(native("clippy").arg("--all-targets"))?;
     doc(&mut native("doc"))?;
     // Code for the browser alone, and for its GPU, is compiled by nothing above.
-    for (variant, args) in wasm::cargo_args() {
-        sh::step("lint", &format!("the browser's module {variant}"));
-        clippy(toolchain::cargo("clippy")?.args(&args))?;
-        // Clippy also checks the crates that this one depends on; rustdoc does not.
-        let crates = BROWSER_CRATES.iter().flat_map(|name| ["-p", *name]);
-        doc(toolchain::cargo("doc")?.args(&args).args(crates))?;
+    for module in wasm::modules() {
+        sh::step("lint", &format!("the browser's module {}", module.name));
+        clippy(toolchain::cargo("clippy")?.args(&module.cargo_args))?;
+        // Clippy also checks the crates that this one depends on; rustdoc does not. A crate that the module is not made
+        // of would come with features that do not compile for the browser.
+        let crates = BROWSER_CRATES.iter().filter(|(folder, _)| module.sources.contains(folder));
+        let crates = crates.flat_map(|(_, name)| ["-p", *name]);
+        doc(toolchain::cargo("doc")?.args(&module.cargo_args).args(crates))?;
     }
     typescript()
 }

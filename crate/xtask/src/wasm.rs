@@ -87,10 +87,20 @@ const OPT_ARGS: [&str; 10] = [
     "--enable-simd",
 ];
 
-/// Arguments of cargo for each module: which package, with which features.
-pub fn cargo_args() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
-    VARIANTS.into_iter().map(|variant| {
-        (variant.name, ["-p", PACKAGE].iter().chain(variant.cargo_args).copied().collect())
+/// One module, as the lints see it.
+pub struct Module {
+    pub name: &'static str,
+    /// Arguments of cargo: which package, with which features.
+    pub cargo_args: Vec<&'static str>,
+    /// Folders of `crate/` that it is made of.
+    pub sources: &'static [&'static str],
+}
+
+pub fn modules() -> impl Iterator<Item = Module> {
+    VARIANTS.into_iter().map(|variant| Module {
+        name: variant.name,
+        cargo_args: ["-p", PACKAGE].iter().chain(variant.cargo_args).copied().collect(),
+        sources: variant.sources,
     })
 }
 
