@@ -80,12 +80,19 @@ export interface FailureOptions {
   readonly remedies?: readonly Remedy[];
   /** Whether it was the model's loading that failed, and whether that model is the page's own. */
   readonly loading?: "own" | "other";
+  /** What failed, and is over once it succeeds; nothing else that succeeds takes the failure away. */
+  readonly of?: Attempt;
 }
+
+/** What may fail, and be tried again. */
+export type Attempt = "search" | "model";
 
 export class FailurePanel {
   readonly #panel = byId("failure", HTMLElement);
+  #of: Attempt | undefined;
 
-  show(error: unknown, { remedies = [], loading }: FailureOptions = {}): void {
+  show(error: unknown, { remedies = [], loading, of }: FailureOptions = {}): void {
+    this.#of = of;
     const code = codeOf(error);
     const known =
       loading === undefined
@@ -110,6 +117,11 @@ export class FailurePanel {
       button("Close", "button quiet", () => this.hide()),
     );
     this.#panel.hidden = false;
+  }
+
+  /** This has been tried again, or has succeeded. */
+  settle(of: Attempt): void {
+    if (this.#of === of) this.hide();
   }
 
   hide(): void {

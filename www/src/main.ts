@@ -10,7 +10,7 @@ import type { Collection } from "./collection";
 import { CollectionsView } from "./collections-view";
 import { button, byId } from "./dom";
 import { codeOf } from "./errors";
-import { FailurePanel, type Remedy } from "./failure";
+import { type Attempt, FailurePanel, type Remedy } from "./failure";
 import { Library } from "./library";
 import { MapView } from "./map-view";
 import { Model } from "./model";
@@ -42,8 +42,8 @@ const panel = new Panel(model, {
 const search: SearchView = new SearchView(library, start, {
   open,
   addressOf: (hit) => addressOf({ ...search.address, open: placeOf(hit) }),
-  fail: (error, retry) => failWith(error, { label: "Search again", run: retry }),
-  succeed: () => failure.hide(),
+  fail: (error, retry) => failWith(error, { label: "Search again", run: retry }, "search"),
+  succeed: () => failure.settle("search"),
   onTime: (encodeMs, searchMs) => panel.showQuery(encodeMs, searchMs),
   onVector: (vector) => map.light(vector),
   modelNote,
@@ -74,8 +74,8 @@ model.addEventListener("change", () => {
   const { state, embedder, error } = model;
   search.useModel(embedder);
   if (embedder !== attached) void attach(embedder);
-  if (state === "failed") failWith(error, { label: "Try again", run: () => void model.load() }, true);
-  else if (state === "loading") failure.hide();
+  if (state === "failed") failWith(error, { label: "Try again", run: () => void model.load() }, "model");
+  else if (state === "loading") failure.settle("model");
 });
 
 async function attach(embedder: Embedder | undefined): Promise<void> {
@@ -100,7 +100,8 @@ function modelNote(): string {
 }
 
 /** After the device is lost, only a new start helps; anything else can be tried again as it is. */
-function failWith(error: unknown, retry: Remedy, isLoading = false): void {
+function failWith(error: unknown, retry: Remedy, of: Attempt): void {
+  const isLoading = of === "model";
   const { choice } = model;
   const code = codeOf(error);
   const isLost = code === "device_lost";
@@ -117,7 +118,7 @@ function failWith(error: unknown, retry: Remedy, isLoading = false): void {
       run: () => switchModel({ ...DEFAULT_CHOICE, model: choice.model }),
     });
   if (isLost) remedies.push({ label: "Run on the CPU", run: () => switchModel({ ...choice, device: "cpu" }) });
-  failure.show(error, isLoading ? { remedies, loading: isOwn ? "own" : "other" } : { remedies });
+  failure.show(error, isLoading ? { remedies, of, loading: isOwn ? "own" : "other" } : { remedies, of });
 }
 
 // Documents
