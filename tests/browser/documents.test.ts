@@ -276,7 +276,7 @@ test("a worker whose script is missing ends every document with a problem", asyn
       "Pasted text",
       "unknown",
       "unreadable",
-      "The part of this page that reads documents could not be started. Check your connection.",
+      "The part of this page that reads documents could not be started. Check your connection, then reload the page.",
     ],
   ]);
 });

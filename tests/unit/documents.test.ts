@@ -7,6 +7,7 @@ import { strToU8, zipSync } from "fflate";
 
 import { readDocument } from "../../www/src/documents/read.ts";
 import { placeText } from "../../www/src/documents/reader.ts";
+import { cutAt } from "../../www/src/documents/sections.ts";
 import type { DocumentInfo, ProblemReason, Readable, Section } from "../../www/src/documents/types.ts";
 import { docx, paragraph } from "../support/documents.ts";
 
@@ -220,7 +221,8 @@ suite("encodings", () => {
   });
 
   test("Latin-1, also in a few bytes", async () => {
-    for (const written of [text, "Bäcker", "Crème brûlée à la carte, s'il vous plaît."]) {
+    // The last one ends like a character of UTF-8 that is cut.
+    for (const written of [text, "Bäcker", "Crème brûlée à la carte, s'il vous plaît.", "Ein Café"]) {
       const { texts, notes } = await readFile("a.txt", latin(written));
       assert.deepEqual(texts, [written]);
       assert.deepEqual(notes, ["It is not UTF-8; it was read as windows-1252."]);
@@ -262,13 +264,22 @@ suite("encodings", () => {
     assert.deepEqual(notes, ["Some bytes are not valid UTF-8; they are shown as \ufffd."]);
   });
 
-  test("binary data is refused, whatever its name", async () => {
+  test("a character of UTF-8 that is cut at the end does not make it another encoding", async () => {
+    const { texts } = await readFile("a.txt", strToU8(`${text} ä`).subarray(0, -1) as Uint8Array<ArrayBuffer>);
+    assert.deepEqual(texts, [`${text} \ufffd`]);
+  });
+
+  test("binary data is refused, whatever its name and its first bytes", async () => {
     let state = 1;
     const random = Uint8Array.from({ length: 300_000 }, () => (state = (state * 48271) % 2147483647) & 0xff);
     const withoutZeros = random.map((byte) => byte || 1);
     for (const bytes of [random, withoutZeros, withoutZeros.subarray(0, 500)]) {
       const { sections, reason } = await readFile("notes.txt", bytes);
       assert.deepEqual([sections, reason], [[], "binary"]);
+      for (const mark of ["\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"]) {
+        const marked = await readFile("notes.txt", latin(mark), bytes);
+        assert.deepEqual([marked.sections, marked.reason], [[], "binary"]);
+      }
     }
   });
 });
@@ -486,6 +497,7 @@ suite("Word", () => {
       ["empty.docx", new Uint8Array(), "empty", /empty/],
       ["text.docx", latin("just text"), "broken", /no Word document/],
       ["xml.docx", docx("<w:p>"), "broken", /not valid XML/],
+      ["deep.docx", docx("<w:p>".repeat(1001)), "broken", /too many open elements/],
       ["old.docx", encrypted, "encrypted", /password/],
       ["other.docx", zipSync({ "a.txt": strToU8("a") }), "unsupported", /no Word document/],
       ["sheet.xlsx", zipSync({ "a.txt": strToU8("a") }), "unsupported", /\.csv/],
@@ -534,6 +546,15 @@ suite("hostile input", () => {
       assert.ok(took < 5 * seconds, `${took.toFixed(0)} ms`);
     });
   }
+
+  test("a long text without the end of a sentence is cut in a time that grows with its length", () => {
+    const text = many("word ", 4_000_000);
+    const start = performance.now();
+    const pieces = cutAt(text, 8000);
+    const took = performance.now() - start;
+    assert.ok(took < 2 * seconds, `${took.toFixed(0)} ms`);
+    assert.equal(pieces.join(" "), text.trim());
+  });
 
   test("a deep document keeps its text", async () => {
     assert.deepEqual((await readFile("deep.html", many("<div>", 100_000), "deep down")).texts, ["deep down"]);

@@ -103,6 +103,16 @@ test("megabytes take seconds, and no longer for any text", async () => {
   }
 });
 
+test("a long text without spaces is cut in a time that grows with its length", async () => {
+  const begun = performance.now();
+  const passages = await passagesOf("あ".repeat(2_000_000), { maxTokens: 128, overlap: 0 }, async (texts) =>
+    texts.map((text) => text.length),
+  );
+  const took = performance.now() - begun;
+  assert.ok(passages.length > 2_000_000 / 128, `${passages.length} passages`);
+  assert.ok(took < 5000, `${took} ms`);
+});
+
 test("words are cut as people would", () => {
   assert.deepEqual(wordsOf("Don't e-mail 3.5 GB to Zürich!"), ["don't", "e", "mail", "3.5", "gb", "to", "zürich"]);
   assert.deepEqual(

@@ -74,10 +74,17 @@ function windowEnd(text: string, at: number): number {
   if (text.length - at <= WINDOW) return text.length;
   // Rather at a paragraph's end than within a line.
   const half = at + WINDOW / 2;
-  const line = text.lastIndexOf("\n", at + WINDOW - 1);
-  if (line > half) return line + 1;
-  const space = text.lastIndexOf(" ", at + WINDOW - 1);
-  return space > half ? space + 1 : characterEnd(text, at + WINDOW);
+  const line = lastBetween(text, "\n", half, at + WINDOW);
+  if (line !== undefined) return line + 1;
+  const space = lastBetween(text, " ", half, at + WINDOW);
+  return space !== undefined ? space + 1 : characterEnd(text, at + WINDOW);
+}
+
+/** `lastIndexOf` would look through all that comes before: a time that is quadratic in the length of a text without any. */
+function lastBetween(text: string, character: string, after: number, before: number): number | undefined {
+  const from = Math.floor(after) + 1;
+  const at = text.slice(from, before).lastIndexOf(character);
+  return at < 0 ? undefined : from + at;
 }
 
 /** Before the second half of a character. */
@@ -139,8 +146,8 @@ function cut(text: string, { start, end }: Span, parts: number): Span[] {
   for (let at = start; at < end; ) {
     let to = Math.min(end, at + step);
     if (to < end) {
-      const space = text.lastIndexOf(" ", to);
-      to = space > at + step / 2 ? space + 1 : Math.max(at + 1, characterEnd(text, to));
+      const space = lastBetween(text, " ", at + step / 2, to + 1);
+      to = space !== undefined ? space + 1 : Math.max(at + 1, characterEnd(text, to));
     }
     spans.push({ start: at, end: to });
     at = to;

@@ -142,8 +142,10 @@ function* words(text: string, [begin, end]: Span): Generator<Span> {
   while (weightOf(text, from, end) > MAX_WEIGHT) {
     let to = from;
     for (let weight = 0; weight < MAX_WEIGHT; to++) weight += weightAt(text, to);
-    const space = text.lastIndexOf(" ", to);
-    if (space > from + (to - from) / 2) to = space + 1;
+    // Not `lastIndexOf` in all of the text, which takes a time that is quadratic in its length where there is no space.
+    const half = Math.floor(from + (to - from) / 2) + 1;
+    const space = text.slice(half, to + 1).lastIndexOf(" ");
+    if (space >= 0) to = half + space + 1;
     else if (/[\uD800-\uDBFF]/.test(text.charAt(to - 1))) to -= 1; // not between the halves of one character
     yield [from, to];
     from = to;

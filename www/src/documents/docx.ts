@@ -12,6 +12,8 @@ import { Zip } from "./zip";
 /** "War and Peace" has 15 MB of XML. */
 const MAX_XML = 128 * 1024 * 1024;
 const MAX_STYLES = 16 * 1024 * 1024;
+/** Word itself writes some tens. Without a limit each open element takes memory. */
+const MAX_DEPTH = 1000;
 /** Paragraphs are written at the latest when they are this long. */
 const MAX_PARAGRAPH = 65_536;
 
@@ -50,9 +52,17 @@ async function parse(zip: Zip, part: string, most: number, reader: XmlReader, ou
   parser.on("error", (cause) => {
     throw new Problem("broken", `The file is damaged: ${part} is not valid XML.`, cause);
   });
-  parser.on("opentag", ({ name, attributes }) => reader.open(localName(name), attributes as Attributes));
+  let depth = 0;
+  parser.on("opentag", ({ name, attributes }) => {
+    depth += 1;
+    if (depth > MAX_DEPTH) throw new Problem("broken", `The file is damaged: ${part} has too many open elements.`);
+    reader.open(localName(name), attributes as Attributes);
+  });
   parser.on("text", (text) => reader.characters(text));
-  parser.on("closetag", ({ name }) => reader.close(localName(name)));
+  parser.on("closetag", ({ name }) => {
+    depth -= 1;
+    reader.close(localName(name));
+  });
   const decoder = new TextDecoder();
   for await (const piece of zip.read(part, most)) {
     parser.write(decoder.decode(piece, { stream: true }));

@@ -22,11 +22,14 @@ const BINARY = "It is no text, but binary data.";
 export async function encodingOf(input: Input, declared?: (head: string) => string | undefined): Promise<Encoding> {
   const head = await input.bytes(0, HEAD_BYTES);
   const [a, b, c, d] = head;
-  if (a === 0xef && b === 0xbb && c === 0xbf) return { label: "utf-8" };
   const isUtf32 = (a === 0xff && b === 0xfe && c === 0 && d === 0) || (a === 0 && b === 0 && c === 0xfe && d === 0xff);
   if (isUtf32) throw new Problem("unsupported", "It is text in UTF-32, which browsers cannot read. Save it as UTF-8.");
-  if (a === 0xff && b === 0xfe) return { label: "utf-16le" };
-  if (a === 0xfe && b === 0xff) return { label: "utf-16be" };
+  const marked = a === 0xff && b === 0xfe ? "utf-16le" : a === 0xfe && b === 0xff ? "utf-16be" : undefined;
+  if (marked !== undefined) {
+    // Anything may begin with these two bytes.
+    if (!isText(new TextDecoder(marked).decode(head))) throw new Problem("binary", BINARY);
+    return { label: marked };
+  }
   const wide = wideEncoding(head);
   if (wide !== undefined) return { label: wide };
   if (head.includes(0) || shareOfControls(head) > MAX_CONTROLS) throw new Problem("binary", BINARY);
@@ -42,9 +45,14 @@ export async function encodingOf(input: Input, declared?: (head: string) => stri
     return { label: "utf-8", note: "Some bytes are not valid UTF-8; they are shown as \ufffd." };
   }
   const legacy = await legacyEncoding(sample);
-  const text = new TextDecoder(legacy).decode(sample);
-  if ((text.match(/[\x80-\x9f\ufffd]/g)?.length ?? 0) > text.length * MAX_CONTROLS) throw new Problem("binary", BINARY);
+  if (!isText(new TextDecoder(legacy).decode(sample))) throw new Problem("binary", BINARY);
   return { label: legacy, note: `It is not UTF-8; it was read as ${legacy}.` };
+}
+
+/** Not so where many characters are controls, or were no characters at all. */
+function isText(decoded: string): boolean {
+  const others = decoded.match(/[\0-\x07\x0e-\x1a\x1c-\x1f\x80-\x9f\ufffd]/g)?.length ?? 0;
+  return others <= decoded.length * MAX_CONTROLS;
 }
 
 /** UTF-16 without a mark: in text of Latin letters every other byte is 0. */
@@ -74,16 +82,23 @@ function shareOfControls(bytes: Uint8Array): number {
 async function validateUtf8(input: Input): Promise<{ isValid: boolean; broken: number }> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
   let at = 0;
+  let isAscii = true;
   for await (const slice of input.slices()) {
     try {
-      decoder.decode(slice, { stream: true });
+      isAscii = !/[^\0-\x7f]/.test(decoder.decode(slice, { stream: true })) && isAscii;
     } catch {
       const inSlice = slice.findIndex((byte) => byte >= 0x80);
       return { isValid: false, broken: at + Math.max(inSlice, 0) };
     }
     at += slice.length;
   }
-  // A character that is cut at the limit, or at the end, is no reason to take it for another encoding.
+  // A character that is cut at the limit, or at the end, is no reason to take it for another encoding, unless it is the only one that is
+  // not ASCII: "Café" in Latin-1 ends like a character that is cut.
+  try {
+    if (isAscii && at === input.size) decoder.decode();
+  } catch {
+    return { isValid: false, broken: at - 1 };
+  }
   return { isValid: true, broken: at };
 }
 

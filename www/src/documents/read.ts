@@ -174,7 +174,7 @@ async function fetched<T>(load: () => Promise<T>): Promise<T> {
   } catch (cause) {
     throw new Problem(
       "offline",
-      "The part of this page that reads such files could not be fetched. Check your connection.",
+      "The part of this page that reads such files could not be fetched. Check your connection, then reload the page.",
       cause,
     );
   }

@@ -139,7 +139,10 @@ export class DocumentReader {
     worker.addEventListener("error", (event) => {
       if (worker !== this.#worker) return;
       event.preventDefault();
-      this.#discard("The part of this page that reads documents could not be started. Check your connection.", false);
+      this.#discard(
+        "The part of this page that reads documents could not be started. Check your connection, then reload the page.",
+        false,
+      );
     });
     return worker;
   }

@@ -159,8 +159,11 @@ export function cutAt(text: string, most: number): string[] {
   while (text.length - from > most) {
     const half = from + most / 2;
     const last = from + most - 1;
-    let end = Math.max(text.lastIndexOf(". ", last), text.lastIndexOf("\n", last), text.lastIndexOf("。", last)) + 1;
-    if (end <= half) end = text.lastIndexOf(" ", last) + 1;
+    // Only here is it looked for: to the text's beginning it would take a time that is quadratic in the length.
+    const second = text.slice(half, last + 1);
+    const afterLast = (sign: string) => half + second.lastIndexOf(sign) + 1;
+    let end = Math.max(afterLast(". "), afterLast("\n"), afterLast("。"));
+    if (end <= half) end = afterLast(" ");
     if (end <= half) end = isHighSurrogate(text.charCodeAt(last)) ? last : last + 1;
     pieces.push(text.slice(from, end).trim());
     from = end;
