@@ -7,11 +7,8 @@ import type { ReaderEvent, ReadProgress, SourceFile } from "./documents/types";
 
 export type Source = Iterable<SourceFile> | AsyncIterable<SourceFile>;
 
-export interface Refused {
-  /** A sentence that names no file. */
-  readonly problem: string;
-  readonly paths: string[];
-}
+/** What there is to say of files, by the sentence, which names none: a folder may hold thousands of pictures. */
+export type Told = Map<string, string[]>;
 
 /** A speed says something after this long. */
 const MEASURED_MS = 2000;
@@ -26,9 +23,9 @@ export class Adding extends EventTarget {
   state: "running" | "done" | "stopped" | "failed" = "running";
   error: unknown;
   documents = 0;
-  /** Sentences for the person, such as "notes.txt: read as windows-1252." */
-  readonly notes: string[] = [];
-  readonly refused: Refused[] = [];
+  /** Files that were read, but perhaps not as they were meant. */
+  readonly notes: Told = new Map();
+  readonly refused: Told = new Map();
   progress: IndexProgress | undefined;
   remainingMs: number | undefined;
   /** Whether it waits for the model. */
@@ -120,9 +117,11 @@ export class Adding extends EventTarget {
       if (COMPRESSED.test(path)) this.#bytes.current = loaded;
     };
     for await (const event of reader.read(source, { signal: this.signal, onProgress })) {
-      if (event.kind === "problem") this.#refuse(event);
-      else {
-        this.notes.push(...event.notes.map((note) => `${event.document.path}: ${note}`));
+      if (event.kind === "problem") {
+        tell(this.refused, event.problem, event.document.path);
+        this.#changed();
+      } else {
+        for (const note of event.notes) tell(this.notes, note, event.document.path);
         yield* this.#documentsOf(event);
         if (event.isLast) this.documents += 1;
       }
@@ -157,14 +156,6 @@ export class Adding extends EventTarget {
     this.#changed();
   }
 
-  /** A folder may hold thousands of pictures: they are one reason, not thousands of lines. */
-  #refuse({ document, problem }: Extract<ReaderEvent, { kind: "problem" }>): void {
-    const same = this.refused.find((refused) => refused.problem === problem);
-    if (same) same.paths.push(document.path);
-    else this.refused.push({ problem, paths: [document.path] });
-    this.#changed();
-  }
-
   #become(state: Adding["state"]): void {
     this.state = state;
     this.#changed();
@@ -173,6 +164,12 @@ export class Adding extends EventTarget {
   #changed(): void {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+function tell(told: Told, sentence: string, path: string): void {
+  const paths = told.get(sentence);
+  if (paths === undefined) told.set(sentence, [path]);
+  else paths.push(path);
 }
 
 function bytesOf(item: SourceFile): number {

@@ -1,12 +1,14 @@
 /** What is being added, how far it is, and what could not be read. */
 
-import type { Adding, Refused } from "./adding";
+import type { Adding, Told } from "./adding";
 import { announce } from "./announcer";
 import { button, byId, element, formatCount, formatLeft } from "./dom";
 import { messageOf } from "./errors";
 
-/** Of the files that could not be read for one reason. */
+/** Of the files that one sentence is about. */
 const NAMED_FILES = 5;
+/** Nobody reads more, and thousands of lines would take long to show. */
+const MOST_LINES = 30;
 
 export class ReportView {
   readonly #container = byId("reports", HTMLElement);
@@ -28,7 +30,8 @@ export class ReportView {
       title.textContent = titleOf(adding);
       text.textContent = textOf(adding);
       action.textContent = adding.state === "running" ? "Stop" : "Close";
-      const lines = [...adding.refused.map(refusedText), ...adding.notes];
+      const lines = [...linesOf(adding.refused), ...linesOf(adding.notes)];
+      if (lines.length > MOST_LINES) lines.splice(MOST_LINES, Infinity, `and ${lines.length - MOST_LINES} more notes`);
       if (refused.children.length !== lines.length || adding.state !== "running")
         refused.replaceChildren(...lines.map((line) => element("li", "", line)));
       if (adding.state !== "running") announce([title.textContent, text.textContent, ...lines.slice(0, 3)].join(" "));
@@ -58,8 +61,10 @@ function textOf({ state, error, documents, progress, isWaiting, remainingMs }: A
   return `${parts.join(" · ")}${state === "stopped" ? ". What was done stays." : ""}`;
 }
 
-function refusedText({ problem, paths }: Refused): string {
-  const named = paths.slice(0, NAMED_FILES).join(", ");
-  const more = paths.length > NAMED_FILES ? ` and ${(paths.length - NAMED_FILES).toLocaleString("en")} more` : "";
-  return `${named}${more}: ${problem}`;
+function linesOf(told: Told): string[] {
+  return [...told].map(([sentence, paths]) => {
+    const named = paths.slice(0, NAMED_FILES).join(", ");
+    const more = paths.length > NAMED_FILES ? ` and ${(paths.length - NAMED_FILES).toLocaleString("en")} more` : "";
+    return `${named}${more}: ${sentence}`;
+  });
 }
