@@ -37,3 +37,31 @@ test("a ready collection opens, and reads texts only as they are shown", async (
   );
   assert.deepEqual(demo.complaints, []);
 });
+
+test("the map shows ready collections, and asks for no passage's vector to make it", async () => {
+  const { page } = demo;
+  await demo.open();
+  await modelReady(page);
+  const begun = demo.urls.length;
+  const frame = page.locator("#map-frame");
+  await frame.scrollIntoViewIfNeeded();
+  await page.waitForFunction(() =>
+    document.getElementById("map-frame")!.getAttribute("aria-label")!.startsWith("Map of 1,500 passages"),
+  );
+  const asked = demo.urls.slice(begun).filter((url) => url.endsWith("vectors.f32"));
+  assert.deepEqual(asked, []);
+  await frame.focus();
+  await page.waitForFunction(
+    () => {
+      const frame = document.getElementById("map-frame")!;
+      frame.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+      return !document.getElementById("map-caption")!.textContent!.startsWith("What lies near");
+    },
+    undefined,
+    { polling: 200 },
+  );
+  await page.keyboard.press("Enter");
+  await page.locator("#reader mark").first().waitFor();
+  assert.match(page.url(), /in-collection=/);
+  assert.deepEqual(demo.complaints, []);
+});

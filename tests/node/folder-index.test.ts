@@ -147,6 +147,26 @@ test("it reads vectors and lists at once, and texts as they are shown", async ()
   await index.close();
 });
 
+test("vectors for a map are what 8 bits hold, and come in one request", async () => {
+  const index = await SearchIndex.fetch(address, { embedder });
+  requests = [];
+  const { places, vectors } = await index.vectors({ limit: 50 });
+  assert.deepEqual(
+    requests.map(({ path, range }) => [path, range]),
+    [["/index/scan.bin", undefined]],
+  );
+  const all = await whole.vectors({ limit: 100_000 });
+  assert.equal(places.length, 50);
+  for (const [i, { id, passage }] of places.entries()) {
+    const row = all.places.findIndex((place) => place.id === id && place.passage === passage);
+    const exact = all.vectors[row]!;
+    // Half of the distance between two of the 255 values, and what sums in 32 bits round.
+    const bound = (1.001 * Math.max(...exact.map(Math.abs))) / 127 / 2;
+    exact.forEach((x, k) => assert.ok(Math.abs(x - vectors[i]![k]!) <= bound, `row ${row}, dimension ${k}`));
+  }
+  await index.close();
+});
+
 test("a host without ranges costs bytes, and nothing else", async () => {
   hasRanges = false;
   try {

@@ -14,7 +14,7 @@ interface Point extends PassagePlace {
 /** More points than this make a blot; an even choice of them is the same map. */
 const MOST_POINTS = 1500;
 const FEWEST_POINTS = 8;
-/** While documents are added, the map waits for this long a pause. */
+/** The map waits for this long a pause: what is opened, added or searched goes before it. */
 const QUIET_MS = 1500;
 const CAPTION_CHARACTERS = 140;
 
@@ -56,9 +56,9 @@ export class MapView {
     this.#frame.addEventListener("blur", () => this.#leave());
   }
 
-  /** Collections without vectors are not on it, nor those whose vectors would have to be fetched one by one. */
+  /** Collections without vectors of this model are not on it. */
   show(collections: readonly Collection[]): void {
-    this.#collections = collections.filter(({ hasModel, index }) => hasModel && !index.info.readOnly);
+    this.#collections = collections.filter(({ hasModel }) => hasModel);
     const passages = this.#collections.reduce((sum, { index }) => sum + index.info.passages, 0);
     this.#area.hidden = typeof OffscreenCanvas === "undefined" || passages < FEWEST_POINTS;
     this.#schedule();
@@ -79,22 +79,18 @@ export class MapView {
     clearTimeout(this.#timer);
     const wanted = this.#collections.map(({ name, index }) => `${name} ${index.info.passages}`).join("\n");
     if (this.#area.hidden || !this.#isInSight || this.#isHeld || wanted === this.#made) return;
-    this.#timer = setTimeout(() => void this.#make(wanted), this.#made === "" ? 0 : QUIET_MS);
+    this.#timer = setTimeout(() => void this.#make(wanted), QUIET_MS);
   }
 
   async #make(wanted: string): Promise<void> {
     this.#made = wanted;
     const points: Point[] = [];
     const vectors: Float32Array[] = [];
-    const total = this.#collections.reduce((sum, { index }) => sum + index.info.passages, 0);
-    for (const collection of this.#collections) {
-      const all = await collection.index.vectors({ limit: MOST_POINTS });
-      const share = (MOST_POINTS * collection.index.info.passages) / Math.max(total, MOST_POINTS);
-      const step = Math.max(1, all.places.length / share);
-      for (let at = 0; at < all.places.length; at += step) {
-        points.push({ ...all.places[Math.floor(at)]!, collection });
-        vectors.push(all.vectors[Math.floor(at)]!);
-      }
+    for (const [collection, limit] of shares(this.#collections)) {
+      // One that has been closed meanwhile, or cannot be read, is not on it.
+      const some = await collection.index.vectors({ limit }).catch(() => undefined);
+      for (const place of some?.places ?? []) points.push({ ...place, collection });
+      vectors.push(...(some?.vectors ?? []));
     }
     if (points.length < FEWEST_POINTS || wanted !== this.#made) return;
     const dimension = vectors[0]!.length;
@@ -192,4 +188,18 @@ export class MapView {
     const { left, top } = this.#frame.getBoundingClientRect();
     return { x: clientX - left - this.#frame.clientLeft, y: clientY - top - this.#frame.clientTop };
   }
+}
+
+/** The points of each collection. Small ones are whole: one's own notes must not vanish beside a ready collection. */
+function shares(collections: readonly Collection[]): [Collection, number][] {
+  const sizeOf = ({ index }: Collection) => index.info.passages;
+  let left = MOST_POINTS;
+  return [...collections]
+    .sort((a, b) => sizeOf(a) - sizeOf(b))
+    .map((collection, position, { length }) => {
+      const share = Math.min(sizeOf(collection), Math.floor(left / (length - position)));
+      left -= share;
+      return [collection, share] as [Collection, number];
+    })
+    .filter(([, share]) => share > 0);
 }

@@ -28,6 +28,11 @@ const FORMAT = "embervec-index";
 const MAX_MANIFEST_BYTES = 1 << 20;
 const DIGEST_BYTES = 32;
 
+/** Of scan.bin (crate/search/src/vectors.rs): four letters, version, dimension and rows. */
+const SCAN_HEAD_BYTES = 16;
+/** Then scale, error and length of each row, as f32, before the values. */
+const SCAN_FACTORS = 3;
+
 /** Reads a part of a file, or all of it. */
 export type ReadFile = (
   path: string,
@@ -91,12 +96,7 @@ export class FolderIndex implements RowSource {
 
   static async open(read: ReadFile): Promise<FolderIndex> {
     const manifest = parseManifest(await read("manifest.json", undefined, MAX_MANIFEST_BYTES));
-    const whole = async (name: FileName) => {
-      const { bytes, sha256 } = manifest.files[name];
-      const content = await read(name, undefined, bytes);
-      await check(name, content, sha256);
-      return content;
-    };
+    const whole = (name: FileName) => readWhole(read, manifest, name);
     const [scan, packed, table] = await Promise.all([whole("scan.bin"), whole("rows.bin"), whole("pieces.bin")]);
     const documents = parseDocuments(Object(parseJson(await inflate(packed))).documents, manifest.rows);
     const { texts, terms } = parsePieces(table, manifest);
@@ -149,6 +149,22 @@ export class FolderIndex implements RowSource {
     );
   }
 
+  /**
+   * As they are scanned: in 8 bits, widened. scan.bin is read again, in one request or from the cache, because the wasm
+   * module keeps the bytes to itself and a second copy would double the memory.
+   */
+  async scannedVectors(rows: readonly number[]): Promise<Float32Array[]> {
+    const scan = await readWhole(this.read, this.manifest, "scan.bin");
+    const { dimension, rows: all } = this.manifest;
+    // The wasm module has checked these bytes when the index was opened, and their SHA-256 is the same.
+    const scales = new DataView(scan.buffer, scan.byteOffset + SCAN_HEAD_BYTES);
+    const values = new Int8Array(scan.buffer, scan.byteOffset + SCAN_HEAD_BYTES + SCAN_FACTORS * 4 * all);
+    return rows.map((row) => {
+      const scale = scales.getFloat32(4 * row, true);
+      return Float32Array.from(values.subarray(row * dimension, (row + 1) * dimension), (value) => value * scale);
+    });
+  }
+
   async lookup(word: string, isPrefix: boolean): Promise<Postings> {
     const wanted = this.#piecesOf(word, isPrefix);
     await Promise.all(wanted.map((index) => this.#loadTerms(index)));
@@ -190,6 +206,13 @@ function compare(a: Uint8Array, b: Uint8Array): number {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i]! - b[i]!;
   return a.length - b.length;
+}
+
+async function readWhole(read: ReadFile, { files }: Manifest, name: FileName): Promise<Uint8Array<ArrayBuffer>> {
+  const { bytes, sha256 } = files[name];
+  const content = await read(name, undefined, bytes);
+  await check(name, content, sha256);
+  return content;
 }
 
 async function check(name: string, bytes: Uint8Array<ArrayBuffer>, sha256: string): Promise<void> {

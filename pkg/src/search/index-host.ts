@@ -308,7 +308,8 @@ export class Index {
     const all = [...rows.entries()].flatMap((entry) => entry.rows);
     const step = Math.max(1, all.length / limit);
     const chosen = Array.from({ length: Math.min(limit, all.length) }, (_, i) => all[Math.floor(i * step)]!);
-    const vectors = await source.vectors(chosen);
+    // In 32 bits those of a folder would be a request each.
+    const vectors = await (this.folder ? this.folder.scannedVectors(chosen) : source.vectors(chosen));
     const dimension = vectors[0]?.length ?? 0;
     const joined = new Float32Array(chosen.length * dimension);
     vectors.forEach((vector, i) => joined.set(vector, i * dimension));

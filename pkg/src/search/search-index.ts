@@ -315,7 +315,8 @@ export class SearchIndex extends EventTarget {
   }
 
   /**
-   * Vectors of passages, for a map of the documents.
+   * Vectors of passages, for a map of the documents. Those of an index from {@link SearchIndex.fetch} are what its
+   * 8 bits hold, so that no row needs a request.
    *
    * @param options `limit`: the most; of more an even sample. Default 5,000
    */
