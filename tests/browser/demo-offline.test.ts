@@ -140,6 +140,79 @@ test("a new build shows at once, and takes the old one's place in the cache as a
   await page.close();
 });
 
+/** Checks that all files with hashes in their names that a page has asked for were of one build, and were there. */
+function followBuilds(page: Page, folder: string): { isOf: (hashes: ReadonlySet<string>) => void } {
+  const answers: { path: string; status: number }[] = [];
+  page.on("response", (response) =>
+    answers.push({ path: new URL(response.url()).pathname, status: response.status() }),
+  );
+  return {
+    isOf: (hashes) => {
+      const named = answers.flatMap(({ path, status }) => {
+        const [hash] = /(?<=\.)[0-9a-f]{8}(?=\.)/.exec(path) ?? [];
+        return hash === undefined ? [] : [{ path, status, hash }];
+      });
+      assert.ok(named.length > 3, `${folder}: ${named.length} files with hashes`);
+      assert.deepEqual(
+        named.filter(({ hash, status }) => !hashes.has(hash) || status !== 200),
+        [],
+      );
+    },
+  };
+}
+
+const hashesIn = async (folder: string) =>
+  new Set((await readdir(folder)).flatMap((name) => /(?<=\.)[0-9a-f]{8}(?=\.)/.exec(name) ?? []));
+
+test("a page that is open during a deploy goes on with its own build, and the next one has the new", async () => {
+  const folder = await copyOfDemo();
+  const site = await serve(folder);
+  const old = await context.newPage();
+  const ofOld = followBuilds(old, "the old page");
+  const oldHashes = await hashesIn(folder);
+  await old.goto(`${site.origin}/${NO_MODEL}`);
+  await modelIsMissing(old);
+
+  await rebuild(folder);
+  const next = await context.newPage();
+  const ofNext = followBuilds(next, "the next page");
+  const nextHashes = await hashesIn(folder);
+  await next.goto(`${site.origin}/${NO_MODEL}`);
+  assert.equal(await next.title(), "the next build");
+  await modelIsMissing(next);
+  await next.evaluate(async () => {
+    const hasNext = async () => (await caches.keys()).some((name) => name.endsWith(" next"));
+    while (!(await hasNext())) await new Promise((resolve) => setTimeout(resolve, 100));
+    await navigator.serviceWorker.ready;
+  });
+
+  // Parts that the old page has not asked for yet, and that the server does not have any more.
+  for (const [page, name] of [
+    [old, "old"],
+    [next, "new"],
+  ] as const) {
+    await page.bringToFront();
+    await page.click("#add-open");
+    await page.setInputFiles("#add-files", [
+      textFile(`${name}.md`, `# Bread\n\nThe ${name} baker rises at three.`),
+      textFile(`${name}.csv`, `name,job\n${name} Ada,baker\n`),
+    ]);
+    await page.click("#add-submit");
+    await page.fill("#query", `${name} baker`);
+    for (const file of [`${name}.md`, `${name}.csv`])
+      await page.locator(".hit h3", { hasText: file }).first().waitFor();
+  }
+  assert.notEqual(await old.title(), "the next build");
+  ofOld.isOf(oldHashes);
+  ofNext.isOf(nextHashes);
+
+  // With its last page the old build goes.
+  await old.close();
+  await next.reload();
+  await onlyHas(next, "next");
+  await next.close();
+});
+
 test("a mixture of two builds is not kept", async () => {
   const folder = await copyOfDemo();
   const style = (await readdir(folder)).find((name) => /^style\..*\.css$/.test(name))!;

@@ -15,6 +15,7 @@ export const underServiceWorker: Promise<void> = Promise.race([
 
 async function start(): Promise<void> {
   if (!("serviceWorker" in navigator)) return;
+  holdBuild();
   const container = navigator.serviceWorker;
   const controlled = new Promise<void>((resolve) =>
     container.addEventListener("controllerchange", () => resolve(), { once: true }),
@@ -23,6 +24,13 @@ async function start(): Promise<void> {
   const registration = await container.register("service-worker.js");
   // An active worker that is not in control: the visitor has forced a reload past it.
   if (registration.active?.state !== "activated") await Promise.race([controlled, failed(registration.installing)]);
+}
+
+/** As long as the page is open: a service worker of a newer build keeps what it has of this one until then. */
+function holdBuild(): void {
+  const [script] = document.scripts;
+  if (script === undefined) return;
+  navigator.locks?.request(script.src, { mode: "shared" }, () => new Promise<never>(() => {})).catch(() => {});
 }
 
 function failed(worker: ServiceWorker | null): Promise<void> {

@@ -17,8 +17,9 @@ const PATIENCE_MS = 3000;
 self.addEventListener("install", (event) => event.waitUntil(install()));
 self.addEventListener("activate", (event) => event.waitUntil(activate()));
 self.addEventListener("fetch", (event) => {
+  if (event.request.mode === "navigate") event.waitUntil(dropOldBuilds());
   const name = nameOf(event.request);
-  if (name !== undefined) event.respondWith(HASH.test(name) ? once(event, urlOf(name)) : fresh(event, urlOf(name)));
+  if (name !== undefined) event.respondWith(HASH.test(name) ? once(event, name) : fresh(event, urlOf(name)));
 });
 
 /** A build is kept whole or not at all. One that follows another also brings the successors of what that one kept on demand. */
@@ -36,7 +37,7 @@ async function install(): Promise<void> {
       await cache.put(url, same ?? (await download(url, integrity)));
     }),
   );
-  // Open pages do not mind: what they still need of an older build comes from the server, as without a service worker.
+  // Open pages do not mind: what was kept of their build stays until they are closed.
   await self.skipWaiting();
 }
 
@@ -49,19 +50,40 @@ async function download(url: string, integrity: string): Promise<Response> {
 }
 
 async function activate(): Promise<void> {
-  const current = cacheName();
-  await Promise.all((await ownCaches()).filter((name) => name !== current).map((name) => caches.delete(name)));
   await self.clients.claim();
+  void dropOldBuilds();
 }
 
-/** A name with a hash always means the same bytes. */
-async function once(event: FetchEvent, url: string): Promise<Response> {
-  const cache = await openCache().catch(() => undefined);
-  const kept = await cache?.match(url);
+/**
+ * A page that was opened before a deploy goes on with its own build, also with the parts that it has not asked for
+ * yet. It holds a lock with the address of its script (`offline.ts`), so an older build goes when no page of it is open.
+ */
+async function dropOldBuilds(): Promise<void> {
+  try {
+    const current = cacheName();
+    const { held = [] } = await navigator.locks.query();
+    const scripts = new Set(held.map(({ name }) => name));
+    for (const name of await ownCaches()) {
+      if (name === current) continue;
+      const files = await (await caches.open(name)).keys();
+      if (!files.some(({ url }) => scripts.has(url))) await caches.delete(name);
+    }
+  } catch {
+    // Tried again when the next page is opened.
+  }
+}
+
+/** A name with a hash always means the same bytes, whichever build it is of. */
+async function once(event: FetchEvent, name: string): Promise<Response> {
+  const url = urlOf(name);
+  const kept = await caches.match(url).catch(() => undefined);
   if (kept !== undefined) return kept;
   const response = await fetch(event.request);
+  if (!response.ok || !isOfBuild(name)) return response;
   // Without room for it the page still has the file, but does not say that it works offline.
-  if (cache !== undefined && response.ok) event.waitUntil(cache.put(url, response.clone()).catch(() => {}));
+  const copy = response.clone();
+  const keep = async () => (await openCache()).put(url, copy);
+  event.waitUntil(keep().catch(() => {}));
   return response;
 }
 
@@ -80,12 +102,16 @@ function tooLate(): Promise<never> {
   return new Promise((_, reject) => setTimeout(reject, PATIENCE_MS));
 }
 
-/** The file of the build that a request is for: not the models beside it, and nothing of another origin. */
+/** The file of this build, or of one before, that a request is for: no model, and nothing of another origin. */
 function nameOf({ method, url }: Request): string | undefined {
   const { scope } = self.registration;
   if (method !== "GET" || !url.startsWith(scope)) return undefined;
   const name = url.slice(scope.length).replace(/[?#].*/s, "") || "index.html";
-  return Object.hasOwn(BUILD.files, name) ? name : undefined;
+  return isOfBuild(name) || (HASH.test(name) && !name.includes("/")) ? name : undefined;
+}
+
+function isOfBuild(name: string): boolean {
+  return Object.hasOwn(BUILD.files, name);
 }
 
 function urlOf(name: string): string {
