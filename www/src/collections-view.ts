@@ -16,6 +16,7 @@ export interface CollectionsActions {
   readonly rebuild: (collection: Collection) => void;
   readonly switchModel: (model: string) => void;
   readonly fail: (error: unknown) => void;
+  readonly failImport: (error: unknown) => void;
 }
 
 const SHOWN_DOCUMENTS = 100;
@@ -262,7 +263,7 @@ export class CollectionsView {
       const { name } = await this.#library.import(file, file.name.replace(/\.embervec$/i, ""));
       announce(`${name} imported.`);
     } catch (error) {
-      this.#actions.fail(error);
+      this.#actions.failImport(error);
     }
   }
 }

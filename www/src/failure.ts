@@ -10,6 +10,10 @@ interface Advice {
 
 /** Of a model that does not load. */
 const LOADING: Readonly<Record<string, Advice>> = {
+  invalid_input: {
+    title: "The model's address is not valid",
+    advice: "Give a hub id such as sentence-transformers/all-MiniLM-L6-v2, or the address of a folder.",
+  },
   model_not_found: {
     title: "The model was not found",
     advice: "Check its name or address. The folder must hold config.json, tokenizer.json and model.safetensors.",
@@ -45,8 +49,9 @@ const LOADING: Readonly<Record<string, Advice>> = {
 /** At any time. */
 const ANYTIME: Readonly<Record<string, Advice>> = {
   storage: {
-    title: "This browser's storage does not work",
-    advice: "Leave private browsing or allow this page to store data, then try again.",
+    title: "The browser's storage has failed, or was cleared",
+    advice:
+      "Reload the page and add what is missing. If that fails, leave private browsing or let this page store data.",
   },
   invalid_input: { title: "This text could not be encoded", advice: "Change the text and try again." },
   device_lost: {
@@ -58,17 +63,31 @@ const ANYTIME: Readonly<Record<string, Advice>> = {
     advice: "Nothing that was stored is lost. Delete a collection or a model, or free some space, then try again.",
   },
   integrity: {
-    title: "This file is not a whole collection",
-    advice: "Nothing was changed. Choose a file that was made with Export.",
+    title: "A collection is damaged",
+    advice: "Delete it and add its documents again, or import a copy.",
   },
 };
 
+/** Of a file that is imported. */
+const IMPORTING: Readonly<Record<string, Advice>> = {
+  integrity: {
+    title: "This file is not a whole collection",
+    advice: "Nothing was changed. Choose a file that was made with Export.",
+  },
+  unsupported_model: {
+    title: "This file was made by a newer version of this page",
+    advice: "Nothing was changed. Reload the page, which fetches its newest version, and import the file again.",
+  },
+};
+
+/** What went wrong and what to do about it, in one line. */
+export function adviceOf(error: unknown): string {
+  const known = ANYTIME[codeOf(error)];
+  return known === undefined ? messageOf(error) : `${known.title}. ${known.advice}`;
+}
+
 /** What is wrong with the demo's own setting up, not with the visitor's choice. */
 const NO_DEMO_MODEL = "The folder models/ beside this page holds no model. Run `cargo xtask model` and try again.";
-const WRONG_SETTING = {
-  title: "The model's address is not valid",
-  advice: "Give a hub id such as sentence-transformers/all-MiniLM-L6-v2, or the address of a folder.",
-};
 
 export interface Remedy {
   readonly label: string;
@@ -80,6 +99,8 @@ export interface FailureOptions {
   readonly remedies?: readonly Remedy[];
   /** Whether it was the model's loading that failed, and whether that model is the page's own. */
   readonly loading?: "own" | "other";
+  /** Whether it was a file that could not be imported. */
+  readonly importing?: true;
   /** What failed, and is over once it succeeds; nothing else that succeeds takes the failure away. */
   readonly of?: Attempt;
 }
@@ -91,15 +112,11 @@ export class FailurePanel {
   readonly #panel = byId("failure", HTMLElement);
   #of: Attempt | undefined;
 
-  show(error: unknown, { remedies = [], loading, of }: FailureOptions = {}): void {
+  show(error: unknown, { remedies = [], loading, importing, of }: FailureOptions = {}): void {
     this.#of = of;
     const code = codeOf(error);
-    const known =
-      loading === undefined
-        ? ANYTIME[code]
-        : code === "invalid_input"
-          ? WRONG_SETTING
-          : (LOADING[code] ?? ANYTIME[code]);
+    const special = importing ? IMPORTING : loading === undefined ? {} : LOADING;
+    const known = special[code] ?? ANYTIME[code];
     const advice = code === "model_not_found" && loading === "own" ? NO_DEMO_MODEL : known?.advice;
     byId("failure-title", HTMLHeadingElement).textContent = known?.title ?? "Something went wrong";
     byId("failure-advice", HTMLParagraphElement).textContent =

@@ -56,6 +56,7 @@ const collectionsView = new CollectionsView(library, {
   rebuild: (collection) => void library.rebuild(collection).then(() => search.refresh(), fail),
   switchModel: (address) => switchModel({ ...DEFAULT_CHOICE, model: address }),
   fail,
+  failImport: (error) => failure.show(error, { importing: true }),
 });
 
 const addView = new AddView(

@@ -3,7 +3,7 @@
 import type { Adding, Told } from "./adding";
 import { announce } from "./announcer";
 import { button, byId, element, formatCount, formatLeft } from "./dom";
-import { messageOf } from "./errors";
+import { adviceOf } from "./failure";
 
 /** Of the files that one sentence is about. */
 const NAMED_FILES = 5;
@@ -53,7 +53,7 @@ function titleOf({ state, collection }: Adding): string {
 }
 
 function textOf({ state, error, documents, progress, isWaiting, remainingMs }: Adding): string {
-  if (state === "failed") return messageOf(error);
+  if (state === "failed") return adviceOf(error);
   const parts = documents > 0 || state !== "running" ? [formatCount(documents, "document")] : [];
   if (progress !== undefined && progress.passages > 0) parts.push(formatCount(progress.passages, "passage"));
   if (state === "running" && isWaiting) parts.push("found by words until the model is there");
