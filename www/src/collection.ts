@@ -109,15 +109,18 @@ export class Collection extends EventTarget {
 
   /** Keeps documents until there is a model. */
   async wait(documents: AsyncIterable<SearchDocument>, signal: AbortSignal): Promise<void> {
-    if (this.waiting === undefined) {
-      this.waiting = await SearchIndex.open(waitingName(this.name));
-      this.waiting.addEventListener("change", () => this.changed());
-    }
     // Words need no vectors, but an index has them.
     async function* withVectors() {
       for await (const document of documents) yield { ...document, vector: [1] };
     }
-    await this.waiting.add(withVectors(), { signal });
+    await inTurn(waitingName(this.name), { mode: "shared", signal }, async () => {
+      if (this.waiting !== undefined && (await isGone(this.waiting))) await this.#drop(this.waiting);
+      if (this.waiting === undefined) {
+        this.waiting = await SearchIndex.open(waitingName(this.name));
+        this.waiting.addEventListener("change", () => this.changed());
+      }
+      await this.waiting.add(withVectors(), { signal });
+    });
   }
 
   /** Encodes what waits; a call that comes meanwhile waits for the same. */
@@ -127,20 +130,26 @@ export class Collection extends EventTarget {
   }
 
   async #encodeWaiting(options: AddOptions): Promise<void> {
-    const { waiting, index } = this;
-    if (waiting === undefined) return;
-    const documents = await waiting.documents();
-    async function* stored() {
-      for (const { id } of documents) {
-        const document = await waiting!.get(id);
-        if (document !== undefined) yield { id, text: document.text, metadata: document.metadata };
+    const { signal } = options;
+    await inTurn(waitingName(this.name), { mode: "exclusive", ...(signal && { signal }) }, async () => {
+      const { waiting, index } = this;
+      if (waiting === undefined) return;
+      const isDone = await isGone(waiting);
+      async function* stored() {
+        for (const { id } of await waiting!.documents()) {
+          const document = await waiting!.get(id);
+          if (document !== undefined) yield { id, text: document.text, metadata: document.metadata };
+        }
       }
-    }
-    await index.add(stored(), options);
+      if (!isDone) await index.add(stored(), options);
+      await this.#drop(waiting);
+      if (!isDone) await SearchIndex.delete(waiting.info.name);
+    });
+  }
+
+  async #drop(waiting: SearchIndex): Promise<void> {
     this.waiting = undefined;
-    const { name } = waiting.info;
     await waiting.close();
-    await SearchIndex.delete(name);
     this.changed();
   }
 
@@ -176,5 +185,26 @@ export class Collection extends EventTarget {
 
   changed(): void {
     this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** Whether another tab has encoded what waited, and deleted the index. */
+async function isGone({ info }: SearchIndex): Promise<boolean> {
+  return info.stored && !(await SearchIndex.list()).some(({ name }) => name === info.name);
+}
+
+/** Several tabs may add to what waits at the same time; the one that encodes and deletes it does so alone. */
+async function inTurn(name: string, options: LockOptions, action: () => Promise<void>): Promise<void> {
+  let hasBegun = false;
+  const begin = () => {
+    hasBegun = true;
+    return action();
+  };
+  try {
+    await navigator.locks.request(`embervec demo ${name}`, options, begin);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (hasBegun) throw error;
+    await begin(); // locks are blocked, as the storage is, so there is nothing that tabs share
   }
 }
