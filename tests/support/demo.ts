@@ -1,8 +1,9 @@
 // The demo page as it is published, and what tests do on it.
 
 import assert from "node:assert/strict";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import type { BrowserContext, Page } from "playwright-core";
 
@@ -24,9 +25,18 @@ export interface Demo {
 
 export const DESKTOP = { width: 1280, height: 800 };
 
-/** @param corpora whether the ready collections are there; without them a visitor begins with nothing */
-export async function openDemo({ corpora = false }: { corpora?: boolean } = {}): Promise<Demo> {
-  const browser = await openPage(corpora ? {} : { overlay: await withoutCorpora() });
+export interface DemoOptions {
+  /** Whether the ready collections are there; without them a visitor begins with nothing. */
+  corpora?: boolean;
+  /** Folders of `tests/fixtures/models` that lie beside the page's own model, by their names there. */
+  models?: Record<string, string>;
+  /** A folder in which the browser keeps what outlives it. */
+  profile?: string;
+}
+
+export async function openDemo({ profile, ...options }: DemoOptions = {}): Promise<Demo> {
+  const overlay = await demoOverlay(options);
+  const browser = await openPage({ overlay, ...(profile !== undefined && { profile }) });
   const { context } = browser;
   const page = await context.newPage();
   const [urls, complaints]: [string[], string[]] = [[], []];
@@ -47,13 +57,25 @@ export async function openDemo({ corpora = false }: { corpora?: boolean } = {}):
   };
 }
 
-/** A folder whose list of ready collections is empty. */
-async function withoutCorpora(): Promise<string> {
+/** A folder whose files take the place of the demo's. */
+export async function demoOverlay({ corpora = false, models }: DemoOptions = {}): Promise<string> {
   const overlay = await temporaryFolder();
-  const folder = join(overlay, "www/dist/corpora");
-  await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, "index.json"), "[]");
+  // A list that is empty.
+  if (!corpora) await writeInto(overlay, "corpora/index.json", "[]");
+  if (models !== undefined) {
+    await writeInto(overlay, "models/index.json", JSON.stringify(["all-MiniLM-L6-v2", ...Object.keys(models)]));
+    for (const [name, fixture] of Object.entries(models)) {
+      const folder = fileURLToPath(new URL(`../fixtures/models/${fixture}`, import.meta.url));
+      await cp(folder, join(overlay, "www/dist/models", name), { recursive: true });
+    }
+  }
   return overlay;
+}
+
+async function writeInto(overlay: string, path: string, text: string): Promise<void> {
+  const file = join(overlay, "www/dist", path);
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, text);
 }
 
 export const modelReady = (page: Page) => page.locator('#panel-open[data-state="ready"]').waitFor();

@@ -3,7 +3,7 @@
 import { deleteModel, type EmbedderInfo, listModels } from "embervec";
 import { button, byId, element, formatBytes, formatLeft, formatMilliseconds, formatSeconds, formatSize } from "./dom";
 import type { Model } from "./model";
-import { availableModels, languageOf, type ModelChoice, modelName, resolved } from "./models";
+import { availableModels, DEFAULT_CHOICE, languageOf, type ModelChoice, modelName, resolved } from "./models";
 import { isKept } from "./offline";
 
 const BITS = { fp32: 32, fp16: 16, q8: 8 };
@@ -131,6 +131,16 @@ export class Panel {
     this.#modelSelect.value = current?.address ?? OTHER;
     this.#address.value = current === undefined ? model : "";
     this.#showAddress();
+    const others = known.filter(
+      ({ address, language }) => address !== current?.address && language !== current?.language,
+    );
+    const buttons = others.map(({ address, name, language }) =>
+      button(`Switch to ${name}, which reads ${language}`, "link", () => {
+        this.#dialog.close();
+        this.#actions.switchModel({ ...DEFAULT_CHOICE, model: address });
+      }),
+    );
+    byId("other-models", HTMLSpanElement).replaceChildren(...buttons);
   }
 
   #showAddress(): void {
