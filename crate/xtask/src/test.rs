@@ -42,7 +42,7 @@ const STEPS: [Step; 12] = [
     step("node", Needs::Package, node),
     step("adapters", Needs::Package, adapters),
     step("browser", Needs::Pages, browser),
-    step("engines", Needs::Package, engines),
+    step("engines", Needs::Pages, engines),
     step("consumers", Needs::Package, consumers),
     step("package", Needs::Package, package),
     step("size", Needs::Package, size::check),
