@@ -80,7 +80,7 @@ function windowEnd(text: string, at: number): number {
   return space !== undefined ? space + 1 : characterEnd(text, at + WINDOW);
 }
 
-/** `lastIndexOf` would look through all that comes before: a time that is quadratic in the length of a text without any. */
+/** `lastIndexOf` would look through all that comes before, so a text without any would take a quadratic time. */
 function lastBetween(text: string, character: string, after: number, before: number): number | undefined {
   const from = Math.floor(after) + 1;
   const at = text.slice(from, before).lastIndexOf(character);

@@ -92,8 +92,8 @@ async function validateUtf8(input: Input): Promise<{ isValid: boolean; broken: n
     }
     at += slice.length;
   }
-  // A character that is cut at the limit, or at the end, is no reason to take it for another encoding, unless it is the only one that is
-  // not ASCII: "Café" in Latin-1 ends like a character that is cut.
+  // A character that is cut at the limit, or at the end, is no reason to take it for another encoding, unless it is the
+  // only one that is not ASCII: "Café" in Latin-1 ends like a character that is cut.
   try {
     if (isAscii && at === input.size) decoder.decode();
   } catch {
