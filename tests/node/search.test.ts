@@ -1,6 +1,7 @@
 // A search index in Node: what it finds, and that nothing is lost.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -9,6 +10,7 @@ import { Embedder, EmbervecError } from "embervec";
 import { SearchIndex, type Filter, type SearchDocument } from "embervec/search";
 import MiniSearch from "minisearch";
 
+import { writeTar } from "../../pkg/src/tar.ts";
 import { MemoryCache } from "../support/memory-cache.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
@@ -498,6 +500,158 @@ test("damage, another version and cleared storage are told", async () => {
   await cache.delete("");
   await assert.rejects(index.add([{ id: "n", text: "new" }]), isError("storage", /cleared/));
   assert.equal(index.info.stored, false);
+  await index.close();
+});
+
+interface StoredRecord {
+  [key: string]: any;
+  segments: Record<string, any>[];
+}
+
+interface ForgedIndex {
+  record: StoredRecord;
+  rows: { documents: any[]; blocks: string[] };
+  block: { texts: string[]; vectors: Float32Array<ArrayBuffer> };
+  removed?: Uint8Array<ArrayBuffer>;
+}
+
+/** Lists in lists, deeper than JSON.stringify goes: it stands for "DEEP". */
+const DEEP = `${"[".repeat(100_000)}${"]".repeat(100_000)}`;
+
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const encode = (value: object) => new TextEncoder().encode(JSON.stringify(value).replace('"DEEP"', DEEP));
+
+/** Changes a stored index of one segment and one block, and all SHA-256 with it. */
+async function forge(cache: MemoryCache, edit: (index: ForgedIndex) => void): Promise<void> {
+  const keys = await cache.keys("");
+  const keyOf = (kind: string) => keys.find((key) => key.includes(kind))!;
+  const read = async (kind: string) => (await cache.get(keyOf(kind)))!;
+  const json = async (kind: string) => JSON.parse(new TextDecoder().decode(await read(kind)));
+  const { version, record } = await json("index ");
+  const bytes = (await read(" block ")).slice();
+  const length = new DataView(bytes.buffer).getUint32(0, true);
+  const from = 4 + Math.ceil(length / 4) * 4;
+  const texts = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length))) as string[];
+  const rows = await json(" rows ");
+  const forged: ForgedIndex = { record, rows, block: { texts, vectors: new Float32Array(bytes.slice(from).buffer) } };
+  edit(forged);
+  const list = encode(forged.block.texts);
+  const vectorsAt = 4 + Math.ceil(list.length / 4) * 4;
+  const block = new Uint8Array(vectorsAt + forged.block.vectors.byteLength);
+  new DataView(block.buffer).setUint32(0, list.length, true);
+  block.set(list, 4);
+  block.set(new Uint8Array(forged.block.vectors.buffer), vectorsAt);
+  rows.blocks = [sha256(block)];
+  const part = encode(rows);
+  for (const segment of record.segments) segment.rowsPart = sha256(part);
+  if (forged.removed) {
+    record.removed = { number: 9, digest: sha256(forged.removed) };
+    await cache.put(keyOf(" block ").replace(/\d+ block \d+ \d+ /, "0 removed 9 0 "), forged.removed);
+  }
+  await cache.put(keyOf(" block "), block);
+  await cache.put(keyOf(" rows "), part);
+  await cache.put(keyOf("index "), encode({ version, sha256: sha256(encode(record)), record }));
+}
+
+const FORGERIES: [string, (index: ForgedIndex) => void][] = [
+  ["a dimension that no index has", ({ record }) => (record["dimension"] = 20_000)],
+  ["rows without a dimension", ({ record }) => (record["dimension"] = 0)],
+  ["half the dimension", ({ record }) => (record["dimension"] /= 2)],
+  ["a model without probes", ({ record }) => (record["probes"] = [])],
+  ["probes of one number", ({ record }) => record["probes"].forEach((probe: any) => (probe.vector = [1]))],
+  ["a model of another dimension", ({ record }) => (record["space"].dimension += 1)],
+  ["a count that cannot be counted on", ({ record }) => (record["sequence"] = Number.MAX_SAFE_INTEGER)],
+  ["vectors cut to nothing", ({ record }) => (record["truncateDim"] = 0)],
+  ["a segment twice", ({ record }) => record.segments.push({ ...record.segments[0] })],
+  ["two documents of one id", ({ rows }) => (rows.documents[3].id = rows.documents[1].id)],
+  ["a document that goes on before it begins", ({ rows }) => (rows.documents[3].from = 7)],
+  ["a document at 2^40", ({ rows }) => (rows.documents[2].spans[0] = [2 ** 40, 2 ** 40 + 9, 2])],
+  ["a passage that is longer than its text", ({ rows }) => (rows.documents[2].spans[0][1] += 1)],
+  ["passages without words that have words", ({ rows }) => rows.documents.forEach(({ spans }) => (spans[0][2] = 0))],
+  ["metadata that are too deep", ({ rows }) => (rows.documents[0].metadata = { deep: "DEEP" })],
+  ["NaN in a vector", ({ block }) => (block.vectors[3] = Number.NaN)],
+  ["another vector", ({ block }) => block.vectors.reverse()],
+  ["texts in another order", ({ block }) => block.texts.reverse()],
+  ["a removed row that is none", (index) => (index.removed = new Uint8Array(Uint32Array.of(99).buffer))],
+  ["a list of removed rows that is cut off", (index) => (index.removed = new Uint8Array(6))],
+];
+
+test("an index whose parts have the right SHA-256 and do not fit together is refused", async () => {
+  const stored = new MemoryCache();
+  const index = await SearchIndex.open("i", { embedder, cache: stored });
+  await index.add(TEXTS);
+  const use = async (index: SearchIndex) => {
+    try {
+      for (const mode of ["keyword", "semantic", "hybrid"] as const) {
+        const { hits } = await index.search("bread train", { topK: 20, mode });
+        for (const { score } of hits) assert.ok(Number.isFinite(score), `a score is ${score}`);
+      }
+      for (const { id } of await index.documents()) await index.get(id);
+      await index.search({ like: "s0" });
+      await index.vectors();
+    } finally {
+      await index.close();
+    }
+  };
+  await use(index);
+  for (const [name, edit] of FORGERIES) {
+    const cache = new MemoryCache();
+    for (const key of await stored.keys("")) await cache.put(key, (await stored.get(key))!);
+    await forge(cache, edit);
+    const opened = SearchIndex.open("i", { embedder, cache });
+    await assert.rejects(opened.then(use), isError("integrity", /damaged/), name);
+  }
+});
+
+test("a file that cannot be opened leaves nothing behind", async () => {
+  const cache = new MemoryCache();
+  const index = await SearchIndex.open("i", { embedder, cache });
+  await index.add(TEXTS);
+  await index.close();
+  await forge(cache, ({ rows }) => (rows.documents[3].id = rows.documents[1].id));
+  // An archive of the parts as they are.
+  const keys = await cache.keys("");
+  const parts = await Promise.all(keys.map(async (key) => [key, (await cache.get(key))!] as const));
+  const file = writeTar(
+    parts
+      .toSorted(([a], [b]) => a.localeCompare(b))
+      .map(([key, bytes]) => {
+        const [, kind, number, block] = / (scan|rows|terms|block) (\d+) (\d+) $/.exec(key) ?? [];
+        return { path: kind ? `${kind}-${number}-${block}` : "index.json", size: bytes.length, parts: [bytes] };
+      }),
+  );
+  const target = new MemoryCache();
+  await assert.rejects(
+    SearchIndex.import(file, { name: "copy", embedder, cache: target }),
+    isError("integrity", /two documents have the same id|passages are missing/),
+  );
+  assert.deepEqual(await target.keys(""), []);
+  const sound = await SearchIndex.open("sound", { embedder, cache: "memory" });
+  await sound.add(TEXTS);
+  const exported = await sound.export();
+  await sound.close();
+  const other = await Embedder.load(model("tiny-cls"), { dtype: "fp32" });
+  await assert.rejects(
+    SearchIndex.import(exported, { name: "copy", embedder: other, cache: target }),
+    isError("model_mismatch", /./),
+  );
+  await other.dispose();
+  assert.deepEqual(await target.keys(""), []);
+  const copy = await SearchIndex.import(exported, { name: "copy", embedder, cache: target });
+  await copy.close();
+  await assert.rejects(
+    SearchIndex.import(exported, { name: "copy", embedder, cache: target }),
+    isError("invalid_input", /already/),
+  );
+  assert.equal((await SearchIndex.list({ cache: target })).length, 1, "the one that was there stays");
+});
+
+test("a vector of more dimensions than an index takes changes nothing", async () => {
+  const index = await SearchIndex.open(newName(), { cache: "memory" });
+  const long = { id: "a", text: "long", vector: new Float32Array(16_385).fill(1) };
+  await assert.rejects(index.add([long]), isError("invalid_input", /16385 dimensions/));
+  await index.add([{ id: "b", text: "short", vector: [1, 0] }]);
+  assert.equal(index.info.dimension, 2);
   await index.close();
 });
 

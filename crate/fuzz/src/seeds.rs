@@ -248,7 +248,7 @@ fn index_folder() -> std::io::Result<Vec<Seed>> {
                 document: &document,
                 text: &text,
                 start: row,
-                end: row + 9,
+                end: row + text.encode_utf16().count(),
                 metadata: None,
             };
             writer.add(passage, &[row as f32, 1.0, -1.0, 0.5]).map_err(std::io::Error::other)?;

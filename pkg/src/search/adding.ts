@@ -2,6 +2,7 @@
 
 import { EmbervecError } from "../errors.js";
 import { breathe } from "./breathe.js";
+import { MAX_DIMENSION } from "./parts.js";
 import { passagesOf } from "./passages.js";
 import type { Passage } from "./state.js";
 import { type StoredIndex, hashOf } from "./stored-index.js";
@@ -305,6 +306,11 @@ export class Adding {
 
   async #checkDimension(vector: Float32Array): Promise<void> {
     const { dimension } = this.index.record;
+    if (vector.length > MAX_DIMENSION)
+      throw new EmbervecError(
+        "invalid_input",
+        `add: a vector has ${vector.length} dimensions, and an index at most ${MAX_DIMENSION}`,
+      );
     if (dimension === 0) await this.index.update({ dimension: vector.length });
     const wanted = this.index.record.dimension;
     if (vector.length !== wanted)

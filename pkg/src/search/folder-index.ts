@@ -2,6 +2,7 @@
 
 import { SearchEngine } from "../../wasm/search/embervec.js";
 
+import { joined } from "../bytes.js";
 import { sha256Of } from "../cache/sha256.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { BlockCache } from "./blocks.js";
@@ -11,17 +12,20 @@ import {
   BLOCK_ROWS,
   type DocumentRows,
   type IndexRecord,
+  MAX_JSON_BYTES,
   checkVersion,
   damaged,
   isCount,
   isDigest,
-  isPlain,
-  isProbes,
+  isDimension,
   isSimilarity,
+  isSpace,
   parseDocuments,
   parseJson,
+  takenIn,
 } from "./parts.js";
 import { Rows } from "./rows.js";
+import { checkVectors } from "./verify.js";
 import type { EmbeddingSpace } from "../index.js";
 
 const FORMAT = "embervec-index";
@@ -33,12 +37,15 @@ const SCAN_HEAD_BYTES = 16;
 /** Then scale, error and length of each row, as f32, before the values. */
 const SCAN_FACTORS = 3;
 
-/** Reads a part of a file, or all of it. */
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Reads a part of a file, or all of it. What `check` throws for is neither given nor kept. */
 export type ReadFile = (
   path: string,
   range: { offset: number; length: number } | undefined,
   limit: number,
-) => Promise<Uint8Array<ArrayBuffer>>;
+  check: (bytes: Bytes) => void | Promise<void>,
+) => Promise<Bytes>;
 
 interface File {
   bytes: number;
@@ -83,19 +90,14 @@ export class FolderIndex implements RowSource {
   ) {
     this.#scan = new SearchEngine(manifest.dimension, manifest.similarity);
     const metadata = documents.flatMap(({ metadata, spans }) => spans.map(() => metadata ?? {}));
-    this.#scan.append(scan, JSON.stringify(metadata));
-    for (const { id, metadata = {}, from, spans } of documents) {
-      let entry = this.#rows.entry(id);
-      if (!entry) {
-        entry = { id, hash: undefined, metadata, rows: [] };
-        this.#rows.addEntry(entry);
-      }
-      spans.forEach(([start, end, words], i) => this.#rows.add(entry, { start, end, words, passage: from + i }));
-    }
+    takenIn(() => this.#scan.append(scan, JSON.stringify(metadata)));
+    for (const document of documents) this.#rows.restore(document);
+    this.#rows.checkWhole();
   }
 
   static async open(read: ReadFile): Promise<FolderIndex> {
-    const manifest = parseManifest(await read("manifest.json", undefined, MAX_MANIFEST_BYTES));
+    const isManifest = (bytes: Bytes) => void parseManifest(bytes);
+    const manifest = parseManifest(await read("manifest.json", undefined, MAX_MANIFEST_BYTES, isManifest));
     const whole = (name: FileName) => readWhole(read, manifest, name);
     const [scan, packed, table] = await Promise.all([whole("scan.bin"), whole("rows.bin"), whole("pieces.bin")]);
     const documents = parseDocuments(Object(parseJson(await inflate(packed))).documents, manifest.rows);
@@ -112,7 +114,12 @@ export class FolderIndex implements RowSource {
   }
 
   async texts(rows: readonly number[]): Promise<string[]> {
-    return Promise.all(rows.map(async (row) => (await this.#piece(Math.floor(row / BLOCK_ROWS)))[row % BLOCK_ROWS]!));
+    return Promise.all(
+      rows.map(async (row) => {
+        const texts = await this.#piece(Math.floor(row / BLOCK_ROWS));
+        return this.#rows.text(row, texts[row % BLOCK_ROWS]!);
+      }),
+    );
   }
 
   #piece(index: number): Promise<string[]> {
@@ -133,16 +140,17 @@ export class FolderIndex implements RowSource {
     return texts as string[];
   }
 
-  /** Their neighbours come with them: a request costs more than 24 kB. */
   async vectors(rows: readonly number[]): Promise<Float32Array[]> {
-    const { dimension, rows: all } = this.manifest;
+    const { dimension } = this.manifest;
     return Promise.all(
       rows.map(async (row) => {
         const { vectors } = await this.#vectors.get(String(row), async () => {
           const range = { offset: 4 * row * dimension, length: 4 * dimension };
-          if (row >= all) throw damaged("there is no such vector");
-          const bytes = await this.read("vectors.f32", range, range.length);
-          return { texts: [], vectors: new Float32Array(bytes.slice().buffer) };
+          const bytes = await this.read("vectors.f32", range, range.length, (bytes) => {
+            if (bytes.byteLength !== range.length) throw damaged("a vector is cut short");
+            checkVectors(this.core, dimension, row, floatsOf(bytes));
+          });
+          return { texts: [], vectors: floatsOf(bytes) };
         });
         return vectors;
       }),
@@ -187,18 +195,23 @@ export class FolderIndex implements RowSource {
   #loadTerms(index: number): Promise<void> {
     let loading = this.#terms.get(index);
     if (!loading) {
-      loading = this.#read("terms.bin", this.termPieces[index]!).then((bytes) => void this.#scan.appendTerms(bytes));
+      loading = this.#read("terms.bin", this.termPieces[index]!).then((bytes) => {
+        takenIn(() => this.#scan.appendTerms(bytes));
+      });
       this.#terms.set(index, loading);
       loading.catch(() => this.#terms.delete(index));
     }
     return loading;
   }
 
-  async #read(name: FileName, { offset, length, sha256 }: Piece): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = await this.read(name, { offset, length }, length);
-    await check(name, bytes, sha256);
-    return bytes;
+  #read(name: FileName, { offset, length, sha256 }: Piece): Promise<Bytes> {
+    return this.read(name, { offset, length }, length, (bytes) => check(name, bytes, sha256));
   }
+}
+
+/** A copy: of the bytes' own memory nothing is aligned. */
+function floatsOf(bytes: Bytes): Float32Array<ArrayBuffer> {
+  return new Float32Array(bytes.slice().buffer);
 }
 
 /** In the order of their bytes, as the terms are sorted. */
@@ -208,14 +221,12 @@ function compare(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length;
 }
 
-async function readWhole(read: ReadFile, { files }: Manifest, name: FileName): Promise<Uint8Array<ArrayBuffer>> {
+function readWhole(read: ReadFile, { files }: Manifest, name: FileName): Promise<Bytes> {
   const { bytes, sha256 } = files[name];
-  const content = await read(name, undefined, bytes);
-  await check(name, content, sha256);
-  return content;
+  return read(name, undefined, bytes, (content) => check(name, content, sha256));
 }
 
-async function check(name: string, bytes: Uint8Array<ArrayBuffer>, sha256: string): Promise<void> {
+async function check(name: string, bytes: Bytes, sha256: string): Promise<void> {
   if ((await sha256Of(bytes)) === sha256) return;
   throw new EmbervecError(
     "integrity",
@@ -224,13 +235,21 @@ async function check(name: string, bytes: Uint8Array<ArrayBuffer>, sha256: strin
 }
 
 /** Raw deflate (RFC 1951). */
-async function inflate(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+async function inflate(bytes: Bytes): Promise<Bytes> {
+  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw")).getReader();
+  const pieces: Uint8Array[] = [];
+  let length = 0;
   try {
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
+    for (let read = await reader.read(); !read.done && length <= MAX_JSON_BYTES; read = await reader.read()) {
+      pieces.push(read.value);
+      length += read.value.byteLength;
+    }
   } catch (cause) {
     throw damaged(`a part cannot be unpacked: ${messageOf(cause)}`, cause);
   }
+  if (length <= MAX_JSON_BYTES) return joined(pieces);
+  reader.cancel().catch(() => {});
+  throw damaged("a part is longer than any index has when it is unpacked");
 }
 
 const FILES: readonly FileName[] = ["scan.bin", "rows.bin", "pieces.bin", "texts.bin", "terms.bin", "vectors.f32"];
@@ -244,12 +263,12 @@ function parseManifest(bytes: Uint8Array): Manifest {
   const isFile = (file: unknown) => isCount(Object(file).bytes) && isDigest(Object(file).sha256);
   const isSound =
     typeof name === "string" &&
-    (space === undefined || isPlain(space)) &&
-    isProbes(probes) &&
-    isCount(dimension) &&
+    isDimension(dimension) &&
+    isSpace(space, probes, dimension) &&
     isSimilarity(similarity) &&
     isCount(rows) &&
-    FILES.every((file) => isFile(Object(files)[file]));
+    FILES.every((file) => isFile(Object(files)[file])) &&
+    Object(files)["vectors.f32"].bytes === 4 * rows * dimension;
   if (!isSound) throw damaged("its manifest.json is not as it was written");
   return { name, space, probes, dimension, similarity, rows, files } as Manifest;
 }
@@ -258,7 +277,7 @@ function parseManifest(bytes: Uint8Array): Manifest {
  * The table of pieces: number of pieces of texts and of words, u32; for each piece offset and length, u32, and SHA-256; then the first word
  * of each piece of words, as u32 length and UTF-8. All little-endian.
  */
-function parsePieces(bytes: Uint8Array<ArrayBuffer>, { files, rows }: Manifest): { texts: Piece[]; terms: Piece[] } {
+function parsePieces(bytes: Bytes, { files, rows }: Manifest): { texts: Piece[]; terms: Piece[] } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   const number = () => {
@@ -274,7 +293,8 @@ function parsePieces(bytes: Uint8Array<ArrayBuffer>, { files, rows }: Manifest):
   const [textCount, termCount] = [number(), number()];
   const piece = (file: FileName): Piece => {
     const [offset, length] = [number(), number()];
-    if (offset + length > files[file].bytes) throw damaged(`pieces.bin names what ${file} does not have`);
+    if (length === 0 || offset + length > files[file].bytes)
+      throw damaged(`pieces.bin names what ${file} does not have`);
     const sha256 = Array.from(take(DIGEST_BYTES), (byte) => byte.toString(16).padStart(2, "0")).join("");
     return { offset, length, sha256 };
   };

@@ -114,10 +114,16 @@ export class Index {
     };
     const isShared = absent === undefined && "BroadcastChannel" in globalThis;
     const others = isShared ? new BroadcastChannel(`embervec index ${name}`) : undefined;
-    const stored = await StoredIndex.open(store, fresh, () => others?.postMessage(null));
-    const index = new Index(stored, undefined, service, absent, undefined, others, name, other);
-    if (embedder) await index.#attach(embedder);
-    return index;
+    try {
+      const stored = await StoredIndex.open(store, fresh, () => others?.postMessage(null));
+      const index = new Index(stored, undefined, service, absent, undefined, others, name, other);
+      if (embedder) await index.#attach(embedder);
+      return index;
+    } catch (error) {
+      // A file that cannot be opened is not imported.
+      if (file) await store.change(() => store.delete()).catch(() => {});
+      throw error;
+    }
   }
 
   info(): IndexInfo {
@@ -274,7 +280,9 @@ export class Index {
           "model_mismatch",
           `the index has vectors of ${record.dimension} dimensions, not ${dimension}`,
         );
-      await stored.update({ space: { ...space, dimension }, probes, dimension, similarity });
+      // Vectors that are there have been scanned by the one that the index has.
+      const kept = record.dimension === 0 ? similarity : record.similarity;
+      await stored.update({ space: { ...space, dimension }, probes, dimension, similarity: kept });
     })().finally(() => (this.#preparing = undefined));
     return this.#preparing;
   }

@@ -3,6 +3,8 @@
 
 import MiniSearch, { type AsPlainObject } from "minisearch";
 
+import { damaged } from "./parts.js";
+
 /** The passages that hold a word, or words that begin with it. */
 export interface Postings {
   terms: string[];
@@ -113,6 +115,8 @@ function indexOf(found: readonly { postings: Postings }[], lengths: Lengths) {
         const row = postings.rows[at]!;
         rows[row] = postings.counts[at]!;
         documentIds[row] = row;
+        // Scores are divided by it.
+        if (lengths.of(row) === 0) throw damaged("a passage has words, and its list counts none");
         fieldLength[row] ??= [lengths.of(row)];
       }
       index.set(term, { 0: rows });

@@ -9,7 +9,7 @@ import { EmbervecError, messageOf } from "../errors.js";
 import { openCache } from "../platform/web-parts.js";
 import { type TarFile, bytesOfPart, readTar, writeTar } from "../tar.js";
 import { BLOCK_ROWS, type IndexRecord, damaged, encodeRecord, parseRecord, parseRows } from "./parts.js";
-import { MemoryEntries, type PartKind, PartStore, RECORDS, nameOfRecord } from "./storage.js";
+import { MAX_PART_BYTES, MemoryEntries, type PartKind, PartStore, RECORDS, nameOfRecord } from "./storage.js";
 import type { StoredIndex } from "./types.js";
 
 const HINT = "use one from the method `export` of a SearchIndex";
@@ -127,7 +127,7 @@ export async function importIndex(store: PartStore, file: Blob): Promise<void> {
   const record = await parseRecord(await bytesOfPart(first), store.name);
   await write(store, record, async (kind, number, block, digest) => {
     const part = archive.get(pathOf(kind, number, block));
-    const bytes = part && (await bytesOfPart(part));
+    const bytes = part && part.size <= MAX_PART_BYTES && (await bytesOfPart(part));
     if (!bytes || (await sha256Of(bytes)) !== digest) throw damaged("the file was cut off or changed");
     return bytes;
   });
@@ -155,7 +155,8 @@ async function write(store: PartStore, source: IndexRecord, read: ReadPart): Pro
         keys.add(key);
         await store.write([[key, bytes]]);
       }
-      await store.commit(await encodeRecord(record), keys, true);
+      if (!(await store.commit(await encodeRecord(record), keys, true)))
+        throw new EmbervecError("storage", "the storage was cleared while the index was being stored; do it again");
     } catch (error) {
       await store.delete().catch(() => {});
       throw Object(error).name === "QuotaExceededError"

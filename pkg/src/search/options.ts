@@ -3,7 +3,7 @@
 import { check, type Check, checkValue, describe, oneOf, type Rule } from "../check.js";
 import { EmbervecError } from "../errors.js";
 import { CACHE, CACHE_RULE } from "../platform/web.js";
-import { isPlain } from "./parts.js";
+import { MAX_DIMENSION, MAX_TEXT, isPlain } from "./parts.js";
 import type {
   AddOptions,
   FetchOptions,
@@ -53,7 +53,7 @@ const OPEN: Record<keyof OpenOptions, Rule> = {
   embedder: EMBEDDER,
   cache: CACHES,
   passages: [isPlain, "an object with maxTokens or overlap"],
-  truncateDim: [isWhole(1, 65_536), "a positive integer, at most the vector's length"],
+  truncateDim: [isWhole(1, MAX_DIMENSION), "a positive integer, at most the vector's length"],
   similarity: oneOf("cosine", "dot", "euclidean"),
   signal: SIGNAL,
   ...SCRIPTS,
@@ -131,6 +131,8 @@ export function checkDocument(document: unknown, position: number): SearchDocume
   const { id, text, metadata, vector } = document as Record<string, unknown>;
   checkValue(`${what}.id`, id, [isString, "a string"]);
   checkValue(`${what}.text`, text, [isString, "a string"]);
+  if ((text as string).length > MAX_TEXT)
+    throw new EmbervecError("invalid_input", `${what}.text is longer than ${MAX_TEXT} characters; split it`);
   if (metadata !== undefined) checkValue(`${what}.metadata`, metadata, [isPlain, "an object"]);
   const isVector = (value: unknown) =>
     (value instanceof Float32Array || Array.isArray(value)) && value.length > 0 && value.every(Number.isFinite);

@@ -10,7 +10,7 @@
 // | block | texts and 32-bit vectors of {@link BLOCK_ROWS} passages | when a hit is shown or scored |
 
 import { sha256Of } from "../cache/sha256.js";
-import { EmbervecError, messageOf } from "../errors.js";
+import { EmbervecError, codeOf, messageOf } from "../errors.js";
 import type { EmbeddingSpace } from "../index.js";
 import type { IndexInfo, Metadata, PassageOptions } from "./types.js";
 
@@ -24,9 +24,17 @@ export const BLOCK_ROWS = 16;
 export const SEGMENT_ROWS = 1024;
 
 /** JSON that is parsed at once. */
-const MAX_JSON_BYTES = 256 << 20;
+export const MAX_JSON_BYTES = 256 << 20;
 const MAX_BLOCK_BYTES = 64 << 20;
-const MAX_DIMENSION = 65_536;
+
+/** As the wasm module has it. */
+export const MAX_DIMENSION = 16_384;
+
+/** A text is one string, and the longest that Chromium has is this long. */
+export const MAX_TEXT = 2 ** 29 - 24;
+
+/** Below it, sums of counts are exact, and a date is below it for 7,000 years. */
+const MAX_COUNT = 2 ** 48;
 
 export type Similarity = IndexInfo["similarity"];
 
@@ -138,7 +146,7 @@ export function parseDocuments(value: unknown, rows: number): DocumentRows[] {
       typeof id === "string" &&
       (hash === undefined || typeof hash === "string") &&
       (metadata === undefined || isPlain(metadata)) &&
-      isCount(from) &&
+      isPlace(from) &&
       Array.isArray(spans) &&
       spans.length > 0 &&
       spans.every(isSpan);
@@ -149,8 +157,12 @@ export function parseDocuments(value: unknown, rows: number): DocumentRows[] {
   return value as DocumentRows[];
 }
 
+function isPlace(value: unknown): boolean {
+  return isCount(value) && value <= MAX_TEXT;
+}
+
 function isSpan(value: unknown): boolean {
-  if (!Array.isArray(value) || value.length !== 3 || !value.every(isCount)) return false;
+  if (!Array.isArray(value) || value.length !== 3 || !value.every(isPlace)) return false;
   const [start, end] = value as [number, number, number];
   return start <= end;
 }
@@ -172,15 +184,13 @@ export async function parseRecord(bytes: Uint8Array, name: string): Promise<Inde
       isCount,
     ) &&
     typeof value.name === "string" &&
-    isCount(dimension) &&
-    dimension <= MAX_DIMENSION &&
     isSimilarity(similarity) &&
     isPassageOptions(passageOptions) &&
-    isProbes(probes) &&
-    (space === undefined || isPlain(space)) &&
-    (truncateDim === undefined || isCount(truncateDim)) &&
     Array.isArray(segments) &&
     segments.every(isSegment) &&
+    (isDimension(dimension) || (dimension === 0 && segments.length === 0)) &&
+    isSpace(space, probes, dimension) &&
+    (truncateDim === undefined || isDimension(truncateDim)) &&
     (removed === undefined || (isCount(Object(removed).number) && isDigest(Object(removed).digest)));
   if (!isSound) throw damaged(`the record of "${name}" is not as it was written`);
   return value as IndexRecord;
@@ -206,14 +216,22 @@ export function isPassageOptions(value: unknown): value is Required<PassageOptio
   return isCount(maxTokens) && maxTokens > 0 && isCount(overlap) && overlap < maxTokens;
 }
 
-export function isProbes(value: unknown): value is Probe[] {
-  return (
-    Array.isArray(value) &&
-    value.every((probe) => {
-      const { text, vector } = Object(probe) as Record<string, unknown>;
-      return typeof text === "string" && Array.isArray(vector) && vector.every(Number.isFinite);
-    })
-  );
+export function isDimension(value: unknown): value is number {
+  return isCount(value) && value > 0 && value <= MAX_DIMENSION;
+}
+
+/** Whether a model is named with the texts that tell it apart, or none is. A probe of fewer dimensions would be like any model's. */
+export function isSpace(space: unknown, probes: unknown, dimension: number): boolean {
+  if (!Array.isArray(probes) || !probes.every((probe) => isProbe(probe, dimension))) return false;
+  if (space === undefined) return true;
+  const { model, dtype, dimension: own } = Object(space) as Record<string, unknown>;
+  return typeof model === "string" && typeof dtype === "string" && own === dimension && probes.length > 0;
+}
+
+function isProbe(value: unknown, dimension: number): boolean {
+  const { text, vector } = Object(value) as Record<string, unknown>;
+  const isVector = Array.isArray(vector) && vector.length === dimension && vector.every(Number.isFinite);
+  return typeof text === "string" && isVector;
 }
 
 function isSegment(value: unknown): value is Segment {
@@ -231,7 +249,7 @@ function isDigests(value: unknown, count: number): value is string[] {
 }
 
 export function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < MAX_COUNT;
 }
 
 export function isPlain(value: unknown): value is Metadata {
@@ -244,6 +262,18 @@ export function parseJson(bytes: Uint8Array): unknown {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
     throw damaged(`a part cannot be read: ${messageOf(cause)}`, cause);
+  }
+}
+
+/** Takes in what was read: what an index never writes is damage, and no fault of a call. */
+export function takenIn<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    const code = codeOf(error);
+    // A RangeError: lists that are too deep, or too long for a string.
+    const isRefused = code === "invalid_input" || code === "integrity" || error instanceof RangeError;
+    throw isRefused ? damaged(messageOf(error), error) : error;
   }
 }
 

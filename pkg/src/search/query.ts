@@ -3,7 +3,6 @@
 import { EmbervecError } from "../errors.js";
 import { type Core, lengthOf, mean, normalized, scoreOf, weighted } from "./core.js";
 import { type WordHit, searchWords } from "./keywords.js";
-import { damaged } from "./parts.js";
 import type { SearchHit, SearchMode, SearchResult } from "./types.js";
 import { wordsOf } from "./words.js";
 
@@ -122,7 +121,6 @@ async function searchVectors(
     const isAll = found.rows.length >= rows.passages || found.rows.length < wanted;
     const candidates = Array.from(found.rows, (row, i) => ({
       row,
-      low: found.scores[i]! - found.errors[i]!,
       high: found.scores[i]! + found.errors[i]!,
     })).filter(({ row }) => !excluded.has(row));
     const isNew = firsts(candidates.map(({ row }) => rows.entryOf(row)));
@@ -132,7 +130,7 @@ async function searchVectors(
       const vectors = await source.vectors(some.map(({ row }) => row));
       return some.map((candidate, i) => ({
         row: candidate.row,
-        semantic: checked(candidate, scoreOf(similarity, vector, vectors[i]!)),
+        semantic: scoreOf(similarity, vector, vectors[i]!),
       }));
     };
     // Those that seem best are scored first: what cannot reach the least of them need not be read.
@@ -147,18 +145,10 @@ async function searchVectors(
   }
 }
 
-/** A row whose score lies between two bounds. */
+/** A row whose score is at most `high`. */
 interface Candidate {
   row: number;
-  low: number;
   high: number;
-}
-
-/** A score in 32 bits that a vector's own 8 bits rule out is another vector's. Sums in 32 bits have some 1e-6 of their own. */
-function checked({ low, high }: Candidate, score: number): number {
-  const slack = 1e-4 * (1 + Math.abs(score));
-  if (score >= low - slack && score <= high + slack) return score;
-  throw damaged("a vector does not belong to its passage");
 }
 
 /** For each one whether it is the first of its kind. */

@@ -1,8 +1,8 @@
 // How the files of a static folder are read: from a server, or from what was kept of it.
 
-import { bytesOf } from "../bytes.js";
+import { bytesOf, joined } from "../bytes.js";
 import type { CacheChoice } from "../cache/cache.js";
-import { EmbervecError, messageOf } from "../errors.js";
+import { EmbervecError, codeOf, messageOf } from "../errors.js";
 import { settled } from "../settle.js";
 import type { ReadFile } from "./folder-index.js";
 import { openEntries } from "./manage.js";
@@ -23,29 +23,44 @@ export async function readFolder(
   signal: AbortSignal,
 ): Promise<{ read: ReadFile; name: string }> {
   const { entries } = await openEntries(cache);
-  const ask = async (path: string, range: string | undefined) =>
-    fetch(new URL(path, url), {
-      headers: range === undefined ? headers : { ...headers, Range: range },
-      ...(credentials && { credentials }),
-      // The manifest decides; the others are named by it.
-      ...(path === "manifest.json" && { cache: "no-cache" as const }),
-    });
-  const read: ReadFile = async (path, range, limit) => {
+  const askWith =
+    (cache: RequestCache): Ask =>
+    async (path, range) =>
+      fetch(new URL(path, url), {
+        headers: range === undefined ? headers : { ...headers, Range: range },
+        ...(credentials && { credentials }),
+        cache,
+      });
+  const read: ReadFile = async (path, range, limit, check) => {
     const key = `${KEPT}${url} ${path} ${range ? `${range.offset} ${range.length}` : ""} `;
-    const isManifest = path === "manifest.json";
-    // The newest manifest, or offline the one that is there: the others have the SHA-256 that it names.
-    const kept = isManifest ? undefined : await entries.get(key).catch(() => undefined);
-    const known = bytesOf(kept, limit);
-    if (known && (!range || known.byteLength === range.length)) return known;
-    try {
-      const bytes = await request(ask, path, range, limit, signal);
+    const keptOrNone = async () => {
+      const kept = bytesOf(await entries.get(key).catch(() => undefined), limit);
+      if (!kept) return undefined;
+      try {
+        await check(kept);
+        return kept;
+      } catch {
+        // It is of the folder's version before, or damaged: it is fetched again.
+        return undefined;
+      }
+    };
+    const fetched = async (cache: RequestCache) => {
+      const bytes = await request(askWith(cache), path, range, limit, signal);
+      await check(bytes);
       await entries.put(key, bytes).catch(() => {});
       return bytes;
-    } catch (error) {
-      const old = isManifest ? bytesOf(await entries.get(key).catch(() => undefined), limit) : undefined;
-      if (old) return old;
-      throw error;
+    };
+    if (path === "manifest.json") {
+      // The newest, or offline the one that is there: it decides which the others are.
+      return fetched("no-cache").catch(async (error: unknown) => (await keptOrNone()) ?? Promise.reject(error));
     }
+    const kept = await keptOrNone();
+    if (kept) return kept;
+    return fetched("default").catch((error: unknown) => {
+      // The browser's own cache may have the version before.
+      if (codeOf(error) === "integrity") return fetched("reload");
+      throw error;
+    });
   };
   return { read, name: url };
 }
@@ -96,19 +111,17 @@ async function once(
       `the host answers ${status} for ${path} of the index; pass a token in \`headers\``,
     );
   if (!response.ok) throw new Error(`the host answers ${status}`);
-  const bytes = await readUpTo(response, status === 206 || !range ? limit : range.offset + range.length, path, signal);
-  if (!range || status === 206) return bytes;
-  // The host ignores Range, and sends all.
-  return bytes.slice(range.offset, range.offset + range.length);
+  // The host may ignore Range, and send all.
+  const end = range && status !== 206 ? range.offset + range.length : undefined;
+  const bytes = await readUpTo(response, end ?? limit, signal);
+  if (end !== undefined) return bytes.slice(range!.offset, end);
+  if (bytes.byteLength <= limit) return bytes;
+  const problem = path === "manifest.json" ? "larger than any index has" : "longer than its manifest.json says";
+  throw new EmbervecError("integrity", `${path} of the index is ${problem}`);
 }
 
-/** What is longer than the manifest says is not read on. */
-async function readUpTo(
-  response: Response,
-  limit: number,
-  path: string,
-  signal: AbortSignal,
-): Promise<Uint8Array<ArrayBuffer>> {
+/** All bytes up to a limit; some more where there are more. */
+async function readUpTo(response: Response, limit: number, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
   const reader = response.body?.getReader();
   const pieces: Uint8Array[] = [];
   let length = 0;
@@ -116,18 +129,9 @@ async function readUpTo(
   for (let read = await next(); read && !read.done; read = await next()) {
     pieces.push(read.value);
     length += read.value.byteLength;
-    if (length < limit) continue;
-    // All that was asked for. With more to come it is another file.
+    if (length <= limit) continue;
     reader?.cancel().catch(() => {});
     break;
   }
-  const bytes = new Uint8Array(Math.min(length, limit));
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece.subarray(0, bytes.length - at), at);
-    at = Math.min(bytes.length, at + piece.byteLength);
-  }
-  if (length > limit && path === "manifest.json")
-    throw new EmbervecError("integrity", "manifest.json of the index is larger than any index has");
-  return bytes;
+  return joined(pieces);
 }

@@ -1,5 +1,6 @@
 // What is known of each passage, in memory: whose it is, and where it lies in the text.
 
+import { type DocumentRows, damaged } from "./parts.js";
 import type { Metadata } from "./types.js";
 
 /** A document that is in the index. */
@@ -34,6 +35,7 @@ class Numbers {
 /** Rows in the order of adding. One that was removed keeps its number until the index is written anew. */
 export class Rows {
   readonly #entries: Entry[] = [];
+  readonly #indexOf = new Map<Entry, number>();
   readonly #byId = new Map<string, Entry>();
   readonly #entryOf = new Numbers();
   readonly #start = new Numbers();
@@ -76,7 +78,7 @@ export class Rows {
 
   /** A document without passages; it takes the place of one with the same id, whose rows are to be removed before. */
   addEntry(entry: Entry): void {
-    this.#entries.push(entry);
+    this.#indexOf.set(entry, this.#entries.push(entry) - 1);
     this.#byId.set(entry.id, entry);
   }
 
@@ -85,10 +87,7 @@ export class Rows {
     { start, end, words, passage }: { start: number; end: number; words: number; passage: number },
   ): number {
     const row = this.#count++;
-    // Documents come one after the other, or nearly.
-    let index = this.#entries.length - 1;
-    while (this.#entries[index] !== entry) index -= 1;
-    this.#entryOf.push(index);
+    this.#entryOf.push(this.#indexOf.get(entry)!);
     this.#start.push(start);
     this.#end.push(end);
     this.#words.push(words);
@@ -96,6 +95,25 @@ export class Rows {
     this.#allWords += words;
     entry.rows.push(row);
     return row;
+  }
+
+  /** Takes a document's passages as they were stored, those before them being there. */
+  restore({ id, hash, metadata = {}, from, spans }: DocumentRows): void {
+    let entry = from === 0 ? undefined : this.#byId.get(id);
+    // Another version of the document begins anew. Rows of the one before are in the list of what was removed.
+    if (from === 0) {
+      entry = { id, hash: undefined, metadata, rows: [] };
+      this.addEntry(entry);
+    }
+    if (entry?.rows.length !== from) throw damaged(`of the document ${JSON.stringify(id)} passages are missing`);
+    entry.hash = hash;
+    for (const [i, [start, end, words]] of spans.entries()) this.add(entry, { start, end, words, passage: from + i });
+  }
+
+  /** Throws where a passage that can be found is none of a document that is there. */
+  checkWhole(): void {
+    const listed = [...this.#byId.values()].reduce((sum, { rows }) => sum + rows.length, 0);
+    if (listed !== this.passages) throw damaged("two documents have the same id");
   }
 
   /** A row that nothing is known of but that it was removed. */
@@ -116,6 +134,12 @@ export class Rows {
 
   place(row: number): { start: number; end: number; passage: number } {
     return { start: this.#start.at(row), end: this.#end.at(row), passage: this.#passage.at(row) };
+  }
+
+  /** The text of a row, which has to be as long as its place. */
+  text(row: number, text: string): string {
+    if (text.length === this.#end.at(row) - this.#start.at(row)) return text;
+    throw damaged("a text does not belong to its passage");
   }
 
   words(row: number): number {

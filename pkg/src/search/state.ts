@@ -10,14 +10,16 @@ import type { Postings } from "./keywords.js";
 import {
   BLOCK_ROWS,
   type Block,
-  type DocumentRows,
   type IndexRecord,
   type Segment,
+  damaged,
   decodeBlock,
   parseRows,
+  takenIn,
 } from "./parts.js";
 import { type Entry, Rows } from "./rows.js";
 import type { PartStore } from "./storage.js";
+import { checkVectors } from "./verify.js";
 
 /** A passage to append, with its vector. */
 export interface Passage {
@@ -74,6 +76,7 @@ export class State implements RowSource {
         await breathe();
       }
       await state.#loadRemoved(record);
+      state.rows.checkWhole();
     } catch (error) {
       state.free();
       throw error;
@@ -111,7 +114,8 @@ export class State implements RowSource {
 
   async texts(rows: readonly number[]): Promise<string[]> {
     const stored = ({ texts }: Block, i: number) => texts[i]!;
-    return this.#each(rows, stored, ({ text }) => text);
+    const texts = await this.#each(rows, stored, ({ text }) => text);
+    return texts.map((text, i) => this.rows.text(rows[i]!, text));
   }
 
   async vectors(rows: readonly number[]): Promise<Float32Array[]> {
@@ -152,11 +156,15 @@ export class State implements RowSource {
     return undefined;
   }
 
-  #block({ number, rows, blocks }: Loaded, index: number): Promise<Block> {
+  #block({ number, first, rows, blocks }: Loaded, index: number): Promise<Block> {
     const key = this.store.key(this.#generation, "block", number, index);
     const count = Math.min(BLOCK_ROWS, rows - index * BLOCK_ROWS);
     const { dimension } = this;
-    return this.#blocks.get(key, async () => decodeBlock(await this.store.read(key, blocks[index]!), count, dimension));
+    return this.#blocks.get(key, async () => {
+      const block = decodeBlock(await this.store.read(key, blocks[index]!), count, dimension);
+      checkVectors(this.core, dimension, first + index * BLOCK_ROWS, block.vectors);
+      return block;
+    });
   }
 
   async #loadSegment(segment: Segment): Promise<void> {
@@ -170,11 +178,13 @@ export class State implements RowSource {
     ]);
     const { documents, blocks } = parseRows(list, rows, Math.ceil(rows / BLOCK_ROWS));
     const first = this.rows.count;
-    for (const document of documents) restore(this.rows, document);
+    for (const document of documents) this.rows.restore(document);
     const metadata = documents.flatMap(({ metadata, spans }) => spans.map(() => metadata ?? {}));
     const engine = this.scanOf(this.dimension);
-    engine.append(scan, JSON.stringify(metadata));
-    engine.appendTerms(terms);
+    takenIn(() => {
+      engine.append(scan, JSON.stringify(metadata));
+      engine.appendTerms(terms);
+    });
     this.segments.push({ ...segment, first, blocks });
   }
 
@@ -182,24 +192,13 @@ export class State implements RowSource {
     if (!removed) return;
     const key = this.store.key(this.#generation, "removed", removed.number);
     const bytes = await this.store.read(key, removed.digest);
-    const rows = new Uint32Array(bytes.slice(0, bytes.byteLength - (bytes.byteLength % 4)).buffer);
-    const known = rows.filter((row) => row < this.rows.count);
-    for (const row of known) this.rows.remove(row);
-    this.#scan?.remove(known);
+    if (bytes.byteLength % 4 !== 0) throw damaged("its list of removed passages is cut short");
+    const rows = new Uint32Array(bytes.slice().buffer);
+    if (rows.some((row) => row >= this.rows.count)) throw damaged("its list of removed passages names others");
+    for (const row of rows) this.rows.remove(row);
+    this.#scan?.remove(rows);
     for (const entry of [...this.rows.entries()]) {
       if (entry.rows.every((row) => this.rows.removed.has(row))) this.rows.removeEntry(entry);
     }
   }
-}
-
-/** Takes a document's passages of one segment. */
-export function restore(rows: Rows, { id, hash, metadata = {}, from, spans }: DocumentRows): void {
-  let entry = rows.entry(id);
-  // Another version of the document begins anew. Rows of the one before are in the list of what was removed.
-  if (!entry || from === 0) {
-    entry = { id, hash: undefined, metadata, rows: [] };
-    rows.addEntry(entry);
-  }
-  entry.hash = hash;
-  for (const [i, [start, end, words]] of spans.entries()) rows.add(entry, { start, end, words, passage: from + i });
 }

@@ -10,7 +10,7 @@ import { damaged } from "./parts.js";
 /** What the keys of all records begin with. No model's key begins so. */
 export const RECORDS = "index ";
 
-const MAX_PART_BYTES = 512 << 20;
+export const MAX_PART_BYTES = 512 << 20;
 
 /** Parts that are written at the same time. */
 const WRITES = 8;

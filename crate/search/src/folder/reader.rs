@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -15,7 +16,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::parts::Reader;
-use crate::vectors::{Similarity, check_dimension};
+use crate::vectors::{Similarity, check_dimension, quantize};
 
 /// Of a manifest. One without probes has less than 1 kB.
 const MAX_MANIFEST: usize = 1 << 20;
@@ -81,11 +82,20 @@ impl Folder {
         let passages: Vec<_> = indices
             .flat_map(|(i, document)| (0..document.spans.len()).map(move |span| (i, span)))
             .collect();
-        if let Some((i, _)) = passages.iter().find(|&&(i, span)| {
+        let mut ids = BTreeSet::new();
+        if let Some(Document { id, .. }) =
+            documents.documents.iter().find(|document| document.from != 0 || !ids.insert(&document.id))
+        {
+            return Err(damaged(ROWS, format!("it lists the document {id:?} twice")));
+        }
+        for (&(i, span), text) in passages.iter().zip(&texts) {
             let (start, end, _) = documents.documents[i].spans[span];
-            start > end
-        }) {
-            return Err(damaged(ROWS, format!("a passage of document {i} ends before it begins")));
+            if start > end {
+                return Err(damaged(ROWS, format!("a passage of document {i} ends before it begins")));
+            }
+            if text.encode_utf16().count() != end - start {
+                return Err(damaged(TEXTS, format!("a text of document {i} does not fill its place")));
+            }
         }
 
         let metadata: Vec<_> =
@@ -94,7 +104,8 @@ impl Folder {
             .map_err(|error| damaged(ROWS, format!("its metadata are no JSON: {error}")))?;
         let similarity = Similarity::parse(&manifest.similarity)?;
         let mut index = Index::new(manifest.dimension, similarity)?;
-        index.append(&file(SCAN)?, &metadata)?;
+        let scan = file(SCAN)?;
+        index.append(&scan, &metadata)?;
         if index.rows() != rows {
             return Err(damaged(
                 SCAN,
@@ -110,7 +121,11 @@ impl Folder {
         if !rest.is_empty() || Some(vectors.len()) != rows.checked_mul(manifest.dimension) {
             return Err(damaged(VECTORS, "it has not one vector for each row"));
         }
-        let vectors = vectors.iter().map(|x| f32::from_le_bytes(*x)).collect();
+        let vectors: Vec<f32> = vectors.iter().map(|x| f32::from_le_bytes(*x)).collect();
+        match quantize(&vectors, manifest.dimension) {
+            Ok(quantized) if quantized == scan => {}
+            _ => return Err(damaged(VECTORS, format!("its vectors are not those of {SCAN}"))),
+        }
         Ok(Self { manifest, index, passages, documents, texts, vectors })
     }
 

@@ -88,6 +88,13 @@ impl Writer {
         if start > end {
             return Err(invalid("it ends before it begins"));
         }
+        let length = text.encode_utf16().count();
+        if length != end - start {
+            return Err(invalid(&format!(
+                "its text has {length} UTF-16 code units, its place {}",
+                end - start
+            )));
+        }
         let words = words_of(text);
         // The length that minisearch's scores are made with.
         let different = words.iter().collect::<BTreeSet<_>>().len();
@@ -122,7 +129,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// For probes that cannot be compared, for more than 4 GB of texts or of words, and where a file cannot be written.
+    /// For probes that cannot be compared, for a model without probes, for more than 4 GB of texts or of words, and where a file cannot be written.
     pub fn write(
         self,
         folder: &Path,
@@ -130,6 +137,10 @@ impl Writer {
         space: Option<Map<String, Value>>,
         probes: Vec<Probe>,
     ) -> Result<()> {
+        if space.is_some() && probes.is_empty() {
+            let problem = "a model without probes: nobody can tell whether another one is the same";
+            return Err(Error::invalid(problem));
+        }
         for Probe { text, vector } in &probes {
             size(vector, || format!("the probe {text:?}"))?;
             if vector.len() != self.dimension {
