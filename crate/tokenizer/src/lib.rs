@@ -9,6 +9,7 @@
 //! tokenizer.json, and everything else from tokenizer_config.json, whose defaults lower-case.
 
 mod added;
+mod bpe;
 mod build;
 mod charsmap;
 mod cut;
@@ -19,6 +20,7 @@ mod model;
 mod parts;
 mod settings;
 mod template;
+mod unigram;
 mod word_piece;
 
 use tokenizers::normalizers::NormalizerWrapper;
