@@ -86,11 +86,11 @@ function pause(): Promise<void> {
 }
 
 /** Pages without https have no `crypto.randomUUID`. */
-function newId(): string {
+export function newId(): string {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(16).padStart(8, "0")).join("");
 }
 
 /** A part of the page has the page's own address, but where a script uses the fragment as a path. */
-function addressOf({ href, hash }: Location): string {
+export function addressOf({ href, hash }: Location): string {
   return /^#(!|\/)/.test(hash) || hash === "" ? href : href.slice(0, -hash.length);
 }
