@@ -15,7 +15,13 @@ const titleOf = (url: string, problem = NO_ACCESS, circumstances = POPUP) =>
   explain({ url, problem }, circumstances).title;
 
 test("by the tab's address", () => {
-  for (const url of ["chrome://settings/", "chrome://newtab/", "edge://version", "about:blank", "devtools://devtools/x"])
+  for (const url of [
+    "chrome://settings/",
+    "chrome://newtab/",
+    "edge://version",
+    "about:blank",
+    "devtools://devtools/x",
+  ])
     assert.equal(titleOf(url), "The browser's own pages cannot be read", url);
   for (const url of [
     "https://chromewebstore.google.com/detail/x",

@@ -2,6 +2,7 @@
 
 import { Marks } from "./marks";
 import type { Passage } from "./passages";
+import { contentTypeOf, titleOf } from "./own";
 import {
   type FromPage,
   MAX_FILE_BYTES,
@@ -48,7 +49,7 @@ function start(): void {
     port.onMessage.addListener((message: ToPage) => {
       if (message.type === "read") {
         stop();
-        if (document.contentType === VIEWER_TYPE) {
+        if (contentTypeOf(document) === VIEWER_TYPE) {
           stop = sendFile(port);
           return;
         }
@@ -74,7 +75,7 @@ function follow(reading: Reading, port: chrome.runtime.Port): () => void {
   let sent = 0;
   let isEnded = false;
   let isStale = false;
-  send(port, { type: "reading", key, url, title, contentType: document.contentType });
+  send(port, { type: "reading", key, url, title, contentType: contentTypeOf(document) });
   const listener = () => {
     while (sent < reading.passages.length) {
       const part = reading.passages.slice(sent, sent + MAX_PASSAGES);
@@ -110,8 +111,8 @@ function sendFile(port: chrome.runtime.Port): () => void {
     type: "reading",
     key,
     url: addressOf(location),
-    title: document.title.trim() || nameOf(location),
-    contentType: document.contentType,
+    title: titleOf(document).trim() || nameOf(location),
+    contentType: contentTypeOf(document),
   });
   void fetchFile(signal, (base64, isEnd) => tell({ type: "file", key, base64, isEnd })).catch((error: unknown) =>
     tell({ type: "no-file", key, problem: error instanceof Error ? error.message : String(error) }),

@@ -1,5 +1,6 @@
 /** Reads the document in slices, so that the page goes on reacting, and keeps what it has read until the page changes. */
 
+import { bodyOf, rootOf, titleOf } from "./own";
 import { type Passage, Walker } from "./passages";
 
 /** Of the page's thread, at a time. */
@@ -9,18 +10,19 @@ export class Reading {
   /** Another one for every reading. */
   readonly id = newId();
   readonly url = addressOf(location);
-  readonly title = document.title.trim() || location.host || location.pathname;
+  readonly title = titleOf(document).trim() || location.host || location.pathname;
   readonly passages: Passage[] = [];
   isDone = false;
   /** Whether the page has changed since. */
   isStale = false;
-  readonly #walker = new Walker(document.body ?? document.documentElement);
+  readonly #root = bodyOf(document) ?? rootOf(document);
+  readonly #walker = new Walker(this.#root);
   readonly #listeners = new Set<() => void>();
   readonly #observer = new MutationObserver(() => this.#change());
   #isRunning = false;
 
   constructor() {
-    this.#observer.observe(document.body ?? document.documentElement, {
+    this.#observer.observe(this.#root, {
       subtree: true,
       childList: true,
       characterData: true,
