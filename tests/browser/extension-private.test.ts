@@ -57,7 +57,11 @@ const openPrivately = () => opened.openPrivately(site.origin, "/secret");
 /** What is kept of what was asked and allowed, by either kind of window. */
 const keptBy = (page: Page) =>
   page.evaluate(async () =>
-    JSON.stringify([await chrome.storage.local.get(), await chrome.storage.session.get(), { ...localStorage }]),
+    JSON.stringify([
+      await chrome.storage.local.get(),
+      await chrome.storage.session.get(),
+      Object.fromEntries(Object.entries(localStorage)),
+    ]),
   );
 
 async function ask(panel: Page): Promise<void> {
