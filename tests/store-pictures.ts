@@ -62,6 +62,7 @@ async function saveBeside(page: Page, panel: Page, style: string, name: string):
     <img style="position: fixed; ${style}" src="data:image/png;base64,${front}">`);
   await save(composed, name);
   await composed.close();
+  await page.bringToFront();
 }
 
 try {
@@ -88,6 +89,8 @@ try {
   await best(side, "when does the boat sail");
   await saveBeside(bread, side, "top: 0; right: 0; border-left: 1px solid #0003", "3-side-panel");
 
+  await side.locator("a.hit-target").first().waitFor(); // the tab in front has changed twice
+  await side.waitForTimeout(1000);
   const [reader] = await Promise.all([context.waitForEvent("page"), side.locator("a.hit-target").first().click()]);
   await reader.setViewportSize(SIZE);
   await reader.locator("mark").waitFor();
