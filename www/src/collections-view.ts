@@ -34,12 +34,15 @@ class CollectionView {
   readonly #problem = element("div", "collection-problem");
   readonly #documents = element("ul", "documents");
   readonly #details = element("details", "collection");
+  readonly #open: Set<string>;
   #shown = SHOWN_DOCUMENTS;
   #listed = -1;
   #listSoon: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(collection: Collection, library: Library, actions: CollectionsActions) {
+  /** @param open names of the collections whose documents are shown */
+  constructor(collection: Collection, library: Library, actions: CollectionsActions, open: Set<string>) {
     this.#collection = collection;
+    this.#open = open;
     this.#library = library;
     this.#actions = actions;
     this.#details.append(
@@ -48,7 +51,12 @@ class CollectionView {
       element("div", "actions", ...this.#buttons()),
       this.#documents,
     );
-    this.#details.addEventListener("toggle", () => this.#run(() => this.#list()));
+    this.#details.open = open.has(collection.name);
+    this.#details.addEventListener("toggle", () => {
+      if (this.#details.open) open.add(collection.name);
+      else open.delete(collection.name);
+      this.#listNow();
+    });
     this.item = element("li", "", this.#details);
     this.update();
   }
@@ -58,6 +66,7 @@ class CollectionView {
     const { storedBytes, stored, storedReason } = index.info;
     const { passages } = this.#collection;
     this.#name.textContent = name;
+    if (this.#details.open) this.#open.add(name);
     const size = storedBytes > 0 ? ` · ${formatSize(storedBytes)}` : "";
     this.#size.textContent = `${formatCount(passages, "passage")}${size}`;
     const problems: Node[] = [];
@@ -67,8 +76,7 @@ class CollectionView {
     if (this.#problem.textContent !== text) this.#problem.replaceChildren(...problems);
     this.#listSoon ??= setTimeout(() => {
       this.#listSoon = undefined;
-      // A collection that has been closed meanwhile has no list.
-      if (this.#library.collections.includes(this.#collection)) this.#run(() => this.#list());
+      this.#listNow();
     }, LIST_MS);
   }
 
@@ -76,7 +84,7 @@ class CollectionView {
     const { isOfAnotherModel, index, kind } = this.#collection;
     if (!isOfAnotherModel) return [element("p", "", problem)];
     const { embeddingSpace } = index.info;
-    const nodes: Node[] = [element("p", "", `Searched by words only. ${problem}`)];
+    const nodes: Node[] = [element("p", "", `Searched by words only: ${problem}`)];
     const actions: Node[] = [];
     if (embeddingSpace !== undefined)
       actions.push(
@@ -97,6 +105,12 @@ class CollectionView {
       button("Export", "button small", () => this.#run(() => this.#export())),
       button("Delete", "button small danger", () => this.#run(() => this.#delete())),
     ];
+  }
+
+  /** A collection that is closed, also meanwhile, has no list: another model opens all anew. */
+  #listNow(): void {
+    const isOpen = () => this.#library.collections.includes(this.#collection);
+    if (isOpen()) void this.#list().catch((error: unknown) => isOpen() && this.#actions.fail(error));
   }
 
   #run(action: () => Promise<void>): void {
@@ -126,6 +140,7 @@ class CollectionView {
     if ((await ask({ title: `Delete ${name}?`, text, ok: "Delete" })) === undefined) return;
     this.#actions.stopAdding(this.#collection);
     await this.#library.remove(this.#collection);
+    this.#open.delete(name);
     announce(`${name} deleted.`);
     byId("library-new", HTMLButtonElement).focus();
   }
@@ -182,6 +197,8 @@ export class CollectionsView {
   readonly #actions: CollectionsActions;
   readonly #list = element("ul", "collections");
   readonly #views = new Map<Collection, CollectionView>();
+  /** By name: another model opens all collections anew. */
+  readonly #open = new Set<string>();
 
   constructor(library: Library, actions: CollectionsActions) {
     this.#library = library;
@@ -199,7 +216,7 @@ export class CollectionsView {
     const items = collections.map((collection) => {
       const view = this.#views.get(collection);
       if (view === undefined) {
-        const fresh = new CollectionView(collection, this.#library, this.#actions);
+        const fresh = new CollectionView(collection, this.#library, this.#actions, this.#open);
         this.#views.set(collection, fresh);
         return fresh.item;
       }
