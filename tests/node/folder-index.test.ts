@@ -58,7 +58,7 @@ before(async () => {
   whole = await SearchIndex.open("whole", { embedder, cache: "memory", passages: { maxTokens: 30 } });
   await whole.add(DOCUMENTS);
   folder = join(root, "index");
-  await write(folder);
+  await write(folder, whole);
   server = createServer(async (request, response) => {
     const path = new URL(request.url!, "http://host").pathname;
     const bytes = await readFile(join(root, decodeURIComponent(path))).catch(() => undefined);
@@ -80,16 +80,19 @@ after(async () => {
   await embedder?.dispose();
 });
 
-/** Has the native writer write what the index in memory holds. */
-async function write(folder: string): Promise<void> {
+/** Has the native writer write what an index in memory holds. */
+async function write(folder: string, whole: SearchIndex): Promise<void> {
   const { places, vectors } = await whole.vectors({ limit: 100_000 });
-  const probes = await Promise.all(
-    PROBES.map(async (text) => ({ text, vector: [...(await embedder.encodeDocument(text))] })),
-  );
   const { dimension, similarity, embeddingSpace } = whole.info;
+  const probes = await Promise.all(
+    PROBES.map(async (text) => ({
+      text,
+      vector: [...(await embedder.encodeDocument(text, { truncateDim: dimension }))],
+    })),
+  );
   const lines: object[] = [{ name: "chapters", dimension, similarity, space: embeddingSpace, probes }];
   for (const { id, metadata } of DOCUMENTS) {
-    const { text } = (await whole.get(id))!;
+    const text = (await whole.get(id))?.text ?? "";
     for (const [i, place] of places.entries()) {
       if (place.id !== id) continue;
       const { start, end } = place;
@@ -171,6 +174,16 @@ test("vectors for a map are what 8 bits hold, and come in one request", async ()
     exact.forEach((x, k) => assert.ok(Math.abs(x - vectors[i]![k]!) <= bound, `row ${row}, dimension ${k}`));
   }
   await index.close();
+});
+
+test("a folder of the first dimensions opens with its model", async () => {
+  const cut = await SearchIndex.open("cut", { embedder, cache: "memory", truncateDim: 16 });
+  await cut.add(DOCUMENTS.slice(0, 20));
+  await write(join(folder, "../cut"), cut);
+  const index = await SearchIndex.fetch(new URL("../cut/", address), { embedder });
+  assert.equal(index.info.dimension, 16);
+  assert.deepEqual((await index.search("storm")).hits, (await cut.search("storm")).hits);
+  await Promise.all([index.close(), cut.close()]);
 });
 
 test("a host without ranges costs bytes, and nothing else", async () => {

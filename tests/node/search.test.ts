@@ -284,6 +284,34 @@ test("an index refuses another model, and says which one it needs", async () => 
   }
 });
 
+test("an index of the first dimensions opens again with its model, and refuses another", async () => {
+  const cache = new MemoryCache();
+  const index = await SearchIndex.open("cut", { embedder, cache, truncateDim: 16 });
+  await index.add(TEXTS);
+  const { hits } = await index.search("train");
+  const { vectors } = await index.vectors();
+  assert.equal(index.info.dimension, 16);
+  assert.deepEqual(vectors[0], await embedder.encodeDocument(SENTENCES[0]!, { truncateDim: 16 }));
+  await index.close();
+  const again = await SearchIndex.open("cut", { embedder, cache });
+  assert.deepEqual((await again.search("train")).hits, hits);
+  await again.add([{ id: "new", text: "One more train." }]);
+  await again.attach(embedder);
+  await again.close();
+  const other = await Embedder.load(model("tiny-cls"), { dtype: "fp32" });
+  await assert.rejects(
+    SearchIndex.open("cut", { embedder: other, cache }),
+    isError("model_mismatch", /needs the model/),
+  );
+  await other.dispose();
+  // Vectors of one's own, made by the same model.
+  const own = await SearchIndex.open("own", { cache, truncateDim: 16 });
+  await own.add([{ id: "a", text: SENTENCES[0]!, vector: vectors[0]! }]);
+  await own.attach(embedder);
+  assert.equal((await own.search(SENTENCES[0]!, { mode: "semantic" })).hits[0]!.id, "a");
+  await own.close();
+});
+
 test("two of the same index see each other's documents", async () => {
   const name = newName();
   const [a, b] = [await SearchIndex.open(name, { embedder }), await SearchIndex.open(name, { embedder })];
