@@ -410,6 +410,33 @@ test("of a document only the best passage, if asked", async () => {
   await index.close();
 });
 
+test("both lists are as long as what is wanted, and hold each document once if that is wanted", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory", passages: { maxTokens: 16 } });
+  const many = Array.from({ length: 140 }, (_, i) => ({ id: `n${i}`, text: `Number ${i}.` }));
+  await index.add([{ id: "long", text: `${SENTENCES[6]} `.repeat(130) }, ...TEXTS, ...many]);
+  const { passages, documents } = index.info;
+  assert.ok((await index.get("long"))!.passages.length > 100, "it fills a list alone");
+  const all = await index.search("nothing of it", { topK: 1000 });
+  assert.equal(all.mode, "hybrid");
+  assert.equal(all.hits.length, passages);
+  const query = "bread dough";
+  const [semantic, keyword, hybrid] = await Promise.all(
+    (["semantic", "keyword", "hybrid"] as const).map((mode) =>
+      index.search(query, { mode, topK: documents, groupBy: "document" }),
+    ),
+  );
+  assert.equal(hybrid!.hits.length, documents);
+  assert.equal(new Set(hybrid!.hits.map(({ id }) => id)).size, documents);
+  const rankOf = (hits: { id: string }[], id: string) => hits.findIndex((hit) => hit.id === id);
+  for (const { id, score } of hybrid!.hits) {
+    const ranks = [semantic!, keyword!].map(({ hits }) => rankOf(hits, id)).filter((rank) => rank >= 0);
+    const expected = ranks.reduce((sum, rank) => sum + 1 / (60 + rank + 1), 0);
+    assert.ok(Math.abs(score - expected) < 1e-12, `${id}: ${score}, not ${expected}`);
+  }
+  assert.equal((await index.search(SENTENCES[6]!, { groupBy: "document" })).hits.length, 10);
+  await index.close();
+});
+
 test("an abort ends adding, and the same call goes on later", async () => {
   const index = await SearchIndex.open(newName(), { embedder });
   const many = Array.from({ length: 400 }, (_, i) => ({
