@@ -138,11 +138,16 @@ export class SearchIndex extends EventTarget {
     return SearchIndex.#manage("list", {}, options) as Promise<StoredIndex[]>;
   }
 
-  /** Deletes an index of the cache, also one that is damaged. */
-  static async delete(name: string, options: Pick<OpenOptions, "cache"> & SearchScripts = {}): Promise<void> {
-    checkName("SearchIndex.delete", name);
+  /**
+   * Deletes an index of the cache, also one that is damaged.
+   *
+   * @param which its name; or the address of a folder, as a `URL`, for what {@link SearchIndex.fetch} has kept of it
+   */
+  static async delete(which: string | URL, options: Pick<OpenOptions, "cache"> & SearchScripts = {}): Promise<void> {
+    if (!(which instanceof URL)) checkName("SearchIndex.delete", which);
     checkManageOptions("SearchIndex.delete", options);
-    await SearchIndex.#manage("delete", { name }, options);
+    const request = which instanceof URL ? { url: folderUrl(which, pageUrl()) } : { name: which };
+    await SearchIndex.#manage("delete", request, options);
   }
 
   static async #manage(
