@@ -377,6 +377,30 @@ test("pairs and groups are those of sentence-transformers", async () => {
   await index.close();
 });
 
+for (const similarity of ["dot", "euclidean"] as const) {
+  test(`pairs and groups are compared by cosine in an index of ${similarity}, too`, async () => {
+    const vectors = randomVectors(1100, 8, 5).map((vector, i) => vector.map((x) => x * (1 + (i % 7))));
+    const [index, cosine] = [
+      await SearchIndex.open(newName(), { cache: "memory", similarity }),
+      await SearchIndex.open(newName(), { cache: "memory" }),
+    ];
+    for (const each of [index, cosine]) {
+      await each.add(documentsOf(vectors));
+      await each.remove({ filter: { i: { $lt: 40 } } });
+    }
+    const ids = (pairs: { a: { id: string }; b: { id: string } }[]) => pairs.map(({ a, b }) => `${a.id} ${b.id}`);
+    const pairs = await cosine.duplicates(0.8);
+    assert.ok(pairs.length > 100 && pairs.every(({ score }) => score >= 0.8 && score <= 1), `${pairs.length} pairs`);
+    assert.deepEqual(ids(await index.duplicates(0.8)), ids(pairs));
+    assert.deepEqual(ids(await index.duplicates(0.8, { topK: 7 })), ids(pairs.slice(0, 7)));
+    const options = { threshold: 0.8, minSize: 4 };
+    const groups = await cosine.clusters(options);
+    assert.ok(groups.length > 10, `${groups.length} groups`);
+    assert.deepEqual(await index.clusters(options), groups);
+    await Promise.all([index.close(), cosine.close()]);
+  });
+}
+
 test("what is liked moves the query, which keeps more than half", async () => {
   const vectors = randomVectors(200, 16, 7);
   const index = await SearchIndex.open(newName(), { cache: "memory" });
@@ -739,11 +763,27 @@ test("options and documents are checked", async () => {
     [() => index.add([{ id: "a", text: "", vector: [1, 2] }]), /2 dimensions/],
     [() => index.add([{ id: "a", text: "", vector: [Number.NaN] }]), /finite/],
     [() => index.add("text" as never), /iterable/],
+    [
+      () => index.add([{ id: "a", text: "", metadata: { list: [{ [".".repeat(32)]: 1 }] } }]),
+      /documents\[0\]\.metadata: a key has more than 32 parts/,
+    ],
     [() => index.search("a", { topK: 0 }), /topK/],
     [() => index.search("a", { filter: { i: { $near: 1 } } }), /\$near/],
     [() => index.search("a", { filter: { $or: 1 } } as never), /\$or/],
     [() => index.search([1, 2]), /dimension/],
     [() => index.search({ like: "nobody" }), /nobody/],
+    [() => index.search("a", { minScore: { semantics: 0.5 } as never }), /"minScore" has no option "semantics"/],
+    [() => index.search("a", { minScore: { keyword: Number.NaN } }), /"keyword" must be a finite number/],
+    [() => index.search({ like: "s1" }, { rerank: { rank: async () => [] } }), /"rerank" needs a text/],
+    [() => index.duplicates(Number.NaN), /the threshold must be a number from -1 to 1/],
+    [() => index.duplicates(0.9, { topk: 5 } as never), /duplicates has no option "topk"/],
+    [() => index.duplicates(0.9, { topK: -1 }), /"topK" must be a whole number from 1/],
+    [() => index.duplicates(0.9, { topK: Number.NaN }), /"topK" must be a whole number from 1/],
+    [() => index.clusters({ minsize: 3 } as never), /clusters has no option "minsize"/],
+    [() => index.clusters({ minSize: 0.5 }), /"minSize" must be a positive integer/],
+    [() => index.vectors({ limit: -1 }), /"limit" must be a positive integer/],
+    [() => index.documents({ filters: {} } as never), /documents has no option "filters"/],
+    [() => index.remove({ filter: {}, isAll: true } as never), /remove has no option "isAll"/],
     [() => index.search(new Float32Array(2), { mode: "keyword" }), /needs a text/],
     [() => index.remove({ filter: { $and: [{ i: { $in: 3 } }] } }), /\$in/],
   ];

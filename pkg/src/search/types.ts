@@ -260,7 +260,7 @@ export interface SearchResult {
 
 /** Two passages that mean nearly the same. */
 export interface Duplicate {
-  /** Their similarity. */
+  /** The cosine of their vectors. */
   score: number;
   /** The one that was added first. */
   a: PassagePlace;
