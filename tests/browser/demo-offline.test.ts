@@ -199,8 +199,8 @@ test("a page that is open during a deploy goes on with its own build, and the ne
     ]);
     await page.click("#add-submit");
     await page.fill("#query", `${name} baker`);
-    for (const file of [`${name}.md`, `${name}.csv`])
-      await page.locator(".hit h3", { hasText: file }).first().waitFor();
+    for (const text of [`The ${name} baker rises`, `${name} Ada`])
+      await page.locator(".hit", { hasText: text }).first().waitFor();
   }
   assert.notEqual(await old.title(), "the next build");
   ofOld.isOf(oldHashes);

@@ -29,24 +29,39 @@ const PAGES = { "/secret": { body: `<!doctype html><title>A plan</title><p>${SEC
 let site: Site;
 let opened: OpenExtension;
 let profile: string;
-const ordinary: { page?: Page } = {};
+let extension: string;
 
 before(async () => {
   site = await servePages(PAGES);
   profile = await temporaryFolder();
-  opened = await openExtension(await copyOfExtension(), { profile, isAllowedPrivately: true });
+  extension = await copyOfExtension();
+  await start();
 });
 after(async () => {
   await opened.context.close();
   site.close();
 });
 
+async function start(): Promise<void> {
+  opened = await openExtension(extension, { profile, isAllowedPrivately: true });
+}
+
+async function openOptions(): Promise<Page> {
+  const options = await opened.context.newPage();
+  await options.goto(`chrome-extension://${opened.id}/options.html`);
+  return options;
+}
+
 const openPrivately = () => opened.openPrivately(site.origin, "/secret");
 
 /** What is kept of what was asked and allowed, by either kind of window. */
 const keptBy = (page: Page) =>
   page.evaluate(async () =>
-    JSON.stringify([await chrome.storage.local.get(), await chrome.storage.session.get(), { ...localStorage }]),
+    JSON.stringify([
+      await chrome.storage.local.get(),
+      await chrome.storage.session.get(),
+      Object.fromEntries(Object.entries(localStorage)),
+    ]),
   );
 
 async function ask(panel: Page): Promise<void> {
@@ -57,7 +72,7 @@ async function ask(panel: Page): Promise<void> {
 const savedCount = (panel: Page) => panel.locator("#scope-saved").innerText();
 
 test("a query is not remembered, and a page is saved only when that is allowed", async () => {
-  const { front, openPanel } = await openPrivately();
+  const { openPanel } = await openPrivately();
   let panel = await openPanel();
   await ask(panel);
   assert.equal(await keptBy(panel), "[{},{},{}]");
@@ -83,16 +98,17 @@ test("a query is not remembered, and a page is saved only when that is allowed",
   await panel.waitForFunction((query) => document.querySelector<HTMLInputElement>("#query")?.value === query, QUERY);
 
   // The ordinary windows know nothing of it.
-  ordinary.page = await opened.context.newPage();
-  await ordinary.page.goto(`chrome-extension://${opened.id}/options.html`);
-  await ordinary.page.getByText("0 pages with 0 passages").waitFor({ timeout: 60_000 });
-  assert.equal(await keptBy(ordinary.page), "[{},{},{}]");
+  const options = await openOptions();
+  await options.getByText("0 pages with 0 passages").waitFor({ timeout: 60_000 });
+  assert.equal(await keptBy(options), "[{},{},{}]");
   await panel.close();
-  await front.close();
 });
 
-test("the next private window begins with nothing, and asks again", async () => {
-  const { front, openPanel } = await openPrivately();
+test("the next time, a private window begins with nothing, and asks again", async () => {
+  // Closing the last private window ends a browser that is watched by a test.
+  await opened.context.close();
+  await start();
+  const { openPanel } = await openPrivately();
   const panel = await openPanel();
   await panel.getByText("1 passage.").waitFor();
   assert.equal(await panel.inputValue("#query"), "");
@@ -100,23 +116,21 @@ test("the next private window begins with nothing, and asks again", async () => 
   await panel.getByRole("button", { name: "Save this page" }).click();
   await panel.getByRole("heading", { name: "This is a private window" }).waitFor();
   await panel.close();
-  await front.close();
 });
 
 test("the options page allows it for all private windows", async () => {
-  const options = ordinary.page!;
+  const options = await openOptions();
   const choice = options.getByLabel("Keep queries and saved pages in private windows");
   assert.equal(await choice.isChecked(), false);
   await choice.check();
   await options.getByText("Stored.").waitFor();
-  const { front, openPanel } = await openPrivately();
+  const { openPanel } = await openPrivately();
   const panel = await openPanel();
   await panel.getByText("1 passage.").waitFor();
   await panel.getByRole("button", { name: "Save this page" }).click();
   await panel.getByRole("button", { name: "Saved", exact: true }).waitFor({ timeout: 60_000 });
   assert.equal(await panel.getByRole("heading", { name: "This is a private window" }).isVisible(), false);
   await panel.close();
-  await front.close();
 });
 
 test("nothing of it is on the disk", async () => {

@@ -344,16 +344,17 @@ test("a vector in 32 bits that does not become its row's 8 bits is refused", asy
 });
 
 test("what arrived damaged is not kept, and what is kept and is not as the manifest says is fetched again", async () => {
-  const cache = new MemoryCache();
-  try {
-    for (const name of await readdir(folder)) {
-      damage = (path, bytes) => (path.endsWith(name) ? Buffer.concat([bytes.subarray(1), Buffer.of(0)]) : bytes);
+  let cache = new MemoryCache();
+  for (const name of await readdir(folder)) {
+    cache = new MemoryCache();
+    damage = (path, bytes) => (path.endsWith(name) ? Buffer.concat([bytes.subarray(1), Buffer.of(0)]) : bytes);
+    try {
       await assert.rejects(readAll(address, { cache }), isError("integrity", /./), name);
+    } finally {
+      damage = (_, bytes) => bytes;
     }
-  } finally {
-    damage = (_, bytes) => bytes;
+    await readAll(address, { cache });
   }
-  await readAll(address, { cache });
   for (const key of await cache.keys("")) {
     const bytes = (await cache.get(key))!;
     await cache.put(
@@ -378,7 +379,7 @@ test("a new version of a folder takes the place of the one that was kept", async
   await readAll(url, { cache });
   await forge(moved, {
     documents: (documents) => documents.forEach((document) => (document.id = `new ${document.id}`)),
-    manifest: (manifest) => (manifest["name"] = "the next one"),
+    manifest: (manifest) => (manifest.name = "the next one"),
   });
   await readAll(url, { cache });
   const index = await SearchIndex.fetch(url, { embedder, cache });
@@ -400,10 +401,20 @@ interface Listed {
   spans: [number, number, number][];
 }
 
+/** Of manifest.json, what is forged. */
+interface Manifest {
+  name: string;
+  rows: number;
+  dimension: number;
+  space: { model?: string; dimension: number };
+  probes: { vector: number[] }[];
+  files: Record<string, { bytes: number; sha256: string }>;
+}
+
 interface Forgery {
   documents?: (documents: Listed[]) => void;
   files?: (files: Record<string, Buffer>) => void;
-  manifest?: (manifest: Record<string, any>) => void;
+  manifest?: (manifest: Manifest) => void;
 }
 
 /** Writes another folder, whose manifest has the SHA-256 of what is in it. */
@@ -417,9 +428,9 @@ async function forge(path: string, { documents, files: edit, manifest: last }: F
     files["rows.bin"] = deflateRawSync(JSON.stringify(list).replace('"DEEP"', DEEP));
   }
   edit?.(files);
-  const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8")) as Record<string, any>;
+  const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8")) as Manifest;
   for (const [name, bytes] of Object.entries(files))
-    manifest["files"][name] = { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
+    manifest.files[name] = { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
   last?.(manifest);
   await mkdir(path, { recursive: true });
   for (const [name, bytes] of Object.entries(files)) await writeFile(join(path, name), bytes);
@@ -443,17 +454,17 @@ test("a folder whose files have the manifest's SHA-256 and do not fit together i
   const rows = whole.info.passages;
   const { dimension } = whole.info;
   const forgeries: [string, Forgery][] = [
-    ["2^53 rows", { manifest: (manifest) => (manifest["rows"] = 2 ** 53) }],
-    ["a row less", { manifest: (manifest) => (manifest["rows"] = rows - 1) }],
-    ["no dimension", { manifest: (manifest) => (manifest["dimension"] = 0) }],
-    ["a dimension that 32 bits take for the right one", { manifest: (m) => (m["dimension"] = 2 ** 32 + dimension) }],
-    ["a dimension that no index has", { manifest: (manifest) => (manifest["dimension"] = 50_000) }],
-    ["half the dimension", { manifest: (manifest) => (manifest["dimension"] = dimension / 2) }],
-    ["a model without probes", { manifest: (manifest) => (manifest["probes"] = []) }],
-    ["probes of one number", { manifest: (m) => m["probes"].forEach((probe: any) => (probe.vector = [1])) }],
-    ["a model of another dimension", { manifest: (manifest) => (manifest["space"].dimension = 2 * dimension) }],
-    ["a model without a name", { manifest: (manifest) => delete manifest["space"].model }],
-    ["a list of the wrong form", { manifest: (manifest) => (manifest["files"] = []) }],
+    ["2^53 rows", { manifest: (manifest) => (manifest.rows = 2 ** 53) }],
+    ["a row less", { manifest: (manifest) => (manifest.rows = rows - 1) }],
+    ["no dimension", { manifest: (manifest) => (manifest.dimension = 0) }],
+    ["a dimension that 32 bits take for the right one", { manifest: (m) => (m.dimension = 2 ** 32 + dimension) }],
+    ["a dimension that no index has", { manifest: (manifest) => (manifest.dimension = 50_000) }],
+    ["half the dimension", { manifest: (manifest) => (manifest.dimension = dimension / 2) }],
+    ["a model without probes", { manifest: (manifest) => (manifest.probes = []) }],
+    ["probes of one number", { manifest: (m) => m.probes.forEach((probe) => (probe.vector = [1])) }],
+    ["a model of another dimension", { manifest: (manifest) => (manifest.space.dimension = 2 * dimension) }],
+    ["a model without a name", { manifest: (manifest) => delete manifest.space.model }],
+    ["a list of the wrong form", { manifest: (manifest) => (manifest.files = {}) }],
     ["vectors of a row less", { files: (f) => (f["vectors.f32"] = f["vectors.f32"]!.subarray(0, -4 * dimension)) }],
     ["NaN as a vector", { files: (files) => files["vectors.f32"]!.writeFloatLE(Number.NaN, 4 * dimension) }],
     [

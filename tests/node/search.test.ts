@@ -582,14 +582,23 @@ test("damage, another version and cleared storage are told", async () => {
   await index.close();
 });
 
+/** Of a stored record, what is forged. */
 interface StoredRecord {
-  [key: string]: any;
-  segments: Record<string, any>[];
+  dimension: number;
+  space: { dimension: number };
+  probes: { vector: number[] }[];
+  sequence: number;
+  truncateDim?: number;
+  segments: { rowsPart: string }[];
+  removed?: { number: number; digest: string };
 }
 
 interface ForgedIndex {
   record: StoredRecord;
-  rows: { documents: any[]; blocks: string[] };
+  rows: {
+    documents: { id: string; from: number; metadata?: unknown; spans: [number, number, number][] }[];
+    blocks: string[];
+  };
   block: { texts: string[]; vectors: Float32Array<ArrayBuffer> };
   removed?: Uint8Array<ArrayBuffer>;
 }
@@ -633,21 +642,21 @@ async function forge(cache: MemoryCache, edit: (index: ForgedIndex) => void): Pr
 }
 
 const FORGERIES: [string, (index: ForgedIndex) => void][] = [
-  ["a dimension that no index has", ({ record }) => (record["dimension"] = 20_000)],
-  ["rows without a dimension", ({ record }) => (record["dimension"] = 0)],
-  ["half the dimension", ({ record }) => (record["dimension"] /= 2)],
-  ["a model without probes", ({ record }) => (record["probes"] = [])],
-  ["probes of one number", ({ record }) => record["probes"].forEach((probe: any) => (probe.vector = [1]))],
-  ["a model of another dimension", ({ record }) => (record["space"].dimension += 1)],
-  ["a count that cannot be counted on", ({ record }) => (record["sequence"] = Number.MAX_SAFE_INTEGER)],
-  ["vectors cut to nothing", ({ record }) => (record["truncateDim"] = 0)],
-  ["a segment twice", ({ record }) => record.segments.push({ ...record.segments[0] })],
-  ["two documents of one id", ({ rows }) => (rows.documents[3].id = rows.documents[1].id)],
-  ["a document that goes on before it begins", ({ rows }) => (rows.documents[3].from = 7)],
-  ["a document at 2^40", ({ rows }) => (rows.documents[2].spans[0] = [2 ** 40, 2 ** 40 + 9, 2])],
-  ["a passage that is longer than its text", ({ rows }) => (rows.documents[2].spans[0][1] += 1)],
-  ["passages without words that have words", ({ rows }) => rows.documents.forEach(({ spans }) => (spans[0][2] = 0))],
-  ["metadata that are too deep", ({ rows }) => (rows.documents[0].metadata = { deep: "DEEP" })],
+  ["a dimension that no index has", ({ record }) => (record.dimension = 20_000)],
+  ["rows without a dimension", ({ record }) => (record.dimension = 0)],
+  ["half the dimension", ({ record }) => (record.dimension /= 2)],
+  ["a model without probes", ({ record }) => (record.probes = [])],
+  ["probes of one number", ({ record }) => record.probes.forEach((probe) => (probe.vector = [1]))],
+  ["a model of another dimension", ({ record }) => (record.space.dimension += 1)],
+  ["a count that cannot be counted on", ({ record }) => (record.sequence = Number.MAX_SAFE_INTEGER)],
+  ["vectors cut to nothing", ({ record }) => (record.truncateDim = 0)],
+  ["a segment twice", ({ record }) => record.segments.push({ ...record.segments[0]! })],
+  ["two documents of one id", ({ rows }) => (rows.documents[3]!.id = rows.documents[1]!.id)],
+  ["a document that goes on before it begins", ({ rows }) => (rows.documents[3]!.from = 7)],
+  ["a document at 2^40", ({ rows }) => (rows.documents[2]!.spans[0] = [2 ** 40, 2 ** 40 + 9, 2])],
+  ["a passage that is longer than its text", ({ rows }) => (rows.documents[2]!.spans[0]![1] += 1)],
+  ["passages without words that have words", ({ rows }) => rows.documents.forEach(({ spans }) => (spans[0]![2] = 0))],
+  ["metadata that are too deep", ({ rows }) => (rows.documents[0]!.metadata = { deep: "DEEP" })],
   ["NaN in a vector", ({ block }) => (block.vectors[3] = Number.NaN)],
   ["another vector", ({ block }) => block.vectors.reverse()],
   ["texts in another order", ({ block }) => block.texts.reverse()],
@@ -687,7 +696,7 @@ test("a file that cannot be opened leaves nothing behind", async () => {
   const index = await SearchIndex.open("i", { embedder, cache });
   await index.add(TEXTS);
   await index.close();
-  await forge(cache, ({ rows }) => (rows.documents[3].id = rows.documents[1].id));
+  await forge(cache, ({ rows }) => (rows.documents[3]!.id = rows.documents[1]!.id));
   // An archive of the parts as they are.
   const keys = await cache.keys("");
   const parts = await Promise.all(keys.map(async (key) => [key, (await cache.get(key))!] as const));

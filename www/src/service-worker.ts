@@ -7,8 +7,8 @@ declare const self: ServiceWorkerGlobalScope;
 /** The build's files with their hashes; `webpack.config.js` writes them at the end of this script, so they are there once it has run. */
 declare const BUILD: { readonly revision: string; readonly files: Readonly<Record<string, string>> };
 
-/** What not every device needs, and large: kept when it is first asked for, not before. */
-const ON_DEMAND = /\.wasm$|-gpu\.|-pdf|\.bcmap$/;
+/** What not every device needs, and large: kept when it is first asked for, not before. The index is needed by all. */
+const ON_DEMAND = /^(?!embervec-search\.).*\.wasm$|-gpu\.|-pdf|\.bcmap$/;
 const HASH = /\.[0-9a-f]{8}(?=\.)/;
 
 /** A server that has not answered by then is as good as none. */

@@ -7,8 +7,8 @@ function getter<Target, Key extends keyof Target>(
   type: { prototype: Target },
   key: Key,
 ): (target: Target) => Target[Key] {
-  const { get } = Object.getOwnPropertyDescriptor(type.prototype, key)!;
-  return (target) => get!.call(target) as Target[Key];
+  const property = Object.getOwnPropertyDescriptor(type.prototype, key)!;
+  return (target) => property.get!.call(target) as Target[Key];
 }
 
 export const nodeTypeOf = getter(Node, "nodeType");

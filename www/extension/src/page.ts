@@ -388,7 +388,9 @@ async function awaitModel(): Promise<void> {
 /** Of saved pages that are of another model. */
 function startEncodingAgain(): void {
   void attempt(async () => {
-    say(await encodeAgain.run());
+    const outcome = await encodeAgain.run();
+    notice = `${outcome} `;
+    say(outcome);
     await search();
   }, startEncodingAgain);
 }
