@@ -507,12 +507,10 @@ test("MiniLM: tokens are counted whatever their number, in bounded memory, while
     const line = "Größe 🙂🙂, 東京の天気 und погода.\n";
     const [once = 0] = await embedder.tokenCounts([line]);
     let isOver = false;
-    // Texts of no length before it make no piece longer.
-    const many = [...Array.from({ length: 12 }, () => ""), line.repeat(40_000)];
-    const counting = embedder.tokenCounts(many).finally(() => (isOver = true));
+    const counting = embedder.tokenCounts([line.repeat(40_000)]).finally(() => (isOver = true));
     let queries = 0;
     for (; !isOver; queries++) await embedder.encode("fox");
-    const long = [(await counting)[12]!, 40_000 * once];
+    const long = [(await counting)[0]!, 40_000 * once];
     const { specialTokens, maxSeqLength } = embedder.info;
     return { special: specialTokens, limit: maxSeqLength, counts, encoded, long, queries };
   });

@@ -110,13 +110,13 @@ impl Rows {
 /// The number of the place that is a whole object of metadata.
 const ROOT: u32 = 0;
 
-/// The most parts of a key with points. Each is a place, and one of nothing but points would make as many as it has bytes.
+/// The most parts of a key with points. Each is a place: one of nothing but points would make as many as it has bytes.
 const MAX_KEY_PARTS: usize = 32;
 
 /// The places of metadata, and the values of all of them.
 ///
-/// Nothing here is many times as large as the JSON it is made of: a place knows the one that it lies in, not the whole way, one map has
-/// the values of all, and a key is few places.
+/// Nothing here is many times as large as the JSON it is made of: a place knows the one that it lies in, not the whole
+/// way, one map has the values of all, and a key is few places.
 #[derive(Default)]
 pub struct Columns {
     /// A place by the one that it lies in and the key there. A key with points is several.

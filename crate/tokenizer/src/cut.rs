@@ -1,9 +1,9 @@
 //! Where a text can be cut before it is tokenized, such that the tokens of what is left are those of the whole.
 
-use tokenizers::{AddedToken, NormalizedString, Normalizer};
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::{AddedToken, NormalizedString, Normalizer};
 
 /// Before which characters a tokenizer splits, whatever comes before and behind.
 #[derive(Debug)]
@@ -116,8 +116,8 @@ fn keeps_spaces(normalizer: &NormalizerWrapper) -> bool {
 /// What may split as a space does: lines of Chinese and Japanese, for one, hold no spaces.
 const BLANKS: [char; 4] = [' ', '\n', '\r', '\u{3000}'];
 
-/// Whether a word ends before a character because that becomes a space, or is white space that ends every word. A carriage return is one
-/// character with the line feed behind it.
+/// Whether a word ends before a character because that becomes a space, or is white space that ends every word. A
+/// carriage return is one character with the line feed behind it.
 fn splits_as_a_space(
     character: char,
     normalizer: Option<&NormalizerWrapper>,
@@ -345,8 +345,7 @@ mod tests {
                 rules @ Rules::Bert { .. } => panic!("{rules:?}"),
             }
         };
-        let metaspace =
-            r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}"#;
+        let metaspace = r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}"#;
         let words = format!(
             r#"{{"type": "Sequence", "pretokenizers": [{{"type": "WhitespaceSplit"}}, {metaspace}]}}"#
         );
@@ -364,7 +363,9 @@ mod tests {
         assert_eq!(borders.last("東京の海。\n空は青い。"), Some(15));
         // Between the two, no cut: they are one character.
         assert_eq!(borders.beginning("\r\n明天", 1), "\r\n明天");
-        for text in ["தமிழ் மொழி", "বাংলা ভাষা", "Հայոց լեզու", "ქართული ენა", "عربی، فارسی", "one — two"] {
+        for text in
+            ["தமிழ் மொழி", "বাংলা ভাষা", "Հայոց լեզու", "ქართული ენა", "عربی، فارسی", "one — two"]
+        {
             let space = text.find(' ').expect("a space");
             assert_eq!(borders.beginning(text, 1), &text[..space]);
         }

@@ -31,7 +31,7 @@ export type Found = Pick<SearchResult, "hits" | "exact" | "queryShare" | "search
  */
 const FUSION_K = 60;
 
-/** At least so many of each list are joined: the 101st has 0.38 of the weight of the first, and a hit of both lists beats it. */
+/** So many of each list are joined, or more: the 101st has 0.38 of the first's weight, and a hit of both beats it. */
 const FUSED = 100;
 
 /**
@@ -111,8 +111,8 @@ async function vectorOf(core: Core, query: Query): Promise<{ vector?: Float32Arr
 }
 
 /**
- * The best by vectors: those that can be among the first are scored in 32 bits, those that follow have an estimate. Of each document one
- * passage, if that is asked for.
+ * The best by vectors: those that can be among the first are scored in 32 bits, those that follow have an estimate. Of
+ * each document one passage, if that is asked for.
  */
 async function searchVectors(
   core: Core,

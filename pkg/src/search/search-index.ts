@@ -355,8 +355,8 @@ export class SearchIndex extends EventTarget {
   }
 
   /**
-   * Pairs of passages whose cosine is at least `threshold` (default 0.9), the most similar first; as sentence-transformers'
-   * `paraphrase_mining`, whatever the index's similarity is.
+   * Pairs of passages whose cosine is at least `threshold` (default 0.9), the most similar first; as
+   * sentence-transformers' `paraphrase_mining`, whatever the index's similarity is.
    *
    * @param options `topK`: the most pairs. Default 10,000
    */
@@ -373,7 +373,8 @@ export class SearchIndex extends EventTarget {
    * Groups of passages that mean nearly the same, the largest first; in each the passage in its middle comes first. As
    * sentence-transformers' `community_detection`, by cosine whatever the index's similarity is.
    *
-   * @param options `threshold`: the least cosine to the one in the middle, default 0.75; `minSize`: passages of a group, default 10
+   * @param options `threshold`: the least cosine to the one in the middle, default 0.75; `minSize`: passages that a group
+   *   has at least, default 10
    */
   async clusters(
     options: { threshold?: number; minSize?: number; signal?: AbortSignal } = {},

@@ -29,7 +29,7 @@ export async function makeProbes(encode: EncodeTexts): Promise<Probe[]> {
   return PROBE_TEXTS.map((text, i) => ({ text, vector: Array.from(vectors[i]!) }));
 }
 
-/** A model's space as it is where only the first dimensions of its vectors are taken; those of a shorter one are all taken. */
+/** A model's space where only the first dimensions of its vectors are taken; those of a shorter one are all taken. */
 export function cutTo(space: EmbeddingSpace, truncateDim: number | undefined): EmbeddingSpace {
   return { ...space, dimension: Math.min(space.dimension, truncateDim ?? space.dimension) };
 }
