@@ -10,7 +10,7 @@
  * | `unsupported_model` | the model's folder asks for something that embervec does not compute or that sentence-transformers refuses, too; or its weights give a vector that is not finite |
  * | `unsupported_device` | the requested device or dtype is not available, or this browser lacks what every model needs |
  * | `invalid_input` | an argument or option is wrong |
- * | `quota` | the browser has no room left for the model |
+ * | `quota` | the browser has no room left for the model or the index |
  * | `storage` | the browser's storage does not work |
  * | `index_not_found` | there is no index at the address |
  * | `model_mismatch` | an index has vectors of another model than the embedder |

@@ -86,7 +86,7 @@ export async function deleteModel(model: string, options: ModelOptions = {}): Pr
   });
 }
 
-/** Deletes everything that embervec has stored. A model that is being downloaded is not kept either. */
+/** Deletes everything but search indexes. A model that is being downloaded is not kept, either. */
 export async function clearCache(options: Pick<ModelOptions, "cache"> = {}): Promise<void> {
   await withStore("clearCache", options, (store) => store.clear());
 }

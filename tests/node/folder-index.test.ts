@@ -47,6 +47,10 @@ let address: string;
 /** Of each request, what was asked and how many bytes were sent. */
 let requests: { path: string; range: string | undefined; bytes: number }[] = [];
 let hasRanges = true;
+/** Milliseconds until an answer; how many are waited for, and were at most. */
+let delay = 0;
+let waiting = 0;
+let most = 0;
 /** What is sent in place of the bytes that were asked for. */
 let damage: (path: string, bytes: Buffer) => Uint8Array = (_, bytes) => bytes;
 
@@ -58,8 +62,11 @@ before(async () => {
   whole = await SearchIndex.open("whole", { embedder, cache: "memory", passages: { maxTokens: 30 } });
   await whole.add(DOCUMENTS);
   folder = join(root, "index");
-  await write(folder);
+  await write(folder, whole);
   server = createServer(async (request, response) => {
+    most = Math.max(most, ++waiting);
+    if (delay > 0) await new Promise((resolve) => setTimeout(resolve, delay));
+    waiting -= 1;
     const path = new URL(request.url!, "http://host").pathname;
     const bytes = await readFile(join(root, decodeURIComponent(path))).catch(() => undefined);
     const { range } = request.headers;
@@ -80,16 +87,19 @@ after(async () => {
   await embedder?.dispose();
 });
 
-/** Has the native writer write what the index in memory holds. */
-async function write(folder: string): Promise<void> {
+/** Has the native writer write what an index in memory holds. */
+async function write(folder: string, whole: SearchIndex): Promise<void> {
   const { places, vectors } = await whole.vectors({ limit: 100_000 });
-  const probes = await Promise.all(
-    PROBES.map(async (text) => ({ text, vector: [...(await embedder.encodeDocument(text))] })),
-  );
   const { dimension, similarity, embeddingSpace } = whole.info;
+  const probes = await Promise.all(
+    PROBES.map(async (text) => ({
+      text,
+      vector: [...(await embedder.encodeDocument(text, { truncateDim: dimension }))],
+    })),
+  );
   const lines: object[] = [{ name: "chapters", dimension, similarity, space: embeddingSpace, probes }];
   for (const { id, metadata } of DOCUMENTS) {
-    const { text } = (await whole.get(id))!;
+    const text = (await whole.get(id))?.text ?? "";
     for (const [i, place] of places.entries()) {
       if (place.id !== id) continue;
       const { start, end } = place;
@@ -153,6 +163,23 @@ test("it reads vectors and lists at once, and texts as they are shown", async ()
   await index.close();
 });
 
+test("vectors of neighbours come in one request, and a few requests are made at a time", async () => {
+  const index = await SearchIndex.fetch(address, { embedder });
+  requests = [];
+  most = 0;
+  delay = 20;
+  try {
+    await index.search("storm", { topK: 1000, mode: "semantic" });
+  } finally {
+    delay = 0;
+  }
+  const pieces = Math.ceil(index.info.passages / 16);
+  for (const name of ["vectors.f32", "texts.bin"])
+    assert.equal(requests.filter(({ path }) => path.endsWith(name)).length, pieces, name);
+  assert.ok(pieces > 6 && most <= 6, `${most} of ${pieces} requests at a time`);
+  await index.close();
+});
+
 test("vectors for a map are what 8 bits hold, and come in one request", async () => {
   const index = await SearchIndex.fetch(address, { embedder });
   requests = [];
@@ -171,6 +198,16 @@ test("vectors for a map are what 8 bits hold, and come in one request", async ()
     exact.forEach((x, k) => assert.ok(Math.abs(x - vectors[i]![k]!) <= bound, `row ${row}, dimension ${k}`));
   }
   await index.close();
+});
+
+test("a folder of the first dimensions opens with its model", async () => {
+  const cut = await SearchIndex.open("cut", { embedder, cache: "memory", truncateDim: 16 });
+  await cut.add(DOCUMENTS.slice(0, 20));
+  await write(join(folder, "../cut"), cut);
+  const index = await SearchIndex.fetch(new URL("../cut/", address), { embedder });
+  assert.equal(index.info.dimension, 16);
+  assert.deepEqual((await index.search("storm")).hits, (await cut.search("storm")).hits);
+  await Promise.all([index.close(), cut.close()]);
 });
 
 test("a host without ranges costs bytes, and nothing else", async () => {
@@ -293,7 +330,6 @@ test("a vector in 32 bits that does not become its row's 8 bits is refused", asy
         () => index.search("storm", { topK: 100 }),
         () => index.search({ like: "chapter 7" }),
         () => index.search("storm", { liked: ["chapter 9"] }),
-        () => index.vectors({ limit: 100_000 }),
         () => index.duplicates(0.9),
       ])
         await assert.rejects(use(), isError("integrity", /vector|longer/), `${name}: ${use}`);
@@ -349,6 +385,13 @@ test("a new version of a folder takes the place of the one that was kept", async
   const index = await SearchIndex.fetch(url, { embedder, cache });
   assert.ok((await index.get("new chapter 8")) !== undefined, "it is the new one");
   await index.close();
+  // Nothing of a version before stays, and of the last one nothing if that is wanted.
+  const other = new MemoryCache();
+  await readAll(url, { cache: other });
+  assert.deepEqual((await cache.keys("")).sort(), (await other.keys("")).sort());
+  await cache.put("folder", new Uint8Array(1));
+  await SearchIndex.delete(url, { cache });
+  assert.deepEqual(await cache.keys(""), ["folder"]);
 });
 
 interface Listed {

@@ -181,3 +181,18 @@ test("importing the package reads nothing and starts nothing", async () => {
   );
   assert.ok(!handles.includes("Worker") && !handles.includes("MessagePort"), handles.join());
 });
+
+test("queries are answered while the tokens of a long text are counted, also behind empty texts", async () => {
+  const embedder = await Embedder.load(TINY, { dtype: "fp32", workers: 1 });
+  const line = "Größe 🙂🙂, 東京の天気 und погода.\n";
+  const [once = 0] = await embedder.tokenCounts([line]);
+  let isOver = false;
+  const texts = [...Array.from({ length: 12 }, () => ""), line.repeat(40_000)];
+  const counting = embedder.tokenCounts(texts).finally(() => (isOver = true));
+  let queries = 0;
+  for (; !isOver; queries++) await embedder.encode("fox");
+  assert.deepEqual([...(await counting)], [...Array.from({ length: 12 }, () => 0), 40_000 * once]);
+  // The text is counted in some 80 pieces.
+  assert.ok(queries > 20, `${queries} queries`);
+  await embedder.dispose();
+});

@@ -284,6 +284,34 @@ test("an index refuses another model, and says which one it needs", async () => 
   }
 });
 
+test("an index of the first dimensions opens again with its model, and refuses another", async () => {
+  const cache = new MemoryCache();
+  const index = await SearchIndex.open("cut", { embedder, cache, truncateDim: 16 });
+  await index.add(TEXTS);
+  const { hits } = await index.search("train");
+  const { vectors } = await index.vectors();
+  assert.equal(index.info.dimension, 16);
+  assert.deepEqual(vectors[0], await embedder.encodeDocument(SENTENCES[0]!, { truncateDim: 16 }));
+  await index.close();
+  const again = await SearchIndex.open("cut", { embedder, cache });
+  assert.deepEqual((await again.search("train")).hits, hits);
+  await again.add([{ id: "new", text: "One more train." }]);
+  await again.attach(embedder);
+  await again.close();
+  const other = await Embedder.load(model("tiny-cls"), { dtype: "fp32" });
+  await assert.rejects(
+    SearchIndex.open("cut", { embedder: other, cache }),
+    isError("model_mismatch", /needs the model/),
+  );
+  await other.dispose();
+  // Vectors of one's own, made by the same model.
+  const own = await SearchIndex.open("own", { cache, truncateDim: 16 });
+  await own.add([{ id: "a", text: SENTENCES[0]!, vector: vectors[0]! }]);
+  await own.attach(embedder);
+  assert.equal((await own.search(SENTENCES[0]!, { mode: "semantic" })).hits[0]!.id, "a");
+  await own.close();
+});
+
 test("two of the same index see each other's documents", async () => {
   const name = newName();
   const [a, b] = [await SearchIndex.open(name, { embedder }), await SearchIndex.open(name, { embedder })];
@@ -349,6 +377,30 @@ test("pairs and groups are those of sentence-transformers", async () => {
   await index.close();
 });
 
+for (const similarity of ["dot", "euclidean"] as const) {
+  test(`pairs and groups are compared by cosine in an index of ${similarity}, too`, async () => {
+    const vectors = randomVectors(1100, 8, 5).map((vector, i) => vector.map((x) => x * (1 + (i % 7))));
+    const [index, cosine] = [
+      await SearchIndex.open(newName(), { cache: "memory", similarity }),
+      await SearchIndex.open(newName(), { cache: "memory" }),
+    ];
+    for (const each of [index, cosine]) {
+      await each.add(documentsOf(vectors));
+      await each.remove({ filter: { i: { $lt: 40 } } });
+    }
+    const ids = (pairs: { a: { id: string }; b: { id: string } }[]) => pairs.map(({ a, b }) => `${a.id} ${b.id}`);
+    const pairs = await cosine.duplicates(0.8);
+    assert.ok(pairs.length > 100 && pairs.every(({ score }) => score >= 0.8 && score <= 1), `${pairs.length} pairs`);
+    assert.deepEqual(ids(await index.duplicates(0.8)), ids(pairs));
+    assert.deepEqual(ids(await index.duplicates(0.8, { topK: 7 })), ids(pairs.slice(0, 7)));
+    const options = { threshold: 0.8, minSize: 4 };
+    const groups = await cosine.clusters(options);
+    assert.ok(groups.length > 10, `${groups.length} groups`);
+    assert.deepEqual(await index.clusters(options), groups);
+    await Promise.all([index.close(), cosine.close()]);
+  });
+}
+
 test("what is liked moves the query, which keeps more than half", async () => {
   const vectors = randomVectors(200, 16, 7);
   const index = await SearchIndex.open(newName(), { cache: "memory" });
@@ -379,6 +431,33 @@ test("of a document only the best passage, if asked", async () => {
     assert.equal(new Set(hits.map(({ id }) => id)).size, hits.length);
     assert.equal(hits.length, 3);
   }
+  await index.close();
+});
+
+test("both lists are as long as what is wanted, and hold each document once if that is wanted", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory", passages: { maxTokens: 16 } });
+  const many = Array.from({ length: 140 }, (_, i) => ({ id: `n${i}`, text: `Number ${i}.` }));
+  await index.add([{ id: "long", text: `${SENTENCES[6]} `.repeat(130) }, ...TEXTS, ...many]);
+  const { passages, documents } = index.info;
+  assert.ok((await index.get("long"))!.passages.length > 100, "it fills a list alone");
+  const all = await index.search("nothing of it", { topK: 1000 });
+  assert.equal(all.mode, "hybrid");
+  assert.equal(all.hits.length, passages);
+  const query = "bread dough";
+  const [semantic, keyword, hybrid] = await Promise.all(
+    (["semantic", "keyword", "hybrid"] as const).map((mode) =>
+      index.search(query, { mode, topK: documents, groupBy: "document" }),
+    ),
+  );
+  assert.equal(hybrid!.hits.length, documents);
+  assert.equal(new Set(hybrid!.hits.map(({ id }) => id)).size, documents);
+  const rankOf = (hits: { id: string }[], id: string) => hits.findIndex((hit) => hit.id === id);
+  for (const { id, score } of hybrid!.hits) {
+    const ranks = [semantic!, keyword!].map(({ hits }) => rankOf(hits, id)).filter((rank) => rank >= 0);
+    const expected = ranks.reduce((sum, rank) => sum + 1 / (60 + rank + 1), 0);
+    assert.ok(Math.abs(score - expected) < 1e-12, `${id}: ${score}, not ${expected}`);
+  }
+  assert.equal((await index.search(SENTENCES[6]!, { groupBy: "document" })).hits.length, 10);
   await index.close();
 });
 
@@ -693,11 +772,27 @@ test("options and documents are checked", async () => {
     [() => index.add([{ id: "a", text: "", vector: [1, 2] }]), /2 dimensions/],
     [() => index.add([{ id: "a", text: "", vector: [Number.NaN] }]), /finite/],
     [() => index.add("text" as never), /iterable/],
+    [
+      () => index.add([{ id: "a", text: "", metadata: { list: [{ [".".repeat(32)]: 1 }] } }]),
+      /documents\[0\]\.metadata: a key has more than 32 parts/,
+    ],
     [() => index.search("a", { topK: 0 }), /topK/],
     [() => index.search("a", { filter: { i: { $near: 1 } } }), /\$near/],
     [() => index.search("a", { filter: { $or: 1 } } as never), /\$or/],
     [() => index.search([1, 2]), /dimension/],
     [() => index.search({ like: "nobody" }), /nobody/],
+    [() => index.search("a", { minScore: { semantics: 0.5 } as never }), /"minScore" has no option "semantics"/],
+    [() => index.search("a", { minScore: { keyword: Number.NaN } }), /"keyword" must be a finite number/],
+    [() => index.search({ like: "s1" }, { rerank: { rank: async () => [] } }), /"rerank" needs a text/],
+    [() => index.duplicates(Number.NaN), /the threshold must be a number from -1 to 1/],
+    [() => index.duplicates(0.9, { topk: 5 } as never), /duplicates has no option "topk"/],
+    [() => index.duplicates(0.9, { topK: -1 }), /"topK" must be a whole number from 1/],
+    [() => index.duplicates(0.9, { topK: Number.NaN }), /"topK" must be a whole number from 1/],
+    [() => index.clusters({ minsize: 3 } as never), /clusters has no option "minsize"/],
+    [() => index.clusters({ minSize: 0.5 }), /"minSize" must be a positive integer/],
+    [() => index.vectors({ limit: -1 }), /"limit" must be a positive integer/],
+    [() => index.documents({ filters: {} } as never), /documents has no option "filters"/],
+    [() => index.remove({ filter: {}, isAll: true } as never), /remove has no option "isAll"/],
     [() => index.search(new Float32Array(2), { mode: "keyword" }), /needs a text/],
     [() => index.remove({ filter: { $and: [{ i: { $in: 3 } }] } }), /\$in/],
   ];

@@ -110,10 +110,13 @@ impl Rows {
 /// The number of the place that is a whole object of metadata.
 const ROOT: u32 = 0;
 
+/// The most parts of a key with points. Each is a place: one of nothing but points would make as many as it has bytes.
+const MAX_KEY_PARTS: usize = 32;
+
 /// The places of metadata, and the values of all of them.
 ///
-/// Nothing here is many times as large as the JSON it is made of: a place knows the one that it lies in, not the whole way, and one map
-/// has the values of all.
+/// Nothing here is many times as large as the JSON it is made of: a place knows the one that it lies in, not the whole
+/// way, one map has the values of all, and a key is few places.
 #[derive(Default)]
 pub struct Columns {
     /// A place by the one that it lies in and the key there. A key with points is several.
@@ -129,7 +132,7 @@ impl Columns {
     pub fn append(&mut self, json: &str, first: usize, count: usize) -> Result<()> {
         let mut found = 0;
         for row in rows_of(json) {
-            read_row(found, row?)?;
+            check_keys(found, &read_row(found, row?)?)?;
             found += 1;
         }
         if found != count {
@@ -264,6 +267,21 @@ fn read_row(row: usize, json: &str) -> Result<Json> {
         _ => {
             Err(Error::invalid(format!("metadata of row {row}: it is neither an object nor null")))
         }
+    }
+}
+
+fn check_keys(row: usize, value: &Json) -> Result<()> {
+    match value {
+        Json::Object(entries) => entries.iter().try_for_each(|(key, value)| {
+            if key.split('.').nth(MAX_KEY_PARTS).is_some() {
+                return Err(Error::invalid(format!(
+                    "metadata of row {row}: a key has more than {MAX_KEY_PARTS} parts between points"
+                )));
+            }
+            check_keys(row, value)
+        }),
+        Json::List(items) => items.iter().try_for_each(|item| check_keys(row, item)),
+        _ => Ok(()),
     }
 }
 

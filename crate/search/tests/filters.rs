@@ -128,6 +128,7 @@ fn metadata_that_are_none_leave_the_index_as_it_was() {
     let mut index = index(&[r#"{"a": 1}"#]);
     let part = quantize(&[1.0, 2.0], 1).expect("a part");
     let deep = format!("[null, {}1{}]", r#"{"a": "#.repeat(600), "}".repeat(600));
+    let points = format!(r#"[null, {{"list": [{{"{}": 1}}]}}]"#, ".".repeat(32));
     for (metadata, message) in [
         ("", "not a JSON array"),
         ("{}", "not a JSON array"),
@@ -140,6 +141,7 @@ fn metadata_that_are_none_leave_the_index_as_it_was() {
         (r#"[{"a": 2}], null]"#, "it is not JSON"),
         (r#"[{"a": 2}, {"b": "x]"#, "row 1: it is not JSON"),
         (&deep, "nested too deep"),
+        (&points, "row 1: a key has more than 32 parts"),
     ] {
         let error = index.append(&part, metadata).expect_err(metadata);
         assert_eq!(error.code(), "invalid_input");

@@ -332,7 +332,7 @@ mod tests {
         let words = r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}"#;
         let bert = r#"{"tokenizer_class": "BertTokenizer"}"#;
         let vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nb\nab\n##b\né\ne\n##漢\n漢\n,\n";
-        let alphabet: Vec<char> = "aabbé漢   , \t\u{301}\u{200d}ｂÉ".chars().collect();
+        let alphabet: Vec<char> = "aabbé漢   , \t\n\u{301}\u{200d}ｂÉகி".chars().collect();
         let mut state = 9_u64;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -370,7 +370,7 @@ mod tests {
         );
         // Marks that join the space before, one that takes the character behind, and white space of other kinds.
         let alphabet: Vec<char> =
-            "aabbé漢▁   \t\u{301}\u{600}\u{200d}\u{3000}ｂ<".chars().collect();
+            "aabbé漢▁   \t\n\n\r\u{301}\u{600}\u{200d}\u{3000}ｂ<கி।»".chars().collect();
         let mut state = 1_u64;
         let mut next = |end: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -10,6 +10,7 @@ import type { Core, RowSource } from "./core.js";
 import type { Postings } from "./keywords.js";
 import {
   BLOCK_ROWS,
+  type Block,
   type DocumentRows,
   type IndexRecord,
   MAX_JSON_BYTES,
@@ -144,17 +145,24 @@ export class FolderIndex implements RowSource {
     const { dimension } = this.manifest;
     return Promise.all(
       rows.map(async (row) => {
-        const { vectors } = await this.#vectors.get(String(row), async () => {
-          const range = { offset: 4 * row * dimension, length: 4 * dimension };
-          const bytes = await this.read("vectors.f32", range, range.length, (bytes) => {
-            if (bytes.byteLength !== range.length) throw damaged("a vector is cut short");
-            checkVectors(this.core, dimension, row, floatsOf(bytes));
-          });
-          return { texts: [], vectors: floatsOf(bytes) };
-        });
-        return vectors;
+        const piece = Math.floor(row / BLOCK_ROWS);
+        const { vectors } = await this.#vectors.get(String(piece), () => this.#readVectors(piece));
+        const at = (row % BLOCK_ROWS) * dimension;
+        return vectors.subarray(at, at + dimension);
       }),
     );
+  }
+
+  /** Those of neighbours in one request: what passages of one document are asked for comes together. */
+  async #readVectors(piece: number): Promise<Block> {
+    const { dimension, rows } = this.manifest;
+    const first = piece * BLOCK_ROWS;
+    const length = 4 * Math.min(BLOCK_ROWS, rows - first) * dimension;
+    const bytes = await this.read("vectors.f32", { offset: 4 * first * dimension, length }, length, (bytes) => {
+      if (bytes.byteLength !== length) throw damaged("a vector is cut short");
+      checkVectors(this.core, dimension, first, floatsOf(bytes));
+    });
+    return { texts: [], vectors: floatsOf(bytes) };
   }
 
   /**

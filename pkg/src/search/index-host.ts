@@ -16,7 +16,7 @@ import type { FetchRequest, OpenRequest, SearchCalls, SentEmbedder, Which } from
 import { search } from "./query.js";
 import { readFolder } from "./read-folder.js";
 import type { Entry } from "./rows.js";
-import { checkSpace, makeProbes } from "./space.js";
+import { checkSpace, cutTo, makeProbes } from "./space.js";
 import { PartStore } from "./storage.js";
 import { StoredIndex } from "./stored-index.js";
 import type { IndexInfo, SearchDocument } from "./types.js";
@@ -233,8 +233,7 @@ export class Index {
   readonly #encoder: Encoder = {
     tokenCounts: (texts) => this.#ask("tokenCounts", texts) as Promise<ArrayLike<number>>,
     encode: async (texts) => {
-      const { truncateDim } = this.stored?.record ?? {};
-      const all = (await this.#ask("encode", texts, truncateDim)) as Float32Array;
+      const all = (await this.#ask("encode", texts, this.#truncateDim)) as Float32Array;
       const dimension = all.length / texts.length;
       return texts.map((_, i) => all.subarray(i * dimension, (i + 1) * dimension));
     },
@@ -249,15 +248,21 @@ export class Index {
     throw new EmbervecError(answer.error.code as EmbervecError["code"], answer.error.message);
   }
 
+  /** How many of a vector's dimensions the index takes. A folder says it by what it holds. */
+  get #truncateDim(): number | undefined {
+    return this.stored ? this.stored.record.truncateDim : this.folder!.manifest.dimension;
+  }
+
   async #attach(embedder: SentEmbedder): Promise<void> {
     const { record } = this.stored ?? {};
     const { space, probes, dimension } = record ?? this.folder!.manifest;
+    const own = cutTo(embedder.space, this.#truncateDim);
     if (space) {
-      await checkSpace(this.name, space, probes, embedder.space, (texts) => this.#encoder.encode(texts));
-    } else if (dimension > 0 && dimension !== embedder.space.dimension) {
+      await checkSpace(this.name, space, probes, own, (texts) => this.#encoder.encode(texts));
+    } else if (dimension > 0 && dimension !== own.dimension) {
       throw new EmbervecError(
         "model_mismatch",
-        `the index "${this.name}" has vectors of ${dimension} dimensions, and this embedder makes ${embedder.space.dimension}`,
+        `the index "${this.name}" has vectors of ${dimension} dimensions, and this embedder makes ${own.dimension}`,
       );
     }
     if (record && record.passageOptions.maxTokens > embedder.maxTokens && record.passages === 0) {

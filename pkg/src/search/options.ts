@@ -8,6 +8,7 @@ import type {
   AddOptions,
   FetchOptions,
   Filter,
+  MinScores,
   OpenOptions,
   PassageOptions,
   SearchDocument,
@@ -71,15 +72,20 @@ const FETCH: Record<keyof FetchOptions, Rule> = {
 const ADD: Record<keyof AddOptions, Rule> = { signal: SIGNAL, progress: [isFunction, "a function"] };
 
 const MAX_HITS = 1000;
+const MAX_PAIRS = 1_000_000;
+
+const FILTER: Rule = [isPlain, "an object of conditions"];
+const FINITE: Rule = [Number.isFinite, "a finite number"];
+const COSINE: Rule = [(value) => Number.isFinite(value) && Math.abs(value as number) <= 1, "a number from -1 to 1"];
+const COUNT: Rule = [isWhole(1, Infinity), "a positive integer"];
+
+const MIN_SCORES: Record<keyof MinScores, Rule> = { semantic: FINITE, keyword: FINITE };
 
 const SEARCH: Record<keyof SearchOptions, Rule> = {
   topK: [isWhole(1, MAX_HITS), `a whole number from 1 to ${MAX_HITS}`],
   mode: oneOf("hybrid", "semantic", "keyword"),
-  filter: [isPlain, "an object of conditions"],
-  minScore: [
-    (value) => Number.isFinite(value) || (isPlain(value) && Object.values(value).every(Number.isFinite)),
-    "a number, or an object of numbers",
-  ],
+  filter: FILTER,
+  minScore: [(value) => Number.isFinite(value) || isPlain(value), "a number, or an object of numbers"],
   rerank: [(value) => isFunction(Object(value).rank), "an object with the method rank, such as a CrossEncoder"],
   rerankTop: [isWhole(1, MAX_HITS), `a whole number from 1 to ${MAX_HITS}`],
   groupBy: oneOf("document"),
@@ -112,6 +118,27 @@ export function checkAddOptions(options: AddOptions): void {
 
 export function checkSearchOptions(options: SearchOptions): void {
   check("search", options, SEARCH);
+  if (isPlain(options.minScore)) check('search: option "minScore"', options.minScore, MIN_SCORES);
+}
+
+export function checkDuplicates(threshold: unknown, options: object): void {
+  checkValue("duplicates: the threshold", threshold, COSINE);
+  check("duplicates", options, {
+    topK: [isWhole(1, MAX_PAIRS), `a whole number from 1 to ${MAX_PAIRS}`],
+    signal: SIGNAL,
+  });
+}
+
+export function checkClusterOptions(options: object): void {
+  check("clusters", options, { threshold: COSINE, minSize: COUNT, signal: SIGNAL });
+}
+
+export function checkVectorsOptions(options: object): void {
+  check("vectors", options, { limit: COUNT });
+}
+
+export function checkFilterOptions(call: string, options: object): void {
+  check(call, options, { filter: FILTER });
 }
 
 /** Keys of a cache are made of it. */
@@ -134,15 +161,36 @@ export function checkDocument(document: unknown, position: number): SearchDocume
   if ((text as string).length > MAX_TEXT)
     throw new EmbervecError("invalid_input", `${what}.text is longer than ${MAX_TEXT} characters; split it`);
   if (metadata !== undefined) checkValue(`${what}.metadata`, metadata, [isPlain, "an object"]);
+  const values = metadata && plainJson(`${what}.metadata`, metadata);
+  if (hasLongKey(values))
+    throw new EmbervecError(
+      "invalid_input",
+      `${what}.metadata: a key has more than ${MAX_KEY_PARTS} parts between points`,
+    );
   const isVector = (value: unknown) =>
     (value instanceof Float32Array || Array.isArray(value)) && value.length > 0 && value.every(Number.isFinite);
   if (vector !== undefined) checkValue(`${what}.vector`, vector, [isVector, "finite numbers"]);
   return {
     id: id as string,
     text: text as string,
-    ...(metadata !== undefined && { metadata: plainJson(`${what}.metadata`, metadata) }),
+    ...(metadata !== undefined && { metadata: values }),
     ...(vector !== undefined && { vector: Float32Array.from(vector as number[]) }),
   } as SearchDocument;
+}
+
+/** As the wasm module has it: each part is a place that filters may name. */
+const MAX_KEY_PARTS = 32;
+
+function hasLongKey(value: unknown): boolean {
+  const left = [value];
+  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+    if (typeof next !== "object" || next === null) continue;
+    for (const [key, inner] of Object.entries(next)) {
+      if (key.split(".").length > MAX_KEY_PARTS) return true;
+      left.push(inner);
+    }
+  }
+  return false;
 }
 
 export function checkFilter(call: string, filter: unknown): string {

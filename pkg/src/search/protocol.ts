@@ -54,6 +54,9 @@ export interface ManageRequest {
   cache: SentCache;
 }
 
+/** An index, or what is kept of a folder. */
+export type DeleteRequest = { name: string } | { url: string };
+
 /** Which documents. */
 export type Which = { ids: string[] } | { filter: string };
 
@@ -78,5 +81,5 @@ export type SearchCalls = {
   rename: { request: { name: string }; result: IndexInfo };
   export: { request: null; result: Blob };
   list: { request: ManageRequest; result: StoredIndex[] };
-  delete: { request: ManageRequest & { name: string }; result: null };
+  delete: { request: ManageRequest & DeleteRequest; result: null };
 };

@@ -31,7 +31,7 @@ export type Found = Pick<SearchResult, "hits" | "exact" | "queryShare" | "search
  */
 const FUSION_K = 60;
 
-/** So many of each list are joined: the 101st has 0.38 of the weight of the first, and a hit of both lists beats it. */
+/** So many of each list are joined, or more: the 101st has 0.38 of the first's weight, and a hit of both beats it. */
 const FUSED = 100;
 
 /**
@@ -60,8 +60,10 @@ export async function search(core: Core, query: Query, signal: AbortSignal): Pro
   ]);
   signal.throwIfAborted();
   const words = new Map(worded?.map((hit) => [hit.row, hit]));
-  const ordered = mode === "hybrid" ? fused(meant?.ranked ?? [], worded ?? []) : alone(meant?.ranked, worded);
-  const best = grouped(core, ordered, query).slice(0, topK);
+  const ranked = worded && firsts(core, worded, query);
+  const ordered =
+    mode === "hybrid" ? fused(core, [meant?.ranked ?? [], ranked ?? []], query) : alone(meant?.ranked, ranked);
+  const best = ordered.slice(0, topK);
   const ids = best.map(({ row }) => row);
   const [texts, vectors] = await Promise.all([source.texts(ids), vector ? source.vectors(ids) : undefined]);
   const hits = best.map(({ row, score }, i): SearchHit => {
@@ -108,60 +110,95 @@ async function vectorOf(core: Core, query: Query): Promise<{ vector?: Float32Arr
   return { vector: weighted([[lengthOf(plain), normalized(weighted(terms))]]), share: QUERY / all };
 }
 
-/** The best by vectors: those that can be among the first are scored in 32 bits, those that follow have an estimate. */
+/**
+ * The best by vectors: those that can be among the first are scored in 32 bits, those that follow have an estimate. Of
+ * each document one passage, if that is asked for.
+ */
 async function searchVectors(
-  { rows, scan, source, similarity }: Core,
+  core: Core,
   vector: Float32Array,
-  { topK, mode, filter, groupBy }: Query,
+  query: Query,
   excluded: ReadonlySet<number>,
 ): Promise<{ ranked: Ranked[]; exact: boolean }> {
+  const { rows, scan, source, similarity } = core;
+  const { topK, mode, filter, groupBy } = query;
   if (!scan) return { ranked: [], exact: true };
-  for (let wanted = Math.max(topK, mode === "hybrid" ? FUSED : 0); ; wanted *= 4) {
-    const found = scan.search(vector, wanted + excluded.size, filter);
-    const isAll = found.rows.length >= rows.passages || found.rows.length < wanted;
-    const candidates = Array.from(found.rows, (row, i) => ({
-      row,
-      high: found.scores[i]! + found.errors[i]!,
-    })).filter(({ row }) => !excluded.has(row));
-    const isNew = firsts(candidates.map(({ row }) => rows.entryOf(row)));
-    // Of a document only the best passage counts: more of the others may come before it.
-    if (groupBy && !isAll && isNew.filter(Boolean).length < topK) continue;
-    const score = async (some: readonly Candidate[]) => {
-      const vectors = await source.vectors(some.map(({ row }) => row));
-      return some.map((candidate, i) => ({
-        row: candidate.row,
-        semantic: scoreOf(similarity, vector, vectors[i]!),
-      }));
+  const wanted = mode === "hybrid" ? joinedOf(query) : topK;
+  for (let asked = wanted + excluded.size; ; asked *= 4) {
+    const found = scan.search(vector, asked, filter);
+    const all = Array.from(found.rows, (row, i): Candidate => {
+      const [score, error] = [found.scores[i]!, found.errors[i]!];
+      return { row, low: score - error, high: score + error };
+    });
+    const groups = groupsOf(
+      all.filter(({ row }) => !excluded.has(row)),
+      keyOf(core, query),
+    );
+    const isAll = found.rows.length >= rows.passages || found.rows.length < asked;
+    if (groupBy && !isAll) {
+      // Only documents above the last row that was asked for are above all that is not among them.
+      const last = all.map(({ low }) => low).sort((a, b) => b - a)[asked - 1]!;
+      if (groups.filter(({ low }) => low >= last).length < wanted) continue;
+    }
+    const score = async (some: readonly Group[], least: number): Promise<{ row: number; semantic: number }[]> => {
+      // A passage that cannot be its document's best, or reach the least of the first, need not be read.
+      const rivals = some.map(({ candidates, low }) => candidates.filter(({ high }) => high >= Math.max(low, least)));
+      const ids = rivals.flat().map(({ row }) => row);
+      const vectors = await source.vectors(ids);
+      const scores = new Map(ids.map((row, i) => [row, scoreOf(similarity, vector, vectors[i]!)]));
+      return rivals.map((group) => {
+        const scored = group.map(({ row }) => ({ row, semantic: scores.get(row)! }));
+        return scored.sort(byMeaning)[0]!;
+      });
     };
-    // Those that seem best are scored first: what cannot reach the least of them need not be read.
-    const count = groupBy ? countUntil(isNew, topK) : topK;
-    const first = await score(candidates.slice(0, count));
-    const least = Math.min(...first.map(({ semantic }) => semantic));
-    const others = candidates.slice(count);
-    const scored = [...first, ...(await score(others.filter(({ high }) => high >= least)))];
-    scored.sort((a, b) => b.semantic - a.semantic || a.row - b.row);
-    const tail = others.filter(({ high }) => high < least).map(({ row }) => ({ row, semantic: undefined }));
-    return { ranked: [...scored, ...tail], exact: found.isProven };
+    // Those that seem best are scored first.
+    const first = await score(groups.slice(0, topK), -Infinity);
+    const least = first.reduce((least, { semantic }) => Math.min(least, semantic), Infinity);
+    const others = groups.slice(topK);
+    const rest = others.filter(({ high }) => high >= least);
+    const scored = [...first, ...(await score(rest, least))].sort(byMeaning);
+    const tail = others.filter(({ high }) => high < least);
+    const estimated = tail.map(({ candidates }) => ({ row: candidates[0]!.row, semantic: undefined }));
+    return { ranked: [...scored, ...estimated], exact: found.isProven };
   }
 }
 
-/** A row whose score is at most `high`. */
+function byMeaning(a: { row: number; semantic: number }, b: { row: number; semantic: number }): number {
+  return b.semantic - a.semantic || a.row - b.row;
+}
+
+/** A row whose score is from `low` to `high`. */
 interface Candidate {
   row: number;
+  low: number;
   high: number;
 }
 
-/** For each one whether it is the first of its kind. */
-function firsts(values: readonly unknown[]): boolean[] {
-  const seen = new Set<unknown>();
-  return values.map((value) => seen.size < seen.add(value).size);
+/** Rows of which one is wanted, with the bounds of the best score among them. */
+interface Group {
+  candidates: Candidate[];
+  low: number;
+  high: number;
 }
 
-/** How many there are up to the `count`-th that is true. */
-function countUntil(flags: readonly boolean[], count: number): number {
-  let left = count;
-  const last = flags.findIndex((flag) => flag && --left === 0);
-  return last < 0 ? flags.length : last + 1;
+/** What one hit is wanted of. */
+function keyOf({ rows }: Core, { groupBy }: Query): (row: number) => unknown {
+  return (row) => (groupBy ? rows.entryOf(row) : row);
+}
+
+function groupsOf(candidates: readonly Candidate[], keyOf: (row: number) => unknown): Group[] {
+  const groups = new Map<unknown, Group>();
+  for (const candidate of candidates) {
+    const group = groups.get(keyOf(candidate.row));
+    if (group) {
+      group.candidates.push(candidate);
+      group.low = Math.max(group.low, candidate.low);
+      group.high = Math.max(group.high, candidate.high);
+    } else {
+      groups.set(keyOf(candidate.row), { candidates: [candidate], low: candidate.low, high: candidate.high });
+    }
+  }
+  return [...groups.values()];
 }
 
 async function searchAllWords({ rows, scan, source }: Core, { text = "", mode, filter }: Query): Promise<WordHit[]> {
@@ -190,18 +227,34 @@ function alone(meant: readonly Ranked[] | undefined, worded: readonly WordHit[] 
   );
 }
 
-function fused(meant: readonly Ranked[], worded: readonly WordHit[]): Scored[] {
-  const scores = new Map<number, number>();
-  for (const list of [meant, worded]) {
-    list.slice(0, FUSED).forEach(({ row }, i) => scores.set(row, (scores.get(row) ?? 0) + 1 / (FUSION_K + i + 1)));
-  }
-  return Array.from(scores, ([row, score]) => ({ row, score })).sort((a, b) => b.score - a.score || a.row - b.row);
+/** So many of each list are joined. */
+function joinedOf({ topK }: Query): number {
+  return Math.max(FUSED, topK);
 }
 
-function grouped({ rows }: Core, ordered: Scored[], { groupBy }: Query): Scored[] {
-  if (!groupBy) return ordered;
-  const isNew = firsts(ordered.map(({ row }) => rows.entryOf(row)));
-  return ordered.filter((_, i) => isNew[i]);
+/** Ranks are those of passages, or of documents: then the passage that is higher in its list stands for both. */
+function fused(core: Core, lists: readonly (readonly { row: number }[])[], query: Query): Scored[] {
+  const key = keyOf(core, query);
+  const joined = new Map<unknown, Scored & { best: number }>();
+  for (const list of lists) {
+    list.slice(0, joinedOf(query)).forEach(({ row }, i) => {
+      const share = 1 / (FUSION_K + i + 1);
+      const known = joined.get(key(row));
+      if (!known) joined.set(key(row), { row, score: share, best: share });
+      else {
+        known.score += share;
+        if (share > known.best) [known.row, known.best] = [row, share];
+      }
+    });
+  }
+  return [...joined.values()].sort((a, b) => b.score - a.score || a.row - b.row);
+}
+
+/** The first of each document, if that is asked for. */
+function firsts<T extends { row: number }>(core: Core, ordered: readonly T[], query: Query): T[] {
+  const key = keyOf(core, query);
+  const seen = new Set<unknown>();
+  return ordered.filter(({ row }) => seen.size < seen.add(key(row)).size);
 }
 
 async function addContext(

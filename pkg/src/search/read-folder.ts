@@ -11,18 +11,23 @@ import type { FetchRequest } from "./protocol.js";
 /** Milliseconds without an answer after which a request is made again. */
 const ANSWER_MS = 30_000;
 
+/** Requests at the same time: as many as browsers make to a host of HTTP/1.1. Of thousands at once some would fail. */
+const REQUESTS = 6;
+
 const ATTEMPTS = 3;
 const PAUSE_MS = 500;
 
-/** What keys begin with of what is kept of folders. */
-const KEPT = "folder ";
+/** What keys begin with of what is kept of a folder. */
+const keptKey = (url: string): string => `folder ${url} `;
 
 export async function readFolder(
   { url, headers, credentials }: FetchRequest,
   cache: CacheChoice,
   signal: AbortSignal,
 ): Promise<{ read: ReadFile; name: string }> {
-  const { entries } = await openEntries(cache);
+  const { entries, absent } = await openEntries(cache);
+  // In memory all of it would be there twice.
+  const kept = absent === undefined ? entries : undefined;
   const askWith =
     (cache: RequestCache): Ask =>
     async (path, range) =>
@@ -31,38 +36,80 @@ export async function readFolder(
         ...(credentials && { credentials }),
         cache,
       });
+  const lanes = new Lanes(REQUESTS);
   const read: ReadFile = async (path, range, limit, check) => {
-    const key = `${KEPT}${url} ${path} ${range ? `${range.offset} ${range.length}` : ""} `;
+    const key = `${keptKey(url)}${path} ${range ? `${range.offset} ${range.length}` : ""} `;
     const keptOrNone = async () => {
-      const kept = bytesOf(await entries.get(key).catch(() => undefined), limit);
-      if (!kept) return undefined;
+      const bytes = bytesOf(await kept?.get(key).catch(() => undefined), limit);
+      if (!bytes) return undefined;
       try {
-        await check(kept);
-        return kept;
+        await check(bytes);
+        return bytes;
       } catch {
         // It is of the folder's version before, or damaged: it is fetched again.
         return undefined;
       }
     };
     const fetched = async (cache: RequestCache) => {
-      const bytes = await request(askWith(cache), path, range, limit, signal);
+      const bytes = await lanes.run(() => request(askWith(cache), path, range, limit, signal));
       await check(bytes);
-      await entries.put(key, bytes).catch(() => {});
       return bytes;
     };
+    const keep = async (bytes: Uint8Array<ArrayBuffer>) => {
+      await kept?.put(key, bytes).catch(() => {});
+      return bytes;
+    };
+    const before = await keptOrNone();
     if (path === "manifest.json") {
       // The newest, or offline the one that is there: it decides which the others are.
-      return fetched("no-cache").catch(async (error: unknown) => (await keptOrNone()) ?? Promise.reject(error));
+      const newest = await fetched("no-cache").catch((error: unknown) => before ?? Promise.reject(error));
+      if (before && isSame(before, newest)) return newest;
+      // Of another version much would stay that is never asked for again.
+      await kept?.delete([keptKey(url)]).catch(() => {});
+      return keep(newest);
     }
-    const kept = await keptOrNone();
-    if (kept) return kept;
-    return fetched("default").catch((error: unknown) => {
+    if (before) return before;
+    const bytes = await fetched("default").catch((error: unknown) => {
       // The browser's own cache may have the version before.
       if (codeOf(error) === "integrity") return fetched("reload");
       throw error;
     });
+    return keep(bytes);
   };
   return { read, name: url };
+}
+
+/** Deletes what is kept of a folder. */
+export async function deleteFolder(cache: CacheChoice, url: string): Promise<void> {
+  const { entries } = await openEntries(cache);
+  try {
+    await entries.delete([keptKey(url)]);
+  } finally {
+    entries.close();
+  }
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return a.byteLength === b.byteLength && a.every((byte, i) => byte === b[i]);
+}
+
+/** Runs a few at a time, in the order of asking. */
+class Lanes {
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(private free: number) {}
+
+  async run<T>(action: () => Promise<T>): Promise<T> {
+    if (this.free > 0) this.free -= 1;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await action();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.free += 1;
+    }
+  }
 }
 
 type Ask = (path: string, range: string | undefined) => Promise<Response>;

@@ -12,13 +12,17 @@ import { settled } from "../settle.js";
 import { WorkerClient } from "../worker/client.js";
 import {
   checkAddOptions,
+  checkClusterOptions,
   checkManageOptions,
   checkDocument,
+  checkDuplicates,
   checkFetchOptions,
   checkFilter,
+  checkFilterOptions,
   checkName,
   checkOpenOptions,
   checkSearchOptions,
+  checkVectorsOptions,
 } from "./options.js";
 import type { FetchRequest, OpenRequest, SearchCalls } from "./protocol.js";
 import type { Query } from "./query.js";
@@ -138,11 +142,16 @@ export class SearchIndex extends EventTarget {
     return SearchIndex.#manage("list", {}, options) as Promise<StoredIndex[]>;
   }
 
-  /** Deletes an index of the cache, also one that is damaged. */
-  static async delete(name: string, options: Pick<OpenOptions, "cache"> & SearchScripts = {}): Promise<void> {
-    checkName("SearchIndex.delete", name);
+  /**
+   * Deletes an index of the cache, also one that is damaged.
+   *
+   * @param which its name; or the address of a folder, as a `URL`, for what {@link SearchIndex.fetch} has kept of it
+   */
+  static async delete(which: string | URL, options: Pick<OpenOptions, "cache"> & SearchScripts = {}): Promise<void> {
+    if (!(which instanceof URL)) checkName("SearchIndex.delete", which);
     checkManageOptions("SearchIndex.delete", options);
-    await SearchIndex.#manage("delete", { name }, options);
+    const request = which instanceof URL ? { url: folderUrl(which, pageUrl()) } : { name: which };
+    await SearchIndex.#manage("delete", request, options);
   }
 
   static async #manage(
@@ -272,6 +281,8 @@ export class SearchIndex extends EventTarget {
     const like = likeOf(query);
     const own = text === undefined && like === undefined ? vectorOf(query) : undefined;
     const mode = this.#modeOf(options.mode, text !== undefined);
+    if (rerank && text === undefined)
+      throw new EmbervecError("invalid_input", 'search: option "rerank" needs a text to rank for; a vector has none');
     const wanted = rerank ? Math.max(topK, options.rerankTop ?? Math.min(RERANKED * topK, MOST_RERANKED)) : topK;
     signal?.throwIfAborted();
     const begun = performance.now();
@@ -310,6 +321,7 @@ export class SearchIndex extends EventTarget {
 
   /** The documents, without their texts. */
   async documents(options: { filter?: Filter } = {}): Promise<Pick<StoredDocument, "id" | "metadata" | "passages">[]> {
+    checkFilterOptions("documents", options);
     const { filter } = options;
     return this.#request("documents", { filter: filter && checkFilter("documents", filter) });
   }
@@ -321,6 +333,7 @@ export class SearchIndex extends EventTarget {
    * @param options `limit`: the most; of more an even sample. Default 5,000
    */
   async vectors(options: { limit?: number } = {}): Promise<PassageVectors> {
+    checkVectorsOptions(options);
     const { places, vectors, dimension } = await this.#request("vectors", { limit: options.limit ?? 5000 });
     return { places, vectors: places.map((_, i) => vectors.subarray(i * dimension, (i + 1) * dimension)) };
   }
@@ -332,6 +345,7 @@ export class SearchIndex extends EventTarget {
    */
   async remove(which: string | readonly string[] | { filter: Filter }): Promise<number> {
     const ids = typeof which === "string" ? [which] : Array.isArray(which) ? which : undefined;
+    if (!ids) checkFilterOptions("remove", Object(which));
     const request = ids
       ? { ids: ids.map((id) => checkId("remove", id)) }
       : { filter: checkFilter("remove", Object(which).filter) };
@@ -340,19 +354,32 @@ export class SearchIndex extends EventTarget {
     return removed;
   }
 
-  /** Pairs of passages whose similarity is at least `threshold` (default 0.9), the most similar first. */
+  /**
+   * Pairs of passages whose cosine is at least `threshold` (default 0.9), the most similar first; as
+   * sentence-transformers' `paraphrase_mining`, whatever the index's similarity is.
+   *
+   * @param options `topK`: the most pairs. Default 10,000
+   */
   async duplicates(
     threshold: number = DUPLICATE_THRESHOLD,
     options: { topK?: number; signal?: AbortSignal } = {},
   ): Promise<Duplicate[]> {
+    checkDuplicates(threshold, options);
     const { topK = MOST_DUPLICATES, signal } = options;
     return this.#request("duplicates", { threshold, topK }, { signal });
   }
 
-  /** Groups of passages that mean nearly the same, the largest first; in each the passage in its middle comes first. */
+  /**
+   * Groups of passages that mean nearly the same, the largest first; in each the passage in its middle comes first. As
+   * sentence-transformers' `community_detection`, by cosine whatever the index's similarity is.
+   *
+   * @param options `threshold`: the least cosine to the one in the middle, default 0.75; `minSize`: passages that a group
+   *   has at least, default 10
+   */
   async clusters(
     options: { threshold?: number; minSize?: number; signal?: AbortSignal } = {},
   ): Promise<PassagePlace[][]> {
+    checkClusterOptions(options);
     const { threshold = CLUSTER_THRESHOLD, minSize = CLUSTER_SIZE, signal } = options;
     return this.#request("clusters", { threshold, minSize }, { signal });
   }

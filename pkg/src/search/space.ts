@@ -29,7 +29,15 @@ export async function makeProbes(encode: EncodeTexts): Promise<Probe[]> {
   return PROBE_TEXTS.map((text, i) => ({ text, vector: Array.from(vectors[i]!) }));
 }
 
-/** @throws {EmbervecError} `model_mismatch` where the probes have other vectors than they had */
+/** A model's space where only the first dimensions of its vectors are taken; those of a shorter one are all taken. */
+export function cutTo(space: EmbeddingSpace, truncateDim: number | undefined): EmbeddingSpace {
+  return { ...space, dimension: Math.min(space.dimension, truncateDim ?? space.dimension) };
+}
+
+/**
+ * @param own as it is with the index's `truncateDim`
+ * @throws {EmbervecError} `model_mismatch` where the probes have other vectors than they had
+ */
 export async function checkSpace(
   name: string,
   wanted: EmbeddingSpace,

@@ -124,7 +124,10 @@ export interface FetchOptions extends SearchScripts {
   headers?: Record<string, string>;
   /** As in {@link LoadOptions.credentials}. */
   credentials?: "omit" | "same-origin" | "include";
-  /** Keeps what was fetched, for the next visit and offline; as in {@link LoadOptions.cache}. Default: `"memory"`, which keeps nothing. */
+  /**
+   * Keeps what was fetched, for the next visit and offline, until {@link SearchIndex.delete} gets the address; as in
+   * {@link LoadOptions.cache}. Default: `"memory"`, which keeps nothing.
+   */
   cache?: CacheChoice;
   /** Ends the call with the signal's reason. */
   signal?: AbortSignal;
@@ -260,7 +263,7 @@ export interface SearchResult {
 
 /** Two passages that mean nearly the same. */
 export interface Duplicate {
-  /** Their similarity. */
+  /** The cosine of their vectors. */
   score: number;
   /** The one that was added first. */
   a: PassagePlace;

@@ -11,6 +11,7 @@ import { settled } from "../settle.js";
 import type { FromWorker, ToWorker } from "../worker/protocol.js";
 import { Index } from "./index-host.js";
 import { deleteIndex, listIndexes } from "./manage.js";
+import { deleteFolder } from "./read-folder.js";
 import type { FetchRequest, OpenRequest, SearchCalls } from "./protocol.js";
 
 /** Milliseconds for the wasm module to come and be compiled: 0.1 MB at 16 kbit/s. */
@@ -56,7 +57,8 @@ async function run(
     case "list":
       return listIndexes(receiveCache(request.cache));
     case "delete":
-      await deleteIndex(receiveCache(request.cache), request.name);
+      if ("url" in request) await deleteFolder(receiveCache(request.cache), request.url);
+      else await deleteIndex(receiveCache(request.cache), request.name);
       return null;
     default:
       if (!index) throw new EmbervecError("internal", "no index is open");

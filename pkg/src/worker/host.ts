@@ -259,7 +259,8 @@ async function tokenCounts(id: number, texts: string[], signal: AbortSignal): Pr
       counts[index]! += tokens;
       left -= part.length + CALL_CHARACTERS;
       at = isEnd ? 0 : at + length;
-      size = length === 0 ? 2 * size : COUNTED_CHARACTERS;
+      // No border in it. Of a text that ends there is no more to be given: an empty one has no length, either.
+      size = length === 0 && !isEnd ? 2 * size : COUNTED_CHARACTERS;
       if (isEnd) index += 1;
     }
   };
