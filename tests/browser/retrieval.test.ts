@@ -59,7 +59,7 @@ async function ask(corpus: string, queries: string[]): Promise<{ passages: strin
 }
 
 for (const [name, { passages: count, sha256, queries }] of Object.entries(corpora)) {
-  test(`${name} in 8 bits: ${MIN_IN_COMMON} of 10 are those of sentence-transformers`, async () => {
+  test(`${name} in 8 bits: ${MIN_IN_COMMON} of 10 are those of sentence-transformers`, async (t) => {
     await load("/www/dist/models/all-MiniLM-L6-v2/", "q8");
     const { passages, found } = await ask(
       name,
@@ -70,6 +70,7 @@ for (const [name, { passages: count, sha256, queries }] of Object.entries(corpor
     assert.equal(sha256OfPassages(passages), sha256, "the passages are others: run tests/fixtures/retrieval.py");
     const counts = queries.map(({ rows }, i) => inCommon(found[i]!, rows));
     const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length;
+    t.diagnostic(`${mean.toFixed(2)} of ${topK} on average, at least ${Math.min(...counts)}`);
     const shown = queries.map(({ query }, i) => `${counts[i]} ${query}`).join("\n");
     assert.ok(mean >= MIN_IN_COMMON, `${mean} of ${topK} on average:\n${shown}`);
 
@@ -90,9 +91,11 @@ for (const [name, { passages: count, sha256, queries }] of Object.entries(corpor
       },
       queries.map(({ query, rows }) => ({ query, passages: rows.map((row) => passages[row]!) })),
     );
+    let worst = 0;
     for (const [i, { query, scores: expected }] of queries.entries()) {
       for (const [place, score] of scores[i]!.entries()) {
         const error = Math.abs(score - expected[place]!);
+        worst = Math.max(worst, error);
         assert.ok(error < MAX_ERROR, `${query}, place ${place}: ${score} in place of ${expected[place]}`);
       }
       assert.deepEqual(
@@ -101,5 +104,6 @@ for (const [name, { passages: count, sha256, queries }] of Object.entries(corpor
         `${query}: in the same order`,
       );
     }
+    t.diagnostic(`in 32 bits scores differ by ${worst.toExponential(1)} at most`);
   });
 }
