@@ -64,7 +64,7 @@ const RULES: Rule[] = [
     from: sources(""),
     exceptFrom: [
       ...WORKERS,
-      ...sources("node/", "search/state.ts", "search/stored-index.ts", "search/folder-index.ts"),
+      ...sources("node/", "search/state.ts", "search/stored-index.ts", "search/folder-index.ts", "search/verify.ts"),
     ],
     never: ["pkg/wasm/"],
     butTypes: true,
