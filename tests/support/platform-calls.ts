@@ -275,7 +275,8 @@ export const OF_SEARCH = [
   "search/read-folder.ts ReadableStreamDefaultReader.read",
   "search/read-folder.ts ReadableStreamGenericReader.cancel",
   // Of bytes in memory.
-  "search/folder-index.ts Body.arrayBuffer",
+  "search/folder-index.ts ReadableStreamDefaultReader.read",
+  "search/folder-index.ts ReadableStreamGenericReader.cancel",
   // Told to whoever listens.
   "search/index-host.ts new BroadcastChannel",
   "search/index-host.ts BroadcastChannel.postMessage",
