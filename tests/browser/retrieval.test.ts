@@ -1,4 +1,5 @@
-// What the demo's ready corpora answer, beside what sentence-transformers' `semantic_search` finds in the same passages in 32 bits.
+// What the demo's ready corpora answer, compared with what sentence-transformers' `semantic_search` finds in the same
+// passages in 32 bits.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -74,7 +75,7 @@ for (const [name, { passages: count, sha256, queries }] of Object.entries(corpor
     const shown = queries.map(({ query }, i) => `${counts[i]} ${query}`).join("\n");
     assert.ok(mean >= MIN_IN_COMMON, `${mean} of ${topK} on average:\n${shown}`);
 
-    // In 32 bits all passages would take minutes: `cargo xtask corpora --check`. The best have the same scores and order.
+    // All passages in 32 bits take minutes: `cargo xtask corpora --check`. Here the best must have the same scores.
     await load("/www/models/all-MiniLM-L6-v2/", "fp32");
     const scores = await browser.page.evaluate(
       async (asked) => {
