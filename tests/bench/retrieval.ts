@@ -5,38 +5,16 @@
 //
 // PASSAGES_DIR has the passages as NAME.json and their vectors, from crate/corpora/encode.mjs, as NAME.DTYPE.f32.
 
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { Embedder, semanticSearch } from "embervec";
 
-/** How many of the ten best must be the same in 8 bits, on average. */
-const MIN_IN_COMMON = 9;
-
-interface Expected {
-  sha256: string;
-  queries: { query: string; rows: number[]; scores: number[] }[];
-}
+import { inCommon, MIN_IN_COMMON, readRetrieval, sha256OfPassages } from "../support/retrieval.ts";
 
 const [modelDir, passagesDir] = process.argv.slice(2);
 if (passagesDir === undefined) throw new Error("usage: retrieval.ts MODEL_DIR PASSAGES_DIR");
-const fixture = JSON.parse(readFileSync("tests/fixtures/retrieval.json", "utf8")) as {
-  top_k: number;
-  corpora: Record<string, Expected>;
-};
-
-/** As retrieval.py computes it: each passage after its number of bytes. */
-function sha256(passages: string[]): string {
-  const hash = createHash("sha256");
-  for (const passage of passages) {
-    const bytes = Buffer.from(passage);
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(bytes.length));
-    hash.update(length).update(bytes);
-  }
-  return hash.digest("hex");
-}
+const fixture = readRetrieval();
 
 console.log(
   "| corpus | passages | dtype | same top 10, in the same order | of 10 in common, mean | fewest | scores differ by, at most |",
@@ -47,7 +25,7 @@ for (const dtype of ["fp32", "q8"] as const) {
   const embedder = await Embedder.load(modelDir!, { dtype, device: "cpu" });
   for (const [name, { sha256: expectedHash, queries }] of Object.entries(fixture.corpora)) {
     const passages = JSON.parse(readFileSync(join(passagesDir, `${name}.json`), "utf8")) as string[];
-    if (sha256(passages) !== expectedHash)
+    if (sha256OfPassages(passages) !== expectedHash)
       throw new Error(`${name} has other passages than retrieval.json is of: run tests/fixtures/retrieval.py`);
     const bytes = new Uint8Array(readFileSync(join(passagesDir, `${name}.${dtype}.f32`)));
     const { dimension } = embedder.info;
@@ -55,24 +33,24 @@ for (const dtype of ["fp32", "q8"] as const) {
 
     let same = 0;
     let scoreError = 0;
-    const inCommon: number[] = [];
+    const counts: number[] = [];
     for (const { query, rows, scores } of queries) {
       const vector = await embedder.encodeQuery(query);
       const [ranked] = semanticSearch([vector], corpus, { topK: corpus.length });
       const found = ranked!.slice(0, fixture.top_k).map(({ corpusId }) => corpusId);
       if (found.join() === rows.join()) same++;
-      inCommon.push(found.filter((row) => rows.includes(row)).length);
+      counts.push(inCommon(found, rows));
       const own = new Map(ranked!.map(({ corpusId, score }) => [corpusId, score]));
       rows.forEach((row, i) => (scoreError = Math.max(scoreError, Math.abs(own.get(row)! - scores[i]!))));
     }
-    const mean = inCommon.reduce((sum, count) => sum + count, 0) / inCommon.length;
+    const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length;
     const cells = [
       name,
       passages.length,
       dtype,
       `${same} of ${queries.length}`,
       mean.toFixed(2),
-      Math.min(...inCommon),
+      Math.min(...counts),
       scoreError.toExponential(1),
     ];
     console.log(`| ${cells.join(" | ")} |`);

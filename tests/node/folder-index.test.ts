@@ -343,7 +343,7 @@ test("a vector in 32 bits that does not become its row's 8 bits is refused", asy
   }
 });
 
-test("what arrived damaged is not kept, and what is kept and is not as the manifest says is fetched again", async () => {
+test("what arrives damaged is not kept, and what is kept and damaged is fetched again", async () => {
   let cache = new MemoryCache();
   for (const name of await readdir(folder)) {
     cache = new MemoryCache();

@@ -183,7 +183,11 @@ fn passages_that_do_not_fit_are_refused() {
     refused(passage("a", None), &[1.0], "1 dimensions");
     refused(passage("a", None), &[f32::NAN; 3], "NaN");
     refused(Passage { start: 5, ..passage("a", None) }, &vector(1), "ends before");
-    refused(Passage { end: 5, ..passage("a", None) }, &vector(1), "4 UTF-16 code units, its place 5");
+    refused(
+        Passage { end: 5, ..passage("a", None) },
+        &vector(1),
+        "4 UTF-16 code units, its place 5",
+    );
     writer.add(passage("b", Some(&other)), &vector(1)).expect("a passage");
     let error = writer.add(passage("a", None), &vector(2)).expect_err("interrupted");
     assert!(error.to_string().contains("other documents are between"), "{error}");
@@ -192,7 +196,9 @@ fn passages_that_do_not_fit_are_refused() {
         error.to_string()
     };
     let empty = Writer::new(3, Similarity::Dot).expect("a writer");
-    assert!(write(empty, Some(map(json!({ "model": "m" }))), Vec::new()).contains("without probes"));
+    assert!(
+        write(empty, Some(map(json!({ "model": "m" }))), Vec::new()).contains("without probes")
+    );
     let probes = vec![Probe { text: "probe".into(), vector: vec![1.0] }];
     assert!(write(writer, None, probes).contains("another dimension"));
     assert!(!folder("refused").exists(), "nothing is written");

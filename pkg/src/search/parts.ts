@@ -220,7 +220,10 @@ export function isDimension(value: unknown): value is number {
   return isCount(value) && value > 0 && value <= MAX_DIMENSION;
 }
 
-/** Whether a model is named with the texts that tell it apart, or none is. A probe of fewer dimensions would be like any model's. */
+/**
+ * Whether a model is named with the texts that tell it apart, or none is. A probe of fewer dimensions would be like
+ * any model's.
+ */
 export function isSpace(space: unknown, probes: unknown, dimension: number): boolean {
   if (!Array.isArray(probes) || !probes.every((probe) => isProbe(probe, dimension))) return false;
   if (space === undefined) return true;

@@ -1,4 +1,4 @@
-// Vectors in 32 bits beside the same in 8 bits, which came with a SHA-256: a row of a file on a server has none of its own.
+// Vectors in 32 bits, compared with the same in 8 bits, which came with a SHA-256: a row of a file has none of its own.
 
 import { SearchEngine } from "../../wasm/search/embervec.js";
 
@@ -6,8 +6,8 @@ import type { Core } from "./core.js";
 import { damaged, takenIn } from "./parts.js";
 
 /**
- * Throws for vectors that are not those of the rows from `first` on. They are made 8 bits again, and a query must then have the very
- * same product with them: one integer that differs changes it.
+ * Throws for vectors that are not those of the rows from `first` on. They are quantised again, and must give a query the
+ * very same score: one integer that differs changes it.
  */
 export function checkVectors(
   { scan, similarity }: Core,
@@ -36,7 +36,7 @@ export function checkVectors(
   }
 }
 
-/** Values of both signs from 0.5 to 1, in which no integer counts for nothing, and of which sums are hardly ever equal. */
+/** Values of both signs from 0.5 to 1: every integer counts, and different rows hardly ever have the same sum. */
 function queryOf(dimension: number): Float32Array {
   return Float32Array.from({ length: dimension }, (_, i) => (i % 2 === 0 ? 1 : -1) * (0.5 + ((i * GOLDEN) % 1) / 2));
 }

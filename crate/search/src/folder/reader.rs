@@ -83,18 +83,26 @@ impl Folder {
             .flat_map(|(i, document)| (0..document.spans.len()).map(move |span| (i, span)))
             .collect();
         let mut ids = BTreeSet::new();
-        if let Some(Document { id, .. }) =
-            documents.documents.iter().find(|document| document.from != 0 || !ids.insert(&document.id))
+        if let Some(Document { id, .. }) = documents
+            .documents
+            .iter()
+            .find(|document| document.from != 0 || !ids.insert(&document.id))
         {
             return Err(damaged(ROWS, format!("it lists the document {id:?} twice")));
         }
         for (&(i, span), text) in passages.iter().zip(&texts) {
             let (start, end, _) = documents.documents[i].spans[span];
             if start > end {
-                return Err(damaged(ROWS, format!("a passage of document {i} ends before it begins")));
+                return Err(damaged(
+                    ROWS,
+                    format!("a passage of document {i} ends before it begins"),
+                ));
             }
             if text.encode_utf16().count() != end - start {
-                return Err(damaged(TEXTS, format!("a text of document {i} does not fill its place")));
+                return Err(damaged(
+                    TEXTS,
+                    format!("a text of document {i} does not fill its place"),
+                ));
             }
         }
 

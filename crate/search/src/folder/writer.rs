@@ -129,7 +129,8 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// For probes that cannot be compared, for a model without probes, for more than 4 GB of texts or of words, and where a file cannot be written.
+    /// For probes that cannot be compared, for a model without probes, for more than 4 GB of texts or of words, and where
+    /// a file cannot be written.
     pub fn write(
         self,
         folder: &Path,
