@@ -305,6 +305,51 @@ test("two of the same index see each other's documents", async () => {
   await again.close();
 });
 
+const idsOf = async (index: SearchIndex) => (await index.documents()).map(({ id }) => id).sort();
+
+test("an index that is made anew under a name is another one, however many changes both have had", async () => {
+  const name = newName();
+  const vector = [1, 0];
+  const old = await SearchIndex.open(name);
+  await old.add([{ id: "old", text: "of the one before", vector }]);
+  await SearchIndex.delete(name);
+  const index = await SearchIndex.open(name);
+  await index.add([{ id: "new", text: "of the one that is there", vector }]);
+  await old.add([{ id: "late", text: "of a tab that was open", vector }]);
+  await Promise.all([old.close(), index.close()]);
+  const again = await SearchIndex.open(name);
+  assert.deepEqual(await idsOf(again), ["late", "new"]);
+  assert.equal((await again.get("new"))!.text, "of the one that is there");
+  await again.close();
+});
+
+test("what another tab adds again is not removed by one that removed it long ago", async () => {
+  const name = newName();
+  const vector = [1, 0];
+  const [a, b] = [await SearchIndex.open(name), await SearchIndex.open(name)];
+  const many = Array.from({ length: 64 }, (_, i) => ({ id: `d${i}`, text: `text ${i}`, vector }));
+  await a.add([...many, { id: "x", text: "x", vector }]);
+  await a.remove("x");
+  const gate = () => {
+    let open = () => {};
+    return { isOpen: new Promise<void>((resolve) => (open = resolve)), open: () => open() };
+  };
+  const [appended, added] = [gate(), gate()];
+  // A group of 64 documents is on its way at once; the call is over when the other tab has stored its own.
+  async function* replacing() {
+    for (const document of many) yield { ...document, text: `${document.text} anew` };
+    await added.isOpen;
+  }
+  const replaced = a.add(replacing(), { progress: ({ documents }) => void (documents === 64 && appended.open()) });
+  await appended.isOpen;
+  await b.add([{ id: "x", text: "x is there again", vector }]);
+  added.open();
+  await replaced;
+  for (const index of [a, b]) assert.equal((await index.get("x"))?.text, "x is there again");
+  assert.equal((await a.get("d7"))!.text, "text 7 anew");
+  await Promise.all([a.close(), b.close()]);
+});
+
 test("pairs and groups are those of sentence-transformers", async () => {
   const vectors = randomVectors(60, 8, 5);
   const index = await SearchIndex.open(newName(), { cache: "memory" });

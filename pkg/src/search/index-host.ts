@@ -11,7 +11,7 @@ import type { Core } from "./core.js";
 import { FolderIndex } from "./folder-index.js";
 import { clusters, duplicates, placeOf } from "./groups.js";
 import { copyIndex, exportIndex, importIndex, openEntries } from "./manage.js";
-import type { IndexRecord } from "./parts.js";
+import { type IndexRecord, newId } from "./parts.js";
 import type { FetchRequest, OpenRequest, SearchCalls, SentEmbedder, Which } from "./protocol.js";
 import { search } from "./query.js";
 import { readFolder } from "./read-folder.js";
@@ -99,6 +99,7 @@ export class Index {
     const maxTokens = passages?.maxTokens ?? Math.min(DEFAULT_TOKENS, embedder?.maxTokens ?? DEFAULT_TOKENS);
     const fresh: IndexRecord = {
       name,
+      id: newId(),
       createdAt: Date.now(),
       changedAt: Date.now(),
       sequence: 0,

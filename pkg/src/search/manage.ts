@@ -8,7 +8,7 @@ import { sha256Of } from "../cache/sha256.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { openCache } from "../platform/web-parts.js";
 import { type TarFile, bytesOfPart, readTar, writeTar } from "../tar.js";
-import { BLOCK_ROWS, type IndexRecord, damaged, encodeRecord, parseRecord, parseRows } from "./parts.js";
+import { BLOCK_ROWS, type IndexRecord, damaged, encodeRecord, newId, parseRecord, parseRows } from "./parts.js";
 import { MAX_PART_BYTES, MemoryEntries, type PartKind, PartStore, RECORDS, nameOfRecord } from "./storage.js";
 import type { StoredIndex } from "./types.js";
 
@@ -141,7 +141,7 @@ export async function copyIndex(source: PartStore, record: IndexRecord, target: 
 }
 
 async function write(store: PartStore, source: IndexRecord, read: ReadPart): Promise<void> {
-  const record = { ...source, name: store.name };
+  const record = { ...source, name: store.name, id: newId() };
   await store.change(async () => {
     if (await store.record())
       throw new EmbervecError(

@@ -56,6 +56,8 @@ export interface Probe {
 
 export interface IndexRecord {
   name: string;
+  /** Of this index alone: one that is deleted and made anew under its name counts from the same numbers, and has another. */
+  id: string;
   createdAt: number;
   changedAt: number;
   /** Counts the changes. */
@@ -102,6 +104,11 @@ export interface Block {
 }
 
 const encoder = new TextEncoder();
+
+/** An id that no other index has. Pages without https have no `crypto.randomUUID`. */
+export function newId(): string {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(16).padStart(8, "0")).join("");
+}
 
 export function encodeJson(value: object): Uint8Array<ArrayBuffer> {
   return encoder.encode(JSON.stringify(value));
@@ -184,6 +191,7 @@ export async function parseRecord(bytes: Uint8Array, name: string): Promise<Inde
       isCount,
     ) &&
     typeof value.name === "string" &&
+    typeof value.id === "string" &&
     isSimilarity(similarity) &&
     isPassageOptions(passageOptions) &&
     Array.isArray(segments) &&

@@ -33,8 +33,8 @@ export type DocumentHead = Pick<Entry, "id" | "metadata">;
 
 export class StoredIndex {
   #state: State;
-  /** Whether rows have been removed since the last commit. */
-  #hasRemoved = false;
+  /** Ids of documents that have been removed or replaced since the last commit. */
+  #removed = new Set<string>();
   /** Changes run one after the other. */
   #changes: Promise<unknown> = Promise.resolve();
   /** Why nothing is stored any more. */
@@ -138,7 +138,7 @@ export class StoredIndex {
 
   removeEntries(entries: readonly Entry[]): void {
     this.#state.remove(entries);
-    if (entries.length > 0) this.#hasRemoved = true;
+    for (const { id } of entries) this.#removed.add(id);
   }
 
   // --- in the store ------------------------------------------------------------------------------------------------
@@ -178,13 +178,14 @@ export class StoredIndex {
   }
 
   async #commit(): Promise<void> {
-    if (this.pending === 0 && !this.#hasRemoved) return;
+    if (this.pending === 0 && this.#removed.size === 0) return;
     await this.#takeUp();
     const state = this.#state;
     const before = this.current;
     // More may come meanwhile; it is for the next time.
     const pending = [...state.pending];
-    this.#hasRemoved = false;
+    const removing = this.#removed;
+    this.#removed = new Set();
     const written: string[] = [];
     try {
       const segments: Loaded[] = [];
@@ -203,14 +204,14 @@ export class StoredIndex {
     } catch (error) {
       // What is not in the record does not exist; it only takes up room.
       await this.store.drop(written).catch(() => {});
-      this.#hasRemoved = true;
+      this.#removed = new Set([...removing, ...this.#removed]);
       throw isFull(error) ? await this.#backToStored(error) : this.#loses(error);
     }
     await this.#mergeTail();
   }
 
   async #backToStored(cause: unknown): Promise<EmbervecError> {
-    this.#hasRemoved = false;
+    this.#removed.clear();
     this.#replaceState(await State.load(this.store, this.current));
     return new EmbervecError(
       "quota",
@@ -326,12 +327,15 @@ export class StoredIndex {
       return false;
     }
     const record = await parseRecord(bytes, this.store.name);
-    if (record.sequence === this.current.sequence && record.generation === this.current.generation) return false;
+    const { id, sequence } = this.current;
+    if (record.id === id && record.sequence === sequence) return false;
     const before = this.#state;
     const state = await State.load(this.store, record);
     this.current = record;
     this.#replaceState(state);
-    if (this.#hasRemoved) this.#removeAgain(before);
+    // It is there again.
+    if (this.#lost === CLEARED) this.#lost = undefined;
+    this.#removeAgain();
     this.#appendAgain(before);
     return true;
   }
@@ -349,11 +353,9 @@ export class StoredIndex {
     }
   }
 
-  /** What was removed here and is not stored: documents that were stored before, and are not there any more. */
-  #removeAgain(before: State): void {
-    const ids = new Set(Array.from(before.rows.removed, (row) => before.rows.entryOf(row).id));
-    const gone = [...ids].filter((id) => before.rows.entry(id) === undefined);
-    this.removeEntries(gone.flatMap((id) => this.rows.entry(id) ?? []));
+  /** What was removed here since the last commit, and nothing else: what was removed before, another tab may have added again. */
+  #removeAgain(): void {
+    this.removeEntries([...this.#removed].flatMap((id) => this.rows.entry(id) ?? []));
   }
 
   /** Parts of a change that was never finished. */
@@ -432,7 +434,7 @@ export class StoredIndex {
       const before = this.#state;
       this.#replaceState(await State.load(this.store, this.current));
       // Meanwhile more may have come, or gone.
-      if (this.#hasRemoved) this.#removeAgain(before);
+      this.#removeAgain();
       this.#appendAgain(before);
     });
   }
