@@ -36,6 +36,9 @@ export const MAX_TEXT = 2 ** 29 - 24;
 /** Below it, sums of counts are exact, and a date is below it for 7,000 years. */
 const MAX_COUNT = 2 ** 48;
 
+/** Where nobody says: passages of so many tokens are about one thing, and are what small models were trained on. */
+export const DEFAULT_TOKENS = 128;
+
 export type Similarity = IndexInfo["similarity"];
 
 /** A part by its number, with its SHA-256. */
@@ -222,6 +225,12 @@ export function isSimilarity(value: unknown): value is Similarity {
 export function isPassageOptions(value: unknown): value is Required<PassageOptions> {
   const { maxTokens, overlap } = Object(value) as Record<string, unknown>;
   return isCount(maxTokens) && maxTokens > 0 && isCount(overlap) && overlap < maxTokens;
+}
+
+/** Passages that a model takes whole. They overlap by the same share. */
+export function fitted({ maxTokens, overlap }: Required<PassageOptions>, most: number): Required<PassageOptions> {
+  if (maxTokens <= most) return { maxTokens, overlap };
+  return { maxTokens: most, overlap: Math.floor((overlap * most) / maxTokens) };
 }
 
 export function isDimension(value: unknown): value is number {

@@ -152,10 +152,16 @@ export class StoredIndex {
     await this.#exclusive(() => this.#commit());
   }
 
-  /** Changes the record itself. */
-  async update(change: Partial<IndexRecord>): Promise<void> {
+  /**
+   * Changes the record itself.
+   *
+   * @param changeOf what is to change of the record as it is now, which another tab may have changed; `undefined` for nothing
+   */
+  async update(changeOf: (record: IndexRecord) => Partial<IndexRecord> | undefined): Promise<void> {
     await this.#exclusive(async () => {
       await this.#takeUp();
+      const change = changeOf(this.current);
+      if (!change) return;
       await this.#writeRecord({ ...this.current, ...change });
       this.#state.similarity = this.current.similarity;
     });
@@ -331,6 +337,8 @@ export class StoredIndex {
     if (record.id === id && record.sequence === sequence) return false;
     const before = this.#state;
     const state = await State.load(this.store, record);
+    // The same object, so that an embedder which has been compared with them is not compared again.
+    if (JSON.stringify(record.probes) === JSON.stringify(this.current.probes)) record.probes = this.current.probes;
     this.current = record;
     this.#replaceState(state);
     // It is there again.
