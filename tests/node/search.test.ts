@@ -324,6 +324,15 @@ test("an index that is made anew under a name is another one, however many chang
   await again.close();
 });
 
+test("an index that was deleted is not made anew by one that was open, though it was empty", async () => {
+  const name = newName();
+  const index = await SearchIndex.open(name);
+  await SearchIndex.delete(name);
+  await assert.rejects(index.add([{ id: "a", text: "a", vector: [1, 0] }]), isError("storage", /is not stored any more/));
+  await index.close();
+  assert.ok(!(await SearchIndex.list()).some((stored) => stored.name === name), "it is not there again");
+});
+
 test("what another tab adds again is not removed by one that removed it long ago", async () => {
   const name = newName();
   const vector = [1, 0];

@@ -306,7 +306,9 @@ export class StoredIndex {
       ...this.#keysOf(record.generation, segments),
       ...(record.removed ? [this.#removedKey(record)] : []),
     ]);
-    if (!(await this.store.commit(await encodeRecord(record), keys, isOnly))) {
+    // One without parts would else be made anew: nothing of it is missing.
+    const isGone = this.#lost === CLEARED;
+    if (isGone || !(await this.store.commit(await encodeRecord(record), keys, isOnly))) {
       this.#lost = CLEARED;
       throw new EmbervecError(
         "storage",
