@@ -328,7 +328,10 @@ test("an index that was deleted is not made anew by one that was open, though it
   const name = newName();
   const index = await SearchIndex.open(name);
   await SearchIndex.delete(name);
-  await assert.rejects(index.add([{ id: "a", text: "a", vector: [1, 0] }]), isError("storage", /is not stored any more/));
+  await assert.rejects(
+    index.add([{ id: "a", text: "a", vector: [1, 0] }]),
+    isError("storage", /is not stored any more/),
+  );
   await index.close();
   assert.ok(!(await SearchIndex.list()).some((stored) => stored.name === name), "it is not there again");
 });
@@ -541,6 +544,32 @@ test("one worker takes the place of one that has failed, whatever the index was 
     all.every(({ isOver }) => isOver),
     "no worker is left",
   );
+});
+
+test("long metadata are there after it is opened again", async () => {
+  const name = newName();
+  const index = await SearchIndex.open(name);
+  const html = "x".repeat(1_000_000);
+  const vectorOf = (i: number) => Float32Array.from({ length: 64 }, (_, at) => (at === i ? 1 : 0.01));
+  await index.add(
+    Array.from({ length: 40 }, (_, i) => ({
+      id: `${i}`,
+      text: `text ${i}`,
+      metadata: { i, html },
+      vector: vectorOf(i),
+    })),
+  );
+  await index.close();
+  const again = await SearchIndex.open(name);
+  for (const i of [0, 15, 16, 17, 31, 39]) {
+    const { hits } = await again.search(vectorOf(i), { topK: 1 });
+    assert.deepEqual([hits[0]!.id, hits[0]!.metadata["i"]], [`${i}`, i]);
+    assert.deepEqual(
+      (await again.documents({ filter: { i } })).map(({ id }) => id),
+      [`${i}`],
+    );
+  }
+  await again.close();
 });
 
 test("an index in memory is there after it was given another name", async () => {

@@ -26,6 +26,9 @@ import { wordsOf } from "./words.js";
 /** So many segments at the end that are not full become one: each costs some reads when the index is opened. */
 const MERGE_SEGMENTS = 16;
 
+/** Passages that are appended again at once. */
+const AGAIN_PASSAGES = 8;
+
 const CLEARED = "because its storage was cleared while it was open";
 
 /** What is known of a document before it is split. */
@@ -358,8 +361,11 @@ export class StoredIndex {
       const begin = at;
       while (pending[at]?.entry === entry) at += 1;
       if (before.rows.entry(entry.id) !== entry) continue;
-      const spans = pending.slice(begin, at).map(({ span }) => span);
-      this.append(entry, passage, spans, entry.hash);
+      // A few at a time, as they were appended: each comes with all metadata of its document.
+      for (let from = begin; from < at; from += AGAIN_PASSAGES) {
+        const spans = pending.slice(from, Math.min(at, from + AGAIN_PASSAGES)).map(({ span }) => span);
+        this.append(entry, passage + from - begin, spans, entry.hash);
+      }
     }
   }
 
