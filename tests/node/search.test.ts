@@ -478,7 +478,7 @@ test("while it is written anew, what is there can be read", async () => {
   /** Gives the parts that are written anew only after one has been missed that was there before. */
   class SlowCache extends MemoryCache {
     override async get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-      if (/ 1 scan 1 0 $/.test(key)) {
+      if (key.endsWith(" 1 scan 1 0 ")) {
         arrived();
         await Promise.race([isMissed, new Promise((resolve) => setTimeout(resolve, 1000))]);
       }
@@ -570,6 +570,35 @@ test("long metadata are there after it is opened again", async () => {
     );
   }
   await again.close();
+});
+
+test("a search does not wait until what another tab has stored is loaded", async () => {
+  const shared = new MemoryCache();
+  let isSlow = false;
+  const slow = {
+    get: async (key: string) => {
+      if (isSlow && key.includes(" scan ")) await new Promise((resolve) => setTimeout(resolve, 2000));
+      return shared.get(key);
+    },
+    put: async (key: string, bytes: Uint8Array<ArrayBuffer>) => shared.put(key, bytes),
+    delete: async (prefix: string) => shared.delete(prefix),
+    keys: async (prefix: string) => shared.keys(prefix),
+    room: async () => Infinity,
+  };
+  const vector = [1, 0];
+  const [a, b] = [await SearchIndex.open("tabs", { cache: slow }), await SearchIndex.open("tabs", { cache: shared })];
+  await a.add([{ id: "a", text: "of a", vector }]);
+  await b.add([{ id: "b", text: "of b", vector }]);
+  isSlow = true;
+  const begun = performance.now();
+  const { hits } = await a.search(vector);
+  const waited = performance.now() - begun;
+  assert.ok(waited < 1500, `it came after ${waited} ms`);
+  assert.equal(hits[0]!.id, "a");
+  // It is loaded all the same.
+  for (let i = 0; i < 100 && a.size < 2; i++) await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal((await a.search(vector)).hits.length, 2);
+  await Promise.all([a.close(), b.close()]);
 });
 
 test("an index in memory is there after it was given another name", async () => {

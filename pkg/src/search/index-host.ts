@@ -5,6 +5,7 @@ import { EmbervecError, codeOf, messageOf } from "../errors.js";
 import { send } from "../platform/web.js";
 import { INDEX_KEEPS } from "../platform/web-search.js";
 import type { PortClient } from "../port.js";
+import { TimeoutError, settled } from "../settle.js";
 import type { FromWorker, ToWorker } from "../worker/protocol.js";
 import { Adding, type Encoder } from "./adding.js";
 import type { Core } from "./core.js";
@@ -23,6 +24,9 @@ import type { IndexInfo, SearchDocument } from "./types.js";
 
 /** The page hears of changes at most so often. */
 const REPORT_MS = 100;
+
+/** A search waits so long for what other tabs have stored; after that it finds what was there before. */
+const REFRESH_MS = 50;
 
 /** What can be done again. */
 const READS: ReadonlySet<string> = new Set(["search", "get", "documents", "vectors", "duplicates", "clusters"]);
@@ -149,7 +153,7 @@ export class Index {
 
   async run(asked: Asked, signal: AbortSignal): Promise<Result> {
     const { stored } = this;
-    if (await stored?.refresh()) this.#changed();
+    await this.#refresh(asked.type === "search" ? { ms: REFRESH_MS } : {});
     for (;;) {
       const { state } = stored ?? {};
       try {
@@ -159,9 +163,21 @@ export class Index {
         // The index may have been written anew meanwhile, here or in another tab: then what was to be read is elsewhere. This
         // waits until that is done.
         stored?.markStale();
-        if (await stored?.refresh()) this.#changed();
+        await this.#refresh();
         if (stored?.state === state) throw error;
       }
+    }
+  }
+
+  /** Takes up what other tabs have stored; does not wait for it any longer than `ms`. */
+  async #refresh(wait: { ms?: number } = {}): Promise<void> {
+    const refreshed = async () => {
+      if (await this.stored?.refresh()) this.#changed();
+    };
+    try {
+      await settled("the storage", refreshed, wait);
+    } catch (error) {
+      if (!(error instanceof TimeoutError)) throw error;
     }
   }
 

@@ -44,6 +44,7 @@ export class StoredIndex {
   #lost: string | undefined;
   /** Another tab has changed it. */
   #isStale = false;
+  #refreshing: Promise<boolean> | undefined;
 
   private constructor(
     readonly store: PartStore,
@@ -98,10 +99,13 @@ export class StoredIndex {
   /** Takes up what other tabs have stored. */
   async refresh(): Promise<boolean> {
     if (!this.#isStale) return false;
-    return this.#exclusive(async () => {
+    // One that has not begun is for all who ask.
+    this.#refreshing ??= this.#exclusive(async () => {
+      this.#refreshing = undefined;
       this.#isStale = false;
       return this.#takeUp();
     });
+    return this.#refreshing;
   }
 
   // --- in memory ---------------------------------------------------------------------------------------------------
