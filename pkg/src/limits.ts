@@ -15,5 +15,8 @@ export const MAX_SMALL_FILE_BYTES = 128 << 20;
 /** Bytes of a list of files with their digests: a manifest, or a record of the cache. For 16 GiB it has 2.3 MB. */
 export const MAX_LIST_BYTES = 16 << 20;
 
+/** Bytes of a part of a search index, which is read whole. */
+export const MAX_PART_BYTES = 512 << 20;
+
 /** Files of a folder, each of which is a request. Weights may come in 1,024, as crate/weights/src/limits.rs has it. */
 export const MAX_FILES = 2048;

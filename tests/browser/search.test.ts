@@ -87,6 +87,26 @@ test("two tabs add at once, and both have all", async () => {
   await other.close();
 });
 
+test("what another tab adds while an index gets another name is not lost", async () => {
+  const name = newName();
+  const other = await browser.openTab();
+  await open(browser.page, name);
+  await open(other, name);
+  await browser.page.evaluate(() => {
+    const vectorOf = (i: number) => Float32Array.from({ length: embedder.info.dimension }, (_, at) => Math.cos(i * at));
+    return index.add(Array.from({ length: 4000 }, (_, i) => ({ id: `n${i}`, text: `text ${i}`, vector: vectorOf(i) })));
+  });
+  assert.equal((await idsOf(other)).length, 4000);
+  const renamed = browser.page.evaluate((name) => index.rename(name), `${name} renamed`);
+  // While the parts are copied, it waits for its turn to store them.
+  const [added] = await Promise.allSettled([add(other, textsOf("late", 0, 5)), renamed]);
+  const ids = await idsOf(browser.page);
+  const late = ids.filter((id) => id.startsWith("late")).length;
+  assert.equal(late, added.status === "fulfilled" ? 5 : 0, `add was ${added.status}`);
+  assert.equal(ids.length - late, 4000);
+  await other.close();
+});
+
 test("a killed browser loses nothing that was resolved", async () => {
   const profile = await temporaryFolder();
   const port = 20_000 + Math.floor(20_000 * Math.random());

@@ -10,6 +10,7 @@ import { Embedder, EmbervecError } from "embervec";
 import { SearchIndex, type Filter, type SearchDocument } from "embervec/search";
 import MiniSearch from "minisearch";
 
+import { Thread } from "../../pkg/src/platform/node/thread.ts";
 import { writeTar } from "../../pkg/src/tar.ts";
 import { MemoryCache } from "../support/memory-cache.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -331,6 +332,343 @@ test("two of the same index see each other's documents", async () => {
   const again = await SearchIndex.open(name, { embedder });
   assert.deepEqual((await again.documents()).map(({ id }) => id).sort(), expected);
   await again.close();
+});
+
+const idsOf = async (index: SearchIndex) => (await index.documents()).map(({ id }) => id).sort();
+
+test("an index that is made anew under a name is another one, however many changes both have had", async () => {
+  const name = newName();
+  const vector = [1, 0];
+  const old = await SearchIndex.open(name);
+  await old.add([{ id: "old", text: "of the one before", vector }]);
+  await SearchIndex.delete(name);
+  const index = await SearchIndex.open(name);
+  await index.add([{ id: "new", text: "of the one that is there", vector }]);
+  await old.add([{ id: "late", text: "of a tab that was open", vector }]);
+  await Promise.all([old.close(), index.close()]);
+  const again = await SearchIndex.open(name);
+  assert.deepEqual(await idsOf(again), ["late", "new"]);
+  assert.equal((await again.get("new"))!.text, "of the one that is there");
+  await again.close();
+});
+
+test("an index that was deleted is not made anew by one that was open, though it was empty", async () => {
+  const name = newName();
+  const index = await SearchIndex.open(name);
+  await SearchIndex.delete(name);
+  await assert.rejects(
+    index.add([{ id: "a", text: "a", vector: [1, 0] }]),
+    isError("storage", /is not stored any more/),
+  );
+  await index.close();
+  assert.ok(!(await SearchIndex.list()).some((stored) => stored.name === name), "it is not there again");
+});
+
+test("what another tab adds again is not removed by one that removed it long ago", async () => {
+  const name = newName();
+  const vector = [1, 0];
+  const [a, b] = [await SearchIndex.open(name), await SearchIndex.open(name)];
+  const many = Array.from({ length: 64 }, (_, i) => ({ id: `d${i}`, text: `text ${i}`, vector }));
+  await a.add([...many, { id: "x", text: "x", vector }]);
+  await a.remove("x");
+  const gate = () => {
+    let open = () => {};
+    return { isOpen: new Promise<void>((resolve) => (open = resolve)), open: () => open() };
+  };
+  const [appended, added] = [gate(), gate()];
+  // A group of 64 documents is on its way at once; the call is over when the other tab has stored its own.
+  async function* replacing() {
+    for (const document of many) yield { ...document, text: `${document.text} anew` };
+    await added.isOpen;
+  }
+  const replaced = a.add(replacing(), { progress: ({ documents }) => void (documents === 64 && appended.open()) });
+  await appended.isOpen;
+  await b.add([{ id: "x", text: "x is there again", vector }]);
+  added.open();
+  await replaced;
+  for (const index of [a, b]) assert.equal((await index.get("x"))?.text, "x is there again");
+  assert.equal((await a.get("d7"))!.text, "text 7 anew");
+  await Promise.all([a.close(), b.close()]);
+});
+
+/** An embedder of another model, whose vectors have the same length. */
+function strangeEmbedder(encoded: (texts: readonly string[]) => void | Promise<void> = () => {}): Embedder {
+  const turned = (vector: Float32Array) => vector.slice().reverse();
+  const { embeddingSpace } = embedder.info;
+  return {
+    info: { ...embedder.info, embeddingSpace: { ...embeddingSpace, model: "strange", weights: undefined } },
+    tokenCounts: (texts: string[]) => embedder.tokenCounts(texts),
+    encodeQuery: async (text: string) => {
+      await encoded([text]);
+      return turned(await embedder.encodeQuery(text));
+    },
+    encodeDocument: async (texts: string[]) => {
+      await encoded(texts);
+      return (await embedder.encodeDocument(texts)).map(turned);
+    },
+  } as unknown as Embedder;
+}
+
+test("an embedder that is refused has made no vector of the index, and of no query", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory" });
+  await index.add(TEXTS);
+  const seen: string[] = [];
+  const strange = strangeEmbedder(async (texts) => {
+    seen.push(...texts);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  });
+  const many = Array.from({ length: 100 }, (_, i) => ({ id: `m${i}`, text: `${SENTENCES[i % 8]} Number ${i}.` }));
+  let attached: Promise<void> | undefined;
+  const begun = new Promise<void>((resolve) => {
+    const progress = () => {
+      attached ??= index.attach(strange);
+      attached.catch(() => {});
+      resolve();
+    };
+    void index.add(many, { progress });
+  });
+  await begun;
+  await index.search("bread");
+  await assert.rejects(attached!, isError("model_mismatch", /this embedder is "strange"/));
+  await index.add(many);
+  assert.deepEqual(
+    seen.filter((text) => text === "bread" || many.some((document) => document.text === text)),
+    [],
+  );
+  const { places, vectors } = await index.vectors();
+  assert.equal(places.length, 108);
+  for (const i of [0, 8, 9, 50, 107]) {
+    const text = (await index.get(places[i]!.id))!.text;
+    assert.ok(SCORES.cosine(vectors[i]!, await embedder.encodeDocument(text)) > 0.99999, text);
+  }
+  await index.close();
+});
+
+test("an index that another tab has given a model refuses another one", async () => {
+  const name = newName();
+  const a = await SearchIndex.open(name, { embedder });
+  const b = await SearchIndex.open(name, { embedder: strangeEmbedder() });
+  await a.add(TEXTS.slice(0, 4));
+  await assert.rejects(b.add(TEXTS.slice(4)), isError("model_mismatch", /this embedder is "strange"/));
+  await assert.rejects(b.search("bread"), isError("model_mismatch", /this embedder is "strange"/));
+  assert.equal((await b.search("train", { mode: "keyword" })).mode, "keyword");
+  await Promise.all([a.close(), b.close()]);
+  const again = await SearchIndex.open(name, { embedder });
+  assert.deepEqual(await idsOf(again), ["s0", "s1", "s2", "s3"]);
+  await again.close();
+});
+
+test("of two models that begin an index at once one is refused", async () => {
+  const name = newName();
+  const embedders = [embedder, strangeEmbedder()] as const;
+  const indexes = await Promise.all(embedders.map((embedder) => SearchIndex.open(name, { embedder })));
+  const added = await Promise.allSettled(indexes.map((index) => index.add(TEXTS)));
+  const [winner, ...others] = [0, 1].filter((i) => added[i]!.status === "fulfilled");
+  assert.deepEqual([winner === undefined, others], [false, []], "one has added, and one has not");
+  const { reason } = added[1 - winner!] as PromiseRejectedResult;
+  assert.ok(isError("model_mismatch", /needs the model/)(reason), "the other one is told why");
+  await Promise.all(indexes.map((index) => index.close()));
+  const again = await SearchIndex.open(name, { embedder: embedders[winner!]! });
+  assert.equal(again.size, 8);
+  const { places, vectors } = await again.vectors();
+  const [own] = await embedders[winner!]!.encodeDocument([TEXTS[Number(places[3]!.id.slice(1))]!.text]);
+  assert.ok(SCORES.cosine(vectors[3]!, own!) > 0.99999, "its vectors are the model's");
+  await again.close();
+});
+
+test("passages of a model that takes less overlap by the same share", async () => {
+  const name = newName();
+  const most = embedder.info.maxSeqLength - embedder.info.specialTokens;
+  const index = await SearchIndex.open(name, { passages: { maxTokens: 2 * most, overlap: most } });
+  await index.attach(embedder);
+  assert.deepEqual(index.info.passageOptions, { maxTokens: most, overlap: Math.floor(most / 2) });
+  await index.add(TEXTS);
+  await index.close();
+  const again = await SearchIndex.open(name, { embedder });
+  assert.equal(again.size, 8);
+  await again.close();
+  const passages = { overlap: 100 };
+  for (const options of [{ passages }, { embedder, passages }]) {
+    const other = newName();
+    const first = await SearchIndex.open(other, options);
+    await first.add([{ id: "a", text: "a", vector: new Float32Array(embedder.info.dimension).fill(1) }]);
+    await first.close();
+    const { info } = await SearchIndex.open(other).then(async (index) => (await index.close(), index));
+    assert.ok(info.passageOptions.overlap < info.passageOptions.maxTokens, JSON.stringify(info.passageOptions));
+  }
+});
+
+test("while it is written anew, what is there can be read", async () => {
+  let arrived = () => {};
+  let goOn = () => {};
+  const isWritten = new Promise<void>((resolve) => (arrived = resolve));
+  const isMissed = new Promise<void>((resolve) => (goOn = resolve));
+  /** Gives the parts that are written anew only after one has been missed that was there before. */
+  class SlowCache extends MemoryCache {
+    override async get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+      if (key.endsWith(" 1 scan 1 0 ")) {
+        arrived();
+        await Promise.race([isMissed, new Promise((resolve) => setTimeout(resolve, 1000))]);
+      }
+      const bytes = await super.get(key);
+      if (!bytes && / 0 block /.test(key)) goOn();
+      return bytes;
+    }
+  }
+  const index = await SearchIndex.open("slow", { cache: new SlowCache() });
+  // More than is kept of what was read.
+  const dimension = 16_384;
+  const vectorOf = (i: number) => Float32Array.from({ length: dimension }, (_, at) => (at === i ? 1 : 0));
+  await index.add(Array.from({ length: 300 }, (_, i) => ({ id: `${i}`, text: `text ${i}`, vector: vectorOf(i) })));
+  const compacted = index.compact();
+  await isWritten;
+  const { hits } = await index.search(vectorOf(0), { topK: 1 });
+  assert.equal(hits[0]!.text, "text 0");
+  await compacted;
+  await index.close();
+});
+
+/** Threads that a test has at hand, as `createWorker` gives them. */
+function threads(): { all: (Thread & { isOver?: boolean })[]; createWorker: (url: URL) => Worker } {
+  const all: (Thread & { isOver?: boolean })[] = [];
+  const createWorker = (url: URL) => {
+    const thread: Thread & { isOver?: boolean } = new Thread(url);
+    const terminate = thread.terminate.bind(thread);
+    thread.terminate = () => {
+      thread.isOver = true;
+      terminate();
+    };
+    all.push(thread);
+    return thread as unknown as Worker;
+  };
+  return { all, createWorker };
+}
+
+test("one worker takes the place of one that has failed, whatever the index was opened with", async () => {
+  const cache = new MemoryCache();
+  const before = await SearchIndex.open("before", { embedder, cache });
+  await before.add(TEXTS);
+  const file = await before.export();
+  await before.close();
+  const { all, createWorker } = threads();
+  const controller = new AbortController();
+  const options = { embedder, cache, signal: controller.signal, createWorker: createWorker as never };
+  const index = await SearchIndex.import(file, { name: "imported", ...options });
+  controller.abort(new Error("after it was opened"));
+  await index.add([{ id: "more", text: "more than was imported" }]);
+  all[0]!.onerror!({ message: "a test", error: undefined });
+  const answers = await Promise.all([index.documents(), index.search("bread"), index.get("more")]);
+  assert.equal(answers[0].length, 9);
+  assert.equal(answers[2]!.text, "more than was imported");
+  assert.deepEqual(
+    all.map(({ isOver = false }) => isOver),
+    [true, false],
+  );
+  all[1]!.onerror!({ message: "a test", error: undefined });
+  const late = assert.rejects(index.documents(), isError("disposed", /closed/));
+  await index.close();
+  await late;
+  assert.ok(
+    all.every(({ isOver }) => isOver),
+    "no worker is left",
+  );
+});
+
+test("long metadata are there after it is opened again", async () => {
+  const name = newName();
+  const index = await SearchIndex.open(name);
+  const html = "x".repeat(1_000_000);
+  const vectorOf = (i: number) => Float32Array.from({ length: 64 }, (_, at) => (at === i ? 1 : 0.01));
+  await index.add(
+    Array.from({ length: 40 }, (_, i) => ({
+      id: `${i}`,
+      text: `text ${i}`,
+      metadata: { i, html },
+      vector: vectorOf(i),
+    })),
+  );
+  await index.close();
+  const again = await SearchIndex.open(name);
+  for (const i of [0, 15, 16, 17, 31, 39]) {
+    const { hits } = await again.search(vectorOf(i), { topK: 1 });
+    assert.deepEqual([hits[0]!.id, hits[0]!.metadata["i"]], [`${i}`, i]);
+    assert.deepEqual(
+      (await again.documents({ filter: { i } })).map(({ id }) => id),
+      [`${i}`],
+    );
+  }
+  await again.close();
+});
+
+test("a search does not wait until what another tab has stored is loaded", async () => {
+  const shared = new MemoryCache();
+  let isSlow = false;
+  const slow = {
+    get: async (key: string) => {
+      if (isSlow && key.includes(" scan ")) await new Promise((resolve) => setTimeout(resolve, 2000));
+      return shared.get(key);
+    },
+    put: async (key: string, bytes: Uint8Array<ArrayBuffer>) => shared.put(key, bytes),
+    delete: async (prefix: string) => shared.delete(prefix),
+    keys: async (prefix: string) => shared.keys(prefix),
+    room: async () => Infinity,
+  };
+  const vector = [1, 0];
+  const [a, b] = [await SearchIndex.open("tabs", { cache: slow }), await SearchIndex.open("tabs", { cache: shared })];
+  await a.add([{ id: "a", text: "of a", vector }]);
+  await b.add([{ id: "b", text: "of b", vector }]);
+  isSlow = true;
+  const begun = performance.now();
+  const { hits } = await a.search(vector);
+  const waited = performance.now() - begun;
+  assert.ok(waited < 1500, `it came after ${waited} ms`);
+  assert.equal(hits[0]!.id, "a");
+  // It is loaded all the same.
+  for (let i = 0; i < 100 && a.size < 2; i++) await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal((await a.search(vector)).hits.length, 2);
+  await Promise.all([a.close(), b.close()]);
+});
+
+test("an index in memory is there after it was given another name", async () => {
+  const index = await SearchIndex.open("one name", { embedder, cache: "memory" });
+  await index.add(TEXTS);
+  await index.rename("another name");
+  assert.equal(index.info.name, "another name");
+  assert.equal((await index.search("bread")).hits.length, 8);
+  await index.add([{ id: "more", text: "more" }]);
+  const copy = await SearchIndex.import(await index.export(), { name: "copy", embedder, cache: "memory" });
+  assert.equal(copy.size, 9);
+  await Promise.all([index.close(), copy.close()]);
+});
+
+test("the answer to an abort does not wait for the storage", async () => {
+  let isSlow = false;
+  class SlowCache extends MemoryCache {
+    override async put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+      if (isSlow) await new Promise((resolve) => setTimeout(resolve, 2500));
+      return super.put(key, bytes);
+    }
+  }
+  const index = await SearchIndex.open("slow to store", { cache: new SlowCache() });
+  await index.add([{ id: "a", text: "a", vector: [1, 0] }]);
+  isSlow = true;
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  let aborted = 0;
+  async function* endless() {
+    for (let i = 0; ; i++) {
+      if (i === 64) {
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        aborted = performance.now();
+        controller.abort(reason);
+      }
+      yield { id: `d${i}`, text: "text", vector: [0, 1] };
+    }
+  }
+  await assert.rejects(index.add(endless(), { signal: controller.signal }), (error) => error === reason);
+  const waited = performance.now() - aborted;
+  assert.ok(waited < 1500, `it came after ${waited} ms`);
+  await index.close();
 });
 
 test("pairs and groups are those of sentence-transformers", async () => {

@@ -311,7 +311,9 @@ export class Adding {
         "invalid_input",
         `add: a vector has ${vector.length} dimensions, and an index at most ${MAX_DIMENSION}`,
       );
-    if (dimension === 0) await this.index.update({ dimension: vector.length });
+    // Another tab may be first.
+    if (dimension === 0)
+      await this.index.update(({ dimension }) => (dimension === 0 ? { dimension: vector.length } : undefined));
     const wanted = this.index.record.dimension;
     if (vector.length !== wanted)
       throw new EmbervecError(

@@ -5,6 +5,7 @@ import { SearchEngine } from "../../wasm/search/embervec.js";
 import { joined } from "../bytes.js";
 import { sha256Of } from "../cache/sha256.js";
 import { EmbervecError, messageOf } from "../errors.js";
+import { appendRows } from "./append-rows.js";
 import { BlockCache } from "./blocks.js";
 import type { Core, RowSource } from "./core.js";
 import type { Postings } from "./keywords.js";
@@ -90,8 +91,7 @@ export class FolderIndex implements RowSource {
     documents: readonly DocumentRows[],
   ) {
     this.#scan = new SearchEngine(manifest.dimension, manifest.similarity);
-    const metadata = documents.flatMap(({ metadata, spans }) => spans.map(() => metadata ?? {}));
-    takenIn(() => this.#scan.append(scan, JSON.stringify(metadata)));
+    takenIn(() => appendRows(this.#scan, scan, manifest.dimension, documents));
     for (const document of documents) this.#rows.restore(document);
     this.#rows.checkWhole();
   }

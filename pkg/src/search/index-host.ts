@@ -5,13 +5,14 @@ import { EmbervecError, codeOf, messageOf } from "../errors.js";
 import { send } from "../platform/web.js";
 import { INDEX_KEEPS } from "../platform/web-search.js";
 import type { PortClient } from "../port.js";
+import { TimeoutError, settled } from "../settle.js";
 import type { FromWorker, ToWorker } from "../worker/protocol.js";
 import { Adding, type Encoder } from "./adding.js";
 import type { Core } from "./core.js";
 import { FolderIndex } from "./folder-index.js";
 import { clusters, duplicates, placeOf } from "./groups.js";
 import { copyIndex, exportIndex, importIndex, openEntries } from "./manage.js";
-import type { IndexRecord } from "./parts.js";
+import { DEFAULT_TOKENS, type IndexRecord, type Probe, fitted, newId } from "./parts.js";
 import type { FetchRequest, OpenRequest, SearchCalls, SentEmbedder, Which } from "./protocol.js";
 import { search } from "./query.js";
 import { readFolder } from "./read-folder.js";
@@ -21,11 +22,11 @@ import { PartStore } from "./storage.js";
 import { StoredIndex } from "./stored-index.js";
 import type { IndexInfo, SearchDocument } from "./types.js";
 
-/** Where nobody says: passages of so many tokens are about one thing, and are what small models were trained on. */
-const DEFAULT_TOKENS = 128;
-
 /** The page hears of changes at most so often. */
 const REPORT_MS = 100;
+
+/** A search waits so long for what other tabs have stored; after that it finds what was there before. */
+const REFRESH_MS = 50;
 
 /** What can be done again. */
 const READS: ReadonlySet<string> = new Set(["search", "get", "documents", "vectors", "duplicates", "clusters"]);
@@ -35,6 +36,8 @@ type Result = SearchCalls[keyof SearchCalls]["result"];
 
 export class Index {
   #embedder: SentEmbedder | undefined;
+  /** With which the embedder has been compared. */
+  #known: readonly Probe[] | undefined;
   #nextJob = 0;
   #report: ReturnType<typeof setTimeout> | undefined;
   readonly #adding: Adding | undefined;
@@ -47,13 +50,13 @@ export class Index {
     private readonly unstored: string | undefined,
     embedder: SentEmbedder | undefined,
     others: BroadcastChannel | undefined,
-    private readonly name: string,
+    private name: string,
     /** Another index of the same cache. */
     private readonly other: ((name: string) => PartStore) | undefined,
   ) {
     this.#embedder = embedder;
     if (stored) {
-      const encoder = () => (this.#embedder ? this.#encoder : undefined);
+      const encoder = () => this.#embedder && this.#encoderOf(this.#embedder);
       this.#adding = new Adding(
         stored,
         encoder,
@@ -96,9 +99,10 @@ export class Index {
     const other = (name: string) => new PartStore(entries, locks, name);
     const store = other(name);
     if (file) await importIndex(store, file);
-    const maxTokens = passages?.maxTokens ?? Math.min(DEFAULT_TOKENS, embedder?.maxTokens ?? DEFAULT_TOKENS);
+    const { maxTokens = DEFAULT_TOKENS, overlap = 0 } = passages ?? {};
     const fresh: IndexRecord = {
       name,
+      id: newId(),
       createdAt: Date.now(),
       changedAt: Date.now(),
       sequence: 0,
@@ -107,7 +111,7 @@ export class Index {
       similarity: embedder?.similarity ?? similarity ?? "cosine",
       probes: [],
       truncateDim,
-      passageOptions: { maxTokens, overlap: passages?.overlap ?? 0 },
+      passageOptions: fitted({ maxTokens, overlap }, embedder?.maxTokens ?? Infinity),
       segments: [],
       documents: 0,
       passages: 0,
@@ -148,15 +152,32 @@ export class Index {
   }
 
   async run(asked: Asked, signal: AbortSignal): Promise<Result> {
-    if (await this.stored?.refresh()) this.#changed();
+    const { stored } = this;
+    await this.#refresh(asked.type === "search" ? { ms: REFRESH_MS } : {});
+    for (;;) {
+      const { state } = stored ?? {};
+      try {
+        return await this.#run(asked, signal);
+      } catch (error) {
+        if (codeOf(error) !== "integrity" || !READS.has(asked.type)) throw error;
+        // The index may have been written anew meanwhile, here or in another tab: then what was to be read is elsewhere. This
+        // waits until that is done.
+        stored?.markStale();
+        await this.#refresh();
+        if (stored?.state === state) throw error;
+      }
+    }
+  }
+
+  /** Takes up what other tabs have stored; does not wait for it any longer than `ms`. */
+  async #refresh(wait: { ms?: number } = {}): Promise<void> {
+    const refreshed = async () => {
+      if (await this.stored?.refresh()) this.#changed();
+    };
     try {
-      return await this.#run(asked, signal);
+      await settled("the storage", refreshed, wait);
     } catch (error) {
-      // Another tab may have written the index anew meanwhile, and what was to be read is elsewhere.
-      if (codeOf(error) !== "integrity" || !READS.has(asked.type)) throw error;
-      this.stored?.markStale();
-      if (!(await this.stored?.refresh())) throw error;
-      return this.#run(asked, signal);
+      if (!(error instanceof TimeoutError)) throw error;
     }
   }
 
@@ -181,6 +202,8 @@ export class Index {
       case "endAdd":
         return { result: await this.#writable.end(request.job), info: this.info() };
       case "search":
+        // The page has made the vector of a text with its embedder.
+        if (request.text !== undefined && request.vector && this.stored?.record.space) await this.#prepare();
         return search(this.#core, request, signal);
       case "get":
         return this.#get(request.id);
@@ -230,14 +253,16 @@ export class Index {
 
   // --- the embedder ------------------------------------------------------------------------------------------------
 
-  readonly #encoder: Encoder = {
-    tokenCounts: (texts) => this.#ask("tokenCounts", texts) as Promise<ArrayLike<number>>,
-    encode: async (texts) => {
-      const all = (await this.#ask("encode", texts, this.#truncateDim)) as Float32Array;
-      const dimension = all.length / texts.length;
-      return texts.map((_, i) => all.subarray(i * dimension, (i + 1) * dimension));
-    },
-  };
+  #encoderOf({ number }: SentEmbedder): Encoder {
+    return {
+      tokenCounts: (texts) => this.#ask("tokenCounts", number, texts) as Promise<ArrayLike<number>>,
+      encode: async (texts) => {
+        const all = (await this.#ask("encode", number, texts, this.#truncateDim)) as Float32Array;
+        const dimension = all.length / texts.length;
+        return texts.map((_, i) => all.subarray(i * dimension, (i + 1) * dimension));
+      },
+    };
+  }
 
   /** Errors keep their code on their way from the page. */
   async #ask(method: string, ...args: unknown[]): Promise<unknown> {
@@ -253,43 +278,85 @@ export class Index {
     return this.stored ? this.stored.record.truncateDim : this.folder!.manifest.dimension;
   }
 
-  async #attach(embedder: SentEmbedder): Promise<void> {
-    const { record } = this.stored ?? {};
-    const { space, probes, dimension } = record ?? this.folder!.manifest;
-    const own = cutTo(embedder.space, this.#truncateDim);
-    if (space) {
-      await checkSpace(this.name, space, probes, own, (texts) => this.#encoder.encode(texts));
-    } else if (dimension > 0 && dimension !== own.dimension) {
-      throw new EmbervecError(
-        "model_mismatch",
-        `the index "${this.name}" has vectors of ${dimension} dimensions, and this embedder makes ${own.dimension}`,
-      );
-    }
-    if (record && record.passageOptions.maxTokens > embedder.maxTokens && record.passages === 0) {
-      await this.stored!.update({ passageOptions: { ...record.passageOptions, maxTokens: embedder.maxTokens } });
-    }
-    this.#embedder = embedder;
+  get #probes(): readonly Probe[] {
+    return (this.stored?.record ?? this.folder!.manifest).probes;
   }
 
-  /** Before the first vector of the embedder's. */
+  async #attach(embedder: SentEmbedder): Promise<void> {
+    let probes: readonly Probe[];
+    do {
+      probes = this.#probes;
+      await this.#check(embedder);
+      await this.#fitPassages(embedder);
+      // Meanwhile another model may have taken the index, here or in another tab.
+    } while (probes !== this.#probes);
+    this.#embedder = embedder;
+    this.#known = probes;
+  }
+
+  /** @throws {EmbervecError} `model_mismatch` for an embedder whose vectors are not those of the index */
+  async #check(embedder: SentEmbedder): Promise<void> {
+    const { space, probes, dimension } = this.stored?.record ?? this.folder!.manifest;
+    const encoder = this.#encoderOf(embedder);
+    const own = cutTo(embedder.space, this.#truncateDim);
+    if (space) return checkSpace(this.name, space, probes, own, async (texts) => encoder.encode(texts));
+    if (dimension > 0 && dimension !== own.dimension) this.#refuse(dimension, own.dimension);
+  }
+
+  #refuse(dimension: number, own: number): never {
+    throw new EmbervecError(
+      "model_mismatch",
+      `the index "${this.name}" has vectors of ${dimension} dimensions, and this embedder makes ${own}`,
+    );
+  }
+
+  /** Passages that are there stay as they are. */
+  async #fitPassages({ maxTokens }: SentEmbedder): Promise<void> {
+    const { stored } = this;
+    const isLong = ({ passages, passageOptions }: IndexRecord) =>
+      passages === 0 && passageOptions.maxTokens > maxTokens;
+    if (!stored || !isLong(stored.record)) return;
+    await stored.update((record) =>
+      isLong(record) ? { passageOptions: fitted(record.passageOptions, maxTokens) } : undefined,
+    );
+  }
+
+  /** Before the first vector of the embedder's, and whenever another tab has said whose vectors the index has. */
   #prepare(): Promise<void> {
     const { stored } = this;
-    if (!stored || stored.record.space || !this.#embedder) return Promise.resolve();
-    const { space, similarity } = this.#embedder;
-    this.#preparing ??= (async () => {
-      const probes = await makeProbes((texts) => this.#encoder.encode(texts));
-      const dimension = probes[0]!.vector.length;
-      const { record } = stored;
-      if (record.dimension !== 0 && record.dimension !== dimension)
-        throw new EmbervecError(
-          "model_mismatch",
-          `the index has vectors of ${record.dimension} dimensions, not ${dimension}`,
-        );
-      // Vectors that are there have been scanned by the one that the index has.
-      const kept = record.dimension === 0 ? similarity : record.similarity;
-      await stored.update({ space: { ...space, dimension }, probes, dimension, similarity: kept });
-    })().finally(() => (this.#preparing = undefined));
+    if (!stored || !this.#embedder || this.#isKnown(stored)) return Promise.resolve();
+    this.#preparing ??= this.#agree(stored).finally(() => (this.#preparing = undefined));
     return this.#preparing;
+  }
+
+  #isKnown({ record: { space, probes } }: StoredIndex): boolean {
+    return space !== undefined && probes === this.#known;
+  }
+
+  async #agree(stored: StoredIndex): Promise<void> {
+    while (!this.#isKnown(stored)) {
+      const embedder = this.#embedder!;
+      let { probes }: { probes: readonly Probe[] } = stored.record;
+      if (stored.record.space) await this.#check(embedder);
+      else probes = await this.#introduce(stored, embedder);
+      // It may have been replaced meanwhile.
+      if (embedder === this.#embedder) this.#known = probes;
+    }
+  }
+
+  /** Says whose vectors the index has, unless another tab has said so before. */
+  async #introduce(stored: StoredIndex, embedder: SentEmbedder): Promise<Probe[]> {
+    const encoder = this.#encoderOf(embedder);
+    const probes = await makeProbes(async (texts) => encoder.encode(texts));
+    const own = probes[0]!.vector.length;
+    await stored.update(({ space, dimension, similarity }) => {
+      if (space || embedder !== this.#embedder) return undefined;
+      if (dimension !== 0 && dimension !== own) this.#refuse(dimension, own);
+      // Vectors that are there have been scanned by the similarity that the index has.
+      const kept = dimension === 0 ? embedder.similarity : similarity;
+      return { space: { ...embedder.space, dimension: own }, probes, dimension: own, similarity: kept };
+    });
+    return probes;
   }
 
   // --- what is there -----------------------------------------------------------------------------------------------
@@ -344,13 +411,22 @@ export class Index {
     return entries.length;
   }
 
-  async #rename(name: string): Promise<IndexInfo> {
+  async #rename(name: string): Promise<IndexInfo | undefined> {
     const own = this.#own;
     if (name === this.name) return this.info();
+    if (this.unstored !== undefined) {
+      // In the worker's memory it has its name for itself, and nothing is to be moved.
+      await own.update(() => ({ name }));
+      this.name = name;
+      return this.info();
+    }
     const target = this.other!(name);
-    await own.exported((store, record) => copyIndex(store, record, target));
-    await own.store.change(() => own.store.delete());
-    return { ...this.info(), name };
+    // Nobody stores anything between the two, which would be in neither.
+    await own.exported(async (store, record) => {
+      await copyIndex(store, record, target);
+      await store.delete();
+    });
+    return undefined;
   }
 
   #changed(): void {

@@ -6,10 +6,11 @@ import { Locks } from "../cache/locks.js";
 import { OwnCache } from "../cache/own.js";
 import { sha256Of } from "../cache/sha256.js";
 import { EmbervecError, messageOf } from "../errors.js";
+import { MAX_PART_BYTES } from "../limits.js";
 import { openCache } from "../platform/web-parts.js";
 import { type TarFile, bytesOfPart, readTar, writeTar } from "../tar.js";
-import { BLOCK_ROWS, type IndexRecord, damaged, encodeRecord, parseRecord, parseRows } from "./parts.js";
-import { MAX_PART_BYTES, MemoryEntries, type PartKind, PartStore, RECORDS, nameOfRecord } from "./storage.js";
+import { BLOCK_ROWS, type IndexRecord, damaged, encodeRecord, newId, parseRecord, parseRows } from "./parts.js";
+import { MemoryEntries, type PartKind, PartStore, RECORDS, nameOfRecord } from "./storage.js";
 import type { StoredIndex } from "./types.js";
 
 const HINT = "use one from the method `export` of a SearchIndex";
@@ -141,7 +142,7 @@ export async function copyIndex(source: PartStore, record: IndexRecord, target: 
 }
 
 async function write(store: PartStore, source: IndexRecord, read: ReadPart): Promise<void> {
-  const record = { ...source, name: store.name };
+  const record = { ...source, name: store.name, id: newId() };
   await store.change(async () => {
     if (await store.record())
       throw new EmbervecError(

@@ -3,7 +3,7 @@
 import { check, type Check, checkValue, describe, oneOf, type Rule } from "../check.js";
 import { EmbervecError } from "../errors.js";
 import { CACHE, CACHE_RULE } from "../platform/web.js";
-import { MAX_DIMENSION, MAX_TEXT, isPlain } from "./parts.js";
+import { DEFAULT_TOKENS, MAX_DIMENSION, MAX_TEXT, isPlain } from "./parts.js";
 import type {
   AddOptions,
   FetchOptions,
@@ -99,9 +99,12 @@ const SEARCH: Record<keyof SearchOptions, Rule> = {
 export function checkOpenOptions(call: string, options: OpenOptions): void {
   check(call, options, OPEN);
   check(`${call}: option "passages"`, options.passages ?? {}, PASSAGES);
-  const { maxTokens, overlap = 0 } = options.passages ?? {};
-  if (overlap >= (maxTokens ?? 8))
-    throw new EmbervecError("invalid_input", `${call}: option "passages": overlap must be less than maxTokens`);
+  const { maxTokens = DEFAULT_TOKENS, overlap = 0 } = options.passages ?? {};
+  if (overlap >= maxTokens)
+    throw new EmbervecError(
+      "invalid_input",
+      `${call}: option "passages": overlap must be less than maxTokens, which is ${maxTokens}`,
+    );
 }
 
 export function checkFetchOptions(options: FetchOptions): void {

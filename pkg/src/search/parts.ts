@@ -36,6 +36,9 @@ export const MAX_TEXT = 2 ** 29 - 24;
 /** Below it, sums of counts are exact, and a date is below it for 7,000 years. */
 const MAX_COUNT = 2 ** 48;
 
+/** Where nobody says: passages of so many tokens are about one thing, and are what small models were trained on. */
+export const DEFAULT_TOKENS = 128;
+
 export type Similarity = IndexInfo["similarity"];
 
 /** A part by its number, with its SHA-256. */
@@ -56,6 +59,8 @@ export interface Probe {
 
 export interface IndexRecord {
   name: string;
+  /** Of this index alone: one that is deleted and made anew under its name counts from the same numbers, and has another. */
+  id: string;
   createdAt: number;
   changedAt: number;
   /** Counts the changes. */
@@ -102,6 +107,11 @@ export interface Block {
 }
 
 const encoder = new TextEncoder();
+
+/** An id that no other index has. Pages without https have no `crypto.randomUUID`. */
+export function newId(): string {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(16).padStart(8, "0")).join("");
+}
 
 export function encodeJson(value: object): Uint8Array<ArrayBuffer> {
   return encoder.encode(JSON.stringify(value));
@@ -184,6 +194,7 @@ export async function parseRecord(bytes: Uint8Array, name: string): Promise<Inde
       isCount,
     ) &&
     typeof value.name === "string" &&
+    typeof value.id === "string" &&
     isSimilarity(similarity) &&
     isPassageOptions(passageOptions) &&
     Array.isArray(segments) &&
@@ -214,6 +225,12 @@ export function isSimilarity(value: unknown): value is Similarity {
 export function isPassageOptions(value: unknown): value is Required<PassageOptions> {
   const { maxTokens, overlap } = Object(value) as Record<string, unknown>;
   return isCount(maxTokens) && maxTokens > 0 && isCount(overlap) && overlap < maxTokens;
+}
+
+/** Passages that a model takes whole. They overlap by the same share. */
+export function fitted({ maxTokens, overlap }: Required<PassageOptions>, most: number): Required<PassageOptions> {
+  if (maxTokens <= most) return { maxTokens, overlap };
+  return { maxTokens: most, overlap: Math.floor((overlap * most) / maxTokens) };
 }
 
 export function isDimension(value: unknown): value is number {

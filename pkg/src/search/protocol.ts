@@ -17,6 +17,8 @@ import type {
 
 /** What is known of an embedder. */
 export interface SentEmbedder {
+  /** By which the page's service knows it. */
+  number: number;
   space: EmbeddingSpace;
   similarity: Similarity;
   /** Tokens that a passage may have, so that nothing is cut. */
@@ -78,7 +80,8 @@ export type SearchCalls = {
   duplicates: { request: { threshold: number; topK: number }; result: Duplicate[] };
   clusters: { request: { threshold: number; minSize: number }; result: PassagePlace[][] };
   compact: { request: null; result: IndexInfo };
-  rename: { request: { name: string }; result: IndexInfo };
+  /** `undefined` where the worker has to be started again, with the new name. */
+  rename: { request: { name: string }; result: IndexInfo | undefined };
   export: { request: null; result: Blob };
   list: { request: ManageRequest; result: StoredIndex[] };
   delete: { request: ManageRequest & DeleteRequest; result: null };

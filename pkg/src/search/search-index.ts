@@ -54,6 +54,9 @@ const GROUP_CHARACTERS = 200_000;
 
 const DEFAULT_HITS = 10;
 
+/** Milliseconds after an abort in which what was done is stored: the answer does not wait any longer. */
+const STORING_MS = 500;
+
 /** What a reranker sees, unless the caller says. */
 const RERANKED = 5;
 const MOST_RERANKED = 50;
@@ -87,14 +90,21 @@ export class SearchIndex extends EventTarget {
   #info: IndexInfo;
   #embedder: Embedder | undefined;
   #opening: Opening;
+  #restarting: Promise<void> | undefined;
   readonly #end = new AbortController();
 
-  private constructor(client: Client, info: IndexInfo, opening: Opening, embedder: Embedder | undefined) {
+  private constructor(
+    client: Client,
+    info: IndexInfo,
+    opening: Opening,
+    /** All that it has been given. */
+    private readonly embedders: Embedder[],
+  ) {
     super();
     this.#client = client;
     this.#info = Object.freeze(info);
     this.#opening = opening;
-    this.#embedder = embedder;
+    this.#embedder = embedders[0];
   }
 
   /**
@@ -172,11 +182,12 @@ export class SearchIndex extends EventTarget {
     const { embedder, signal } = options;
     signal?.throwIfAborted();
     let index: SearchIndex | undefined;
-    const { client, info } = await start(opening, {
-      embedder: () => (index ? index.#embedder : embedder),
-      onChange: (info) => void (index && index.#update(info)),
-    });
-    index = new SearchIndex(client, info, opening, embedder);
+    const embedders: Embedder[] = [];
+    const onChange = (info: IndexInfo) => void (index && index.#update(info));
+    const { client, info } = await start(opening, { embedder, embedders, onChange, signal });
+    // What is stored is opened again as it is there, and not from the file once more.
+    const isImported = opening.kind === "stored" && info.stored;
+    index = new SearchIndex(client, info, isImported ? { ...opening, file: undefined } : opening, embedders);
     return index;
   }
 
@@ -213,14 +224,10 @@ export class SearchIndex extends EventTarget {
    */
   async attach(embedder: Embedder): Promise<void> {
     checkOpenOptions("attach", { embedder });
-    const before = this.#embedder;
+    const info = await this.#request("attach", await sentEmbedder(embedder, this.embedders));
+    // Not before: until then queries and documents are those of the one before.
     this.#embedder = embedder;
-    try {
-      this.#update(await this.#request("attach", await sentEmbedder(embedder)));
-    } catch (error) {
-      this.#embedder = before;
-      throw error;
-    }
+    this.#update(info);
   }
 
   /**
@@ -261,15 +268,21 @@ export class SearchIndex extends EventTarget {
       problem = { error };
     }
     // What was done is stored, also where the rest was not.
+    const ended = this.#endAdd(job);
+    if (!problem) return ended;
+    await settled("", () => ended, signal?.aborted ? { ms: STORING_MS } : {}).catch(() => {});
+    throw problem.error;
+  }
+
+  async #endAdd(job: number): Promise<AddResult> {
     try {
       const { result, info } = await this.#request("endAdd", { job });
       this.#update(info);
-      if (problem) throw problem.error;
       return result;
     } catch (error) {
       // It may not be what it was.
       if (this.#client.alive) this.#update(await this.#request("info", null));
-      throw problem ? problem.error : error;
+      throw error;
     }
   }
 
@@ -399,9 +412,10 @@ export class SearchIndex extends EventTarget {
     checkName("rename", name);
     if (this.#opening.kind === "folder")
       throw new EmbervecError("invalid_input", "an index from SearchIndex.fetch is read-only");
-    await this.#request("rename", { name });
-    this.#opening = { ...this.#opening, name, file: undefined };
-    await this.#restart();
+    const info = await this.#request("rename", { name });
+    this.#opening = { ...this.#opening, name };
+    if (info) this.#update(info);
+    else await this.#restart();
   }
 
   /** Ends the index's worker, which gives its memory back. The embedder is the caller's. */
@@ -451,11 +465,19 @@ export class SearchIndex extends EventTarget {
   }
 
   /** In place of a worker that has failed. What had been stored is there again. */
-  async #restart(): Promise<void> {
+  #restart(): Promise<void> {
+    // One for all calls that need it.
+    this.#restarting ??= this.#startAgain().finally(() => (this.#restarting = undefined));
+    return this.#restarting;
+  }
+
+  async #startAgain(): Promise<void> {
     this.#client.terminate(new EmbervecError("disposed", "another worker takes its place"));
     const { client, info } = await start(this.#opening, {
-      embedder: () => this.#embedder,
+      embedder: this.#embedder,
+      embedders: this.embedders,
       onChange: (info) => this.#update(info),
+      signal: this.#end.signal,
     });
     this.#client = client;
     this.#update(info);
@@ -468,26 +490,27 @@ export class SearchIndex extends EventTarget {
 }
 
 interface StartOptions {
-  embedder: () => Embedder | undefined;
+  embedder: Embedder | undefined;
+  embedders: Embedder[];
   onChange: (info: IndexInfo) => void;
+  signal: AbortSignal | undefined;
 }
 
 /** Starts a worker that opens the index. */
 async function start(
   opening: Opening,
-  { embedder, onChange }: StartOptions,
+  { embedder, embedders, onChange, signal }: StartOptions,
 ): Promise<{ client: Client; info: IndexInfo }> {
   const { options } = opening;
   const cache = sendCache(options.cache ?? (opening.kind === "folder" ? "memory" : CACHE));
   const { port1, port2 } = new MessageChannel();
   const end = new AbortController();
-  serve(port1, serviceOf({ embedder, onChange, signal: end.signal }));
-  const own = embedder();
+  serve(port1, serviceOf({ embedders, onChange, signal: end.signal }));
   const shared = {
     cache,
     wasmUrl: options.wasmUrl === undefined ? undefined : folderUrl(options.wasmUrl, pageUrl()),
     service: port2,
-    embedder: own && (await sentEmbedder(own)),
+    embedder: embedder && (await sentEmbedder(embedder, embedders)),
   };
   const request: OpenRequest | FetchRequest =
     opening.kind === "folder"
@@ -510,7 +533,7 @@ async function start(
   const client = startWorker(options);
   try {
     const info = await client.request("open", request, {
-      signal: options.signal,
+      signal,
       transfer: [...transferOf(cache), port2],
     });
     return { client, info };

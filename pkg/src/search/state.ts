@@ -3,6 +3,7 @@
 
 import { SearchEngine } from "../../wasm/search/embervec.js";
 
+import { appendRows } from "./append-rows.js";
 import { BlockCache } from "./blocks.js";
 import { breathe } from "./breathe.js";
 import type { Core, RowSource } from "./core.js";
@@ -179,10 +180,9 @@ export class State implements RowSource {
     const { documents, blocks } = parseRows(list, rows, Math.ceil(rows / BLOCK_ROWS));
     const first = this.rows.count;
     for (const document of documents) this.rows.restore(document);
-    const metadata = documents.flatMap(({ metadata, spans }) => spans.map(() => metadata ?? {}));
     const engine = this.scanOf(this.dimension);
     takenIn(() => {
-      engine.append(scan, JSON.stringify(metadata));
+      appendRows(engine, scan, this.dimension, documents);
       engine.appendTerms(terms);
     });
     this.segments.push({ ...segment, first, blocks });

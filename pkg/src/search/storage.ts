@@ -5,12 +5,11 @@ import type { Entries } from "../cache/cache.js";
 import type { Locks } from "../cache/locks.js";
 import { sha256Of } from "../cache/sha256.js";
 import { EmbervecError } from "../errors.js";
+import { MAX_PART_BYTES } from "../limits.js";
 import { damaged } from "./parts.js";
 
 /** What the keys of all records begin with. No model's key begins so. */
 export const RECORDS = "index ";
-
-export const MAX_PART_BYTES = 512 << 20;
 
 /** Parts that are written at the same time. */
 const WRITES = 8;

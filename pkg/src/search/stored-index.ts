@@ -26,6 +26,9 @@ import { wordsOf } from "./words.js";
 /** So many segments at the end that are not full become one: each costs some reads when the index is opened. */
 const MERGE_SEGMENTS = 16;
 
+/** Passages that are appended again at once. */
+const AGAIN_PASSAGES = 8;
+
 const CLEARED = "because its storage was cleared while it was open";
 
 /** What is known of a document before it is split. */
@@ -33,14 +36,15 @@ export type DocumentHead = Pick<Entry, "id" | "metadata">;
 
 export class StoredIndex {
   #state: State;
-  /** Whether rows have been removed since the last commit. */
-  #hasRemoved = false;
+  /** Ids of documents that have been removed or replaced since the last commit. */
+  #removed = new Set<string>();
   /** Changes run one after the other. */
   #changes: Promise<unknown> = Promise.resolve();
   /** Why nothing is stored any more. */
   #lost: string | undefined;
   /** Another tab has changed it. */
   #isStale = false;
+  #refreshing: Promise<boolean> | undefined;
 
   private constructor(
     readonly store: PartStore,
@@ -95,10 +99,13 @@ export class StoredIndex {
   /** Takes up what other tabs have stored. */
   async refresh(): Promise<boolean> {
     if (!this.#isStale) return false;
-    return this.#exclusive(async () => {
+    // One that has not begun is for all who ask.
+    this.#refreshing ??= this.#exclusive(async () => {
+      this.#refreshing = undefined;
       this.#isStale = false;
       return this.#takeUp();
     });
+    return this.#refreshing;
   }
 
   // --- in memory ---------------------------------------------------------------------------------------------------
@@ -138,7 +145,7 @@ export class StoredIndex {
 
   removeEntries(entries: readonly Entry[]): void {
     this.#state.remove(entries);
-    if (entries.length > 0) this.#hasRemoved = true;
+    for (const { id } of entries) this.#removed.add(id);
   }
 
   // --- in the store ------------------------------------------------------------------------------------------------
@@ -152,10 +159,16 @@ export class StoredIndex {
     await this.#exclusive(() => this.#commit());
   }
 
-  /** Changes the record itself. */
-  async update(change: Partial<IndexRecord>): Promise<void> {
+  /**
+   * Changes the record itself.
+   *
+   * @param changeOf what is to change of the record as it is now, which another tab may have changed; `undefined` for nothing
+   */
+  async update(changeOf: (record: IndexRecord) => Partial<IndexRecord> | undefined): Promise<void> {
     await this.#exclusive(async () => {
       await this.#takeUp();
+      const change = changeOf(this.current);
+      if (!change) return;
       await this.#writeRecord({ ...this.current, ...change });
       this.#state.similarity = this.current.similarity;
     });
@@ -178,13 +191,14 @@ export class StoredIndex {
   }
 
   async #commit(): Promise<void> {
-    if (this.pending === 0 && !this.#hasRemoved) return;
+    if (this.pending === 0 && this.#removed.size === 0) return;
     await this.#takeUp();
     const state = this.#state;
     const before = this.current;
     // More may come meanwhile; it is for the next time.
     const pending = [...state.pending];
-    this.#hasRemoved = false;
+    const removing = this.#removed;
+    this.#removed = new Set();
     const written: string[] = [];
     try {
       const segments: Loaded[] = [];
@@ -203,14 +217,14 @@ export class StoredIndex {
     } catch (error) {
       // What is not in the record does not exist; it only takes up room.
       await this.store.drop(written).catch(() => {});
-      this.#hasRemoved = true;
+      this.#removed = new Set([...removing, ...this.#removed]);
       throw isFull(error) ? await this.#backToStored(error) : this.#loses(error);
     }
     await this.#mergeTail();
   }
 
   async #backToStored(cause: unknown): Promise<EmbervecError> {
-    this.#hasRemoved = false;
+    this.#removed.clear();
     this.#replaceState(await State.load(this.store, this.current));
     return new EmbervecError(
       "quota",
@@ -299,7 +313,9 @@ export class StoredIndex {
       ...this.#keysOf(record.generation, segments),
       ...(record.removed ? [this.#removedKey(record)] : []),
     ]);
-    if (!(await this.store.commit(await encodeRecord(record), keys, isOnly))) {
+    // One without parts would else be made anew: nothing of it is missing.
+    const isGone = this.#lost === CLEARED;
+    if (isGone || !(await this.store.commit(await encodeRecord(record), keys, isOnly))) {
       this.#lost = CLEARED;
       throw new EmbervecError(
         "storage",
@@ -326,12 +342,17 @@ export class StoredIndex {
       return false;
     }
     const record = await parseRecord(bytes, this.store.name);
-    if (record.sequence === this.current.sequence && record.generation === this.current.generation) return false;
+    const { id, sequence } = this.current;
+    if (record.id === id && record.sequence === sequence) return false;
     const before = this.#state;
     const state = await State.load(this.store, record);
+    // The same object, so that an embedder which has been compared with them is not compared again.
+    if (JSON.stringify(record.probes) === JSON.stringify(this.current.probes)) record.probes = this.current.probes;
     this.current = record;
     this.#replaceState(state);
-    if (this.#hasRemoved) this.#removeAgain(before);
+    // It is there again.
+    if (this.#lost === CLEARED) this.#lost = undefined;
+    this.#removeAgain();
     this.#appendAgain(before);
     return true;
   }
@@ -344,16 +365,17 @@ export class StoredIndex {
       const begin = at;
       while (pending[at]?.entry === entry) at += 1;
       if (before.rows.entry(entry.id) !== entry) continue;
-      const spans = pending.slice(begin, at).map(({ span }) => span);
-      this.append(entry, passage, spans, entry.hash);
+      // A few at a time, as they were appended: each comes with all metadata of its document.
+      for (let from = begin; from < at; from += AGAIN_PASSAGES) {
+        const spans = pending.slice(from, Math.min(at, from + AGAIN_PASSAGES)).map(({ span }) => span);
+        this.append(entry, passage + from - begin, spans, entry.hash);
+      }
     }
   }
 
-  /** What was removed here and is not stored: documents that were stored before, and are not there any more. */
-  #removeAgain(before: State): void {
-    const ids = new Set(Array.from(before.rows.removed, (row) => before.rows.entryOf(row).id));
-    const gone = [...ids].filter((id) => before.rows.entry(id) === undefined);
-    this.removeEntries(gone.flatMap((id) => this.rows.entry(id) ?? []));
+  /** What was removed here since the last commit, and nothing else: what was removed before, another tab may have added again. */
+  #removeAgain(): void {
+    this.removeEntries([...this.#removed].flatMap((id) => this.rows.entry(id) ?? []));
   }
 
   /** Parts of a change that was never finished. */
@@ -432,7 +454,7 @@ export class StoredIndex {
       const before = this.#state;
       this.#replaceState(await State.load(this.store, this.current));
       // Meanwhile more may have come, or gone.
-      if (this.#hasRemoved) this.#removeAgain(before);
+      this.#removeAgain();
       this.#appendAgain(before);
     });
   }

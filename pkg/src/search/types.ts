@@ -83,7 +83,10 @@ export interface PassageOptions {
    * things, and is found more easily.
    */
   maxTokens?: number;
-  /** Tokens of whole sentences that a passage repeats of the one before. Default: 0. */
+  /**
+   * Tokens of whole sentences that a passage repeats of the one before; fewer than `maxTokens`. Default: 0. Where the model takes
+   * fewer than `maxTokens`, both become less by the same share.
+   */
   overlap?: number;
 }
 

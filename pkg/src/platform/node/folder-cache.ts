@@ -7,7 +7,7 @@ import { dirname, isAbsolute, join } from "node:path";
 
 import type { ModelCache } from "../../cache/cache.js";
 import { EmbervecError, messageOf } from "../../errors.js";
-import { MAX_LIST_BYTES } from "../../limits.js";
+import { MAX_PART_BYTES } from "../../limits.js";
 import { keyOf, nameOf, scopeOf } from "./file-names.js";
 import { makeFolder } from "./make-folder.js";
 
@@ -70,9 +70,9 @@ export class FolderCache implements ModelCache {
   async get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const path = join(this.folder, nameOf(key));
     try {
-      // Nothing of ours is larger. Before it is opened: a pipe's opening may never end.
+      // Nothing of ours is larger than a part of an index. Before it is opened: a pipe's opening may never end.
       const found = await stat(path);
-      if (!found.isFile() || found.size > MAX_LIST_BYTES) return undefined;
+      if (!found.isFile() || found.size > MAX_PART_BYTES) return undefined;
       return new Uint8Array(await readFile(path));
     } catch (error) {
       if (isMissing(error)) return undefined;
