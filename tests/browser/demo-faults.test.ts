@@ -8,7 +8,17 @@ import { test } from "node:test";
 
 import type { Page } from "playwright-core";
 
-import { addFiles, added, best, type Demo, modelReady, openDemo, search, type TestFile, textFile } from "../support/demo.ts";
+import {
+  addFiles,
+  added,
+  best,
+  type Demo,
+  modelReady,
+  openDemo,
+  search,
+  type TestFile,
+  textFile,
+} from "../support/demo.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const YEAST = textFile("yeast.txt", "Old or overheated yeast is the usual culprit when dough stays flat.");
