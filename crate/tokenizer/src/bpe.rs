@@ -181,7 +181,7 @@ impl Bpe {
             let next = symbols[at].next;
             // Either of the two may have been merged with another one since.
             if symbols[at].len == 0
-                || !found(symbols, at).is_some_and(|Reverse((_, _, now))| now == id)
+                || found(symbols, at).is_none_or(|Reverse((_, _, now))| now != id)
             {
                 continue;
             }
