@@ -21,6 +21,7 @@ use crate::model::{ModelJson, TokenModel, present};
 use crate::parts::{self, PostProcessing};
 use crate::settings::{Class, FromTokenizerJson, Settings, Side, TOKENIZER_CONFIG, TOKENIZER_JSON};
 use crate::template::Template;
+use crate::unigram::{self, Unigram};
 use crate::word_piece::Vocabulary;
 use crate::{Error, Files, Inner, Limit, Result, Tokenizer};
 
@@ -307,7 +308,7 @@ impl Builder<'_> {
     fn xlm_roberta(&self) -> Result<(Inner, PostProcessing)> {
         #[derive(Deserialize)]
         struct Pieces {
-            vocab: Vec<(String, f64)>,
+            vocab: unigram::Pieces,
         }
         let json = self
             .json
@@ -315,8 +316,9 @@ impl Builder<'_> {
         self.check_sections(json)?;
         let Pieces { vocab } = serde_json::from_str(json.model.get())
             .map_err(|error| self.section("model", format!("cannot be read: {error}")))?;
-        let model = TokenModel::unigram(vocab, Some(3), false);
-        let mut inner = Inner::new(model.map_err(|problem| self.section("model", problem))?);
+        let model = Unigram::new(vocab, Some(3), false);
+        let model = model.map_err(|problem| self.section("model", problem))?;
+        let mut inner = Inner::new(TokenModel::Unigram(model));
         if let Some(table) = json.normalizer.as_ref().and_then(parts::Normalizer::charsmap) {
             let precompiled = crate::charsmap::precompiled(table);
             let precompiled = precompiled.map_err(|problem| self.section("normalizer", problem))?;

@@ -9,6 +9,7 @@
 //! tokenizer.json, and everything else from tokenizer_config.json, whose defaults lower-case.
 
 mod added;
+mod bpe;
 mod build;
 mod charsmap;
 mod cut;
@@ -19,11 +20,14 @@ mod model;
 mod parts;
 mod settings;
 mod template;
+mod unigram;
 mod word_piece;
+
+use std::ops::Range;
 
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::tokenizer::{Encoding, TokenizerImpl, TruncationDirection};
+use tokenizers::tokenizer::TokenizerImpl;
 
 pub use build::TokenizerOptions;
 pub use error::{Error, Result};
@@ -35,10 +39,12 @@ use crate::model::TokenModel;
 use crate::parts::PostProcessing;
 use crate::settings::Side;
 
-/// A text of which at least this many bytes per token of the limit come is cut before it is
-/// tokenized. English has 4 to 5 bytes per token, so nearly every text that is cut had more tokens
-/// than fit, and one that had not costs a second, longer try.
+/// So many bytes per token of the limit are tokenized at first. English has 4 to 5 bytes per token, so nearly every text
+/// that is cut had more tokens than fit, and one that had not costs nothing but one more part.
 const BYTES_PER_TOKEN: usize = 16;
+
+/// A longer text is tokenized in parts, if it can be: on its way from characters to tokens, a byte takes 64.
+const PART_BYTES: usize = 1 << 15;
 
 /// The tokens of one text.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,9 +118,8 @@ impl Tokenizer {
     /// [`Error::Text`] for a text with a part that no token covers, if there is no unknown token; and for a limit that is
     /// not a number, or leaves no token.
     pub fn ids(&self, text: &str, limit: &Limit) -> Result<Ids> {
-        let encode = |text: &str| self.inner.encode_fast(text, false);
-        let (encoding, _, truncated) = self.encode_truncated(text, limit, encode)?;
-        let (input_ids, token_type_ids) = self.post.template.ids(&encoding);
+        let (Encoded { ids, .. }, truncated) = self.encode(text, limit, false)?;
+        let (input_ids, token_type_ids) = self.post.template.ids(&ids);
         Ok(Ids { token_type_ids: self.types(token_type_ids), input_ids, truncated })
     }
 
@@ -140,17 +145,9 @@ impl Tokenizer {
     ///
     /// As [`Tokenizer::ids`].
     pub fn tokens(&self, text: &str, limit: &Limit) -> Result<Tokens> {
-        let encode = |text: &str| self.inner.encode(text, false);
-        let (encoding, start, truncated) = self.encode_truncated(text, limit, encode)?;
-        let part = &text[start..];
-        let offsets: Vec<(usize, usize)> = encoding
-            .get_offsets()
-            .iter()
-            .map(|&offsets| self.place(part, offsets))
-            .map(|(begin, end)| (start + begin, start + end))
-            .collect();
-        let offsets = utf16_offsets(text, &offsets);
-        let tokens = self.post.template.tokens(&encoding, &offsets, truncated);
+        let (encoded, truncated) = self.encode(text, limit, true)?;
+        let offsets = utf16_offsets(text, &encoded.offsets);
+        let tokens = self.post.template.tokens(&encoded.ids, &encoded.tokens, &offsets, truncated);
         Ok(Tokens { token_type_ids: self.types(tokens.token_type_ids), ..tokens })
     }
 
@@ -173,54 +170,97 @@ impl Tokenizer {
         (begin.min(end), end)
     }
 
-    /// Encodes as much of the text as matters and cuts it to the limit: the tokens without special ones, where the encoded
-    /// part of the text begins, and whether anything was cut.
-    fn encode_truncated(
-        &self,
-        text: &str,
-        limit: &Limit,
-        encode: impl Fn(&str) -> tokenizers::Result<Encoding>,
-    ) -> Result<(Encoding, usize, bool)> {
-        let failed = |error: tokenizers::Error| Error::Text(error.to_string());
+    /// The tokens of as much of the text as fits, without special ones, and whether anything was cut.
+    fn encode(&self, text: &str, limit: &Limit, is_spelled: bool) -> Result<(Encoded, bool)> {
         let special = self.special_token_count();
-        let limit = match limit {
-            Limit::None => {
-                return encode(text).map(|encoding| (encoding, 0, false)).map_err(failed);
+        // As `post_process` of the tokenizers: a limit that the special tokens alone exceed is none.
+        let room = match limit {
+            Limit::None => None,
+            Limit::Tokens(0) => {
+                return Err(Error::Text("a limit of 0 tokens leaves nothing of it".into()));
             }
-            Limit::Tokens(limit) => *limit,
+            Limit::Tokens(limit) => limit.checked_sub(special),
             Limit::Invalid(problem) => return Err(Error::Text(problem.clone())),
         };
-        // As `post_process` of the tokenizers: a limit that the special tokens alone exceed is none.
-        let Some(room) = limit.checked_sub(special) else {
-            return encode(text).map(|encoding| (encoding, 0, false)).map_err(failed);
-        };
-        if limit == 0 {
-            return Err(Error::Text("a limit of 0 tokens leaves nothing of it".into()));
-        }
-        let mut part_len = limit.saturating_mul(BYTES_PER_TOKEN);
-        let (mut encoding, part) = loop {
+        let fits = room.unwrap_or(usize::MAX);
+        let part_len = fits.saturating_mul(BYTES_PER_TOKEN).clamp(1, PART_BYTES);
+        let (mut parts, mut count, mut rest) = (Vec::new(), 0, 0..text.len());
+        loop {
+            let left = &text[rest.clone()];
             let part = match (&self.borders, self.side) {
-                (None, _) => text,
-                (Some(borders), Side::Right) => borders.beginning(text, part_len),
-                (Some(borders), Side::Left) => borders.end(text, part_len),
+                (None, _) => left,
+                (Some(borders), Side::Right) => borders.beginning(left, part_len),
+                (Some(borders), Side::Left) => borders.end(left, part_len),
             };
-            let encoding = encode(part).map_err(failed)?;
-            if encoding.len() > room || part.len() == text.len() {
-                break (encoding, part);
+            let start = match self.side {
+                Side::Right => rest.start,
+                Side::Left => rest.end - part.len(),
+            };
+            let encoded = self.encode_part(part, start, is_spelled)?;
+            count += encoded.ids.len();
+            parts.push(encoded);
+            match self.side {
+                Side::Right => rest.start += part.len(),
+                Side::Left => rest.end = start,
             }
-            part_len = part_len.saturating_mul(4);
-        };
-        let truncated = encoding.len() > room;
-        if truncated {
-            let direction = match self.side {
-                Side::Left => TruncationDirection::Left,
-                Side::Right => TruncationDirection::Right,
-            };
-            encoding.truncate(room, 0, direction);
-            encoding.take_overflowing();
+            if rest.is_empty() || count > fits {
+                break;
+            }
         }
-        let start = if self.side == Side::Left { text.len() - part.len() } else { 0 };
-        Ok((encoding, start, truncated))
+        if self.side == Side::Left {
+            parts.reverse();
+        }
+        let mut all = Encoded::default();
+        parts.into_iter().for_each(|part| all.append(part));
+        let kept = match self.side {
+            Side::Right => 0..count.min(fits),
+            Side::Left => count.saturating_sub(fits)..count,
+        };
+        all.keep(kept);
+        Ok((all, count > fits))
+    }
+
+    /// The tokens of a part that begins at `start` in its text.
+    fn encode_part(&self, part: &str, start: usize, is_spelled: bool) -> Result<Encoded> {
+        let failed = |error: tokenizers::Error| Error::Text(error.to_string());
+        if !is_spelled {
+            let encoding = self.inner.encode_fast(part, false).map_err(failed)?;
+            return Ok(Encoded { ids: encoding.get_ids().to_vec(), ..Encoded::default() });
+        }
+        let encoding = self.inner.encode(part, false).map_err(failed)?;
+        let places = encoding.get_offsets().iter().map(|&offsets| self.place(part, offsets));
+        Ok(Encoded {
+            ids: encoding.get_ids().to_vec(),
+            tokens: encoding.get_tokens().to_vec(),
+            offsets: places.map(|(begin, end)| (start + begin, start + end)).collect(),
+        })
+    }
+}
+
+/// Tokens without special ones. Where nobody asks for them, there is no spelling and there are no offsets.
+#[derive(Default)]
+struct Encoded {
+    ids: Vec<u32>,
+    tokens: Vec<String>,
+    /// In bytes.
+    offsets: Vec<(usize, usize)>,
+}
+
+impl Encoded {
+    fn append(&mut self, mut other: Self) {
+        self.ids.append(&mut other.ids);
+        self.tokens.append(&mut other.tokens);
+        self.offsets.append(&mut other.offsets);
+    }
+
+    fn keep(&mut self, kept: Range<usize>) {
+        fn keep<T>(list: &mut Vec<T>, kept: Range<usize>) {
+            list.truncate(kept.end);
+            list.drain(..kept.start.min(list.len()));
+        }
+        keep(&mut self.ids, kept.clone());
+        keep(&mut self.tokens, kept.clone());
+        keep(&mut self.offsets, kept);
     }
 }
 
@@ -271,7 +311,10 @@ mod tests {
             vocab.join(",")
         );
         let config = r#"{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}"#;
-        let files = [("tokenizer.json", json.as_str()), ("tokenizer_config.json", config)];
+        of_files([("tokenizer.json", json.as_str()), ("tokenizer_config.json", config)])
+    }
+
+    fn of_files<const N: usize>(files: [(&str, &str); N]) -> Tokenizer {
         let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into();
         let options = TokenizerOptions {
             overrides: embervec_json::Object::default(),
@@ -282,6 +325,36 @@ mod tests {
             add_special_tokens: true,
         };
         Tokenizer::new(&Files::new(&files, ""), &options).expect("a tokenizer")
+    }
+
+    #[test]
+    fn a_long_text_has_the_tokens_and_places_of_one_part() {
+        let words = r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}"#;
+        let bert = r#"{"tokenizer_class": "BertTokenizer"}"#;
+        let vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nb\nab\n##b\né\ne\n##漢\n漢\n,\n";
+        let alphabet: Vec<char> = "aabbé漢   , \t\u{301}\u{200d}ｂÉ".chars().collect();
+        let mut state = 9_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            alphabet[(state >> 33) as usize % alphabet.len()]
+        };
+        let text: String = (0..PART_BYTES).map(|_| next()).collect();
+        for mut tokenizer in [
+            of_pieces(words, "null"),
+            of_pieces(words, r#"{"type": "NFKC"}"#),
+            of_files([("vocab.txt", vocab), ("tokenizer_config.json", bert)]),
+        ] {
+            let whole = tokenizer.encode_part(&text, 0, true).expect("tokens");
+            assert!(tokenizer.borders.is_some(), "it can be cut");
+            for side in [Side::Left, Side::Right] {
+                tokenizer.side = side;
+                let (parts, is_cut) = tokenizer.encode(&text, &Limit::None, true).expect("tokens");
+                assert!(!is_cut, "nothing is cut");
+                assert_eq!(parts.ids, whole.ids);
+                assert_eq!(parts.tokens, whole.tokens);
+                assert_eq!(parts.offsets, whole.offsets);
+            }
+        }
     }
 
     #[test]

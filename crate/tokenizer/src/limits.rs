@@ -26,11 +26,14 @@ pub(crate) const MAX_REGEX_BYTES: usize = 4096;
 /// 100, and no published file has more than 200.
 pub(crate) const MAX_WORD_CHARS: usize = 256;
 
-/// Bytes of a piece of Unigram: the library calls itself for each of them. SentencePiece's own limit is 16 characters.
+/// Tokens of a vocabulary, and merges. XLM-V, which has the most of published models, has 901,629.
+pub(crate) const MAX_VOCABULARY: usize = 1 << 22;
+
+/// Bytes of a piece of Unigram. SentencePiece's own limit is 16 characters.
 pub(crate) const MAX_PIECE_BYTES: usize = 256;
 
-/// Bytes of pieces of Unigram of which each is the beginning of the next one: at every place of a text they are all
-/// copied and looked up. XLM-RoBERTa's runs of "▁" have 16 · 17 / 2 · 3 = 408.
+/// Bytes of pieces of Unigram of which each is the beginning of the next one: at every place of a text all of them are
+/// tried. XLM-RoBERTa's runs of "▁" have 16 · 17 / 2 · 3 = 408.
 pub(crate) const MAX_PREFIX_BYTES: usize = 2048;
 
 /// Steps of the automata that the regular expressions of a section are compiled to, nearly: each takes about 60

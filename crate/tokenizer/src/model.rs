@@ -1,26 +1,27 @@
-//! What cuts words into tokens: WordPiece of our own, and the library's other models, behind checks of what they take for granted.
+//! What cuts words into tokens: models of our own, and the library's WordLevel.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tokenizers::models::bpe::BpeBuilder;
-use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordlevel::WordLevel;
-use tokenizers::models::{ModelWrapper, bpe};
 use tokenizers::tokenizer::{AddedToken, Model, Result, Token, Trainer};
 
-use crate::limits::{MAX_PIECE_BYTES, MAX_PREFIX_BYTES, MAX_WORD_CHARS};
+use crate::bpe::Bpe;
+use crate::limits::MAX_WORD_CHARS;
+use crate::unigram::{Pieces, Unigram};
 use crate::word_piece::{Vocabulary, WordPiece};
 
 /// What cuts a word into tokens.
 #[derive(Clone, Debug)]
 pub(crate) enum TokenModel {
     WordPiece(WordPiece),
-    Other(Box<ModelWrapper>),
+    Unigram(Unigram),
+    Bpe(Bpe),
+    WordLevel(WordLevel),
 }
 
 /// The section `model` of a tokenizer.json, as far as every kind has it.
@@ -82,7 +83,7 @@ impl ModelJson<'_> {
 
 #[derive(Deserialize)]
 struct UnigramJson {
-    vocab: Vec<(String, f64)>,
+    vocab: Pieces,
     #[serde(default)]
     unk_id: Option<usize>,
     #[serde(default)]
@@ -93,48 +94,6 @@ struct UnigramJson {
 struct WordLevelJson {
     vocab: HashMap<String, u32>,
     unk_token: String,
-}
-
-#[derive(Deserialize)]
-struct BpeJson {
-    vocab: HashMap<String, u32>,
-    merges: Merges,
-    #[serde(default)]
-    dropout: Option<f32>,
-    #[serde(default)]
-    unk_token: Option<String>,
-    #[serde(default)]
-    continuing_subword_prefix: Option<String>,
-    #[serde(default)]
-    end_of_word_suffix: Option<String>,
-    #[serde(default)]
-    fuse_unk: Option<bool>,
-    #[serde(default)]
-    byte_fallback: Option<bool>,
-    #[serde(default)]
-    ignore_merges: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Merges {
-    Pairs(Vec<(String, String)>),
-    Lines(Vec<String>),
-}
-
-/// The most bytes that pieces have together, each of which is the beginning of the next one.
-fn most_prefix_bytes(mut pieces: Vec<&str>) -> usize {
-    pieces.sort_unstable();
-    let (mut chain, mut bytes, mut most) = (Vec::<&str>::new(), 0, 0);
-    for piece in pieces {
-        while let Some(last) = chain.pop_if(|last| !piece.starts_with(*last)) {
-            bytes -= last.len();
-        }
-        chain.push(piece);
-        bytes += piece.len();
-        most = most.max(bytes);
-    }
-    most
 }
 
 impl TokenModel {
@@ -153,10 +112,7 @@ impl TokenModel {
     fn of_kind(kind: &str, json: &str) -> std::result::Result<Self, String> {
         match kind {
             "WordPiece" => {
-                if !read::<ModelJson>(json)?.vocab.is_some_and(|vocab| vocab.get().starts_with('{'))
-                {
-                    return Err("its vocab is not an object".into());
-                }
+                check_object(json)?;
                 let model: WordPiece = read(json)?;
                 if model.max_input_chars_per_word > MAX_WORD_CHARS {
                     let limit = model.max_input_chars_per_word;
@@ -168,55 +124,20 @@ impl TokenModel {
             }
             "Unigram" => {
                 let UnigramJson { vocab, unk_id, byte_fallback } = read(json)?;
-                Self::unigram(vocab, unk_id, byte_fallback)
+                Unigram::new(vocab, unk_id, byte_fallback).map(Self::Unigram)
             }
             "WordLevel" => {
                 let WordLevelJson { vocab, unk_token } = read(json)?;
                 let vocab = vocab.into_iter().collect();
                 let model = WordLevel::builder().vocab(vocab).unk_token(unk_token).build();
-                Ok(Self::other(model.map_err(|error| error.to_string())?))
+                model.map(Self::WordLevel).map_err(|error| error.to_string())
             }
-            "BPE" => read::<BpeJson>(json)?.build().map(Self::other),
+            "BPE" => {
+                check_object(json)?;
+                Bpe::from_json(json).map(Self::Bpe)
+            }
             _ => Err(format!("the type \"{kind}\" is unknown")),
         }
-    }
-
-    /// Pieces with their scores.
-    pub fn unigram(
-        vocab: Vec<(String, f64)>,
-        unk_id: Option<usize>,
-        byte_fallback: bool,
-    ) -> std::result::Result<Self, String> {
-        let mut seen = HashSet::with_capacity(vocab.len());
-        for (id, (piece, score)) in vocab.iter().enumerate() {
-            let problem = if piece.is_empty() {
-                "is empty"
-            } else if piece.len() > MAX_PIECE_BYTES {
-                return Err(format!(
-                    "piece {id} has {} bytes; the maximum is {MAX_PIECE_BYTES}",
-                    piece.len()
-                ));
-            } else if !score.is_finite() {
-                "has a score that is not finite"
-            } else if !seen.insert(piece.as_str()) {
-                "occurs twice"
-            } else {
-                continue;
-            };
-            return Err(format!("piece {id}, \"{piece}\", {problem}"));
-        }
-        let most = most_prefix_bytes(seen.into_iter().collect());
-        if most > MAX_PREFIX_BYTES {
-            return Err(format!(
-                "has pieces that are prefixes of each other, with {most} bytes in all; the maximum is {MAX_PREFIX_BYTES}"
-            ));
-        }
-        let model = Unigram::from(vocab, unk_id, byte_fallback);
-        Ok(Self::other(model.map_err(|error| error.to_string())?))
-    }
-
-    fn other(model: impl Into<ModelWrapper>) -> Self {
-        Self::Other(Box::new(model.into()))
     }
 
     /// The words of a vocabulary, cut as [`BertTokenizer`] cuts them.
@@ -232,58 +153,16 @@ impl TokenModel {
     }
 }
 
-fn read<'de, T: Deserialize<'de>>(json: &'de str) -> std::result::Result<T, String> {
-    serde_json::from_str(json).map_err(|error| error.to_string())
+/// Whether the vocabulary says the tokens' ids; else what is wrong.
+fn check_object(json: &str) -> std::result::Result<(), String> {
+    match read::<ModelJson>(json)?.vocab {
+        Some(vocab) if vocab.get().starts_with('{') => Ok(()),
+        _ => Err("its vocab is not an object".into()),
+    }
 }
 
-impl BpeJson {
-    fn build(self) -> std::result::Result<bpe::BPE, String> {
-        let Self { vocab, merges, .. } = self;
-        let pairs: Vec<(String, String)> = match merges {
-            Merges::Pairs(pairs) => pairs,
-            Merges::Lines(lines) => lines
-                .iter()
-                // The first line of a merges.txt.
-                .filter(|line| !line.starts_with("#version"))
-                .map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
-                    [first, second] => Ok((first.to_owned(), second.to_owned())),
-                    _ => Err(format!("the merge \"{line}\" does not consist of two tokens")),
-                })
-                .collect::<std::result::Result<_, _>>()?,
-        };
-        // The library copies the second token without the prefix behind the first one, unseen.
-        let prefix = self.continuing_subword_prefix.as_deref().unwrap_or("");
-        let mut merged = String::new();
-        for (first, second) in &pairs {
-            let rest = second.get(prefix.len()..);
-            merged.clear();
-            merged.push_str(first);
-            merged.push_str(rest.unwrap_or(""));
-            if rest.is_none() || ![first, second, &merged].iter().all(|t| vocab.contains_key(*t)) {
-                return Err(format!(
-                    "the merge \"{first} {second}\" needs a token that is not in the vocabulary"
-                ));
-            }
-        }
-        if self.dropout.is_some_and(|dropout| dropout != 0.0) {
-            return Err("it drops merges at random (dropout)".into());
-        }
-        let mut builder = BpeBuilder::new()
-            .vocab_and_merges(vocab.into_iter().collect::<bpe::Vocab>(), pairs)
-            .fuse_unk(self.fuse_unk.unwrap_or(false))
-            .byte_fallback(self.byte_fallback.unwrap_or(false))
-            .ignore_merges(self.ignore_merges.unwrap_or(false));
-        if let Some(unk_token) = self.unk_token {
-            builder = builder.unk_token(unk_token);
-        }
-        if let Some(prefix) = self.continuing_subword_prefix {
-            builder = builder.continuing_subword_prefix(prefix);
-        }
-        if let Some(suffix) = self.end_of_word_suffix {
-            builder = builder.end_of_word_suffix(suffix);
-        }
-        builder.build().map_err(|error| error.to_string())
-    }
+fn read<'de, T: Deserialize<'de>>(json: &'de str) -> std::result::Result<T, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
 impl Model for TokenModel {
@@ -292,35 +171,45 @@ impl Model for TokenModel {
     fn tokenize(&self, sequence: &str) -> Result<Vec<Token>> {
         match self {
             Self::WordPiece(model) => model.tokenize(sequence),
-            Self::Other(model) => model.tokenize(sequence),
+            Self::Unigram(model) => model.tokenize(sequence),
+            Self::Bpe(model) => model.tokenize(sequence),
+            Self::WordLevel(model) => model.tokenize(sequence),
         }
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
         match self {
             Self::WordPiece(model) => model.vocab.id(token),
-            Self::Other(model) => model.token_to_id(token),
+            Self::Unigram(model) => model.id(token),
+            Self::Bpe(model) => model.vocab.id(token),
+            Self::WordLevel(model) => model.token_to_id(token),
         }
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
         match self {
             Self::WordPiece(model) => model.vocab.token(id).map(str::to_owned),
-            Self::Other(model) => model.id_to_token(id),
+            Self::Unigram(model) => model.piece(id).map(str::to_owned),
+            Self::Bpe(model) => model.vocab.token(id).map(str::to_owned),
+            Self::WordLevel(model) => model.id_to_token(id),
         }
     }
 
     fn get_vocab(&self) -> HashMap<String, u32> {
         match self {
             Self::WordPiece(model) => model.vocab.tokens(),
-            Self::Other(model) => model.get_vocab(),
+            Self::Unigram(model) => model.tokens(),
+            Self::Bpe(model) => model.vocab.tokens(),
+            Self::WordLevel(model) => model.get_vocab(),
         }
     }
 
     fn get_vocab_size(&self) -> usize {
         match self {
             Self::WordPiece(model) => model.vocab.len(),
-            Self::Other(model) => model.get_vocab_size(),
+            Self::Unigram(model) => model.len(),
+            Self::Bpe(model) => model.vocab.len(),
+            Self::WordLevel(model) => model.get_vocab_size(),
         }
     }
 
@@ -359,6 +248,8 @@ impl Trainer for NoTrainer {
 
 #[cfg(test)]
 mod tests {
+    use tokenizers::models::ModelWrapper;
+
     use super::*;
 
     #[test]
@@ -407,19 +298,5 @@ mod tests {
         ] {
             assert!(TokenModel::from_json(json).is_err(), "{json}");
         }
-    }
-
-    #[test]
-    fn pieces_that_cost_too_much_at_every_place_of_a_text_are_refused() {
-        let unigram = |lengths: std::ops::RangeInclusive<usize>| {
-            let vocab = lengths.map(|length| ("a".repeat(length), -1.0)).collect();
-            TokenModel::unigram(vocab, Some(0), false)
-        };
-        // 63 · 64 / 2 = 2016.
-        unigram(1..=63).expect("few");
-        unigram(1..=64).expect_err("many");
-        unigram(256..=256).expect("short");
-        unigram(257..=257).expect_err("long");
-        assert_eq!(most_prefix_bytes(vec!["b", "abc", "a", "ac", "ab", "bcd"]), 6);
     }
 }

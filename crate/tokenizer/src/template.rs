@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use tokenizers::tokenizer::Encoding;
 
 use crate::Tokens;
 use crate::limits::MAX_TEMPLATE_TOKENS;
@@ -113,13 +112,13 @@ impl Template {
         self.0.iter().map(count).sum()
     }
 
-    /// The ids of all tokens, and their segments.
-    pub fn ids(&self, text: &Encoding) -> (Vec<u32>, Vec<u32>) {
+    /// The ids of all tokens, and their segments; `text` are those of the text.
+    pub fn ids(&self, text: &[u32]) -> (Vec<u32>, Vec<u32>) {
         let (mut ids, mut types) = (Vec::new(), Vec::new());
         for piece in &self.0 {
             let type_id = match piece {
                 Piece::Text { type_id } => {
-                    ids.extend_from_slice(text.get_ids());
+                    ids.extend_from_slice(text);
                     type_id
                 }
                 Piece::Special { tokens, type_id } => {
@@ -132,14 +131,20 @@ impl Template {
         (ids, types)
     }
 
-    /// All that is known of the tokens; `offsets` are those of the text's tokens.
-    pub fn tokens(&self, text: &Encoding, offsets: &[[u32; 2]], truncated: bool) -> Tokens {
-        let (input_ids, token_type_ids) = self.ids(text);
+    /// All that is known of the tokens; `ids`, `text` and `offsets` are those of the text.
+    pub fn tokens(
+        &self,
+        ids: &[u32],
+        text: &[String],
+        offsets: &[[u32; 2]],
+        truncated: bool,
+    ) -> Tokens {
+        let (input_ids, token_type_ids) = self.ids(ids);
         let (mut tokens, mut all_offsets) = (Vec::new(), Vec::new());
         for piece in &self.0 {
             match piece {
                 Piece::Text { .. } => {
-                    tokens.extend_from_slice(text.get_tokens());
+                    tokens.extend_from_slice(text);
                     all_offsets.extend_from_slice(offsets);
                 }
                 Piece::Special { tokens: special, .. } => {
@@ -173,9 +178,9 @@ mod tests {
         );
         let template = read(&json).expect("valid");
         assert_eq!(template.special_token_count(), 2);
-        let (ids, types) = template.ids(&Encoding::default());
+        let (ids, types) = template.ids(&[]);
         assert_eq!((ids, types), (vec![7, 8], vec![2, 2]));
-        assert_eq!(template.tokens(&Encoding::default(), &[], false).tokens, ["x", "y"]);
+        assert_eq!(template.tokens(&[], &[], &[], false).tokens, ["x", "y"]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use tokenizers::tokenizer::{Result, Token};
 
+use crate::limits::MAX_VOCABULARY;
+
 /// Greedy longest-match-first WordPiece (Devlin et al., <https://arxiv.org/abs/1810.04805>), as
 /// [`tokenizers::models::wordpiece::WordPiece`].
 #[derive(Clone, Debug, Deserialize)]
@@ -123,7 +125,7 @@ impl Vocabulary {
         Self::from_list(text.lines().map(str::trim_end))
     }
 
-    /// Tokens in the order of their ids. `None`: more text than a `u32` counts.
+    /// Tokens in the order of their ids. `None`: as [`Vocabulary::insert`].
     pub fn from_list<'a>(tokens: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut vocabulary = Self::default();
         for (id, token) in tokens.enumerate() {
@@ -163,8 +165,12 @@ impl Vocabulary {
         Some(self.text(&self.tokens[self.by_id[at] as usize]))
     }
 
-    /// Of a token that occurs twice, the last id counts, as in a map. `None`: more text than a `u32` counts.
+    /// Of a token that occurs twice, the last id counts, as in a map. `None`: too many tokens, or more text than a `u32`
+    /// counts.
     fn insert(&mut self, token: &str, id: u32) -> Option<()> {
+        if self.len() == MAX_VOCABULARY {
+            return None;
+        }
         let Self { text, tokens, by_text, longest, .. } = self;
         let of = |index: u32| {
             let Entry { start, end, .. } = tokens[index as usize];

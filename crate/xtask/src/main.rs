@@ -13,6 +13,7 @@ mod fixtures;
 mod fuzz;
 mod lint;
 mod model;
+mod multilingual;
 mod npm;
 mod pack;
 mod package;
@@ -51,6 +52,7 @@ cargo xtask <verb>
                               for this machine and for the browser
   size                        bytes of pkg/dist, raw and compressed, against the budget
   model                       all-MiniLM-L6-v2 into www/models
+  multilingual                multilingual-e5-small into www/models, which the demo then offers (needs Python; 91 MB)
   pack MODEL_DIR [args…]      a model folder's weights in 8 bits, and its manifest (--help: how)
   fixtures [args…]            tests/fixtures/generate.py (needs Python)
   help                        this text
@@ -93,14 +95,15 @@ fn run(args: &[String]) -> Result<()> {
         "fuzz" => fuzz::run(rest),
         "test" => test::run(rest),
         "wasm" => wasm::run(rest),
-        "build" | "docs" | "help" | "--help" | "-h" | "lint" | "model" | "package" | "pkg"
-        | "size" => {
+        "build" | "docs" | "help" | "--help" | "-h" | "lint" | "model" | "multilingual"
+        | "package" | "pkg" | "size" => {
             no_arguments(verb, rest)?;
             match verb {
                 "build" => build::www(),
                 "docs" => docs::build(),
                 "lint" => lint::run(),
                 "model" => model::ensure(),
+                "multilingual" => multilingual::ensure(),
                 "package" => package::run(),
                 "pkg" => build::package(),
                 "size" => build::package().and_then(|()| size::check()),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{browsers, build, model, npm, pack, package, sh, size, wasm};
+use crate::{browsers, build, model, multilingual, npm, pack, package, sh, size, wasm};
 
 /// What a step's tests run on.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
@@ -191,13 +191,20 @@ fn consumers() -> Result<()> {
     consumers_in("tests/consumers")
 }
 
-/// The same with Parcel and Next.js, which are 444 MB, and the core in Bun and Deno, which are 194 MB. Not one of all
-/// tests; `.ci/run` runs it last.
+/// The same with Parcel and Next.js, which are 444 MB, the core in Bun and Deno, which are 194 MB, and XLM-RoBERTa's
+/// vocabulary, of a package of 91 MB. Not one of all tests; `.ci/run` runs it last.
 fn heavy() -> Result<()> {
+    let tokenizer = xlm_roberta();
     let consumers = consumers_in("tests/consumers/heavy");
     npm::ensure_in(&sh::root().join("tests").join("node").join("runtimes"))?;
     sh::run(npm::node_ts().args(["--test", "tests/node/runtimes.test.ts"]))?;
-    consumers
+    tokenizer.and(consumers)
+}
+
+fn xlm_roberta() -> Result<()> {
+    let folder = multilingual::folder()?;
+    let test = ["--test", "xlm_roberta", "--", "--ignored", "--nocapture"];
+    sh::run(cargo_test().args(test).env("EMBERVEC_XLM_ROBERTA", folder))
 }
 
 fn consumers_in(dir: &str) -> Result<()> {
