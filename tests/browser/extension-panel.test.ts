@@ -13,8 +13,10 @@ import {
   type OpenExtension,
   servePages,
   type Site,
+  type SitePage,
   watchStrangers,
 } from "../support/extension.ts";
+import { pdf } from "../support/documents.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const ITEMS = 5000;
@@ -26,7 +28,15 @@ const TOPICS = [
   "an opera in three acts",
 ];
 const items = Array.from({ length: ITEMS }, (_, i) => `<li>Entry ${i} is about ${TOPICS[i % TOPICS.length]}</li>`);
-const PAGES = {
+/** A heading is larger than the text. */
+const PAPER = [
+  [
+    { text: "On tides", size: 24, y: 760 },
+    { text: "The moon draws the water of the sea twice a day.", y: 700 },
+  ],
+  [{ text: "Ships wait before the bar of the harbour for the flood.", y: 700 }],
+];
+const PAGES: Record<string, SitePage> = {
   "/items": { body: `<!doctype html><title>Many entries</title><ul>${items.join("")}</ul>` },
   "/sea": { body: "<!doctype html><title>The sea</title><p>The ferry to the island leaves at noon.</p>" },
   "/cake": { body: "<!doctype html><title>The cake</title><p>Plums sink into the dough while it is baked.</p>" },
@@ -35,22 +45,22 @@ const PAGES = {
       <iframe src="/sea"></iframe><iframe src="http://localhost:1/advertisement"></iframe>`,
   },
   "/empty": { body: "<!doctype html><title>Nothing</title>" },
-  "/paper.pdf": { body: pdf(), type: "application/pdf" },
+  ...pdfs({
+    paper: { body: pdf(PAPER) },
+    locked: { body: pdf(PAPER, { isEncrypted: true }) },
+    scan: { body: pdf([[], []]) },
+    broken: { body: Buffer.from("%PDF-1.4 and no more than that") },
+    gone: { body: pdf(PAPER), isOnce: true },
+  }),
 };
 
-/** One page with one line. */
-function pdf(): Buffer {
-  const content = "BT /F1 12 Tf 20 50 Td (A line of a paper) Tj ET";
-  return Buffer.from(`%PDF-1.4
-1 0 obj << /Type /Catalog /Pages 2 0 R >> endobj
-2 0 obj << /Type /Pages /Kids [3 0 R] /Count 1 >> endobj
-3 0 obj << /Type /Page /Parent 2 0 R /MediaBox [0 0 200 100] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >> endobj
-4 0 obj << /Length ${content.length} >> stream
-${content}
-endstream endobj
-5 0 obj << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> endobj
-trailer << /Root 1 0 R >>
-%%EOF`);
+function pdfs(files: Record<string, { body: Uint8Array; isOnce?: boolean }>): Record<string, SitePage> {
+  return Object.fromEntries(
+    Object.entries(files).map(([name, { body, ...rest }]) => [
+      `/${name}.pdf`,
+      { body: Buffer.from(body), type: "application/pdf", ...rest },
+    ]),
+  );
 }
 
 let site: Site;
@@ -79,7 +89,7 @@ afterEach(async () => {
   for (const page of others) await page.close();
 });
 
-const openSite = (path: keyof typeof PAGES) => opened.openSite(site.origin, path);
+const openSite = (path: string) => opened.openSite(site.origin, path);
 const openPanel = (front: Page, name?: string) => opened.openPanel(front, name);
 
 /** How many passages have been encoded, as the panel says. */
@@ -229,11 +239,53 @@ test("what cannot be read is said", async () => {
   await panel.close();
   await empty.close();
 
+  for (const [address, sentence] of [
+    ["chrome://version", "The browser's own pages cannot be read"],
+    ["http://127.0.0.1:1/", "This page did not load"],
+    ["about:blank", "This page cannot be read"],
+  ] as const) {
+    const front = await context.newPage();
+    await front.goto(address).catch(() => {}); // one of them does not load
+    panel = await openPanel(front);
+    await panel.getByText(sentence).waitFor();
+    await panel.getByText("You can still search saved pages.").waitFor();
+    await panel.close();
+    await front.close();
+  }
+});
+
+test("a PDF file is read, and opened at the page of a hit; one that cannot be read says why", async () => {
   const paper = await openSite("/paper.pdf");
-  panel = await openPanel(paper);
-  await panel.getByText("PDF files cannot be read").waitFor();
+  const panel = await openPanel(paper);
+  await panel.getByText("paper.pdf", { exact: true }).waitFor();
+  assert.equal(await best(panel, "vessels lie at anchor until the water rises"), PAPER[1]![0]!.text);
+  assert.deepEqual(await panel.locator(".topic").allInnerTexts(), ["On tides (page 2)", "On tides (page 1)"]);
+  const [opened] = await Promise.all([context.waitForEvent("page"), panel.locator(".hit-target").first().click()]);
+  assert.equal(opened.url(), `${site.origin}/paper.pdf#page=2`);
+  await opened.close();
+  await paper.bringToFront();
+  await panel.getByRole("button", { name: "Save this page" }).click();
+  await panel.getByRole("button", { name: "Saved", exact: true }).waitFor();
+  await panel.getByRole("radio", { name: /^Saved pages/ }).check({ force: true });
+  await panel.fill("#query", "");
+  await panel.getByRole("button", { name: "Remove paper.pdf" }).click();
+  await panel.getByText("No saved pages yet").waitFor();
   await panel.close();
   await paper.close();
+
+  for (const [name, sentence] of [
+    ["locked", "It is protected by a password."],
+    ["scan", "It has no text: its pages are pictures, such as scans."],
+    ["broken", "It is damaged, or no PDF."],
+    ["gone", "Its host did not give it a second time (status 404)."],
+  ] as const) {
+    const front = await openSite(`/${name}.pdf`);
+    const panel = await openPanel(front);
+    await panel.getByText("This PDF file cannot be read").waitFor();
+    await panel.getByText(sentence).waitFor();
+    await panel.close();
+    await front.close();
+  }
 });
 
 test("the options say what is there, and are kept", async () => {

@@ -56,7 +56,8 @@ interface Read {
 }
 
 async function read(html: string, change: () => void = () => {}): Promise<Read> {
-  await page.setContent(`<!doctype html>${html}`);
+  if (html.startsWith("data:")) await page.goto(html);
+  else await page.setContent(`<!doctype html>${html}`);
   await page.evaluate(change);
   // Until the page itself is at rest.
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 50))));
@@ -234,6 +235,94 @@ test("what is shown is read: components and frames of the same site, but nothing
   assert.deepEqual(unreadable, [""]);
 });
 
+test("fields, forms and pictures whose names are those of properties take nothing's place", async () => {
+  const names =
+    "id className tagName nodeType firstChild nextSibling parentElement ownerDocument shadowRoot getAttribute";
+  const { main, misplaced } = await read(`
+    <form>${names
+      .split(" ")
+      .map((name) => `<input type="hidden" name="${name}">`)
+      .join("")}<p>Send us your best recipe for a bread.</p></form>
+    <img name="body"><img name="title"><img name="documentElement"><form name="defaultView"></form><form name="createRange"></form>
+    <p>This paragraph stands behind the form.</p>`);
+  assert.deepEqual(main, ["Send us your best recipe for a bread.", "This paragraph stands behind the form."]);
+  assert.equal(misplaced, 0);
+});
+
+test("components in components, and frames in them", async () => {
+  const { main, misplaced, unreadable } = await read(`<div id="declared"></div><div id="made"></div>`, () => {
+    document.querySelector("#declared")!.setHTMLUnsafe(`<div><template shadowrootmode="open">
+        <p>This is in a declared component.</p><slot></slot></template><p>This is slotted into the declared one.</p></div>`);
+    const root = document.querySelector("#made")!.attachShadow({ mode: "open" });
+    root.innerHTML = "<section><div></div></section>";
+    const inner = root.querySelector("div")!.attachShadow({ mode: "open" });
+    inner.innerHTML = `<p>This is two components deep.</p>
+        <iframe srcdoc="<p>This is in a frame of a component.</p>"></iframe>
+        <iframe sandbox srcdoc="<p>This is in a closed frame of a component.</p>"></iframe>`;
+  });
+  assert.deepEqual(main, [
+    "This is in a declared component.",
+    "This is slotted into the declared one.",
+    "This is two components deep.",
+    "This is in a frame of a component.",
+  ]);
+  assert.equal(misplaced, 0);
+  assert.deepEqual(unreadable, [""]);
+});
+
+test("what is edited, written from the right, drawn or kept for later", async () => {
+  const arabic = "يرتفع العجين ببطء في مكان بارد، لكن طعمه يصبح أفضل.";
+  const { main, misplaced } = await read(`
+    <div contenteditable><p>Somebody is writing this text just now.</p></div>
+    <textarea>A form's text belongs to whoever writes it.</textarea>
+    <template><p>This is kept for later, and not shown.</p></template>
+    <p dir="rtl">${arabic}</p>
+    <svg viewBox="0 0 100 100"><title>A title that is shown by nothing</title><style>text { fill: red }</style>
+      <defs><text>A definition that nobody has used yet</text></defs>
+      <text>The arrow leads from the oven <tspan>to the cooling rack.</tspan></text>
+      <foreignObject width="90" height="20"><p>A paragraph within a drawing.</p></foreignObject></svg>
+    <p>E = mc² <math><mi>E</mi><mo>=</mo><mi>m</mi></math> is known to everybody.</p>`);
+  assert.deepEqual(main, [
+    "Somebody is writing this text just now.",
+    arabic,
+    "The arrow leads from the oven to the cooling rack.",
+    "A paragraph within a drawing.",
+    "E = mc² E=m is known to everybody.",
+  ]);
+  assert.equal(misplaced, 0);
+});
+
+test("XHTML is read as HTML is", async () => {
+  const { main, headings } = await read(
+    `data:application/xhtml+xml,${encodeURIComponent(`<html xmlns="http://www.w3.org/1999/xhtml"><head><title>X</title></head>
+      <body><h1>Rye</h1><script>let secret = "not to be read by anybody";</script>
+      <p>Rye flour takes up more water.</p><table><tr><th>Flour</th><th>Water</th></tr><tr><td>Rye</td><td>80 percent</td></tr></table>
+      <ul><li>Salt</li></ul></body></html>`)}`,
+  );
+  assert.deepEqual(main, ["Rye flour takes up more water.", "Flour: Rye; Water: 80 percent", "Salt"]);
+  assert.deepEqual(headings, ["Rye", "Rye", "Rye"]);
+  await page.goto("about:blank"); // only an HTML document can be given another content
+});
+
+test("a page that is taken apart while it is read ends, and is known to have changed", async () => {
+  await page.setContent("<!doctype html><div></div>");
+  await page.evaluate(script);
+  const seen = await page.evaluate(async () => {
+    const place = document.querySelector("div")!;
+    for (let i = 0; i < 20_000; i++)
+      place.append(Object.assign(document.createElement("p"), { textContent: `Paragraph number ${i} of many` }));
+    const reading = new embervec.Reading();
+    const listener = () => {
+      if (reading.passages.length > 100) place.replaceChildren();
+    };
+    reading.listen(listener);
+    for (let i = 0; i < 500 && !(reading.isDone && reading.isStale); i++)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    return [reading.isDone, reading.isStale, reading.passages.length < 20_000, reading.passages[0]!.ranges().length];
+  });
+  assert.deepEqual(seen, [true, true, true, 0]);
+});
+
 const HEAVY: [name: string, passages: number, html: string, change?: () => void][] = [
   [
     "12,000 nested elements",
@@ -243,7 +332,7 @@ const HEAVY: [name: string, passages: number, html: string, change?: () => void]
       let at: Element = document.body;
       for (let i = 0; i < 12_000; i++) {
         const child = document.createElement("div");
-        child.style.display = "contents"; // as boxes, the browser itself does not survive them
+        child.style.display = "contents"; // as boxes, or 20,000 of them, the browser itself does not survive them
         if (i % 100 === 0) {
           const text = document.createElement("p");
           text.textContent = `A paragraph at depth number ${i}`;
@@ -267,6 +356,35 @@ const HEAVY: [name: string, passages: number, html: string, change?: () => void]
     "20,000 lines",
     20_000,
     `<div>${Array.from({ length: 25_000 }, (_, i) => `Line ${i} of the log has its own length ${"x".repeat(i % 40)}`).join("<br>\n")}</div>`,
+  ],
+  [
+    "a table of 20,000 rows, with cells that reach over all columns and rows",
+    20_000,
+    `<table><tr><th>Name</th><th colspan="1000">Value</th></tr><tr><td rowspan="65534">Everything</td><td>1</td></tr>${Array.from({ length: 20_000 }, (_, i) => `<tr><td>The value ${i}</td><td colspan="1000">and more</td></tr>`).join("")}</table>`,
+  ],
+  [
+    "2,000 components in each other",
+    20,
+    "<main></main>",
+    () => {
+      let at: Element | ShadowRoot = document.querySelector("main")!;
+      for (let i = 0; i < 2000; i++) {
+        const host = document.createElement("div");
+        host.style.display = "contents";
+        if (i % 100 === 0)
+          at.append(Object.assign(document.createElement("p"), { textContent: `A paragraph in component ${i}` }));
+        at.append(host);
+        at = host.attachShadow({ mode: "open" });
+      }
+    },
+  ],
+  [
+    "200,000 empty elements",
+    1,
+    "<p>A page of nearly nothing, but of much of it.</p>",
+    () => {
+      document.body.insertAdjacentHTML("beforeend", "<i></i>".repeat(200_000));
+    },
   ],
   [
     "10 MB of text without a space",

@@ -1,7 +1,7 @@
 // Saved pages: kept over a restart, read whole without a network, exported, imported, deleted, and encoded again for another model.
 
 import assert from "node:assert/strict";
-import { cp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
@@ -242,6 +242,29 @@ test("pages of the extension's first version are carried over", async () => {
   await options.close();
 });
 
+test("without the model they are found by words, which is said", async () => {
+  await context.close();
+  const folder = join(extension, "models/all-MiniLM-L6-v2");
+  await rename(folder, `${folder}-away`);
+  await start();
+  const panel = await openSaved();
+  await panel.fill("#query", "vinegar");
+  await panel.locator(".hit-text").first().filter({ hasText: CAKE[1]! }).waitFor();
+  await panel
+    .getByText(/^\d+ passages of 2 saved pages searched by words only, because the model is not downloaded\.$/)
+    .first()
+    .waitFor();
+  assert.equal(await panel.locator(".score").count(), 0);
+  await panel.getByRole("heading", { name: "The model is not downloaded yet" }).waitFor();
+  await panel.fill("#query", "zeppelin");
+  await panel.getByText("None has a word of your query.").first().waitFor();
+  assert.deepEqual(await barriers(panel), []);
+  await screenshot(panel, "by-words");
+  await context.close();
+  await rename(`${folder}-away`, folder);
+  await start();
+});
+
 test("with another model they are found by words, until they are encoded again", async () => {
   await context.close();
   const overlay = await randomModels({ other: { hidden_size: 64, num_attention_heads: 4, intermediate_size: 128 } });
@@ -256,6 +279,22 @@ test("with another model they are found by words, until they are encoded again",
   assert.equal(await panel.locator(".score").count(), 0);
   assert.deepEqual(await barriers(panel), []);
   await screenshot(panel, "other-model");
+
+  // It is stopped as soon as that is possible; the pages stay as they are.
+  await panel.evaluate(() => {
+    const button = document.querySelector<HTMLButtonElement>("#encode-again")!;
+    const observer = new MutationObserver(() => {
+      if (button.textContent !== "Stop") return;
+      observer.disconnect();
+      button.click();
+    });
+    observer.observe(button, { childList: true, characterData: true, subtree: true });
+    button.click();
+  });
+  await panel.getByText("Stopped. The saved pages are found by their words, as before.").first().waitFor();
+  await panel.getByRole("heading", { name: "Saved with another model" }).waitFor();
+  await ask(panel, "vinegar", CAKE[1]!);
+
   await panel.getByRole("button", { name: "Encode again" }).click();
   await panel.getByRole("heading", { name: "Saved with another model" }).waitFor({ state: "hidden", timeout: 60_000 });
   // By meaning; this model, whose weights are random, means anything.

@@ -1,13 +1,14 @@
 // The extension as it is built, in a browser with a profile of its own.
 
-import { cp, readFile, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import axe from "axe-core";
-import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { type BrowserContext, chromium, type Page, type Worker } from "playwright-core";
 
 import { FLAGS } from "./browser.ts";
 import { temporaryFolder } from "./temporary.ts";
@@ -24,6 +25,8 @@ export interface SitePage {
   body: string | Buffer;
   type?: string;
   script?: string;
+  /** A second request is answered with 404. */
+  isOnce?: boolean;
 }
 
 export interface Site {
@@ -33,12 +36,16 @@ export interface Site {
 
 /** Pages by their path, with the strictest policy. */
 export async function servePages(pages: Record<string, SitePage>): Promise<Site> {
+  const gone = new Set<string>();
   const server = createServer((request, response) => {
-    const page = pages[request.url ?? ""];
+    const { url = "" } = request;
+    const page = gone.has(url) ? undefined : pages[url];
+    if (page?.isOnce) gone.add(url);
     response
       .writeHead(page ? 200 : 404, {
         "content-type": page?.type ?? "text/html; charset=utf-8",
         "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-src *; object-src *",
+        ...(page?.isOnce && { "cache-control": "no-store" }),
       })
       .end(page?.body);
   });
@@ -94,15 +101,43 @@ export interface OpenExtension {
   openSite(origin: string, path: string): Promise<Page>;
   /** The popup or the side panel, as a tab behind the one that it is about. */
   openPanel(front: Page, name?: string): Promise<Page>;
+  /** The same in a new private window, whose panels are tabs of it. */
+  openPrivately(origin: string, path: string): Promise<{ front: Page; openPanel(): Promise<Page> }>;
 }
 
 export interface ExtensionOptions {
   profile: string;
   proxy?: string;
+  /** Whether it may be used in private windows, as the browser's extensions page can allow it. */
+  isAllowedPrivately?: boolean;
 }
 
+/** Of an extension that is loaded from a folder. */
+function idOf(folder: string): string {
+  const digest = createHash("sha256").update(folder).digest("hex").slice(0, 32);
+  return digest.replace(/./g, (digit) => String.fromCharCode(97 + Number.parseInt(digit, 16)));
+}
+
+/** As far as these functions use it, in the extension's service worker. */
+declare const chrome: {
+  extension: { inIncognitoContext: boolean };
+  windows: {
+    create(options: object): Promise<unknown>;
+    getLastFocused(): Promise<{ id: number }>;
+  };
+  tabs: { create(options: object): Promise<unknown> };
+};
+
 /** Starts the browser with an extension. */
-export async function openExtension(extension: string, { profile, proxy }: ExtensionOptions): Promise<OpenExtension> {
+export async function openExtension(
+  extension: string,
+  { profile, proxy, isAllowedPrivately = false }: ExtensionOptions,
+): Promise<OpenExtension> {
+  if (isAllowedPrivately) {
+    const settings = { extensions: { settings: { [idOf(extension)]: { incognito: true } } } };
+    await mkdir(join(profile, "Default"), { recursive: true });
+    await writeFile(join(profile, "Default/Preferences"), JSON.stringify(settings));
+  }
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env["CHROME"] ?? "chromium",
     headless: false,
@@ -118,6 +153,12 @@ export async function openExtension(extension: string, { profile, proxy }: Exten
   // tsx wraps functions in a helper, which the pages that they are sent to do not have.
   await context.addInitScript({ content: "globalThis.__name = (target) => target;" });
   const complaints: string[] = [];
+  const watch = (panel: Page) => {
+    panel.on("pageerror", (error) => complaints.push(error.message));
+    panel.on("console", (message) => {
+      if (message.type() === "error") complaints.push(message.text());
+    });
+  };
   return {
     context,
     id,
@@ -129,17 +170,46 @@ export async function openExtension(extension: string, { profile, proxy }: Exten
     },
     openPanel: async (front, name = "popup.html") => {
       const panel = await context.newPage();
-      panel.on("pageerror", (error) => complaints.push(error.message));
-      panel.on("console", (message) => {
-        if (message.type() === "error") complaints.push(message.text());
-      });
+      watch(panel);
       await panel.setViewportSize({ width: 360, height: 600 });
       await panel.goto(`chrome-extension://${id}/${name}`);
       await front.bringToFront();
       await panel.reload();
       return panel;
     },
+    openPrivately: async (origin, path) => {
+      const [front] = await Promise.all([
+        context.waitForEvent("page"),
+        worker.evaluate(async (url) => void (await chrome.windows.create({ incognito: true, url })), origin + path),
+      ]);
+      const privateWorker = await findPrivate(context);
+      return {
+        front,
+        openPanel: async () => {
+          await front.bringToFront();
+          const [panel] = await Promise.all([
+            context.waitForEvent("page"),
+            privateWorker.evaluate(async (url) => {
+              const { id } = await chrome.windows.getLastFocused();
+              await chrome.tabs.create({ windowId: id, active: false, url });
+            }, `chrome-extension://${id}/popup.html`),
+          ]);
+          watch(panel);
+          return panel;
+        },
+      };
+    },
   };
+}
+
+/** The service worker of the private windows. */
+async function findPrivate(context: BrowserContext): Promise<Worker> {
+  for (;;) {
+    for (const worker of context.serviceWorkers()) {
+      if (await worker.evaluate(() => chrome.extension.inIncognitoContext)) return worker;
+    }
+    await context.waitForEvent("serviceworker");
+  }
 }
 
 /** The best passage for a query, once the whole page is encoded. */
@@ -149,6 +219,7 @@ export async function best(panel: Page, query: string): Promise<string> {
   await panel.waitForFunction((before) => ![null, before].includes(document.querySelector(".ranking")), before, {
     timeout: 60_000,
   });
+  await panel.locator("#results-note", { hasText: / ranked in / }).waitFor({ timeout: 60_000 });
   await panel.locator("#work").waitFor({ state: "hidden", timeout: 60_000 });
   await panel.waitForTimeout(500); // the last ranking
   return panel.locator(".hit-text").first().innerText();

@@ -17,6 +17,12 @@ export class RemoteError extends Error {
   }
 }
 
+/** Of whatever was thrown. */
+export function failureOf(error: unknown): Failure {
+  if (error instanceof RemoteError) return error;
+  return { code: "internal", message: error instanceof Error ? error.message : String(error) };
+}
+
 /** The answer is lost, because the offscreen document is gone. */
 class Disconnected extends Error {}
 

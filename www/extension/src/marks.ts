@@ -1,5 +1,6 @@
 /** The marked hit, and a bar to go on to the next one, which stay until somebody takes them away. */
 
+import { documentOf, rootOf, viewOf } from "./own";
 import type { Passage } from "./passages";
 
 const HIGHLIGHT = "embervec";
@@ -51,7 +52,7 @@ export class Marks {
     const [first] = ranges;
     if (!first) return false;
     this.#marked = marked;
-    this.#mark(ranges, documentOf(first));
+    this.#mark(ranges, documentOf(first.startContainer));
     this.#bar ??= new Bar(
       (step) => this.step(step),
       () => this.clear(),
@@ -97,14 +98,13 @@ export class Marks {
   }
 }
 
-const documentOf = (range: Range) => range.startContainer.ownerDocument ?? document;
 const highlightsOf = (place: Document | undefined) =>
   (place?.defaultView as (Window & typeof globalThis) | null | undefined)?.CSS.highlights;
 
 function scrollTo(range: Range): void {
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
   const parent = range.startContainer.parentElement;
-  const view = documentOf(range).defaultView ?? window;
+  const view = viewOf(range.startContainer);
   const isLong = (parent?.getBoundingClientRect().height ?? 0) > view.innerHeight / 2;
   if (!isLong) return parent?.scrollIntoView({ block: "center", behavior });
   // Of a long paragraph the passage may be any part.
@@ -139,7 +139,7 @@ class Bar {
     });
     root.append(bar);
     this.#host.popover = "manual"; // above whatever the page puts on top
-    document.documentElement.append(this.#host);
+    rootOf(document).append(this.#host);
     this.#host.showPopover();
   }
 
@@ -147,7 +147,7 @@ class Bar {
     this.say(`Hit ${at} of ${count}`);
     // A page that has replaced its own elements has taken the bar along.
     if (!this.#host.isConnected) {
-      document.documentElement.append(this.#host);
+      rootOf(document).append(this.#host);
       this.#host.showPopover();
     }
   }

@@ -25,6 +25,7 @@ export class Model {
   #state: ModelState = { stage: "idle" };
   #choice: Promise<Choice> | undefined;
   #embedder: Promise<Embedder> | undefined;
+  #loaded: Embedder | undefined;
 
   constructor(onState: (state: ModelState) => void) {
     this.#onState = onState;
@@ -32,6 +33,11 @@ export class Model {
 
   get state(): ModelState {
     return this.#state;
+  }
+
+  /** `undefined` as long as it is not loaded. */
+  get loaded(): Embedder | undefined {
+    return this.#loaded;
   }
 
   /**
@@ -65,7 +71,7 @@ export class Model {
     const { source, model } = await this.#chosen();
     if (source === "bundled") return;
     const embedder = await this.#embedder?.catch(() => undefined);
-    this.#embedder = undefined;
+    this.#embedder = this.#loaded = undefined;
     await embedder?.dispose();
     await deleteModel(model);
     this.#show({ stage: "absent" });
@@ -89,6 +95,7 @@ export class Model {
       },
     });
     const { device, dtype, stored, storedReason } = embedder.info;
+    this.#loaded = embedder;
     this.#show({ stage: "ready", source, device, dtype, stored, storedReason });
     return embedder;
   }

@@ -3,7 +3,7 @@
 import { EmbervecError, semanticSearch } from "embervec";
 import { hashOf } from "./hash";
 import { AbsentError, Model } from "./model";
-import { type Page, PageEncoder } from "./page-encoder";
+import { type Page, PageEncoder, withWords } from "./page-encoder";
 import type { Calls, Failure, Hit, Message, Ranking, Request } from "./protocol";
 import { SavedPages } from "./saved-pages";
 
@@ -52,31 +52,29 @@ const handlers: { [Name in keyof Calls]: Handler<Name> } = {
     const page = encoder.get(key);
     if (!page) return null;
     const started = performance.now();
-    // Before more of the page, which would be in its way.
-    const vector = await queryVector(query);
-    encoder.ask(page, query);
-    return { ...rankPage(page, vector), milliseconds: performance.now() - started };
+    const found = await searchPage(page, query);
+    return { ...found, milliseconds: performance.now() - started };
   },
   searchSaved: async ({ query }) => {
     const started = performance.now();
-    const hits = await savedPages.search(query, HITS, await model.embedder());
-    return { hits, passageCount: await countSaved(), milliseconds: performance.now() - started };
+    const isByWords = model.loaded === undefined;
+    const hits = await savedPages.search(query, HITS, model.loaded);
+    return { hits, passageCount: await countSaved(), isByWords, milliseconds: performance.now() - started };
   },
   searchBoth: async ({ key, query }) => {
     const page = encoder.get(key);
     if (!page) return null;
     const started = performance.now();
-    const vector = await queryVector(query);
-    encoder.ask(page, query);
-    const onPage = rankPage(page, vector);
+    const onPage = await searchPage(page, query);
     // The page is here as it is now; what was saved of it is not asked.
-    const inSaved = await savedPages.search(query, HITS, await model.embedder(), page.url);
+    const inSaved = await savedPages.search(query, HITS, onPage.isByWords ? undefined : model.loaded, page.url);
     const main = [...onPage.hits.filter(({ isAside }) => !isAside), ...inSaved];
     main.sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
     const hits = [...main.slice(0, HITS), ...onPage.hits.filter(({ isAside }) => isAside)];
     const savedCount = await countSaved(page.url);
     const passageCount = onPage.passageCount + savedCount;
-    return { hits, passageCount, savedCount, milliseconds: performance.now() - started };
+    const { isByWords } = onPage;
+    return { hits, passageCount, savedCount, isByWords, milliseconds: performance.now() - started };
   },
   savePage: async ({ key }) => {
     const page = encoder.get(key);
@@ -103,8 +101,9 @@ const handlers: { [Name in keyof Calls]: Handler<Name> } = {
     return exported;
   },
   mergeSaved: async () => savedPages.merge(await model.embedder()),
-  encodeSavedAgain: async () => {
-    await savedPages.encodeAgain(await model.embedder());
+  encodeSavedAgain: async () => savedPages.encodeAgain(await model.embedder()),
+  stopEncodingSaved: async () => {
+    savedPages.stopEncoding();
     return null;
   },
   modelInfo: () => model.info(),
@@ -136,8 +135,30 @@ function queryVector(query: string): Promise<Float32Array> {
   return vector;
 }
 
+type Found = Omit<Ranking, "milliseconds" | "isByWords"> & { isByWords: boolean };
+
+/** By meaning; by words as long as the model is not there. */
+async function searchPage(page: Page, query: string): Promise<Found> {
+  if (!model.loaded) return { ...findWords(page, query), isByWords: true };
+  // Before more of the page, which would be in its way.
+  const vector = await queryVector(query);
+  encoder.ask(page, query);
+  return { ...rankPage(page, vector), isByWords: false };
+}
+
+function findWords(page: Page, query: string): Omit<Found, "isByWords"> {
+  const { url, title, passages } = page;
+  const found = withWords(passages, query).map((index): Hit => {
+    const [text, isAside, heading] = passages[index]!;
+    return { url, title, index, text, isAside, heading };
+  });
+  const main = found.filter(({ isAside }) => !isAside).slice(0, HITS);
+  const aside = found.filter(({ isAside }) => isAside).slice(0, ASIDE_HITS);
+  return { hits: [...main, ...aside], passageCount: passages.length };
+}
+
 /** What the page is about comes before what is beside it; a text that stands there twice comes once. */
-function rankPage({ url, title, passages }: Page, vector: Float32Array): Omit<Ranking, "milliseconds"> {
+function rankPage({ url, title, passages }: Page, vector: Float32Array): Omit<Found, "isByWords"> {
   const seen = new Set<string>();
   const parts = [false, true].map(() => ({ vectors: [] as Float32Array[], indices: [] as number[] }));
   passages.forEach(([text, isAside], index) => {

@@ -2,7 +2,8 @@
 
 import { byId, element, formatBytes, formatCount } from "../../src/dom";
 import { SearchIndex } from "embervec/search";
-import { Encoder, type News, RemoteError } from "./encoder";
+import { EncodeAgain } from "./encode-again";
+import { Encoder, failureOf, type News } from "./encoder";
 import { ABSENT, type Failure, IMPORTED, type ModelInfo, type SavedList } from "./protocol";
 import { BUDGETS, readSettings, writeSettings } from "./settings";
 
@@ -12,9 +13,15 @@ const deleteModel = byId("delete-model", HTMLButtonElement);
 const exportSaved = byId("export-saved", HTMLButtonElement);
 const importSaved = byId("import-saved", HTMLButtonElement);
 const clearSaved = byId("clear-saved", HTMLButtonElement);
-const encodeAgain = byId("encode-again", HTMLButtonElement);
 const importFile = byId("import-file", HTMLInputElement);
 const savedNote = byId("saved-note", HTMLElement);
+
+const encodeAgain = new EncodeAgain(
+  byId("encode-again", HTMLButtonElement),
+  byId("encode-again-progress", HTMLElement),
+  encoder,
+  () => void change("", () => encodeAgain.run()),
+);
 
 function onNews(news: News): void {
   if ("saved" in news) showSaved(news.saved);
@@ -22,18 +29,16 @@ function onNews(news: News): void {
   if ("model" in news && news.model.stage === "ready") void showModel();
 }
 
-function showSaved({ pages, bytes, isOtherModel, encoding }: SavedList): void {
+function showSaved(saved: SavedList): void {
+  const { pages, bytes, isOtherModel } = saved;
   const passages = pages.reduce((sum, { passageCount }) => sum + passageCount, 0);
   const about = bytes < 1e5 ? "less than 0.1 MB" : `about ${formatBytes(bytes, bytes)}`;
   const size = pages.length === 0 ? "" : `, ${about}`;
   byId("saved-state", HTMLElement).textContent =
     `${formatCount(pages.length, "page")} with ${formatCount(passages, "passage")}${size}`;
   exportSaved.disabled = clearSaved.disabled = pages.length === 0;
-  encodeAgain.hidden = !isOtherModel;
-  encodeAgain.disabled = encoding !== undefined;
   byId("other-model", HTMLElement).hidden = !isOtherModel;
-  if (encoding)
-    savedNote.textContent = `Encoding: ${encoding.done.toLocaleString("en")} of ${formatCount(encoding.total, "passage")}.`;
+  encodeAgain.show(saved);
   void showSpace();
 }
 
@@ -57,9 +62,10 @@ async function change(under: string, action: () => Promise<string>): Promise<voi
 }
 
 function messageOf(error: unknown): string {
-  if (error instanceof RemoteError && error.code === ABSENT)
-    return "The model is needed for that. Open the popup and download it, then try again.";
-  return `That failed: ${error instanceof Error ? error.message : String(error)}`;
+  const { code, message } = failureOf(error);
+  return code === ABSENT
+    ? "The model is needed for that. Open the popup and download it, then try again."
+    : `That failed: ${message}`;
 }
 
 async function exportPages(): Promise<string> {
@@ -93,13 +99,6 @@ clearSaved.addEventListener("click", () => {
     return "All saved pages are deleted.";
   });
 });
-encodeAgain.addEventListener("click", () => {
-  void change("Encoding…", async () => {
-    await encoder.request("encodeSavedAgain", null);
-    return "The saved pages are encoded.";
-  });
-});
-
 async function showModel(): Promise<void> {
   const info = await encoder.request("modelInfo", null);
   byId("model-state", HTMLElement).textContent = describe(info);
@@ -119,7 +118,7 @@ async function showSpace(): Promise<void> {
 }
 
 async function showSettings(): Promise<void> {
-  const { budget } = await readSettings();
+  const { budget, isKeptPrivately } = await readSettings();
   const choice = byId("budget", HTMLSelectElement);
   for (const count of BUDGETS) {
     const option = element("option", "", count.toLocaleString("en"));
@@ -129,6 +128,11 @@ async function showSettings(): Promise<void> {
   }
   choice.addEventListener("change", () => {
     void writeSettings({ budget: Number(choice.value) }).then(() => say("Stored."));
+  });
+  const privately = byId("keep-privately", HTMLInputElement);
+  privately.checked = isKeptPrivately;
+  privately.addEventListener("change", () => {
+    void writeSettings({ isKeptPrivately: privately.checked }).then(() => say("Stored."));
   });
   byId("private-state", HTMLElement).textContent = (await chrome.extension.isAllowedIncognitoAccess())
     ? "embervec may be used in private windows."

@@ -128,7 +128,10 @@ export class PageEncoder {
     }
     const count = page.passages.length;
     if (page.asked.query !== query) page.rank = ++this.#lastRank;
-    if (page.asked.query !== query || page.asked.count !== count) page.first = this.#withWords(page, query);
+    if (page.asked.query !== query || page.asked.count !== count) {
+      const open = withWords(page.passages, query, (text) => !this.#vectors.has(text));
+      page.first = open.slice(0, MAX_FIRST).reverse();
+    }
     page.asked = { query, count };
     this.#continue();
   }
@@ -285,23 +288,6 @@ export class PageEncoder {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
-  #withWords({ passages }: Page, query: string): number[] {
-    const words = [...new Set(query.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) ?? [])].slice(0, 20);
-    if (words.length === 0) return [];
-    const found: { index: number; count: number }[] = [];
-    passages.forEach(([text], index) => {
-      if (this.#vectors.has(text)) return;
-      const lower = text.toLowerCase();
-      const count = words.filter((word) => lower.includes(word)).length;
-      if (count > 0) found.push({ index, count });
-    });
-    found.sort((a, b) => b.count - a.count || a.index - b.index);
-    return found
-      .slice(0, MAX_FIRST)
-      .map(({ index }) => index)
-      .reverse();
-  }
-
   #forgetPages(): void {
     const shown = new Set(this.#shown.values());
     for (const [key, page] of this.#pages) {
@@ -323,6 +309,25 @@ export class PageEncoder {
       if (!kept.has(text)) this.#vectors.delete(text);
     }
   }
+}
+
+/** Positions of the passages with words of the query; those with the most come first. */
+export function withWords(
+  passages: readonly PassageText[],
+  query: string,
+  isWanted: (text: string) => boolean = () => true,
+): number[] {
+  const words = [...new Set(query.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) ?? [])].slice(0, 20);
+  if (words.length === 0) return [];
+  const found: { index: number; count: number }[] = [];
+  passages.forEach(([text], index) => {
+    if (!isWanted(text)) return;
+    const lower = text.toLowerCase();
+    const count = words.filter((word) => lower.includes(word)).length;
+    if (count > 0) found.push({ index, count });
+  });
+  found.sort((a, b) => b.count - a.count || a.index - b.index);
+  return found.map(({ index }) => index);
 }
 
 /** Like `encodeStream`, but with little under way. */

@@ -13,6 +13,11 @@ export interface PageEnd {
   readonly unreadable: readonly string[];
 }
 
+/** What the browser shows in a viewer of its own, which no script can look into. */
+export const VIEWER_TYPE = "application/pdf";
+/** A larger file is not read. */
+export const MAX_FILE_BYTES = 100_000_000;
+
 export type ToPage =
   /** The passages come from the first on; they are read once, unless the page has changed since. */
   | { readonly type: "read" }
@@ -37,6 +42,10 @@ export type FromPage =
     }
   | { readonly type: "passages"; readonly key: string; readonly passages: readonly PassageText[] }
   | ({ readonly type: "end"; readonly key: string } & PageEnd)
+  /** In place of passages and their end: a part of the file that the browser shows in its viewer, in base64. */
+  | { readonly type: "file"; readonly key: string; readonly base64: string; readonly isEnd: boolean }
+  /** The file cannot be had. */
+  | { readonly type: "no-file"; readonly key: string; readonly problem: string }
   /** What has been read is no longer what is there. */
   | { readonly type: "stale"; readonly key: string }
   /** What is marked now; without an index nothing is. */

@@ -1,7 +1,8 @@
 /** The popup and the side panel. All that they know comes from the tab and from the offscreen document; they only show it. */
 
 import { byId, formatBytes, formatCount, formatMilliseconds } from "../../src/dom";
-import { Encoder, type News, RemoteError } from "./encoder";
+import { EncodeAgain } from "./encode-again";
+import { Encoder, failureOf, type News } from "./encoder";
 import { hashOf } from "./hash";
 import {
   ABSENT,
@@ -14,8 +15,9 @@ import {
   type SavedPage,
 } from "./protocol";
 import { renderEmpty, renderHits, renderSavedPages } from "./results";
-import { allowSavingPrivately, maySavePrivately, readAsked, readSettings, writeAsked } from "./settings";
+import { allowStoring, mayStore, readAsked, readSettings, writeAsked } from "./settings";
 import { type Mark, ShownTab, type TabPage } from "./tab";
+import { explain, type Unreadable } from "./unreadable";
 
 type Scope = "page" | "saved" | "both";
 
@@ -59,6 +61,8 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   },
 };
 
+const SAVED_ADVICE = "You can still search saved pages.";
+
 const isPopup = location.pathname !== "/side-panel.html";
 document.documentElement.dataset["view"] = isPopup ? "popup" : "side-panel";
 
@@ -73,11 +77,17 @@ const failure = byId("failure", HTMLDivElement);
 const scopeChoice = byId("scope", HTMLFieldSetElement);
 
 const encoder = new Encoder(onNews, () => (sent = undefined));
+const encodeAgain = new EncodeAgain(
+  byId("encode-again", HTMLButtonElement),
+  byId("encode-again-progress", HTMLElement),
+  encoder,
+  startEncodingAgain,
+);
 const shown = new ShownTab({ onPage, onMore, onMark, onGone });
 
 let scope: Scope = "page";
-/** Why there is no page; empty while it is not known yet. */
-let unreadable = "";
+/** Why there is no page; `undefined` while it is not known yet. */
+let unreadable: Unreadable | undefined;
 let model: ModelState = { stage: "idle" };
 let progress: Progress | undefined;
 let mark: Mark | undefined;
@@ -92,6 +102,8 @@ let ranking: { scope: Scope; key: string; query: string; found: Ranking; isRefre
 let lost: { text: string; query: string } | undefined;
 /** Stands before what is said of the hits, until something else is asked. */
 let notice = "";
+/** Whether the browser lets the extension read files of this device. */
+let mayReadFiles = false;
 let turn = 0;
 let timer: ReturnType<typeof setTimeout> | undefined;
 let refreshing: ReturnType<typeof setTimeout> | undefined;
@@ -113,12 +125,13 @@ function onNews(news: News): void {
   }
   if ("saved" in news && scope !== "page" && listed !== pagesOf(saved)) void attempt(() => search());
   if ("saved" in news) listed = pagesOf(saved);
+  if (model.stage === "ready" && ranking?.found.isByWords) void attempt(() => search());
   render();
 }
 
 // The page
 
-function onPage(page: TabPage | undefined, why: string): void {
+function onPage(page: TabPage | undefined, why: Unreadable | undefined): void {
   notice = "";
   unreadable = why;
   progress = undefined;
@@ -229,12 +242,9 @@ async function attempt(action: () => Promise<void>, again: () => void = goOn): P
     await action();
     failure.hidden = true;
   } catch (error) {
-    const { code, message } =
-      error instanceof RemoteError
-        ? error
-        : { code: "internal", message: error instanceof Error ? error.message : String(error) };
-    if (code === ABSENT) return; // the model's state says so, and asks
-    showFailure({ code, message }, again);
+    const failed = failureOf(error);
+    if (failed.code === ABSENT) return; // the model's state says so, and asks
+    showFailure(failed, again);
   }
   render();
 }
@@ -272,7 +282,7 @@ async function stop(): Promise<void> {
 async function savePage(): Promise<void> {
   const current = shown.page;
   if (!current) return;
-  if (chrome.extension.inIncognitoContext && !(await maySavePrivately())) {
+  if (!(await mayStore())) {
     privately.hidden = false;
     byId("private-allow", HTMLButtonElement).focus();
     return;
@@ -321,6 +331,7 @@ async function search(isRefresh = false): Promise<void> {
     const key = isPage ? page.key : "";
     ranking = { scope: asked, key, query, found, isRefresh };
     if (!isRefresh) byId("main", HTMLElement).scrollTo(0, 0);
+    if (found.isByWords) void awaitModel();
   }
   render();
 }
@@ -356,8 +367,30 @@ function countOnPage({ passageCount, savedCount = 0 }: Ranking): number {
 function show({ index }: Hit): void {
   if (!ranking) return;
   const { found, query, key } = ranking;
+  const { page } = shown;
+  if (key !== page?.key) return;
+  // The browser's viewer lets nobody mark anything, but opens a file at a page.
+  if (page.pages) return void chrome.tabs.create({ url: `${page.url}#page=${page.pages[index] ?? 1}` });
   const hits = found.hits.filter(({ savedAt }) => savedAt === undefined).map((hit) => hit.index);
-  if (key === shown.page?.key) shown.show(query, hits, hits.indexOf(index));
+  shown.show(query, hits, hits.indexOf(index));
+}
+
+/** What has been found by words is found by meaning once the model is there, which `onNews` hears. */
+let isComing = false;
+
+async function awaitModel(): Promise<void> {
+  if (isComing) return;
+  isComing = true;
+  await attempt(async () => void (await encoder.request("load", { download: false })));
+  isComing = false;
+}
+
+/** Of saved pages that are of another model. */
+function startEncodingAgain(): void {
+  void attempt(async () => {
+    say(await encodeAgain.run());
+    await search();
+  }, startEncodingAgain);
 }
 
 // What is shown
@@ -375,13 +408,8 @@ function render(): void {
 
 /** Pages that were saved with another model are found by words only, until they have been encoded again. */
 function renderOtherModel(): void {
-  const { isOtherModel, encoding } = saved;
-  byId("other-model", HTMLElement).hidden = !isOtherModel || scope === "page";
-  const again = byId("encode-again", HTMLButtonElement);
-  again.disabled = encoding !== undefined;
-  again.textContent = encoding
-    ? `${encoding.done.toLocaleString("en")} of ${formatCount(encoding.total, "passage")}`
-    : "Encode again";
+  byId("other-model", HTMLElement).hidden = !saved.isOtherModel || scope === "page";
+  encodeAgain.show(saved);
 }
 
 function renderSave(): void {
@@ -465,33 +493,24 @@ function renderResults(): void {
         `${formatCount(count, "passage")}. Type a question to see the closest passages first.`,
         ...gapsOf(page),
       );
-    else if (page.contentType === "application/pdf")
-      drawEmpty(
-        "PDF files cannot be read",
-        "This is a PDF file. The browser's PDF viewer does not let extensions read its text. You can still search saved pages.",
-      );
+    else if (page.end?.problem !== undefined) drawEmpty("This PDF file cannot be read", page.end.problem, SAVED_ADVICE);
     else if (page.end)
       drawEmpty("There is no text on this page", "Text in pictures and videos cannot be searched.", ...gapsOf(page));
     else drawEmpty(page.title, "Reading the page…");
-  } else if (unreadable === "") drawEmpty("Reading the page…", "");
-  else if (isPopup)
-    drawEmpty(
-      "This page cannot be read",
-      `Browsers do not let extensions read their own pages or the extension store. You can still search saved pages. (${unreadable})`,
-    );
-  else
-    drawEmpty(
-      "This page has not been read",
-      "Press the embervec button in the toolbar, or Alt+Shift+M, to let it read this page; then come back here.",
-    );
+  } else if (unreadable === undefined) drawEmpty("Reading the page…", "");
+  else {
+    const { title, advice } = explain(unreadable, { isPopup, mayReadFiles });
+    drawEmpty(title, advice, SAVED_ADVICE);
+  }
 }
 
 /** What of the page cannot be found, in sentences. */
 function gapsOf({ end, passages }: TabPage): string[] {
-  const { unreadable = [], isCut = false } = end ?? {};
+  const { unreadable = [], isCut = false, notes = [], problem } = end ?? {};
   const hosts = [...new Set(unreadable.filter((host) => host !== ""))];
   const named = hosts.length === 0 ? "" : ` (${hosts.slice(0, 3).join(", ")}${hosts.length > 3 ? ", …" : ""})`;
-  const sentences: string[] = [];
+  const sentences = [...notes];
+  if (problem !== undefined) sentences.push(`${problem} What comes before that was read.`);
   if (unreadable.length === 1)
     sentences.push(`One frame${named} cannot be read, because the browser keeps it apart from this page.`);
   else if (unreadable.length > 1)
@@ -510,7 +529,12 @@ function renderRanking(found: Ranking): void {
   const where = whereOf(ranking?.key ?? "");
   const gaps = onPage && shown.page ? gapsOf(shown.page).map((gap) => ` ${gap}`) : [];
   const time = formatMilliseconds(found.milliseconds);
-  const text = `${notice}${formatCount(found.passageCount, "passage")} ${where} ranked in ${time}.${weak}${gaps.join("")}`;
+  const count = formatCount(found.passageCount, "passage");
+  const how = found.isByWords
+    ? `searched by words only, because the model is not ${model.stage === "absent" ? "downloaded" : "there yet"}.`
+    : `ranked in ${time}.`;
+  const none = found.hits.length === 0 ? " None has a word of your query." : "";
+  const text = `${notice}${count} ${where} ${how}${none}${weak}${gaps.join("")}`;
   const marked = mark?.key === ranking?.key ? mark?.index : undefined;
   const isRefresh = ranking?.isRefresh === true || drawnRanking === ranking?.query;
   draw(`${ranking?.query} ${scope} ${text} ${marked ?? ""}`, text, () => {
@@ -564,6 +588,10 @@ function moveFocus(event: KeyboardEvent): void {
 // Wiring
 
 const settings = readSettings();
+void chrome.extension.isAllowedFileSchemeAccess().then((isAllowed) => {
+  mayReadFiles = isAllowed;
+  render();
+});
 
 queryInput.addEventListener("input", () => {
   notice = "";
@@ -600,7 +628,8 @@ clearMark.addEventListener("click", () => {
 byId("private-allow", HTMLButtonElement).addEventListener("click", () => {
   privately.hidden = true;
   save.focus();
-  void allowSavingPrivately().then(savePage);
+  allowStoring();
+  void savePage();
 });
 byId("private-cancel", HTMLButtonElement).addEventListener("click", () => {
   privately.hidden = true;
@@ -614,17 +643,6 @@ byId("download", HTMLButtonElement).addEventListener("click", () => {
       await search();
     },
     () => byId("download", HTMLButtonElement).click(),
-  );
-});
-byId("encode-again", HTMLButtonElement).addEventListener("click", () => {
-  queryInput.focus();
-  void attempt(
-    async () => {
-      await encoder.request("encodeSavedAgain", null);
-      say("The saved pages are encoded.");
-      await search();
-    },
-    () => byId("encode-again", HTMLButtonElement).click(),
   );
 });
 byId("options", HTMLButtonElement).addEventListener("click", () => void chrome.runtime.openOptionsPage());

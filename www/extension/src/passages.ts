@@ -1,6 +1,21 @@
 /** The passages of a document, as it is shown. */
 
 import { bytesOf, collapse, LINE_END, type Span, spansOf } from "./lines";
+import {
+  attributeOf,
+  bodyOf,
+  classNameOf,
+  documentOf,
+  firstChildOf,
+  idOf,
+  nextSiblingOf,
+  nodeTypeOf,
+  openShadowOf,
+  parentElementOf,
+  rootOf,
+  tagNameOf,
+  viewOf,
+} from "./own";
 import { boundedText, columnNames, isDataTable } from "./tables";
 
 export interface Passage {
@@ -13,9 +28,9 @@ export interface Passage {
   ranges(): Range[];
 }
 
-/** What is not part of what a page says. */
+/** What is not part of what a page, or a drawing in it, says. */
 const SKIPPED = new Set(
-  "svg SCRIPT STYLE NOSCRIPT TEMPLATE HEAD CANVAS AUDIO VIDEO BUTTON SELECT TEXTAREA INPUT DATALIST PROGRESS METER MAP".split(
+  "SCRIPT STYLE NOSCRIPT TEMPLATE HEAD CANVAS AUDIO VIDEO BUTTON SELECT TEXTAREA INPUT DATALIST PROGRESS METER MAP TITLE DESC METADATA DEFS SYMBOL CLIPPATH MASK PATTERN MARKER".split(
     " ",
   ),
 );
@@ -114,7 +129,7 @@ export class Walker {
     this.#root = root;
     this.#mains = mainsOf(root);
     for (const main of this.#mains) {
-      for (let around: Element | null = main; around; around = around.parentElement) this.#aroundMain.add(around);
+      for (let around: Element | null = main; around; around = parentElementOf(around)) this.#aroundMain.add(around);
     }
   }
 
@@ -151,9 +166,9 @@ export class Walker {
       if (!node) {
         stack.pop();
         yield* this.#leave(frame);
-      } else if (node.nodeType === Node.TEXT_NODE) {
+      } else if (nodeTypeOf(node) === Node.TEXT_NODE) {
         if (frame.isVisible) yield* this.#addText(node as Text, frame);
-      } else if (node.nodeType === Node.ELEMENT_NODE) {
+      } else if (nodeTypeOf(node) === Node.ELEMENT_NODE) {
         yield* this.#enter(node as Element, frame, frame.isAside, stack);
       }
       yield undefined;
@@ -167,21 +182,24 @@ export class Walker {
     isAside: boolean,
     stack: Frame[],
   ): Generator<Passage | undefined> {
-    const { tagName } = element;
+    const tagName = tagNameOf(element);
     if (tagName === "BR") return this.#block.lineEnd();
     const row = parent?.row;
     const isCell =
-      row !== undefined && (tagName === "TD" || tagName === "TH") && element.parentElement?.tagName === "TR";
+      row !== undefined && (tagName === "TD" || tagName === "TH") && isRowElement(parentElementOf(element));
     // Also one that is hidden takes up its column.
     const label = isCell ? labelOf(element as HTMLTableCellElement, row, this.#block) : "";
-    if (SKIPPED.has(tagName) && !(tagName === "BUTTON" && HEADING.test(parent?.element.tagName ?? ""))) return;
-    const role = element.getAttribute("role") ?? "";
-    if (SKIPPED_ROLES.has(role) || element.getAttribute("aria-hidden") === "true") return;
+    if (SKIPPED.has(tagName) && !(tagName === "BUTTON" && HEADING.test(parent ? tagNameOf(parent.element) : "")))
+      return;
+    const role = attributeOf(element, "role") ?? "";
+    if (SKIPPED_ROLES.has(role) || attributeOf(element, "aria-hidden") === "true") return;
     if (this.#mains.includes(element) && stack.length > 0) return; // it has been read
-    const style = (element.ownerDocument.defaultView ?? window).getComputedStyle(element);
+    const style = viewOf(element).getComputedStyle(element);
     const { display } = style;
     if (display === "none" || style.contentVisibility === "hidden") return;
-    const isInline = /^(inline$|contents|ruby)/.test(display);
+    // A formula's parts are blocks only among themselves.
+    const isInFormula = display === "block math" && tagName !== "MATH";
+    const isInline = isInFormula || /^(inline$|math|contents|ruby)/.test(display);
 
     if (HEADING.test(tagName)) {
       yield* this.#flush(parent);
@@ -236,7 +254,7 @@ export class Walker {
     else if (end === "space") this.#block.add(" ");
     else if (end === "term") this.#block.endTerm();
     else if (end === "block") {
-      if (row && frame.element.tagName === "TR") takeReaching(row, this.#block);
+      if (row && isRowElement(frame.element)) takeReaching(row, this.#block);
       yield* this.#flush(frame);
     }
   }
@@ -249,7 +267,7 @@ export class Walker {
     stack: Frame[],
   ): Generator<Passage | undefined> {
     const within = documentIn(element);
-    const root = within?.body ?? within?.documentElement;
+    const root = within && (bodyOf(within) ?? rootOf(within));
     if (root) {
       yield* this.#flush(parent);
       yield* this.#enter(root, undefined, isAside, stack);
@@ -264,8 +282,8 @@ export class Walker {
     const { data } = node;
     if (data === "") return;
     if (frame.keepsLines === undefined && data.includes("\n")) {
-      const view = frame.element.ownerDocument.defaultView ?? window;
-      frame.keepsLines = /^(pre|break-spaces)/.test(view.getComputedStyle(frame.element).whiteSpace);
+      const { whiteSpace } = viewOf(frame.element).getComputedStyle(frame.element);
+      frame.keepsLines = /^(pre|break-spaces)/.test(whiteSpace);
     }
     const keepsLines = frame.keepsLines ?? false;
     this.#block.isCode ||= frame.isCode && keepsLines;
@@ -298,12 +316,12 @@ export class Walker {
   }
 
   #isBeside(element: Element, role: string, { position }: CSSStyleDeclaration, parent: Frame | undefined): boolean {
-    const { tagName } = element;
+    const tagName = tagNameOf(element);
     if (tagName === "BODY" || tagName === "HTML" || this.#aroundMain.has(element)) return false;
     if (ASIDES.has(tagName) || ASIDE_ROLES.has(role) || position === "fixed") return true;
     if (tagName === "HEADER" && !parent?.isContent) return element.querySelector("h1") === null;
-    const { className, id } = element;
-    const names = `${id.slice(0, 100)} ${typeof className === "string" ? className.slice(0, 200) : ""}`;
+    const className: unknown = classNameOf(element);
+    const names = `${idOf(element).slice(0, 100)} ${typeof className === "string" ? className.slice(0, 200) : ""}`;
     return names.length > 1 && ASIDE_NAMES.test(names);
   }
 }
@@ -328,13 +346,13 @@ function mainsOf(root: Element): Element[] {
 function nextOf(frame: Frame): Node | null | undefined {
   if (frame.slotted) return frame.slotted[frame.position++];
   const node = frame.next;
-  frame.next = node?.nextSibling;
+  frame.next = node && nextSiblingOf(node);
   return node;
 }
 
 /** In the tree that is shown: a component's own content, and what its slots take in. */
 function childrenOf(element: Element): Node | null | Node[] {
-  const { tagName } = element;
+  const tagName = tagNameOf(element);
   if (tagName === "DETAILS" && !(element as HTMLDetailsElement).open) {
     return [...element.children].filter((child) => child.tagName === "SUMMARY").slice(0, 1);
   }
@@ -342,14 +360,17 @@ function childrenOf(element: Element): Node | null | Node[] {
     const assigned = (element as HTMLSlotElement).assignedNodes();
     if (assigned.length > 0) return assigned;
   }
-  return (shadowOf(element) ?? element).firstChild;
+  return firstChildOf(shadowOf(element) ?? element);
 }
 
 /** Also a closed one, where the browser shows it to extensions. */
 function shadowOf(element: Element): ShadowRoot | null {
-  if (element.shadowRoot || !element.tagName.includes("-")) return element.shadowRoot;
+  const open = openShadowOf(element);
+  if (open || !tagNameOf(element).includes("-")) return open;
   return globalThis.chrome?.dom?.openOrClosedShadowRoot?.(element as HTMLElement) ?? null;
 }
+
+const isRowElement = (element: Element | null) => element !== null && tagNameOf(element) === "TR";
 
 function documentIn(element: Element): Document | null {
   try {
@@ -518,7 +539,7 @@ function rangesOf(pieces: readonly Piece[], [begin, end]: Span, text: string): R
     const { node } = piece;
     if (!node.isConnected || node.length < piece.from + to) return [];
     found += asRead(node.data.slice(piece.from + from, piece.from + to), piece.keepsLines);
-    const range = node.ownerDocument.createRange();
+    const range = Document.prototype.createRange.call(documentOf(node));
     range.setStart(node, piece.from + from);
     range.setEnd(node, piece.from + to);
     ranges.push(range);

@@ -78,6 +78,8 @@ export interface Ranking {
   readonly passageCount: number;
   /** How many of them are of saved pages, beside the one that is shown. */
   readonly savedCount?: number;
+  /** Found by words alone, because the model is not there yet. */
+  readonly isByWords?: boolean;
   readonly milliseconds: number;
 }
 
@@ -110,8 +112,9 @@ export interface Calls {
   exportSaved: { request: null; result: string };
   /** Takes over what the options page has imported; the result is how many pages came. */
   mergeSaved: { request: null; result: number };
-  /** With the model that is there now. */
-  encodeSavedAgain: { request: null; result: null };
+  /** With the model that is there now. `false`: it was stopped. */
+  encodeSavedAgain: { request: null; result: boolean };
+  stopEncodingSaved: { request: null; result: null };
   modelInfo: { request: null; result: ModelInfo };
   deleteModel: { request: null; result: null };
 }

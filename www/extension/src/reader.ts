@@ -1,7 +1,7 @@
 /** A saved page, to be read whole without a network; the passage that was found is marked. */
 
 import { byId, element, formatCount } from "../../src/dom";
-import { Encoder, RemoteError } from "./encoder";
+import { Encoder, failureOf } from "./encoder";
 import type { SavedText } from "./protocol";
 import { linkToPassage } from "./text-fragment";
 
@@ -24,8 +24,8 @@ async function show(): Promise<void> {
     if (saved) await render(saved);
     else say("This page is not saved", "It was removed, or saved in another window.");
   } catch (error) {
-    const code = error instanceof RemoteError ? ` (${error.code})` : "";
-    say("The saved page cannot be read", `${error instanceof Error ? error.message : String(error)}${code}`);
+    const { code, message } = failureOf(error);
+    say("The saved page cannot be read", `${message} (${code})`);
   }
 }
 
@@ -78,7 +78,7 @@ remove.addEventListener("click", () => {
       original.hidden = remove.hidden = true;
       say("Removed", "The page is no longer saved.");
     },
-    (error: unknown) => say("The page could not be removed", error instanceof Error ? error.message : String(error)),
+    (error: unknown) => say("The page could not be removed", failureOf(error).message),
   );
 });
 

@@ -1,5 +1,6 @@
 /** Reads the document in slices, so that the page goes on reacting, and keeps what it has read until the page changes. */
 
+import { bodyOf, rootOf, titleOf } from "./own";
 import { type Passage, Walker } from "./passages";
 
 /** Of the page's thread, at a time. */
@@ -9,18 +10,19 @@ export class Reading {
   /** Another one for every reading. */
   readonly id = newId();
   readonly url = addressOf(location);
-  readonly title = document.title.trim() || location.host || location.pathname;
+  readonly title = titleOf(document).trim() || location.host || location.pathname;
   readonly passages: Passage[] = [];
   isDone = false;
   /** Whether the page has changed since. */
   isStale = false;
-  readonly #walker = new Walker(document.body ?? document.documentElement);
+  readonly #root = bodyOf(document) ?? rootOf(document);
+  readonly #walker = new Walker(this.#root);
   readonly #listeners = new Set<() => void>();
   readonly #observer = new MutationObserver(() => this.#change());
   #isRunning = false;
 
   constructor() {
-    this.#observer.observe(document.body ?? document.documentElement, {
+    this.#observer.observe(this.#root, {
       subtree: true,
       childList: true,
       characterData: true,
@@ -86,11 +88,11 @@ function pause(): Promise<void> {
 }
 
 /** Pages without https have no `crypto.randomUUID`. */
-function newId(): string {
+export function newId(): string {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(16).padStart(8, "0")).join("");
 }
 
 /** A part of the page has the page's own address, but where a script uses the fragment as a path. */
-function addressOf({ href, hash }: Location): string {
+export function addressOf({ href, hash }: Location): string {
   return /^#(!|\/)/.test(hash) || hash === "" ? href : href.slice(0, -hash.length);
 }

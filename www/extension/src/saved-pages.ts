@@ -49,6 +49,7 @@ export class SavedPages {
   /** What the index has been given, or refused. */
   #embedder: { embedder: Embedder; isRefused: boolean } | undefined;
   #encoding: SavedList["encoding"];
+  #stopEncoding: AbortController | undefined;
   /** One change after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -68,14 +69,15 @@ export class SavedPages {
   }
 
   /**
-   * The nearest passages, those with the query's words among them, in the order of their meaning; of another model's pages only those with the query's words.
+   * The nearest passages, those with the query's words among them, in the order of their meaning. Without a model, or of another
+   * model's pages, only those with the query's words.
    *
    * @param except the address of a page that is searched elsewhere
    */
-  async search(query: string, topK: number, embedder: Embedder, except?: string): Promise<Hit[]> {
+  async search(query: string, topK: number, embedder: Embedder | undefined, except?: string): Promise<Hit[]> {
     const { index, pages } = await this.#open();
     if (pages.size === 0) return [];
-    const isMeant = await this.#attach(index, embedder);
+    const isMeant = embedder !== undefined && (await this.#attach(index, embedder));
     const filter: Filter = except === undefined ? { place: "main" } : { place: "main", url: { $ne: except } };
     const { hits } = await index.search(query, { topK, filter, mode: isMeant ? "hybrid" : "keyword" });
     // A passage with the query's words is among them; but what means the same comes first.
@@ -191,40 +193,57 @@ export class SavedPages {
     });
   }
 
-  /** Makes new vectors for all texts, with this model. Until all are there, the old ones stay. */
-  encodeAgain(embedder: Embedder): Promise<void> {
+  /**
+   * Makes new vectors for all texts, with this model. Until all are there, the old ones stay.
+   *
+   * @returns `false` if it was stopped
+   */
+  encodeAgain(embedder: Embedder): Promise<boolean> {
     return this.#change(async ({ index }) => {
-      if (await this.#attach(index, embedder)) return;
+      if (await this.#attach(index, embedder)) return true;
+      const { signal } = (this.#stopEncoding = new AbortController());
       const all = await index.documents();
       const total = all.length;
       async function* documents(): AsyncGenerator<SearchDocument> {
         for (const { id, metadata } of all) yield { id, metadata, text: (await index.get(id))?.text ?? "" };
       }
+      const say = (done: number) => {
+        this.#encoding = { done, total };
+        this.#onChange();
+      };
+      say(0);
       const next = await SearchIndex.open(NEXT, { embedder });
       let reported = 0;
       try {
         await next.add(documents(), {
+          signal,
           progress: ({ documents }) => {
             const now = performance.now();
             if (now - reported < REPORT_MS) return;
             reported = now;
-            this.#encoding = { done: documents, total };
-            this.#onChange();
+            say(documents);
           },
         });
       } catch (error) {
         await next.close();
         await SearchIndex.delete(NEXT);
+        if (signal.aborted) return false;
         throw error;
       } finally {
-        this.#encoding = undefined;
+        this.#encoding = this.#stopEncoding = undefined;
       }
       await index.close();
       await SearchIndex.delete(NAME);
       await next.rename(NAME);
       await next.close();
       this.#forget();
+      return true;
     });
+  }
+
+  /** What has been encoded so far is dropped. */
+  stopEncoding(): void {
+    this.#stopEncoding?.abort();
   }
 
   /** @returns whether the saved pages are of this model */

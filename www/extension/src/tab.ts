@@ -3,10 +3,12 @@
  * only where it was called.
  */
 
-import { type FromPage, PAGE_PORT, type PageEnd, type PassageText, type ToPage } from "./page-messages";
+import { type FromPage, PAGE_PORT, type PageEnd, type PassageText, type ToPage, VIEWER_TYPE } from "./page-messages";
+import { PdfFile } from "./pdf-file";
+import { NO_ANSWER, type Unreadable } from "./unreadable";
 
-/** The browser does not let the extension into the page, or there is none. */
-export class UnreadableError extends Error {}
+/** A page that has not answered by then is said to be slow; it is read when it answers. */
+const PATIENCE_MS = 4000;
 
 /** What a tab shows. */
 export interface TabPage {
@@ -20,9 +22,18 @@ export interface TabPage {
   /** As many as have been found so far. */
   readonly passages: PassageText[];
   /** Once all have been found. */
-  end: PageEnd | undefined;
+  end: TabEnd | undefined;
+  /** Of a PDF file, the page of each passage. */
+  readonly pages: number[] | undefined;
   /** Whether the page has changed since it was read. */
   isStale: boolean;
+}
+
+export interface TabEnd extends PageEnd {
+  /** Of a PDF file: sentences about what of it could not be read. */
+  readonly notes?: readonly string[];
+  /** Why it could not be read, or not to its end. */
+  readonly problem?: string;
 }
 
 export interface Mark {
@@ -32,8 +43,8 @@ export interface Mark {
 }
 
 export interface TabNews {
-  /** There is another page, or none; `unreadable` says why. */
-  onPage(page: TabPage | undefined, unreadable: string): void;
+  /** There is another page, or none; `unreadable` says why, once that is known. */
+  onPage(page: TabPage | undefined, unreadable: Unreadable | undefined): void;
   /** The page has more passages, or has changed. */
   onMore(page: TabPage): void;
   onMark(mark: Mark): void;
@@ -48,6 +59,7 @@ export class ShownTab {
   #tabId = -1;
   #turn = 0;
   #page: TabPage | undefined;
+  #file: PdfFile | undefined;
 
   constructor(news: TabNews) {
     this.#news = news;
@@ -60,33 +72,42 @@ export class ShownTab {
   /** What is shown may be another page by now, or the same one with another text. */
   async read(): Promise<void> {
     const turn = ++this.#turn;
+    const isCurrent = () => turn === this.#turn;
+    let url = "";
+    let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       const [tab] = await chrome.tabs.query({ active: true, currentWindow: true });
-      if (turn !== this.#turn) return;
-      if (tab?.id === undefined) throw new UnreadableError("There is no tab in this window.");
+      if (!isCurrent()) return;
+      if (tab?.id === undefined) throw new Error("There is no tab in this window.");
       if (this.#port && this.#tabId === tab.id) {
         if (this.#page?.isStale) this.#send({ type: "read" });
         return;
       }
-      this.#drop("");
+      this.#drop();
+      url = tab.url ?? "";
+      timer = setTimeout(() => isCurrent() && this.#drop({ url, problem: NO_ANSWER }), PATIENCE_MS);
       const port = await connectTo(tab.id);
-      if (turn === this.#turn) this.#listen(port, tab.id);
+      if (isCurrent()) this.#listen(port, tab.id);
       else port.disconnect();
     } catch (error) {
-      if (turn === this.#turn) this.#drop(error instanceof Error ? error.message : String(error));
+      if (isCurrent()) this.#drop({ url, problem: error instanceof Error ? error.message : String(error) });
+    } finally {
+      clearTimeout(timer);
     }
   }
 
   /** At once, before anything is known of what is shown instead. */
   leave(): void {
     this.#turn += 1;
-    this.#drop("");
+    this.#drop();
   }
 
-  #drop(unreadable: string): void {
+  #drop(unreadable?: Unreadable): void {
     this.#port?.disconnect();
     this.#port = undefined;
     this.#page = undefined;
+    this.#file?.close();
+    this.#file = undefined;
     this.#news.onPage(undefined, unreadable);
   }
 
@@ -123,17 +144,46 @@ export class ShownTab {
   #take(message: FromPage, tabId: number): void {
     if (message.type === "reading") {
       const { key, url, title, contentType } = message;
-      this.#page = { tabId, key, url, title, contentType, passages: [], end: undefined, isStale: false };
-      return this.#news.onPage(this.#page, "");
+      this.#file?.close();
+      this.#file = contentType === VIEWER_TYPE ? new PdfFile() : undefined;
+      const pages = this.#file && [];
+      this.#page = { tabId, key, url, title, contentType, passages: [], pages, end: undefined, isStale: false };
+      return this.#news.onPage(this.#page, undefined);
     }
     if (message.type === "marked") return this.#news.onMark(message);
     const page = this.#page;
     if (message.key !== page?.key) return;
     if (message.type === "gone") return this.#news.onGone(message.index);
+    if (message.type === "file") {
+      this.#file?.add(message.base64);
+      if (message.isEnd) void this.#readFile(page);
+      return;
+    }
     if (message.type === "passages") page.passages.push(...message.passages);
     else if (message.type === "end") page.end = message;
+    else if (message.type === "no-file") page.end = { isCut: false, unreadable: [], problem: message.problem };
     else page.isStale = true;
     this.#news.onMore(page);
+  }
+
+  async #readFile(page: TabPage): Promise<void> {
+    const tell = () => {
+      if (page === this.#page) this.#news.onMore(page);
+    };
+    const end = { isCut: false, unreadable: [] };
+    try {
+      const found = await this.#file?.read((passages) => {
+        for (const { passage, page: number } of passages) {
+          page.passages.push(passage);
+          page.pages?.push(number);
+        }
+        tell();
+      });
+      page.end = { ...end, ...found };
+    } catch (error) {
+      page.end = { ...end, problem: error instanceof Error ? error.message : String(error) };
+    }
+    tell();
   }
 }
 
@@ -148,7 +198,7 @@ async function connectTo(tabId: number): Promise<chrome.runtime.Port> {
     .catch((error: unknown) => (problem = error));
   const port = await tryConnect(tabId);
   if (port) return port;
-  throw new UnreadableError(problem instanceof Error ? problem.message : "The page gives no answer.");
+  throw problem instanceof Error ? problem : new Error(NO_ANSWER);
 }
 
 /** The browser tells at once if nobody is there to listen, but not if somebody is: so the page is asked for an answer. */

@@ -1,5 +1,7 @@
 /** Tables whose rows say something only together with their columns' names. */
 
+import { documentOf, nodeTypeOf, tagNameOf } from "./own";
+
 const MAX_COLUMNS = 100;
 const MAX_HEADER_ROWS = 3;
 const MAX_NAME = 60;
@@ -7,8 +9,10 @@ const MAX_NAME = 60;
 /** A table that has names for its columns or rows; others only put things side by side. */
 export function isDataTable(table: HTMLTableElement): boolean {
   if (/^(none|presentation)$/.test(table.getAttribute("role") ?? "")) return false;
-  return table.tHead !== null || table.caption !== null || table.rows[0]?.cells[0]?.tagName === "TH";
+  return table.tHead !== null || table.caption !== null || isHeader(table.rows[0]?.cells[0]);
 }
+
+const isHeader = (cell: Element | undefined) => cell !== undefined && tagNameOf(cell) === "TH";
 
 /** One name for each column, of all rows of the header; none if no row is one. */
 export function columnNames(table: HTMLTableElement): string[] {
@@ -47,18 +51,19 @@ function headerRows(table: HTMLTableElement): HTMLTableRowElement[] {
   const first = table.rows[0];
   if (!first || first.cells.length < 2) return [];
   for (let i = 0; i < Math.min(first.cells.length, MAX_COLUMNS); i++) {
-    if (first.cells[i]!.tagName !== "TH") return [];
+    if (!isHeader(first.cells[i])) return [];
   }
   return [first];
 }
 
 /** The beginning of an element's text, without looking at more than a little of it. */
 export function boundedText(element: Element, characters: number): string {
-  const walker = element.ownerDocument.createTreeWalker(element, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  const what = NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT;
+  const walker = Document.prototype.createTreeWalker.call(documentOf(element), element, what);
   let text = "";
   for (let visited = 0; visited < 50 && text.length < characters && walker.nextNode(); visited++) {
     const { currentNode } = walker;
-    if (currentNode.nodeType === Node.TEXT_NODE) text += (currentNode as Text).data.slice(0, characters);
+    if (nodeTypeOf(currentNode) === Node.TEXT_NODE) text += (currentNode as Text).data.slice(0, characters);
     else text += " ";
   }
   return text.slice(0, characters);
