@@ -19,7 +19,7 @@ import type { Entry } from "./rows.js";
 import { checkSpace, makeProbes } from "./space.js";
 import { PartStore } from "./storage.js";
 import { StoredIndex } from "./stored-index.js";
-import type { IndexInfo, SearchDocument } from "./types.js";
+import type { IndexInfo } from "./types.js";
 
 /** Where nobody says: passages of so many tokens are about one thing, and are what small models were trained on. */
 const DEFAULT_TOKENS = 128;
@@ -169,7 +169,7 @@ export class Index {
         return this.info();
       case "beginAdd": {
         const job = this.#nextJob++;
-        this.#writable.begin(job, request.totalDocuments);
+        this.#writable.begin(job, request.totalDocuments, request.isLive);
         return job;
       }
       case "add": {
@@ -331,8 +331,7 @@ export class Index {
     const entries = ids
       ? [...ids].flatMap((id) => rows.entry(id) ?? [])
       : this.#entries((which as { filter: string }).filter);
-    const isMeant = ids ? ({ id }: SearchDocument) => ids.has(id) : undefined;
-    if (isMeant) this.#writable.cancel(isMeant);
+    this.#writable.cancel(which);
     index.removeEntries(entries);
     this.#changed();
     await index.commit();

@@ -39,6 +39,9 @@ export class StoredIndex {
   #changes: Promise<unknown> = Promise.resolve();
   /** Why nothing is stored any more. */
   #lost: string | undefined;
+  /** How often what was pending has been lost, and by which error the last time. */
+  #losses = 0;
+  #loss: unknown;
   /** Another tab has changed it. */
   #isStale = false;
 
@@ -87,6 +90,20 @@ export class StoredIndex {
     return this.#state.segments.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
+  /** For {@link throwIfLost}. */
+  get losses(): number {
+    return this.#losses;
+  }
+
+  /**
+   * Throws where something that was pending at some time, or has come since then, may have been lost.
+   *
+   * @param losses of that time
+   */
+  throwIfLost(losses: number): void {
+    if (this.#losses > losses) throw this.#loss;
+  }
+
   /** Another tab says so, or something is not where it was. */
   markStale(): void {
     this.#isStale = true;
@@ -113,27 +130,55 @@ export class StoredIndex {
    */
   append(document: DocumentHead, from: number, passages: readonly Passage[], hash: string | undefined): boolean {
     const { id, metadata } = document;
-    let entry = this.rows.entry(id);
-    if (from === 0) {
-      if (entry) this.removeEntries([entry]);
+    const before = this.rows.entry(id);
+    if (from > 0 && before?.rows.length !== from) return false;
+    // The document before stays until its successor has been taken: a vector or metadata may be refused.
+    this.#take(id, metadata, passages);
+    let entry = before;
+    if (!entry || from === 0) {
+      if (before) this.removeEntries([before]);
       entry = { id, hash: undefined, metadata, rows: [] };
       this.rows.addEntry(entry);
     }
-    if (entry?.rows.length !== from) return false;
     entry.hash = hash;
-    const { dimension } = this.current;
-    const vectors = new Float32Array(passages.length * dimension);
-    passages.forEach(({ vector }, i) => vectors.set(vector, i * dimension));
-    const scan = this.#state.scanOf(dimension);
-    const first = scan.append(scan.quantize(vectors), JSON.stringify(passages.map(() => metadata)));
     for (const span of passages) {
       const passage = entry.rows.length;
       this.rows.add(entry, { start: span.start, end: span.end, words: countOf(span.words), passage });
       this.#state.pending.push({ entry, passage, span });
     }
-    const words = passages.map(({ words }) => words);
-    scan.appendTerms(SearchEngine.encodeTerms(words, first));
     return true;
+  }
+
+  /** Gives passages to the wasm module: all of them, or none. */
+  #take(id: string, metadata: Metadata, passages: readonly Passage[]): void {
+    const { dimension } = this.current;
+    const vectors = new Float32Array(passages.length * dimension);
+    passages.forEach(({ vector }, i) => vectors.set(vector, i * dimension));
+    try {
+      takePassages(this.#state.scanOf(dimension), vectors, metadata, passages);
+    } catch (error) {
+      throw refused(id, error);
+    }
+  }
+
+  /**
+   * Takes the number of dimensions from the first vector, which stays for good.
+   *
+   * @throws {EmbervecError} `invalid_input` if that vector's document cannot be taken: then there is none yet
+   */
+  async setDimension({ id, metadata }: DocumentHead, passage: Passage): Promise<void> {
+    const { vector } = passage;
+    try {
+      const scan = new SearchEngine(vector.length, this.current.similarity);
+      try {
+        takePassages(scan, vector, metadata, [passage]);
+      } finally {
+        scan.free();
+      }
+    } catch (error) {
+      throw refused(id, error);
+    }
+    await this.update({ dimension: vector.length });
   }
 
   removeEntries(entries: readonly Entry[]): void {
@@ -149,7 +194,12 @@ export class StoredIndex {
    * @throws {EmbervecError} `quota`: then the index is as it was stored last; `storage`: then nothing more is stored
    */
   async commit(): Promise<void> {
-    await this.#exclusive(() => this.#commit());
+    const losses = this.#losses;
+    await this.#exclusive(() => {
+      // What was to be stored may have been lost by the commit before.
+      this.throwIfLost(losses);
+      return this.#commit();
+    });
   }
 
   /** Changes the record itself. */
@@ -209,14 +259,16 @@ export class StoredIndex {
     await this.#mergeTail();
   }
 
-  async #backToStored(cause: unknown): Promise<EmbervecError> {
+  async #backToStored(cause: unknown): Promise<unknown> {
     this.#hasRemoved = false;
     this.#replaceState(await State.load(this.store, this.current));
-    return new EmbervecError(
+    this.#losses += 1;
+    this.#loss = new EmbervecError(
       "quota",
-      `there is no room for more in the index "${this.store.name}": what was added since it was last stored is not in it. Free some space, and add it again`,
+      `there is no room for more in the index "${this.store.name}": what was added or removed since it was last stored has been undone. Free some space, and try again`,
       { cause },
     );
+    return this.#loss;
   }
 
   #loses(error: unknown): unknown {
@@ -436,6 +488,29 @@ export class StoredIndex {
       this.#appendAgain(before);
     });
   }
+}
+
+function takePassages(
+  scan: SearchEngine,
+  vectors: Float32Array,
+  metadata: Metadata,
+  passages: readonly Passage[],
+): void {
+  const words = passages.map(({ words }) => words);
+  // What may be refused comes first.
+  const [part, terms] = [scan.quantize(vectors), SearchEngine.encodeTerms(words, scan.rows)];
+  scan.append(part, JSON.stringify(passages.map(() => metadata)));
+  scan.appendTerms(terms);
+}
+
+/** The wasm module knows a document's rows, not its id. */
+function refused(id: string, error: unknown): unknown {
+  // A RangeError: metadata that are too long for a string.
+  if (codeOf(error) !== "invalid_input" && !(error instanceof RangeError)) return error;
+  const problem = messageOf(error).replace(/^(vector|metadata)( of row)? \d+/, "its $1");
+  return new EmbervecError("invalid_input", `add: the document ${JSON.stringify(id)} cannot be taken: ${problem}`, {
+    cause: error,
+  });
 }
 
 /** A passage's length for its score: minisearch counts different words. */
