@@ -685,6 +685,28 @@ test("where there is no room in the middle of adding, the call says so, and so d
   await index.close();
 });
 
+test("where there is no room for the first document, the call says so", async () => {
+  const cache = new FailingCache();
+  const index = await SearchIndex.open("full", { embedder, cache });
+  cache.puts = 0;
+  await assert.rejects(index.add(TEXTS), isError("quota", /no room/));
+  cache.puts = Infinity;
+  assert.equal((await index.add(TEXTS)).added, 8);
+  await index.close();
+});
+
+test("a document whose version before is damaged can be replaced", async () => {
+  const cache = new MemoryCache();
+  const index = await SearchIndex.open("i", { embedder, cache });
+  await index.add(TEXTS);
+  await index.close();
+  for (const key of await cache.keys("")) if (key.includes(" block ")) await cache.put(key, new Uint8Array());
+  const again = await SearchIndex.open("i", { embedder, cache });
+  assert.equal((await again.add(TEXTS.map(({ id, text }) => ({ id, text: `${text} Again.` })))).added, 8);
+  assert.equal((await again.search("bread")).hits[0]?.id, "s4");
+  await again.close();
+});
+
 test("a document that cannot be taken leaves the one before, and is named", async () => {
   const index = await SearchIndex.open(newName(), { cache: "memory" });
   const deep = JSON.parse(`${'{"a":'.repeat(600)}1${"}".repeat(600)}`) as Record<string, never>;

@@ -132,4 +132,9 @@ test("words are cut as people would", () => {
   assert.ok(wordsOf("東京都に住む").length > 1);
   assert.equal(wordsOf("x".repeat(100_000))[0]!.length, 64);
   assert.deepEqual(wordsOf(" .,;\n"), []);
+  const many = Array.from({ length: 30_000 }, (_, i) => `word${i}`);
+  const begun = performance.now();
+  assert.deepEqual(wordsOf(many.join(" ")), many);
+  const took = performance.now() - begun;
+  assert.ok(took < 1500, `${took} ms`);
 });

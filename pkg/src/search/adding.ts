@@ -2,7 +2,7 @@
 
 import { SearchEngine } from "../../wasm/search/embervec.js";
 
-import { EmbervecError } from "../errors.js";
+import { EmbervecError, codeOf } from "../errors.js";
 import { breathe } from "./breathe.js";
 import { MAX_DIMENSION } from "./parts.js";
 import { passagesOf } from "./passages.js";
@@ -10,7 +10,7 @@ import type { Which } from "./protocol.js";
 import type { Passage } from "./state.js";
 import { type DocumentHead, type StoredIndex, hashOf } from "./stored-index.js";
 import type { AddResult, IndexProgress, Metadata, SearchDocument } from "./types.js";
-import { wordsOf } from "./words.js";
+import { wordsOf, wordsOfLong } from "./words.js";
 
 /** What makes vectors; it is on the page. */
 export interface Encoder {
@@ -265,7 +265,7 @@ export class Adding {
         this.#letIn();
       }
       if (isThere) {
-        this.#settle(id, given.time);
+        if (this.#jobs.size > 1) this.#settle(id, given.time);
         job.result.unchanged += 1;
       }
       if (isThere || isOutdated) break;
@@ -296,7 +296,7 @@ export class Adding {
     };
     if (own) {
       await before;
-      const passage = { start: 0, end: text.length, text, words: wordsOf(text), vector: own };
+      const passage = { start: 0, end: text.length, text, words: await wordsOfLong(text), vector: own };
       await this.#checkDimension(head, passage);
       if (isOver()) return;
       this.index.append(head, 0, [passage], hash);
@@ -355,7 +355,8 @@ export class Adding {
     if (isLast) {
       addition.isWhole = true;
       job.result.added += 1;
-      this.#settle(given.document.id, given.time);
+      // A call that is alone has no older one.
+      if (this.#jobs.size > 1) this.#settle(given.document.id, given.time);
     }
     this.onChange();
     job.report();
@@ -433,10 +434,16 @@ export class Adding {
     if (!old) return new Map();
     const rows = [...old.rows];
     const wanted = new Set(spans.map(({ start, end }) => text.slice(start, end)));
-    const texts = await state.texts(rows);
-    const places = [...texts.keys()].filter((i) => wanted.has(texts[i]!));
-    const vectors = await state.vectors(places.map((i) => rows[i]!));
-    return new Map(places.map((place, i) => [texts[place]!, vectors[i]!]));
+    try {
+      const texts = await state.texts(rows);
+      const places = [...texts.keys()].filter((i) => wanted.has(texts[i]!));
+      const vectors = await state.vectors(places.map((i) => rows[i]!));
+      return new Map(places.map((place, i) => [texts[place]!, vectors[i]!]));
+    } catch (error) {
+      // Written anew meanwhile, or damaged: it is replaced, and all of it is encoded.
+      if (codeOf(error) === "integrity") return new Map();
+      throw error;
+    }
   }
 
   #encoderFor(id: string): Encoder {

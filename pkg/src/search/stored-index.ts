@@ -21,7 +21,7 @@ import type { Entry, Rows } from "./rows.js";
 import { type Loaded, type Passage, type Pending, State } from "./state.js";
 import type { PartKind, PartStore } from "./storage.js";
 import type { Metadata } from "./types.js";
-import { wordsOf } from "./words.js";
+import { wordsOfLong } from "./words.js";
 
 /** So many segments at the end that are not full become one: each costs some reads when the index is opened. */
 const MERGE_SEGMENTS = 16;
@@ -351,7 +351,12 @@ export class StoredIndex {
       ...this.#keysOf(record.generation, segments),
       ...(record.removed ? [this.#removedKey(record)] : []),
     ]);
-    if (!(await this.store.commit(await encodeRecord(record), keys, isOnly))) {
+    const isWhole = await this.store.commit(await encodeRecord(record), keys, isOnly).catch((cause: unknown) => {
+      if (!isFull(cause) || codeOf(cause)) throw cause;
+      const problem = `there is no room for the index "${this.store.name}": free some space, and try again`;
+      throw new EmbervecError("quota", problem, { cause });
+    });
+    if (!isWhole) {
       this.#lost = CLEARED;
       throw new EmbervecError(
         "storage",
@@ -450,12 +455,14 @@ export class StoredIndex {
   async #rowsOf(rows: readonly number[]): Promise<Pending[]> {
     const state = this.#state;
     const [texts, vectors] = await Promise.all([state.texts(rows), state.vectors(rows)]);
-    return rows.map((row, i) => {
+    const found: Pending[] = [];
+    for (const [i, row] of rows.entries()) {
       const { start, end, passage } = state.rows.place(row);
       const text = texts[i]!;
-      const span = { start, end, text, words: wordsOf(text), vector: vectors[i]! };
-      return { entry: state.rows.entryOf(row), passage, span };
-    });
+      const span = { start, end, text, words: await wordsOfLong(text), vector: vectors[i]! };
+      found.push({ entry: state.rows.entryOf(row), passage, span });
+    }
+    return found;
   }
 
   /** Writes everything anew, without what was removed. */
