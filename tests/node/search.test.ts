@@ -847,12 +847,200 @@ test("what is removed while it is added is not added on, and the newest goes fir
   await index.close();
 });
 
+/** The embedder, which waits before it encodes a text that is held, and notes what it has encoded. */
+function holding(isHeld: (text: string) => boolean) {
+  const encoded: string[] = [];
+  const waiting: string[] = [];
+  let release!: () => void;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const own = {
+    info: embedder.info,
+    tokenCounts: (texts: string[]) => embedder.tokenCounts(texts),
+    encodeQuery: (text: string) => embedder.encodeQuery(text),
+    encodeDocument: async (texts: string[]) => {
+      if (texts.some(isHeld)) {
+        waiting.push(...texts);
+        await released;
+      }
+      encoded.push(...texts);
+      return embedder.encodeDocument(texts);
+    },
+  };
+  return { embedder: own as unknown as Embedder, encoded, waiting, release };
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** Until the worker has had what was asked before. */
+const reached = (index: SearchIndex) => index.documents();
+
+test("after an abort the same call adds all, at once", async () => {
+  const held = holding((text) => SENTENCES.includes(text));
+  const index = await SearchIndex.open(newName(), { embedder: held.embedder, cache: "memory" });
+  const controller = new AbortController();
+  const aborted = index.add(TEXTS, { signal: controller.signal });
+  await until(() => held.waiting.length > 0);
+  controller.abort();
+  await assert.rejects(aborted, { name: "AbortError" });
+  const again = index.add(TEXTS);
+  await reached(index);
+  held.release();
+  const { added, unchanged } = await again;
+  assert.deepEqual({ added, unchanged, size: index.size }, { added: 8, unchanged: 0, size: 8 });
+  await index.close();
+});
+
+test("of two calls with the same documents one can be aborted", async () => {
+  for (const which of [0, 1]) {
+    const held = holding((text) => SENTENCES.includes(text));
+    const index = await SearchIndex.open(newName(), { embedder: held.embedder, cache: "memory" });
+    const controllers = [new AbortController(), new AbortController()];
+    const calls: Promise<unknown>[] = [];
+    for (const { signal } of controllers) {
+      calls.push(index.add(TEXTS, { signal }));
+      const before = held.waiting.length;
+      await until(() => held.waiting.length > before);
+    }
+    controllers[which]!.abort();
+    await assert.rejects(calls[which]!, { name: "AbortError" });
+    held.release();
+    await calls[1 - which];
+    assert.equal((await index.documents()).length, 8, `the other is aborted: ${which}`);
+    await index.close();
+  }
+});
+
+test("what a newer call adds or removes is not undone by an older one that comes to it later", async () => {
+  const held = holding((text) => text.startsWith("bulk"));
+  const index = await SearchIndex.open(newName(), { embedder: held.embedder, cache: "memory" });
+  await index.add([{ id: "before", text: "there already", metadata: { kind: "good" } }]);
+  const bulk: SearchDocument[] = Array.from({ length: 200 }, (_, i) => ({ id: `b${i}`, text: `bulk ${i}` }));
+  bulk.push({ id: "x", text: "bulk: old" }, { id: "removed", text: "bulk: removed" });
+  bulk.push({ id: "filtered", text: "bulk: filtered", metadata: { kind: "bad" } });
+  const adding = index.add(bulk);
+  await until(() => held.waiting.length > 0);
+  await index.add([{ id: "x", text: "new" }]);
+  await index.remove("removed");
+  await index.remove({ filter: { kind: "bad" } });
+  await assert.rejects(index.remove({ filter: { kind: { $near: 1 } } }), isError("invalid_input", /\$near/));
+  held.release();
+  await adding;
+  assert.equal((await index.get("x"))?.text, "new");
+  assert.equal(await index.get("removed"), undefined);
+  assert.equal(await index.get("filtered"), undefined);
+  assert.equal(index.size, 202);
+  await index.close();
+});
+
+test("a stream adds again what was removed before it gave it", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory" });
+  async function* stream() {
+    for (let i = 0; i < 64; i++) yield { id: `s${i}`, text: `text ${i}` };
+    await until(() => index.size === 64);
+    await index.remove(["s1", "s2"]);
+    yield { id: "s1", text: "again" };
+  }
+  await index.add(stream());
+  assert.equal((await index.get("s1"))?.text, "again");
+  assert.equal(index.size, 63);
+  await index.close();
+});
+
+test("a document that comes twice in a call is added as it came last", async () => {
+  const index = await SearchIndex.open(newName(), { embedder, cache: "memory" });
+  await index.add([{ id: "a", text: "stored" }]);
+  // Its hash takes longer.
+  await index.add([
+    { id: "a", text: "long ".repeat(100_000), vector: (await embedder.encode("long")) as Float32Array },
+    { id: "a", text: "stored" },
+    { id: "b", text: "first" },
+    { id: "b", text: "second" },
+  ]);
+  assert.equal((await index.get("a"))?.text, "stored");
+  assert.equal((await index.get("b"))?.text, "second");
+  await index.close();
+});
+
+test("a newer call that waits for its source does not hold up an older one", async () => {
+  const held = holding((text) => text.startsWith("held"));
+  const index = await SearchIndex.open(newName(), { embedder: held.embedder, cache: "memory" });
+  const older = index.add([
+    { id: "held", text: "held" },
+    ...Array.from({ length: 100 }, (_, i) => ({ id: `o${i}`, text: `older ${i}` })),
+  ]);
+  await until(() => held.waiting.length > 0);
+  async function* stream() {
+    await older;
+    yield { id: "newer", text: "newer" };
+  }
+  const newer = index.add(stream());
+  await reached(index);
+  held.release();
+  await Promise.all([older, newer]);
+  assert.equal(index.size, 102);
+  await index.close();
+});
+
+test("what is not to be added any more is not encoded, and the newest call is encoded first", async () => {
+  const held = holding((text) => text.includes("older"));
+  const index = await SearchIndex.open(newName(), { embedder: held.embedder, cache: "memory" });
+  await index.add([{ id: "first", text: "first" }]);
+  // Of each of 60 documents two times 8 passages wait.
+  const long = Array.from({ length: 400 }, (_, i) => `The older text has a sentence with the number ${i}.`).join(" ");
+  const documents = (prefix: string) => Array.from({ length: 30 }, (_, i) => ({ id: `${prefix}${i}`, text: long }));
+  const controller = new AbortController();
+  const aborted = index.add(documents("aborted"), { signal: controller.signal });
+  await until(() => held.waiting.length > 0);
+  const removed = index.add(documents("removed"));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  controller.abort();
+  await assert.rejects(aborted, { name: "AbortError" });
+  await index.remove(documents("removed").map(({ id }) => id));
+  const older = index.add([{ id: "older", text: long }]);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const countOlder = (texts: string[]) => texts.filter((text) => text.includes("older")).length;
+  const underWay = countOlder(held.waiting);
+  const newer = index.add([{ id: "newer", text: "newer" }]);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  held.release();
+  await Promise.all([removed, older, newer]);
+  const first = countOlder(held.encoded.slice(0, held.encoded.indexOf("newer")));
+  assert.ok(first <= underWay, `${first} passages were encoded before the newest, and ${underWay} were under way`);
+  const { passages } = (await index.get("older"))!;
+  const texts = passages.map(({ start, end }) => long.slice(start, end));
+  assert.equal(countOlder(held.encoded), underWay + countOlder(texts));
+  assert.equal(index.size, 3);
+  await index.close();
+});
+
+test("when the source fails nothing of it is added any more", async () => {
+  const held = holding((text) => text.startsWith("held"));
+  const index = await SearchIndex.open(newName(), { embedder: held.embedder, cache: "memory" });
+  function* source() {
+    for (let i = 0; i < 64; i++) yield { id: `s${i}`, text: `held ${i}` };
+    throw new Error("no more");
+  }
+  await assert.rejects(index.add(source()), /no more/);
+  held.release();
+  await index.add([{ id: "other", text: "other" }]);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.equal((await index.documents()).length, 1);
+  await index.close();
+});
+
 /** A cache that fails as it is told. */
 class FailingCache extends MemoryCache {
+  /** So many writes do not fail. */
   puts = Infinity;
+  /** And then so many do. */
+  failures = Infinity;
+  before = async () => {};
 
   override async put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    if (this.puts-- <= 0) throw Object.assign(new Error("full"), { name: "QuotaExceededError" });
+    await this.before();
+    if (this.puts-- <= 0 && this.failures-- > 0) throw Object.assign(new Error("full"), { name: "QuotaExceededError" });
     return super.put(key, bytes);
   }
 }
@@ -877,6 +1065,100 @@ test("where there is no room the index is as it was", async () => {
     assert.equal(again.size, 8);
     await again.close();
   }
+});
+
+test("where there is no room in the middle of adding, the call says so, and so does a removal that is undone", async () => {
+  const documents = documentsOf(randomVectors(3000, 8));
+  const cache = new FailingCache();
+  const index = await SearchIndex.open("full", { cache });
+  await index.add(documents.slice(0, 10));
+  // One write fails; later ones do not.
+  cache.puts = 60;
+  cache.failures = 1;
+  await assert.rejects(index.add(documents), isError("quota", /no room/));
+  assert.ok(index.size < 3000, `${index.size} documents`);
+  const { added, unchanged } = await index.add(documents);
+  assert.equal(added + unchanged, 3000);
+  const again = await SearchIndex.open("full", { cache });
+  assert.equal(again.size, 3000);
+  await again.close();
+  // A removal comes while what was added before is being stored.
+  const more = documentsOf(randomVectors(600, 8, 2)).map((document) => ({ ...document, id: `more ${document.id}` }));
+  let fail!: () => void;
+  let isWriting = false;
+  cache.before = () => {
+    isWriting = true;
+    return new Promise((resolve) => (fail = resolve));
+  };
+  const adding = index.add(more);
+  adding.catch(() => {});
+  await until(() => isWriting);
+  const removing = index.remove("7");
+  await index.documents();
+  cache.before = async () => {};
+  cache.puts = 0;
+  cache.failures = 1;
+  fail();
+  await assert.rejects(removing, isError("quota", /removed/));
+  await assert.rejects(adding, isError("quota", /no room/));
+  assert.equal((await index.get("7"))?.id, "7");
+  assert.equal(index.size, 3000);
+  await index.close();
+});
+
+test("where there is no room for the first document, the call says so", async () => {
+  const cache = new FailingCache();
+  const index = await SearchIndex.open("full", { embedder, cache });
+  cache.puts = 0;
+  await assert.rejects(index.add(TEXTS), isError("quota", /no room/));
+  cache.puts = Infinity;
+  assert.equal((await index.add(TEXTS)).added, 8);
+  await index.close();
+});
+
+test("a document whose version before is damaged can be replaced", async () => {
+  const cache = new MemoryCache();
+  const index = await SearchIndex.open("i", { embedder, cache });
+  await index.add(TEXTS);
+  await index.close();
+  for (const key of await cache.keys("")) if (key.includes(" block ")) await cache.put(key, new Uint8Array());
+  const again = await SearchIndex.open("i", { embedder, cache });
+  assert.equal((await again.add(TEXTS.map(({ id, text }) => ({ id, text: `${text} Again.` })))).added, 8);
+  assert.equal((await again.search("bread")).hits[0]?.id, "s4");
+  await again.close();
+});
+
+test("a document that cannot be taken leaves the one before, and is named", async () => {
+  const index = await SearchIndex.open(newName(), { cache: "memory" });
+  const deep = JSON.parse(`${'{"a":'.repeat(600)}1${"}".repeat(600)}`) as Record<string, never>;
+  const wrong: [Omit<SearchDocument, "id" | "text">, RegExp][] = [
+    [{ vector: [1e-16, 0] }, /"a".*its vector/],
+    [{ vector: [1e39, 0] }, /"a".*its vector/],
+    [{ vector: [1, 0], metadata: deep }, /"a".*its metadata/],
+    [{ vector: new Float32Array(16_385).fill(1) }, /"a".*16385 dimensions/],
+  ];
+  // As the first document, it must not say how many dimensions there are.
+  for (const [rest, pattern] of wrong) {
+    await assert.rejects(index.add([{ id: "a", text: "wrong", ...rest }]), isError("invalid_input", pattern));
+  }
+  assert.equal(index.info.dimension, 0);
+  await index.add([{ id: "a", text: "right", vector: [1, 0, 0], metadata: { n: 1 } }]);
+  for (const [{ vector, metadata }, pattern] of wrong) {
+    const rest = { vector: vector!.length === 2 ? [...vector!, 0] : vector!, metadata };
+    await assert.rejects(
+      index.add([{ id: "a", text: "wrong", ...rest } as SearchDocument]),
+      isError("invalid_input", pattern),
+    );
+    assert.equal((await index.get("a"))?.text, "right");
+  }
+  assert.equal(index.size, 1);
+  await index.add([{ id: "b", text: "other", vector: [0.9, 0.1, 0] }]);
+  const { hits } = await index.search({ like: "a" });
+  assert.deepEqual(
+    hits.map(({ id }) => id),
+    ["b"],
+  );
+  await index.close();
 });
 
 test("damage, another version and cleared storage are told", async () => {

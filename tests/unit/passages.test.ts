@@ -103,6 +103,16 @@ test("megabytes take seconds, and no longer for any text", async () => {
   }
 });
 
+test("a text may have very many sentences, and one of them very many parts", async () => {
+  const lines = "1\n".repeat(130_000);
+  assert.equal((await split(lines, 100)).length, 1300);
+  const perCharacter = async (texts: string[]) => texts.map(({ length }) => length);
+  const blanks = `a${"\n".repeat(2_000_000)}`;
+  const parts = await passagesOf(blanks, { maxTokens: 8, overlap: 0 }, perCharacter);
+  assert.ok(parts.length >= 2_000_001 / 8, `${parts.length} passages`);
+  assert.equal(parts.at(-1)!.end, blanks.length);
+});
+
 test("a long text without spaces is cut in a time that grows with its length", async () => {
   const begun = performance.now();
   const passages = await passagesOf("あ".repeat(2_000_000), { maxTokens: 128, overlap: 0 }, async (texts) =>
@@ -122,4 +132,9 @@ test("words are cut as people would", () => {
   assert.ok(wordsOf("東京都に住む").length > 1);
   assert.equal(wordsOf("x".repeat(100_000))[0]!.length, 64);
   assert.deepEqual(wordsOf(" .,;\n"), []);
+  const many = Array.from({ length: 30_000 }, (_, i) => `word${i}`);
+  const begun = performance.now();
+  assert.deepEqual(wordsOf(many.join(" ")), many);
+  const took = performance.now() - begun;
+  assert.ok(took < 1500, `${took} ms`);
 });

@@ -421,7 +421,7 @@ async function featuresOf(
   }
   if (cut.length > 0) tellTruncated(embedder, cut);
   const dimension = rows[0]![0]!.length;
-  const width = pooling === "none" ? Math.max(...lengths) : 1;
+  const width = pooling === "none" ? lengths.reduce((a, b) => Math.max(a, b), 0) : 1;
   const data = new Float32Array(rows.length * width * dimension);
   rows.forEach((vectors, i) => {
     vectors.forEach((vector, j) => {

@@ -20,7 +20,7 @@ import type { Entry } from "./rows.js";
 import { checkSpace, cutTo, makeProbes } from "./space.js";
 import { PartStore } from "./storage.js";
 import { StoredIndex } from "./stored-index.js";
-import type { IndexInfo, SearchDocument } from "./types.js";
+import type { IndexInfo } from "./types.js";
 
 /** The page hears of changes at most so often. */
 const REPORT_MS = 100;
@@ -190,7 +190,7 @@ export class Index {
         return this.info();
       case "beginAdd": {
         const job = this.#nextJob++;
-        this.#writable.begin(job, request.totalDocuments);
+        this.#writable.begin(job, request.totalDocuments, request.isLive);
         return job;
       }
       case "add": {
@@ -403,8 +403,7 @@ export class Index {
     const entries = ids
       ? [...ids].flatMap((id) => rows.entry(id) ?? [])
       : this.#entries((which as { filter: string }).filter);
-    const isMeant = ids ? ({ id }: SearchDocument) => ids.has(id) : undefined;
-    if (isMeant) this.#writable.cancel(isMeant);
+    this.#writable.cancel(which);
     index.removeEntries(entries);
     this.#changed();
     await index.commit();

@@ -36,6 +36,7 @@ export async function passagesOf(
   let first = 0;
   let next = 0;
   while (next < sentences.length) {
+    await breathe();
     let tokens = 0;
     for (let i = first; i < next; i++) tokens += sentences[i]!.tokens;
     // At least one new sentence, or there would be no end.
@@ -61,9 +62,12 @@ export async function sentencesOf(text: string): Promise<Span[]> {
   for (let at = 0; at < text.length; ) {
     await breathe();
     const end = windowEnd(text, at);
+    let segments = 0;
     for (const { index, segment } of segmenter.segment(unwrapped(text.slice(at, end)))) {
       if (/\S/.test(segment)) spans.push({ start: at + index, end: at + index + segment.length });
       else if (spans.length > 0) spans[spans.length - 1]!.end = at + index + segment.length;
+      // Lines of a figure each: 8,192 of them take 0.1 s.
+      if (++segments % 256 === 0) await breathe();
     }
     at = end;
   }
@@ -108,19 +112,17 @@ interface Counted extends Span {
 
 /** The tokens of each span; what has more than `maxTokens` is cut. */
 async function counted(text: string, spans: Span[], maxTokens: number, tokenCounts: TokenCounts): Promise<Counted[]> {
-  let done: Counted[] = [];
+  const done: Counted[] = [];
   let open: Span[] = spans;
   for (let round = 0; open.length > 0; round++) {
-    const next: (Counted | Span)[] = [];
     const counts = await countAll(text, open, tokenCounts);
+    const next: Span[] = [];
     open.forEach((span, i) => {
       const tokens = counts[i]!;
-      if (tokens <= maxTokens || span.end - span.start < 2 || round === MAX_ROUNDS) next.push({ ...span, tokens });
-      else next.push(...cut(text, span, Math.ceil((1.2 * tokens) / maxTokens)));
+      if (tokens <= maxTokens || span.end - span.start < 2 || round === MAX_ROUNDS) done.push({ ...span, tokens });
+      else for (const part of cut(text, span, Math.ceil((1.2 * tokens) / maxTokens))) next.push(part);
     });
-    const isCounted = (span: Counted | Span): span is Counted => "tokens" in span;
-    done.push(...next.filter(isCounted));
-    open = next.filter((span) => !isCounted(span));
+    open = next;
   }
   return done.sort((a, b) => a.start - b.start);
 }
@@ -134,7 +136,8 @@ async function countAll(text: string, spans: Span[], tokenCounts: TokenCounts): 
       texts.push(text.slice(start, end));
       characters += end - start;
     }
-    counts.push(...Array.from(await tokenCounts(texts)));
+    // One by one: a call does not take an argument for each of very many.
+    for (const count of Array.from(await tokenCounts(texts))) counts.push(count);
   }
   return counts;
 }

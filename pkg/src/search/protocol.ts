@@ -66,7 +66,8 @@ export type SearchCalls = {
   open: { request: OpenRequest | FetchRequest; result: IndexInfo };
   info: { request: null; result: IndexInfo };
   attach: { request: SentEmbedder; result: IndexInfo };
-  beginAdd: { request: { totalDocuments: number }; result: number };
+  /** `isLive`: the documents are given one by one, and not all with the call. */
+  beginAdd: { request: { totalDocuments: number; isLive: boolean }; result: number };
   add: { request: { job: number; documents: SearchDocument[] }; result: null };
   endAdd: { request: { job: number }; result: { result: AddResult; info: IndexInfo } };
   search: { request: Query; result: Found };

@@ -250,7 +250,8 @@ export class SearchIndex extends EventTarget {
     )
       throw new EmbervecError("invalid_input", "add takes an array or another iterable of documents");
     const totalDocuments = Array.isArray(documents) ? documents.length : 0;
-    const job = await this.#request("beginAdd", { totalDocuments });
+    const isLive = Symbol.asyncIterator in Object(documents);
+    const job = await this.#request("beginAdd", { totalDocuments, isLive });
     const underWay: Promise<unknown>[] = [];
     let problem: { error: unknown } | undefined;
     try {

@@ -21,7 +21,7 @@ import type { Entry, Rows } from "./rows.js";
 import { type Loaded, type Passage, type Pending, State } from "./state.js";
 import type { PartKind, PartStore } from "./storage.js";
 import type { Metadata } from "./types.js";
-import { wordsOf } from "./words.js";
+import { wordsOfLong } from "./words.js";
 
 /** So many segments at the end that are not full become one: each costs some reads when the index is opened. */
 const MERGE_SEGMENTS = 16;
@@ -42,6 +42,9 @@ export class StoredIndex {
   #changes: Promise<unknown> = Promise.resolve();
   /** Why nothing is stored any more. */
   #lost: string | undefined;
+  /** How often what was pending has been lost, and by which error the last time. */
+  #losses = 0;
+  #loss: unknown;
   /** Another tab has changed it. */
   #isStale = false;
   #refreshing: Promise<boolean> | undefined;
@@ -91,6 +94,20 @@ export class StoredIndex {
     return this.#state.segments.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
+  /** For {@link throwIfLost}. */
+  get losses(): number {
+    return this.#losses;
+  }
+
+  /**
+   * Throws where something that was pending at some time, or has come since then, may have been lost.
+   *
+   * @param losses of that time
+   */
+  throwIfLost(losses: number): void {
+    if (this.#losses > losses) throw this.#loss;
+  }
+
   /** Another tab says so, or something is not where it was. */
   markStale(): void {
     this.#isStale = true;
@@ -120,27 +137,56 @@ export class StoredIndex {
    */
   append(document: DocumentHead, from: number, passages: readonly Passage[], hash: string | undefined): boolean {
     const { id, metadata } = document;
-    let entry = this.rows.entry(id);
-    if (from === 0) {
-      if (entry) this.removeEntries([entry]);
+    const before = this.rows.entry(id);
+    if (from > 0 && before?.rows.length !== from) return false;
+    // The document before stays until its successor has been taken: a vector or metadata may be refused.
+    this.#take(id, metadata, passages);
+    let entry = before;
+    if (!entry || from === 0) {
+      if (before) this.removeEntries([before]);
       entry = { id, hash: undefined, metadata, rows: [] };
       this.rows.addEntry(entry);
     }
-    if (entry?.rows.length !== from) return false;
     entry.hash = hash;
-    const { dimension } = this.current;
-    const vectors = new Float32Array(passages.length * dimension);
-    passages.forEach(({ vector }, i) => vectors.set(vector, i * dimension));
-    const scan = this.#state.scanOf(dimension);
-    const first = scan.append(scan.quantize(vectors), JSON.stringify(passages.map(() => metadata)));
     for (const span of passages) {
       const passage = entry.rows.length;
       this.rows.add(entry, { start: span.start, end: span.end, words: countOf(span.words), passage });
       this.#state.pending.push({ entry, passage, span });
     }
-    const words = passages.map(({ words }) => words);
-    scan.appendTerms(SearchEngine.encodeTerms(words, first));
     return true;
+  }
+
+  /** Gives passages to the wasm module: all of them, or none. */
+  #take(id: string, metadata: Metadata, passages: readonly Passage[]): void {
+    const { dimension } = this.current;
+    const vectors = new Float32Array(passages.length * dimension);
+    passages.forEach(({ vector }, i) => vectors.set(vector, i * dimension));
+    try {
+      takePassages(this.#state.scanOf(dimension), vectors, metadata, passages);
+    } catch (error) {
+      throw refused(id, error);
+    }
+  }
+
+  /**
+   * Takes the number of dimensions from the first vector, which stays for good.
+   *
+   * @throws {EmbervecError} `invalid_input` if that vector's document cannot be taken: then there is none yet
+   */
+  async setDimension({ id, metadata }: DocumentHead, passage: Passage): Promise<void> {
+    const { vector } = passage;
+    try {
+      const scan = new SearchEngine(vector.length, this.current.similarity);
+      try {
+        takePassages(scan, vector, metadata, [passage]);
+      } finally {
+        scan.free();
+      }
+    } catch (error) {
+      throw refused(id, error);
+    }
+    // Another tab may be first.
+    await this.update(({ dimension }) => (dimension === 0 ? { dimension: vector.length } : undefined));
   }
 
   removeEntries(entries: readonly Entry[]): void {
@@ -156,7 +202,12 @@ export class StoredIndex {
    * @throws {EmbervecError} `quota`: then the index is as it was stored last; `storage`: then nothing more is stored
    */
   async commit(): Promise<void> {
-    await this.#exclusive(() => this.#commit());
+    const losses = this.#losses;
+    await this.#exclusive(() => {
+      // What was to be stored may have been lost by the commit before.
+      this.throwIfLost(losses);
+      return this.#commit();
+    });
   }
 
   /**
@@ -223,14 +274,16 @@ export class StoredIndex {
     await this.#mergeTail();
   }
 
-  async #backToStored(cause: unknown): Promise<EmbervecError> {
+  async #backToStored(cause: unknown): Promise<unknown> {
     this.#removed.clear();
     this.#replaceState(await State.load(this.store, this.current));
-    return new EmbervecError(
+    this.#losses += 1;
+    this.#loss = new EmbervecError(
       "quota",
-      `there is no room for more in the index "${this.store.name}": what was added since it was last stored is not in it. Free some space, and add it again`,
+      `there is no room for more in the index "${this.store.name}": what was added or removed since it was last stored has been undone. Free some space, and try again`,
       { cause },
     );
+    return this.#loss;
   }
 
   #loses(error: unknown): unknown {
@@ -313,9 +366,14 @@ export class StoredIndex {
       ...this.#keysOf(record.generation, segments),
       ...(record.removed ? [this.#removedKey(record)] : []),
     ]);
+    const commit = async () =>
+      this.store.commit(await encodeRecord(record), keys, isOnly).catch((cause: unknown) => {
+        if (!isFull(cause) || codeOf(cause)) throw cause;
+        const problem = `there is no room for the index "${this.store.name}": free some space, and try again`;
+        throw new EmbervecError("quota", problem, { cause });
+      });
     // One without parts would else be made anew: nothing of it is missing.
-    const isGone = this.#lost === CLEARED;
-    if (isGone || !(await this.store.commit(await encodeRecord(record), keys, isOnly))) {
+    if (this.#lost === CLEARED || !(await commit())) {
       this.#lost = CLEARED;
       throw new EmbervecError(
         "storage",
@@ -420,12 +478,14 @@ export class StoredIndex {
   async #rowsOf(rows: readonly number[]): Promise<Pending[]> {
     const state = this.#state;
     const [texts, vectors] = await Promise.all([state.texts(rows), state.vectors(rows)]);
-    return rows.map((row, i) => {
+    const found: Pending[] = [];
+    for (const [i, row] of rows.entries()) {
       const { start, end, passage } = state.rows.place(row);
       const text = texts[i]!;
-      const span = { start, end, text, words: wordsOf(text), vector: vectors[i]! };
-      return { entry: state.rows.entryOf(row), passage, span };
-    });
+      const span = { start, end, text, words: await wordsOfLong(text), vector: vectors[i]! };
+      found.push({ entry: state.rows.entryOf(row), passage, span });
+    }
+    return found;
   }
 
   /** Writes everything anew, without what was removed. */
@@ -458,6 +518,29 @@ export class StoredIndex {
       this.#appendAgain(before);
     });
   }
+}
+
+function takePassages(
+  scan: SearchEngine,
+  vectors: Float32Array,
+  metadata: Metadata,
+  passages: readonly Passage[],
+): void {
+  const words = passages.map(({ words }) => words);
+  // What may be refused comes first.
+  const [part, terms] = [scan.quantize(vectors), SearchEngine.encodeTerms(words, scan.rows)];
+  scan.append(part, JSON.stringify(passages.map(() => metadata)));
+  scan.appendTerms(terms);
+}
+
+/** The wasm module knows a document's rows, not its id. */
+function refused(id: string, error: unknown): unknown {
+  // A RangeError: metadata that are too long for a string.
+  if (codeOf(error) !== "invalid_input" && !(error instanceof RangeError)) return error;
+  const problem = messageOf(error).replace(/^(vector|metadata)( of row)? \d+/, "its $1");
+  return new EmbervecError("invalid_input", `add: the document ${JSON.stringify(id)} cannot be taken: ${problem}`, {
+    cause: error,
+  });
 }
 
 /** A passage's length for its score: minisearch counts different words. */

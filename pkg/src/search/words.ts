@@ -1,24 +1,48 @@
 // Words, as `Intl.Segmenter` cuts them.
 
+import { breathe } from "./breathe.js";
+
 /** Longer ones are cut off: nobody searches for them, and each is a term of the index. */
 const MAX_WORD = 64;
 
 /**
- * So much text is given to a segmenter at once. It looks back over all that it has, and a passage is shorter; only a query can be as
- * long as somebody likes.
+ * So much text is given to a segmenter at once: for each word it looks back over all that it has. A word has no space, so the text is
+ * cut at one; where there is none for long, anywhere.
  */
-const MAX_TEXT = 20_000;
+const PIECE = 1000;
+const MAX_PIECE = 20_000;
 
 let segmenter: Intl.Segmenter | undefined;
 
 /** The words of a text in their order, in lower case. */
 export function wordsOf(text: string): string[] {
-  segmenter ??= new Intl.Segmenter(undefined, { granularity: "word" });
   const words: string[] = [];
-  for (let at = 0; at < text.length; at += MAX_TEXT) {
-    for (const { segment, isWordLike } of segmenter.segment(text.slice(at, at + MAX_TEXT))) {
-      if (isWordLike) words.push(segment.toLowerCase().slice(0, MAX_WORD));
-    }
+  for (let at = 0; at < text.length; ) at = takeWords(text, at, words);
+  return words;
+}
+
+/** The same; messages come in between. */
+export async function wordsOfLong(text: string): Promise<string[]> {
+  const words: string[] = [];
+  for (let at = 0; at < text.length; ) {
+    await breathe();
+    at = takeWords(text, at, words);
   }
   return words;
+}
+
+/** @returns the end of the piece that was taken */
+function takeWords(text: string, at: number, words: string[]): number {
+  segmenter ??= new Intl.Segmenter(undefined, { granularity: "word" });
+  const piece = text.slice(at, pieceEnd(text, at));
+  for (const { segment, isWordLike } of segmenter.segment(piece)) {
+    if (isWordLike) words.push(segment.toLowerCase().slice(0, MAX_WORD));
+  }
+  return at + piece.length;
+}
+
+function pieceEnd(text: string, at: number): number {
+  if (text.length - at <= PIECE) return text.length;
+  const space = text.slice(at, at + MAX_PIECE).indexOf(" ", PIECE);
+  return space >= 0 ? at + space : at + MAX_PIECE;
 }
