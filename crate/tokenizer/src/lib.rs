@@ -176,12 +176,12 @@ impl Tokenizer {
         // As `post_process` of the tokenizers: a limit that the special tokens alone exceed is none.
         let room = match limit {
             Limit::None => None,
-            Limit::Tokens(0) => {
-                return Err(Error::Text("a limit of 0 tokens leaves nothing of it".into()));
-            }
             Limit::Tokens(limit) => limit.checked_sub(special),
             Limit::Invalid(problem) => return Err(Error::Text(problem.clone())),
         };
+        if *limit == Limit::Tokens(0) && room.is_some() {
+            return Err(Error::Text("a limit of 0 tokens leaves nothing of it".into()));
+        }
         let fits = room.unwrap_or(usize::MAX);
         let part_len = fits.saturating_mul(BYTES_PER_TOKEN).clamp(1, PART_BYTES);
         let (mut parts, mut count, mut rest) = (Vec::new(), 0, 0..text.len());
