@@ -24,13 +24,15 @@ import { temporaryFolder } from "../support/temporary.ts";
 const YEAST = textFile("yeast.txt", "Old or overheated yeast is the usual culprit when dough stays flat.");
 const SLEEP = textFile("sleep.txt", "If you lie awake, get up after twenty minutes and read something dull.");
 
-/** More than is encoded before the test has done what it does. */
-const MANY = textFile(
-  "stock.md",
-  Array.from({ length: 20_000 }, (_, n) => `- Item ${(n * 7919) % 1009} of shelf ${n} is kept in room ${n % 11}.`).join(
-    "\n",
-  ),
-);
+/** A list of so many lines. */
+const stock = (lines: number) =>
+  textFile(
+    "stock.md",
+    Array.from(
+      { length: lines },
+      (_, n) => `- Item ${(n * 7919) % 1009} of shelf ${n} is kept in room ${n % 11}.`,
+    ).join("\n"),
+  );
 
 const report = (page: Page, state: string) => page.locator(`.report[data-state="${state}"]`);
 const sizeOf = (page: Page, collection: string) =>
@@ -77,7 +79,7 @@ test("a storage that is full in the middle of adding", async (context) => {
         throw new DOMException("There is no room.", "QuotaExceededError");
       };
     });
-  await startAdding(page, MANY);
+  await startAdding(page, stock(20_000));
   await report(page, "failed").waitFor();
   assert.match(await report(page, "failed").innerText(), /Not all could be added.*There is no room left\..*Delete/s);
   await findsYeast(page);
@@ -94,7 +96,7 @@ test("a storage that is cleared in the middle of adding", async (context) => {
   const demo = await openWithYeast();
   context.after(() => demo.close());
   const { page, browser } = demo;
-  await startAdding(page, MANY);
+  await startAdding(page, stock(1500));
   await report(page, "running")
     .getByText(/passages/)
     .waitFor();
