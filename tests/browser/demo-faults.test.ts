@@ -96,7 +96,7 @@ test("a storage that is cleared in the middle of adding", async (context) => {
   const demo = await openWithYeast();
   context.after(() => demo.close());
   const { page, browser } = demo;
-  await startAdding(page, stock(1500));
+  await startAdding(page, stock(400));
   await report(page, "running")
     .getByText(/passages/)
     .waitFor();
