@@ -65,7 +65,7 @@ const RULES: Rule[] = [
     exceptFrom: [
       ...WORKERS,
       ...sources("node/", "search/state.ts", "search/stored-index.ts", "search/folder-index.ts"),
-      ...sources("search/groups.ts", "search/verify.ts"),
+      ...sources("search/adding.ts", "search/groups.ts", "search/verify.ts"),
     ],
     never: ["pkg/wasm/"],
     butTypes: true,
