@@ -398,9 +398,9 @@ for (const [name, passages, html, change] of HEAVY) {
   test(`${name} do not stop the page`, async () => {
     const { main, longest } = await read(html, change);
     assert.ok(main.length >= passages, `${main.length} passages`);
-    // A slice takes 7 ms. The rest is the browser's own work, and that of a machine that has others.
+    // A slice takes 7 ms. The rest is the browser's own work, and that of a machine that has others. Some pages have few slices.
     assert.ok(
-      longest[4]! < 60 && longest[0]! < 250,
+      (longest[4] ?? 0) < 60 && longest[0]! < 250,
       `the page stood still for ${longest.map(Math.round).join(", ")} ms`,
     );
   });
