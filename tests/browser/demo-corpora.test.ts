@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { best, type Demo, modelReady, openDemo } from "../support/demo.ts";
+import { best, type Demo, modelReady, openDemo, openOnMap } from "../support/demo.ts";
 
 let demo: Demo;
 
@@ -50,18 +50,7 @@ test("the map shows ready collections, and asks for no passage's vector to make 
   );
   const asked = demo.urls.slice(begun).filter((url) => url.endsWith("vectors.f32"));
   assert.deepEqual(asked, []);
-  await frame.focus();
-  await page.waitForFunction(
-    () => {
-      const frame = document.getElementById("map-frame")!;
-      frame.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
-      return !document.getElementById("map-caption")!.textContent!.startsWith("What lies near");
-    },
-    undefined,
-    { polling: 200 },
-  );
-  await page.keyboard.press("Enter");
-  await page.locator("#reader mark").first().waitFor();
+  await openOnMap(page);
   assert.match(page.url(), /in-collection=/);
   assert.deepEqual(demo.complaints, []);
 });

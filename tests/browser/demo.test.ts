@@ -4,7 +4,17 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 
-import { addFiles, added, best, type Demo, modelReady, openDemo, search, textFile } from "../support/demo.ts";
+import {
+  addFiles,
+  added,
+  best,
+  type Demo,
+  modelReady,
+  openDemo,
+  openOnMap,
+  search,
+  textFile,
+} from "../support/demo.ts";
 
 const TIPS = `# Kitchen
 
@@ -223,18 +233,7 @@ test("the map is seen, pointed at and opened, by mouse and by keyboard", async (
     const [passages] = /^\d+/.exec(document.querySelector(".collection small")!.textContent!) ?? [];
     return document.getElementById("map-frame")!.getAttribute("aria-label")!.startsWith(`Map of ${passages} `);
   });
-  await frame.focus();
-  await page.waitForFunction(
-    () => {
-      const frame = document.getElementById("map-frame")!;
-      frame.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
-      return !document.getElementById("map-caption")!.textContent!.startsWith("What lies near");
-    },
-    undefined,
-    { polling: 200 },
-  );
-  await page.keyboard.press("Enter");
-  await page.locator("#reader mark").first().waitFor();
+  await openOnMap(page);
   await page.keyboard.press("Escape");
   await page.locator("#reader").waitFor({ state: "hidden" });
   const box = (await frame.boundingBox())!;

@@ -122,6 +122,22 @@ export async function search(page: Page, query: string): Promise<void> {
   await page.locator(".ranking .hit").first().waitFor();
 }
 
+/** Goes to a point of the map by keyboard, once the map is there, and opens its passage. */
+export async function openOnMap(page: Page): Promise<void> {
+  await page.locator("#map-frame").focus();
+  await page.waitForFunction(
+    () => {
+      const frame = document.getElementById("map-frame")!;
+      frame.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+      return !document.getElementById("map-caption")!.textContent!.startsWith("What lies near");
+    },
+    undefined,
+    { polling: 200 },
+  );
+  await page.keyboard.press("Enter");
+  await page.locator("#reader mark").first().waitFor();
+}
+
 declare global {
   interface Window {
     axe: { run(): Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }> };
