@@ -73,8 +73,8 @@ const UNSUPPORTED: [name: string, dtype: Dtype, shape: Shape, reason: string][] 
   ["heads of 6", "fp32", shape(12, 2, 16), "four values at a time"],
   ["an intermediate layer of 18", "fp32", shape(16, 2, 18), "four values at a time"],
   ["257 heads", "fp32", shape(1028, 257, 16), "at most 256 attention heads"],
-  ["rows of 36 in 8 bits", "q8", shape(36, 3, 16), "no multiple of 16"],
-  ["an intermediate layer of 20 in 8 bits", "q8", shape(32, 2, 20), "no multiple of 16"],
+  ["rows of 36 in 8 bits", "q8", shape(36, 3, 16), "not a multiple of 16"],
+  ["an intermediate layer of 20 in 8 bits", "q8", shape(32, 2, 20), "not a multiple of 16"],
   ["rows of 260 parts in 8 bits", "q8", shape(1040, 4, 16), "need 260 threads"],
 ];
 
