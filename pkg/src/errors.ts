@@ -50,10 +50,10 @@ export class EmbervecError extends Error {
   }
 }
 
-/** The message of whatever was thrown. */
+/** The message of whatever was thrown, as a part of a sentence: the only one of a browser's message has no full stop. */
 export function messageOf(cause: unknown): string {
   const { message = cause } = Object(cause) as { message?: unknown };
-  return typeof message === "string" ? message : shown(message);
+  return typeof message === "string" ? message.replace(/^([^.]+)\.$/, "$1") : shown(message);
 }
 
 const CODES: Record<EmbervecErrorCode, true> = {

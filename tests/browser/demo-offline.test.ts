@@ -98,6 +98,9 @@ async function rebuild(folder: string): Promise<void> {
 
 const modelIsMissing = (page: Page) => page.getByRole("alert").getByText("The model was not found").waitFor();
 
+/** Waits until a first visit's build has been kept: the page itself waits for 10 seconds only. */
+const isKept = (page: Page) => page.evaluate(async () => void (await navigator.serviceWorker.ready));
+
 /** The paths that the service worker has kept, by cache. */
 const keptFiles = (page: Page) =>
   page.evaluate(async () => {
@@ -121,6 +124,7 @@ test("a new build shows at once, and takes the old one's place in the cache as a
   const page = await context.newPage();
   await page.goto(`${site.origin}/${NO_MODEL}`);
   await modelIsMissing(page);
+  await isKept(page);
 
   await rebuild(folder);
   await page.reload();
@@ -172,6 +176,7 @@ test("a page that is open during a deploy goes on with its own build, and the ne
   const oldHashes = await hashesIn(folder);
   await old.goto(`${site.origin}/${NO_MODEL}`);
   await modelIsMissing(old);
+  await isKept(old);
 
   await rebuild(folder);
   const next = await context.newPage();

@@ -27,7 +27,9 @@ const TOPICS = [
   "the price of wool",
   "an opera in three acts",
 ];
-const items = Array.from({ length: ITEMS }, (_, i) => `<li>Entry ${i} is about ${TOPICS[i % TOPICS.length]}</li>`);
+/** Lists of different words, so that what is encoded of one is none of the other's. */
+const list = (word: string) =>
+  `<ul>${Array.from({ length: ITEMS }, (_, i) => `<li>${word} ${i} is about ${TOPICS[i % TOPICS.length]}</li>`).join("")}</ul>`;
 /** A heading is larger than the text. */
 const PAPER = [
   [
@@ -37,7 +39,8 @@ const PAPER = [
   [{ text: "Ships wait before the bar of the harbour for the flood.", y: 700 }],
 ];
 const PAGES: Record<string, SitePage> = {
-  "/items": { body: `<!doctype html><title>Many entries</title><ul>${items.join("")}</ul>` },
+  "/items": { body: `<!doctype html><title>Many entries</title>${list("Entry")}` },
+  "/more": { body: `<!doctype html><title>More entries</title>${list("Item")}` },
   "/sea": { body: "<!doctype html><title>The sea</title><p>The ferry to the island leaves at noon.</p>" },
   "/cake": { body: "<!doctype html><title>The cake</title><p>Plums sink into the dough while it is baked.</p>" },
   "/frames": {
@@ -149,32 +152,42 @@ test("the first hits of a large page come while the rest follows, as far as the 
 });
 
 test("closing the popup ends the encoding, unless the side panel shows the page, too", async () => {
-  const front = await openSite("/items");
-  const encodeFor = async (panel: Page) => {
-    await panel.getByRole("button", { name: "Read on" }).click();
-    await panel.getByText("Reading the page").waitFor();
-  };
+  const front = await openSite("/more");
   const popup = await openPanel(front);
   await popup.fill("#query", "bicycle");
-  await popup.getByText("Read so far").or(popup.getByText("Reading the page")).first().waitFor();
+  await popup.locator("#work-label", { hasText: "Reading the page" }).waitFor();
   const before = await encodedOf(popup);
   await popup.close();
-  await front.waitForTimeout(2000);
+  await front.waitForTimeout(6000);
+  // It goes on as soon as the popup is open again, so the first number counts.
+  await context.addInitScript(() => {
+    const watcher = new MutationObserver(() => {
+      const [count] = /^[\d,]+(?= of)/.exec(document.querySelector("#work-detail")?.textContent ?? "") ?? [];
+      if (count === undefined) return;
+      watcher.disconnect();
+      Object.assign(globalThis, { firstCount: Number(count.replaceAll(",", "")) });
+    });
+    watcher.observe(document, { childList: true, characterData: true, subtree: true });
+  });
   const again = await openPanel(front);
-  await again.locator("#work").waitFor();
-  // Both pages have the same texts: what was encoded for the other tab is there.
-  const after = await encodedOf(again);
-  assert.ok(after - before < 200, `${after - before} passages were encoded without a panel`);
+  const firstCount = await again.waitForFunction(() => (globalThis as { firstCount?: number }).firstCount);
+  const after = Number(await firstCount.jsonValue());
+  // In 6 s a slow processor encodes 500; closing takes a part of a second.
+  assert.ok(after >= before && after - before < 400, `${after - before} passages were encoded without a panel`);
 
   const side = await openPanel(front, "side-panel.html");
   await side.fill("#query", "bicycle");
-  await side.locator("#work").waitFor();
-  if (await side.getByRole("button", { name: "Read on" }).isVisible()) await encodeFor(side);
+  await side.locator("#work-label", { hasText: /Reading the page|Read so far/ }).waitFor();
   const shown = await encodedOf(side);
   await again.close();
   await side.waitForFunction(
-    (shown) =>
-      Number(/^[\d,]+/.exec(document.querySelector("#work-detail")!.textContent)?.[0].replace(",", "")) > shown + 50,
+    (shown) => {
+      // Where the budget is spent, it asks.
+      const button = [...document.querySelectorAll("button")].find(({ textContent }) => textContent === "Read on");
+      if (button && !button.hidden) button.click();
+      const detail = document.querySelector("#work-detail")!.textContent;
+      return Number(/^[\d,]+/.exec(detail)?.[0].replace(",", "")) > shown + 50;
+    },
     shown,
     { timeout: 30_000 },
   );

@@ -164,6 +164,8 @@ test("whatever is thrown has a message, and only a code of ours counts", () => {
     assert.equal(codeOf(value), undefined);
   }
   assert.equal(messageOf("text"), "text");
+  assert.equal(messageOf(new Error("The connection was closed.")), "The connection was closed");
+  assert.equal(messageOf(new Error("It is full. Make room.")), "It is full. Make room.");
   assert.equal(messageOf({ message: "text" }), "text");
   assert.equal(codeOf({ code: "quota" }), "quota");
   assert.equal(codeOf({ code: "toString" }), undefined);

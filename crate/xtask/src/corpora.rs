@@ -49,7 +49,9 @@ pub fn run(args: &[String]) -> Result<()> {
         ["--check"] => {
             build::package()?;
             build::publish_model()?;
-            check()
+            check()?;
+            build()?;
+            feedback()
         }
         _ => bail!("`corpora` takes `--check` or `--passages FOLDER`, or nothing"),
     }
@@ -57,12 +59,11 @@ pub fn run(args: &[String]) -> Result<()> {
 
 /// Makes them in `www/dist/corpora` with the package in `pkg/dist` and the model that the demo serves.
 pub fn build() -> Result<()> {
-    let root = sh::root();
-    let (model, output) = (served_model(), root.join("www").join("dist").join("corpora"));
+    let (model, output) = (served_model(), output());
     let made_of = [
         sh::build_program(PROGRAM)?,
         script(),
-        root.join("pkg").join("wasm").join("simd128").join("embervec_bg.wasm"),
+        sh::root().join("pkg").join("wasm").join("simd128").join("embervec_bg.wasm"),
         model.join("manifest.json"),
     ];
     if made_of.iter().all(|file| sh::is_fresh(&output.join("index.json"), file)) {
@@ -83,6 +84,13 @@ fn check() -> Result<()> {
     encode(&passages, "fp32")?;
     let mut node = npm::node_ts();
     sh::run(node.arg("tests/bench/retrieval.ts").arg(served_model()).arg(passages))
+}
+
+/// Measures what `liked` and `disliked` do to searches.
+fn feedback() -> Result<()> {
+    let index = output().join("factbook");
+    let mut node = npm::node_ts();
+    sh::run(node.arg("tests/bench/feedback.ts").arg(served_model()).arg(index))
 }
 
 fn tool(verb: &str, paths: &[&Path]) -> Result<()> {
@@ -110,6 +118,11 @@ fn script() -> PathBuf {
 
 fn served_model() -> PathBuf {
     sh::root().join("www").join("dist").join("models").join(model::NAME)
+}
+
+/// Where the demo has them.
+fn output() -> PathBuf {
+    sh::root().join("www").join("dist").join("corpora")
 }
 
 fn cache() -> Result<PathBuf> {

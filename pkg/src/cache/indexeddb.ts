@@ -19,6 +19,9 @@ const DATABASE_VERSION = 3;
 /** Behind every key: keys hold no character above. */
 const LAST = "\uffff";
 
+/** Milliseconds before what failed is tried again. While a browser clears a site's storage it closes new connections, too. */
+const PAUSES_MS = [0, 100, 500];
+
 /** A connection that nobody has used for so many milliseconds is closed. Opening it again takes about 10. */
 const IDLE_MS = 1000;
 
@@ -96,7 +99,7 @@ export class IndexedDbCache implements Entries {
     this.#calls += 1;
     clearTimeout(this.#idle);
     try {
-      for (let isLast = false; ; isLast = true) {
+      for (const pauses = [...PAUSES_MS]; ; ) {
         const database = await (this.#connection ??= this.#open());
         try {
           return await settled("it", () => action(database), { ms });
@@ -105,7 +108,9 @@ export class IndexedDbCache implements Entries {
           this.#forget(database);
           // The connection may have been closed: by a newer version of the package in another tab, or by somebody who
           // cleared the storage.
-          if (isLast || error instanceof TimeoutError) throw error;
+          const pause = pauses.shift();
+          if (pause === undefined || error instanceof TimeoutError) throw error;
+          await new Promise((resolve) => setTimeout(resolve, pause));
         }
       }
     } catch (cause) {
