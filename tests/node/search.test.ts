@@ -1010,7 +1010,9 @@ test("what is not to be added any more is not encoded, and the newest call is en
   assert.ok(first <= underWay, `${first} passages were encoded before the newest, and ${underWay} were under way`);
   const { passages } = (await index.get("older"))!;
   const texts = passages.map(({ start, end }) => long.slice(start, end));
-  assert.equal(countOlder(held.encoded), underWay + countOlder(texts));
+  // What was under way may have been the older one's own.
+  const needless = countOlder(held.encoded) - countOlder(texts);
+  assert.ok(needless >= 0 && needless <= underWay, `${needless} passages were encoded for nothing`);
   assert.equal(index.size, 3);
   await index.close();
 });

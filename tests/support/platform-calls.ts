@@ -209,6 +209,8 @@ export const NOT_THE_PLATFORM = [
   "adapters/orama.ts Embedder.encodeQuery",
   "adapters/semantic-embedder.ts for await stream",
   "adapters/transformers.ts Embedder.encode",
+  // A pause.
+  "cache/indexeddb.ts new Promise",
   "cache/port.ts new MessageChannel",
   // Of `Entries`, which are ours.
   ...[

@@ -10,6 +10,7 @@ interface Schema extends DBSchema {
   entries: { key: string; value: Uint8Array<ArrayBuffer> };
 }
 
+type ReadStore = IDBPObjectStore<Schema, ["entries"]>;
 type Store = IDBPObjectStore<Schema, ["entries"], "entries", "readwrite">;
 
 const DATABASE = "embervec";
@@ -30,6 +31,8 @@ export class IndexedDbCache implements Entries {
   #connection: Promise<IDBPDatabase<Schema>> | undefined;
   /** The connection once it is open. */
   #database: IDBPDatabase<Schema> | undefined;
+  /** The transaction of this moment. */
+  #reading: { database: IDBPDatabase<Schema>; store: ReadStore } | undefined;
   /** Calls under way. */
   #calls = 0;
   #idle: ReturnType<typeof setTimeout> | undefined;
@@ -78,11 +81,24 @@ export class IndexedDbCache implements Entries {
     );
   }
 
-  #read<T>(action: (store: IDBPObjectStore<Schema, ["entries"]>) => Promise<T>): Promise<T> {
+  /** What is asked for at once is read in one transaction. @param action makes one request */
+  #read<T>(action: (store: ReadStore) => Promise<T>): Promise<T> {
     return this.#use("read", PLATFORM_MS, (database) => {
+      if (this.#reading?.database === database) {
+        try {
+          return action(this.#reading.store);
+        } catch {
+          // It takes no more requests.
+        }
+      }
       const { store, done } = database.transaction("entries");
       // Where it is aborted the request says so, too.
       done.catch(() => {});
+      const reading = { database, store };
+      this.#reading = reading;
+      setTimeout(() => {
+        if (this.#reading === reading) this.#reading = undefined;
+      });
       return action(store);
     });
   }

@@ -6,12 +6,10 @@ import { joined } from "../bytes.js";
 import { sha256Of } from "../cache/sha256.js";
 import { EmbervecError, messageOf } from "../errors.js";
 import { appendRows } from "./append-rows.js";
-import { BlockCache } from "./blocks.js";
 import type { Core, RowSource } from "./core.js";
 import type { Postings } from "./keywords.js";
 import {
   BLOCK_ROWS,
-  type Block,
   type DocumentRows,
   type IndexRecord,
   MAX_JSON_BYTES,
@@ -26,6 +24,7 @@ import {
   parseJson,
   takenIn,
 } from "./parts.js";
+import { Recent } from "./recent.js";
 import { Rows } from "./rows.js";
 import { checkVectors } from "./verify.js";
 import type { EmbeddingSpace } from "../index.js";
@@ -80,7 +79,8 @@ export class FolderIndex implements RowSource {
   readonly #scan: SearchEngine;
   readonly #texts = new Map<number, Promise<string[]>>();
   readonly #terms = new Map<number, Promise<void>>();
-  readonly #vectors = new BlockCache();
+  /** Of 16 passages each. */
+  readonly #vectors = new Recent<number, Float32Array>(16 << 20, ({ byteLength }) => byteLength);
 
   private constructor(
     readonly manifest: Manifest,
@@ -146,7 +146,7 @@ export class FolderIndex implements RowSource {
     return Promise.all(
       rows.map(async (row) => {
         const piece = Math.floor(row / BLOCK_ROWS);
-        const { vectors } = await this.#vectors.get(String(piece), () => this.#readVectors(piece));
+        const vectors = await this.#vectors.get(piece, () => this.#readVectors(piece));
         const at = (row % BLOCK_ROWS) * dimension;
         return vectors.subarray(at, at + dimension);
       }),
@@ -154,7 +154,7 @@ export class FolderIndex implements RowSource {
   }
 
   /** Those of neighbours in one request: what passages of one document are asked for comes together. */
-  async #readVectors(piece: number): Promise<Block> {
+  async #readVectors(piece: number): Promise<Float32Array> {
     const { dimension, rows } = this.manifest;
     const first = piece * BLOCK_ROWS;
     const length = 4 * Math.min(BLOCK_ROWS, rows - first) * dimension;
@@ -162,7 +162,7 @@ export class FolderIndex implements RowSource {
       if (bytes.byteLength !== length) throw damaged("a vector is cut short");
       checkVectors(this.core, dimension, first, floatsOf(bytes));
     });
-    return { texts: [], vectors: floatsOf(bytes) };
+    return floatsOf(bytes);
   }
 
   /**

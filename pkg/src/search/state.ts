@@ -4,7 +4,6 @@
 import { SearchEngine } from "../../wasm/search/embervec.js";
 
 import { appendRows } from "./append-rows.js";
-import { BlockCache } from "./blocks.js";
 import { breathe } from "./breathe.js";
 import type { Core, RowSource } from "./core.js";
 import type { Postings } from "./keywords.js";
@@ -18,6 +17,7 @@ import {
   parseRows,
   takenIn,
 } from "./parts.js";
+import { Recent } from "./recent.js";
 import { type Entry, Rows } from "./rows.js";
 import type { PartStore } from "./storage.js";
 import { checkVectors } from "./verify.js";
@@ -53,7 +53,13 @@ export class State implements RowSource {
   /** The last rows. */
   pending: Pending[] = [];
   #scan: SearchEngine | undefined;
-  readonly #blocks = new BlockCache();
+  /** 300 blocks of 16 passages of 384 dimensions. */
+  readonly #blocks = new Recent<string, Block>(
+    8 << 20,
+    ({ texts, vectors }) => vectors.byteLength + 2 * texts.reduce((sum, text) => sum + text.length, 0),
+  );
+  /** 5,400 vectors of 384 dimensions: those of the candidates of some hundred queries, wherever they lie. */
+  readonly #vectors = new Recent<number, Float32Array>(8 << 20, ({ byteLength }) => byteLength);
   readonly #generation: number;
 
   /** @param dimension 0 as long as there is no vector */
@@ -114,15 +120,25 @@ export class State implements RowSource {
   }
 
   async texts(rows: readonly number[]): Promise<string[]> {
-    const stored = ({ texts }: Block, i: number) => texts[i]!;
+    const stored = async (row: number, segment: Loaded) => {
+      const { block, i } = await this.#blockOf(row, segment);
+      return block.texts[i]!;
+    };
     const texts = await this.#each(rows, stored, ({ text }) => text);
     return texts.map((text, i) => this.rows.text(rows[i]!, text));
   }
 
   async vectors(rows: readonly number[]): Promise<Float32Array[]> {
     const { dimension } = this;
-    const stored = ({ vectors }: Block, i: number) => vectors.subarray(i * dimension, (i + 1) * dimension);
-    return this.#each<Float32Array>(rows, stored, ({ vector }) => vector);
+    const stored = async (row: number, segment: Loaded) => {
+      const { block, i } = await this.#blockOf(row, segment);
+      return block.vectors.slice(i * dimension, (i + 1) * dimension);
+    };
+    return this.#each(
+      rows,
+      (row, segment) => this.#vectors.get(row, () => stored(row, segment)),
+      ({ vector }) => vector,
+    );
   }
 
   async lookup(word: string, isPrefix: boolean): Promise<Postings> {
@@ -132,17 +148,21 @@ export class State implements RowSource {
 
   async #each<T>(
     rows: readonly number[],
-    stored: (block: Block, index: number) => T,
+    stored: (row: number, segment: Loaded) => Promise<T>,
     pending: (passage: Passage) => T,
   ): Promise<T[]> {
     return Promise.all(
-      rows.map(async (row) => {
+      rows.map((row) => {
         const segment = this.#segmentOf(row);
-        if (!segment) return pending(this.pending[row - this.storedRows]!.span);
-        const at = row - segment.first;
-        return stored(await this.#block(segment, Math.floor(at / BLOCK_ROWS)), at % BLOCK_ROWS);
+        return segment ? stored(row, segment) : pending(this.pending[row - this.storedRows]!.span);
       }),
     );
+  }
+
+  /** The block that has a row, and the row's place in it. */
+  async #blockOf(row: number, segment: Loaded): Promise<{ block: Block; i: number }> {
+    const at = row - segment.first;
+    return { block: await this.#block(segment, Math.floor(at / BLOCK_ROWS)), i: at % BLOCK_ROWS };
   }
 
   #segmentOf(row: number): Loaded | undefined {
