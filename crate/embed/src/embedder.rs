@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use burn::tensor::Device;
-use embervec_bert::ops::{to_vec, upload};
-use embervec_bert::{
+use embervec_encoder::ops::{to_vec, upload};
+use embervec_encoder::{
     BERT_BASE_WEIGHTS, BertConfig, BertModel, GpuNeeds, PackedBatch, PoolingMode, SentencePooling,
     normalize,
 };

@@ -21,7 +21,7 @@ mod recipe;
 
 #[cfg(not(target_family = "wasm"))]
 pub use disk::{open_folder, read_folder};
-pub use embervec_bert::{GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch, PoolingMode};
+pub use embervec_encoder::{GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch, PoolingMode};
 pub use embervec_tokenizer::Tokens;
 pub use embervec_weights::WeightDtype;
 

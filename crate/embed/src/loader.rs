@@ -1,7 +1,7 @@
 //! From a folder's files to an [`Embedder`], with the weights coming in pieces.
 
 use burn::tensor::Device;
-use embervec_bert::ModelLoader;
+use embervec_encoder::ModelLoader;
 use embervec_weights::{TensorReader, WeightDtype};
 
 use crate::embedder::{Embedder, EncoderFiles};

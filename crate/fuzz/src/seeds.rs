@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use embervec_bert::BertConfig;
-use embervec_bert::keys::key_table;
+use embervec_encoder::BertConfig;
+use embervec_encoder::keys::key_table;
 use embervec_search::folder::{Passage, Probe, Writer};
 use embervec_search::{Similarity, TermsBuilder, quantize};
 use embervec_weights::{TensorReader, WeightDtype};

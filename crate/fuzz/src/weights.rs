@@ -1,6 +1,6 @@
 //! Weights that fit a configuration. In archives they would take up most of the room and most of the edits.
 
-use embervec_bert::BertConfig;
+use embervec_encoder::BertConfig;
 use embervec_json::{Json, Object};
 use serde_json::json;
 

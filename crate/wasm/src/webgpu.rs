@@ -2,9 +2,9 @@
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
-use embervec_bert as bert;
-use embervec_bert::ops::cube;
-use embervec_bert::{
+use embervec_encoder as encoder;
+use embervec_encoder::ops::cube;
+use embervec_encoder::{
     BertConfig, BertModel, ModelLoader, PackedBatch, PoolingMode, SentencePooling,
 };
 use embervec_weights::{TensorReader, WeightDtype};
@@ -105,7 +105,7 @@ impl Encoder {
             start = end as usize;
         }
         let modes = pooling.iter().map(|name| PoolingMode::parse(name));
-        let modes = modes.collect::<bert::Result<Vec<_>>>().map_err(to_js)?;
+        let modes = modes.collect::<encoder::Result<Vec<_>>>().map_err(to_js)?;
         let vectors = match modes.is_empty() {
             true => self.model.forward(&batch),
             false => self.model.forward_pooled(&batch, &SentencePooling { modes, skip, normalize }),
@@ -120,9 +120,9 @@ impl Encoder {
     }
 }
 
-fn to_js(error: bert::Error) -> JsValue {
+fn to_js(error: encoder::Error) -> JsValue {
     let code = match error {
-        bert::Error::Device(_) => "device_lost",
+        encoder::Error::Device(_) => "device_lost",
         _ => "internal",
     };
     js_error(code, &error.to_string()).into()

@@ -10,7 +10,7 @@ use crate::{build, npm, sh, toolchain, wasm};
 
 /// Crates with code that is compiled only for the browser, each with its folder.
 const BROWSER_CRATES: [(&str, &str); 2] =
-    [("bert", "embervec-bert"), ("kernels", "embervec-kernels")];
+    [("encoder", "embervec-encoder"), ("kernels", "embervec-kernels")];
 
 pub fn run() -> Result<()> {
     licences()?;

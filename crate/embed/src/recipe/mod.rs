@@ -17,7 +17,7 @@ pub(crate) mod program;
 pub(crate) mod prompts;
 pub(crate) mod transformer;
 
-use embervec_bert::PoolingMode;
+use embervec_encoder::PoolingMode;
 
 use crate::Result;
 use crate::folder::Folder;

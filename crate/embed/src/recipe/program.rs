@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use embervec_bert::PoolingMode;
+use embervec_encoder::PoolingMode;
 use embervec_weights::KeyTable;
 use embervec_weights::limits::MAX_DIMENSION;
 

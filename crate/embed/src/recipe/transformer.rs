@@ -5,7 +5,7 @@
 //! [`Transformer.__init__`]: https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/base/modules/transformer.py#L776
 //! [`Transformer.preprocess`]: https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/base/modules/transformer.py#L1230
 
-use embervec_bert::{BertConfig, config_object};
+use embervec_encoder::{BertConfig, config_object};
 use embervec_json::{Json, Object};
 use embervec_tokenizer::{Files, Limit, Tokenizer, TokenizerOptions};
 

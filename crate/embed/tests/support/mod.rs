@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use burn::tensor::Device;
-use embervec_bert::{BertConfig, BertModel, ModelLoader};
 use embervec_embed::{Embedder, WeightDtype, open_folder};
+use embervec_encoder::{BertConfig, BertModel, ModelLoader};
 use serde::Deserialize;
 
 /// Expected vectors of one model.

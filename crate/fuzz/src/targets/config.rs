@@ -1,8 +1,8 @@
 //! `config.json` alone.
 
-use embervec_bert::keys::key_table;
-use embervec_bert::{BertConfig, GpuNeeds};
 use embervec_embed::WeightDtype;
+use embervec_encoder::keys::key_table;
+use embervec_encoder::{BertConfig, GpuNeeds};
 
 use super::{check_message, check_same};
 

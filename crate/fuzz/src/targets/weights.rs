@@ -1,6 +1,6 @@
 //! A weight file in pieces of random sizes, and what is kept of it in 8 bits.
 
-use embervec_bert::keys::key_table;
+use embervec_encoder::keys::key_table;
 use embervec_weights::{KeyTable, TensorReader, Values, WeightDtype, Weights};
 
 use super::check_message;

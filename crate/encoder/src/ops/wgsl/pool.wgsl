@@ -11,7 +11,7 @@ fn not_finite(value: vec4<f32>) -> vec4<bool> {
 
 fn pool(mode: u32, start: u32, first: u32, end: u32, column: u32) -> vec4<f32> {
     if (first >= end) {
-        // A prompt that leaves nothing of its text, as crate/bert/src/pooling.rs has it; a maximum never comes here.
+        // A prompt that leaves nothing of its text, as crate/encoder/src/pooling.rs has it; a maximum never comes here.
         return select(vec4<f32>(), x[start * SIZE4 + column], mode == 0u);
     }
     var result = x[first * SIZE4 + column];
