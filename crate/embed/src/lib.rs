@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! modules.json ─► Folder ─► the small files ─► Recipe; then the weights in pieces ─► Loader ─► Embedder
-//! texts ─► tokenizer ─► PackedBatch ─► BertModel ─► pooling, dense, normalize ─► vectors
+//! texts ─► tokenizer ─► PackedBatch ─► Encoder ─► pooling, dense, normalize ─► vectors
 //! ```
 //!
 //! The folder's own files decide everything, as in `sentence-transformers`: pooling, length limit,

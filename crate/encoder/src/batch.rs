@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::{BertConfig, Error, Result};
+use crate::spec::Positions;
+use crate::{EncoderSpec, Error, Result};
 
 /// The tokens of several texts, one text after the other.
 ///
@@ -13,6 +14,8 @@ use crate::{BertConfig, Error, Result};
 pub struct PackedBatch {
     input_ids: Vec<u32>,
     token_type_ids: Vec<u32>,
+    /// Set by [`PackedBatch::of_model`].
+    position_ids: Vec<u32>,
     /// Where each text ends (the prefix sums that flash attention calls `cu_seqlens`, without the
     /// leading 0).
     ends: Vec<usize>,
@@ -74,9 +77,20 @@ impl PackedBatch {
         &self.token_type_ids
     }
 
-    /// The position of each token within its own text.
-    pub fn position_ids(&self) -> Vec<u32> {
-        self.ranges().flat_map(|range| 0..range.len() as u32).collect()
+    /// The position of each token within its own text, in a batch that was made for a model.
+    pub(crate) fn position_ids(&self) -> &[u32] {
+        &self.position_ids
+    }
+
+    /// The same as a model's tables take it: with positions, and of the first token type where there are no others.
+    pub(crate) fn of_model(&self, positions: Positions, has_token_types: bool) -> Self {
+        let ids = |text: Range<usize>| positions.ids(&self.input_ids[text]);
+        let mut batch = self.clone();
+        batch.position_ids = self.ranges().flat_map(ids).collect();
+        if !has_token_types {
+            batch.token_type_ids.fill(0);
+        }
+        batch
     }
 
     /// Each text's range of rows.
@@ -85,15 +99,16 @@ impl PackedBatch {
         starts.zip(&self.ends).map(|(start, &end)| start..end)
     }
 
-    /// For every token its id, token type, and first and last-plus-one row of its text; then where
-    /// each text ends.
+    /// For every token its id, token type and position (16 bits each), and first and last-plus-one row of its text; then
+    /// where each text ends.
     #[cfg(feature = "webgpu")]
     pub(crate) fn words(&self) -> Vec<u32> {
         let mut words = Vec::with_capacity(4 * self.token_count() + self.len());
         for text in self.ranges() {
             for row in text.clone() {
                 let [start, end] = [text.start, text.end].map(|row| row as u32);
-                words.extend([self.input_ids[row], self.token_type_ids[row], start, end]);
+                let place = self.token_type_ids[row] << 16 | self.position_ids[row];
+                words.extend([self.input_ids[row], place, start, end]);
             }
         }
         words.extend(self.ends.iter().map(|&end| end as u32));
@@ -101,11 +116,10 @@ impl PackedBatch {
     }
 
     /// Refuses what would read outside the model's tables.
-    pub(crate) fn check(&self, config: &BertConfig) -> Result<()> {
+    pub(crate) fn check(&self, spec: &EncoderSpec) -> Result<()> {
         self.ranges().try_for_each(|text| {
             let (ids, types) = (&self.input_ids[text.clone()], &self.token_type_ids[text]);
-            config
-                .check_text(ids, types)
+            spec.check_text(ids, types)
                 .map_err(|problem| Error::InvalidInput(format!("a text {problem}")))
         })
     }
@@ -121,9 +135,23 @@ mod tests {
         batch.push(&[101, 7, 102], &[0, 0, 0]).expect("valid");
         batch.push(&[101, 102], &[0, 0]).expect("valid");
         assert_eq!(batch.input_ids(), [101, 7, 102, 101, 102]);
-        assert_eq!(batch.position_ids(), [0, 1, 2, 0, 1]);
+        let positions = |padding| {
+            let batch = batch.of_model(Positions { rows: 8, padding }, true);
+            batch.position_ids().to_vec()
+        };
+        assert_eq!(positions(None), [0, 1, 2, 0, 1]);
+        assert_eq!(positions(Some(7)), [8, 7, 9, 8, 9]);
         assert_eq!(batch.ranges().collect::<Vec<_>>(), [0..3, 3..5]);
         assert_eq!(batch.len(), 2);
+    }
+
+    #[test]
+    fn a_model_without_token_types_is_not_told_of_them() {
+        let mut batch = PackedBatch::new();
+        batch.push(&[101, 102], &[0, 1]).expect("valid");
+        let positions = Positions { rows: 8, padding: None };
+        assert_eq!(batch.of_model(positions, true).token_type_ids(), [0, 1]);
+        assert_eq!(batch.of_model(positions, false).token_type_ids(), [0, 0]);
     }
 
     #[test]

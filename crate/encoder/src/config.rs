@@ -1,142 +1,26 @@
-//! `config.json`, as Hugging Face reads it.
+//! `config.json`, as Hugging Face reads it: what all families have in common. What each has of its own is in
+//! [`crate::families`].
 
 use embervec_json::{Json, Object};
+use embervec_kernels::Activation;
 use embervec_weights::limits::{MAX_DIMENSION, MAX_LAYERS};
 
-use crate::{Error, Result};
+use crate::families::Family;
+use crate::{EncoderSpec, Error, Result};
 
-/// The values of `model_type` that [`BertConfig::from_json`] accepts.
-pub const SUPPORTED_MODEL_TYPES: &[&str] = &["bert"];
-
-/// The shape of a BERT encoder.
-///
-/// Names, types and defaults are those of Hugging Face's
-/// [`BertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/configuration_bert.py).
-#[derive(Clone, Debug, PartialEq)]
-pub struct BertConfig {
-    /// Number of rows of the word embedding table.
-    pub vocab_size: usize,
-    /// Width of a token's vector between the layers.
-    pub hidden_size: usize,
-    /// Number of encoder layers.
-    pub num_hidden_layers: usize,
-    /// Number of attention heads; divides `hidden_size`.
-    pub num_attention_heads: usize,
-    /// Width inside the feed-forward block.
-    pub intermediate_size: usize,
-    /// Number of positions, and so the longest text in tokens.
-    pub max_position_embeddings: usize,
-    /// Number of segments (sentence A, sentence B).
-    pub type_vocab_size: usize,
-    /// Added to the variance in every layer normalisation.
-    pub layer_norm_eps: f64,
-}
-
-/// [`BertConfig::linear_weights`] of BERT-base: 12 layers of 768 · (4 · 768 + 2 · 3072).
-pub const BERT_BASE_WEIGHTS: u64 = 84_934_656;
-
-impl BertConfig {
-    /// Weights of the layers' matrices, by which the work for a token grows.
-    pub fn linear_weights(&self) -> u64 {
-        let [layers, hidden, intermediate] =
-            [self.num_hidden_layers, self.hidden_size, self.intermediate_size].map(|n| n as u64);
-        // At most 2^10 · 2^22 · (4 + 2) · 2^22.
-        layers * hidden * (4 * hidden + 2 * intermediate)
+/// Validates the entries of a `config.json`.
+pub(crate) fn read(file: &str, object: &Object) -> Result<EncoderSpec> {
+    let fields = Fields { file, object };
+    let family = fields.family()?;
+    let spec = family.read(&fields)?;
+    fields.check_others(&spec)?;
+    let (hidden, heads) = (spec.hidden_size, spec.attention.num_heads);
+    if !hidden.is_multiple_of(heads) {
+        return fields.invalid(format!(
+            "hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
+        ));
     }
-
-    /// Width of one attention head.
-    pub fn attention_head_size(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
-    }
-
-    /// Whether a text's tokens are all in the model's tables; else what is wrong with the text.
-    ///
-    /// # Errors
-    ///
-    /// A sentence's end, such as "has 513 tokens, but the model has 512 positions".
-    pub fn check_text(
-        &self,
-        input_ids: &[u32],
-        token_type_ids: &[u32],
-    ) -> std::result::Result<(), String> {
-        let (tokens, positions) = (input_ids.len(), self.max_position_embeddings);
-        if tokens > positions {
-            return Err(format!("has {tokens} tokens, but the model has {positions} positions"));
-        }
-        if let Some(id) = input_ids.iter().find(|&&id| id as usize >= self.vocab_size) {
-            let size = self.vocab_size;
-            return Err(format!("has the token id {id}, but the model's vocab_size is {size}"));
-        }
-        if let Some(id) = token_type_ids.iter().find(|&&id| id as usize >= self.type_vocab_size) {
-            let size = self.type_vocab_size;
-            return Err(format!(
-                "has the token type {id}, but the model's type_vocab_size is {size}"
-            ));
-        }
-        Ok(())
-    }
-
-    /// As a `config.json` that [`BertConfig::from_json`] reads.
-    pub fn to_json(&self) -> String {
-        let Self {
-            vocab_size,
-            hidden_size,
-            num_hidden_layers,
-            num_attention_heads,
-            intermediate_size,
-            max_position_embeddings,
-            type_vocab_size,
-            layer_norm_eps,
-        } = self;
-        format!(
-            r#"{{"model_type": "bert", "vocab_size": {vocab_size}, "hidden_size": {hidden_size},
-                "num_hidden_layers": {num_hidden_layers}, "num_attention_heads": {num_attention_heads},
-                "intermediate_size": {intermediate_size}, "max_position_embeddings": {max_position_embeddings},
-                "type_vocab_size": {type_vocab_size}, "layer_norm_eps": {layer_norm_eps:?}}}"#
-        )
-    }
-
-    /// Reads and validates the bytes of a `config.json`; `file` is its path, for messages.
-    ///
-    /// # Errors
-    ///
-    /// As [`BertConfig::from_object`], and [`Error::InvalidConfig`] if it is not a JSON object.
-    pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
-        let invalid = |problem: String| Error::InvalidConfig { file: file.into(), problem };
-        let json = Json::parse(json).map_err(|error| invalid(error.to_string()))?;
-        let object =
-            json.as_object().ok_or_else(|| invalid(format!("is {json}, but must be an object")))?;
-        Self::from_object(file, &config_object(object))
-    }
-
-    /// Validates the entries of a `config.json`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unsupported`] for another architecture or activation, [`Error::InvalidConfig`] for values that
-    /// transformers refuses and for impossible sizes.
-    pub fn from_object(file: &str, object: &Object) -> Result<Self> {
-        let fields = Fields { file, object };
-        fields.check_supported()?;
-        let config = Self {
-            vocab_size: fields.size("vocab_size", 30522, MAX_DIMENSION)?,
-            hidden_size: fields.size("hidden_size", 768, MAX_DIMENSION)?,
-            num_hidden_layers: fields.size("num_hidden_layers", 12, MAX_LAYERS)?,
-            num_attention_heads: fields.size("num_attention_heads", 12, MAX_DIMENSION)?,
-            intermediate_size: fields.size("intermediate_size", 3072, MAX_DIMENSION)?,
-            max_position_embeddings: fields.size("max_position_embeddings", 512, MAX_DIMENSION)?,
-            type_vocab_size: fields.size("type_vocab_size", 2, MAX_DIMENSION)?,
-            layer_norm_eps: fields.layer_norm_eps()?,
-        };
-        fields.check_others(&config)?;
-        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-            return fields.invalid(format!(
-                "hidden_size {} is not a multiple of num_attention_heads {}",
-                config.hidden_size, config.num_attention_heads
-            ));
-        }
-        Ok(config)
-    }
+    Ok(spec)
 }
 
 /// The entries of a `config.json`. transformers writes `{"__float__": "Infinity"}` for a number that JSON cannot
@@ -163,7 +47,7 @@ pub fn config_object(object: &Object) -> Object {
 
 /// What transformers' strict dataclasses allow a field to be.
 #[derive(Clone, Copy)]
-enum Type {
+pub(crate) enum Type {
     Int,
     OptionalInt,
     Bool,
@@ -222,25 +106,29 @@ const TYPES: &[(&str, Type)] = &[
     ("tie_word_embeddings", Type::Bool),
 ];
 
-/// Names that transformers cannot set on its `BertConfig`.
+/// Names that transformers cannot set on its configurations.
 const PYTHONS_OWN: [&str; 5] =
     ["self", "is_heterogeneous", "sub_configs", "to_dict", "use_return_dict"];
+
+/// What a feed-forward block may have.
+const ACTIVATIONS: &[(&str, Activation)] = &[("gelu", Activation::Gelu)];
 
 /// Names that `dtype` may have.
 const DTYPES: [&str; 8] =
     ["float32", "float16", "bfloat16", "float64", "float", "half", "double", "auto"];
 
-struct Fields<'a> {
+/// The entries, and the file's path for messages.
+pub(crate) struct Fields<'a> {
     file: &'a str,
     object: &'a Object,
 }
 
 impl Fields<'_> {
-    fn invalid<T>(&self, problem: String) -> Result<T> {
+    pub fn invalid<T>(&self, problem: String) -> Result<T> {
         Err(Error::InvalidConfig { file: self.file.into(), problem })
     }
 
-    fn unsupported<T>(&self, key: &str, supported: &str) -> Result<T> {
+    pub fn unsupported<T>(&self, key: &str, supported: &str) -> Result<T> {
         let value = self.object.get(key).map_or_else(|| "(missing)".into(), Json::to_string);
         Err(Error::Unsupported {
             file: self.file.into(),
@@ -250,7 +138,7 @@ impl Fields<'_> {
     }
 
     /// The value of a field, where it is there and of its type.
-    fn typed(&self, name: &str, kind: Type) -> Result<Option<&Json>> {
+    pub fn typed(&self, name: &str, kind: Type) -> Result<Option<&Json>> {
         match self.object.get(name) {
             Some(value) if !kind.allows(value) => {
                 self.invalid(format!("{name} is {value}, but must be {}", kind.name()))
@@ -259,7 +147,7 @@ impl Fields<'_> {
         }
     }
 
-    fn size(&self, name: &str, default: usize, limit: usize) -> Result<usize> {
+    pub fn size(&self, name: &str, default: usize, limit: usize) -> Result<usize> {
         let Some(value) = self.typed(name, Type::Int)? else { return Ok(default) };
         match value.as_usize() {
             Some(size) if (1..=limit).contains(&size) => Ok(size),
@@ -267,7 +155,31 @@ impl Fields<'_> {
         }
     }
 
-    fn layer_norm_eps(&self) -> Result<f64> {
+    /// A size of at most `MAX_DIMENSION`.
+    pub fn dimension(&self, name: &str, default: usize) -> Result<usize> {
+        self.size(name, default, MAX_DIMENSION)
+    }
+
+    /// A number of layers.
+    pub fn layers(&self, name: &str, default: usize) -> Result<usize> {
+        self.size(name, default, MAX_LAYERS)
+    }
+
+    /// What follows the first linear layer of a feed-forward block, by its name in transformers'
+    /// [`ACT2FN`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/activations.py#L350).
+    pub fn activation(&self, name: &str, default: Activation) -> Result<Activation> {
+        let Some(value) = self.typed(name, Type::Str)? else { return Ok(default) };
+        let known = ACTIVATIONS.iter().find(|(known, _)| value.as_str() == Some(known));
+        match known {
+            Some((_, activation)) => Ok(*activation),
+            None => {
+                let names: Vec<_> = ACTIVATIONS.iter().map(|(name, _)| *name).collect();
+                self.unsupported(name, &names.join(", "))
+            }
+        }
+    }
+
+    pub fn layer_norm_eps(&self) -> Result<f64> {
         match self.typed("layer_norm_eps", Type::Float)? {
             None => Ok(1e-12),
             // Beyond, nothing is left of a vector.
@@ -278,16 +190,20 @@ impl Fields<'_> {
         }
     }
 
+    /// The family, and a refusal of what none of them computes.
+    fn family(&self) -> Result<Family> {
+        let name = self.object.get("model_type").and_then(Json::as_str);
+        let Some(family) = name.and_then(Family::of_model_type) else {
+            return self.unsupported("model_type", &Family::model_types());
+        };
+        self.check_supported()?;
+        Ok(family)
+    }
+
     fn check_supported(&self) -> Result<()> {
         let is = |key: &str, expected: &str| {
             self.object.get(key).is_some_and(|value| value.as_str() == Some(expected))
         };
-        if !SUPPORTED_MODEL_TYPES.iter().any(|name| is("model_type", name)) {
-            return self.unsupported("model_type", &SUPPORTED_MODEL_TYPES.join(", "));
-        }
-        if self.typed("hidden_act", Type::Str)?.is_some() && !is("hidden_act", "gelu") {
-            return self.unsupported("hidden_act", "gelu");
-        }
         // transformers 5 reads it no more and computes as if it were "absolute".
         if self.object.get_some("position_embedding_type").is_some()
             && !is("position_embedding_type", "absolute")
@@ -363,21 +279,29 @@ impl Fields<'_> {
         Ok(())
     }
 
+    /// Refuses values of types that transformers refuses.
+    pub fn check_types(&self, types: &[(&str, Type)]) -> Result<()> {
+        types.iter().try_for_each(|&(name, kind)| self.typed(name, kind).map(drop))
+    }
+
+    /// A share between 0 and 1 of what a dropout leaves out.
+    pub fn check_share(&self, name: &str) -> Result<()> {
+        match self.object.get(name) {
+            Some(Json::Int(0..=1)) | None => Ok(()),
+            Some(Json::Float(share)) if (0.0..=1.0).contains(share) => Ok(()),
+            Some(value) => self.invalid(format!("{name} is {value}, but must be between 0 and 1")),
+        }
+    }
+
     /// What transformers refuses, though nothing here is computed with it.
-    fn check_others(&self, config: &BertConfig) -> Result<()> {
-        TYPES.iter().try_for_each(|&(name, kind)| self.typed(name, kind).map(drop))?;
+    fn check_others(&self, spec: &EncoderSpec) -> Result<()> {
+        self.check_types(TYPES)?;
         for name in ["hidden_dropout_prob", "attention_probs_dropout_prob"] {
-            match self.object.get(name) {
-                Some(Json::Int(0..=1)) | None => {}
-                Some(Json::Float(share)) if (0.0..=1.0).contains(share) => {}
-                Some(value) => {
-                    return self.invalid(format!("{name} is {value}, but must be between 0 and 1"));
-                }
-            }
+            self.check_share(name)?;
         }
         if let Some(id) = self.object.get_some("pad_token_id") {
             // `padding_idx` of torch.nn.Embedding, which counts from the end where it is negative.
-            let rows = config.vocab_size as i64;
+            let rows = spec.vocab_size as i64;
             if !matches!(id, Json::Int(id) if (-rows..rows).contains(id)) {
                 return self
                     .invalid(format!("pad_token_id {id} is outside a table of {rows} rows"));
@@ -398,7 +322,7 @@ impl Fields<'_> {
         }
         if let Some(types) = self.object.get_some("layer_types") {
             let is_sound = types.as_list().is_some_and(|types| {
-                types.len() == config.num_hidden_layers
+                types.len() == spec.num_hidden_layers
                     && types.iter().all(|kind| kind.as_str() == Some("full_attention"))
             });
             if !is_sound {
@@ -429,8 +353,8 @@ impl Fields<'_> {
 mod tests {
     use super::*;
 
-    fn parse(json: &str) -> Result<BertConfig> {
-        BertConfig::from_json("config.json", json.as_bytes())
+    fn parse(json: &str) -> Result<EncoderSpec> {
+        EncoderSpec::from_json("config.json", json.as_bytes())
     }
 
     #[test]
@@ -442,16 +366,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
-        let config = parse(r#"{"model_type": "bert", "layer_norm_eps": 1e-5, "vocab_size": 7}"#);
-        let config = config.expect("valid");
-        assert_eq!(parse(&config.to_json()).expect("valid"), config);
-    }
-
-    #[test]
     fn what_is_not_supported_is_named_with_what_is() {
         for (json, word) in [
-            (r#"{"model_type": "roberta"}"#, "roberta"),
+            (r#"{"model_type": "gpt2"}"#, "gpt2"),
             (r#"{}"#, "model_type"),
             (r#"{"model_type": "bert", "hidden_act": "gelu_new"}"#, "gelu_new"),
             (
@@ -515,22 +432,5 @@ mod tests {
         ] {
             parse(&format!(r#"{{"model_type": "bert", {field}}}"#)).expect(field);
         }
-    }
-
-    #[test]
-    fn base_and_large_have_the_weights_of_their_shapes() {
-        let weights = |layers: u64, hidden: u64| {
-            let json = format!(
-                r#"{{"model_type": "bert", "num_hidden_layers": {layers}, "hidden_size": {hidden},
-                    "num_attention_heads": 4, "intermediate_size": {}}}"#,
-                4 * hidden
-            );
-            parse(&json).expect("valid").linear_weights()
-        };
-        assert_eq!(weights(12, 768), BERT_BASE_WEIGHTS);
-        assert_eq!(weights(24, 1024), 24 * 12 * 1024 * 1024);
-        assert_eq!(weights(6, 384), 10_616_832);
-        // Of the largest that is accepted.
-        assert_eq!(weights(1 << 10, 1 << 20), (12 << 10) << 40);
     }
 }

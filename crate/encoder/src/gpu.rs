@@ -2,7 +2,7 @@
 
 use embervec_weights::WeightDtype;
 
-use crate::BertConfig;
+use crate::EncoderSpec;
 use crate::ops::shaders::{MAX_THREADS, unquantizable};
 
 /// The most tokens in a batch on a GPU, unless one text has more. A launch costs the same for few and
@@ -23,105 +23,111 @@ pub struct GpuNeeds {
 
 impl GpuNeeds {
     /// For a model of this shape.
-    pub fn new(config: &BertConfig, dtype: WeightDtype) -> Self {
-        Self {
-            buffer_bytes: largest_buffer(config, dtype),
-            unsupported: unsupported(config, dtype),
-        }
+    pub fn new(spec: &EncoderSpec, dtype: WeightDtype) -> Self {
+        Self { buffer_bytes: largest_buffer(spec, dtype), unsupported: unsupported(spec, dtype) }
     }
 }
 
-fn unsupported(config: &BertConfig, dtype: WeightDtype) -> Option<String> {
-    let head_size = config.attention_head_size();
-    if !head_size.is_multiple_of(4) || !config.intermediate_size.is_multiple_of(4) {
+fn unsupported(spec: &EncoderSpec, dtype: WeightDtype) -> Option<String> {
+    let &EncoderSpec { embedding_size, hidden_size, attention, feed_forward, .. } = spec;
+    let (head_size, heads) = (spec.attention_head_size(), attention.num_heads);
+    let intermediate_size = feed_forward.intermediate_size;
+    if !head_size.is_multiple_of(4) || !intermediate_size.is_multiple_of(4) {
         return Some(format!(
             "the GPU kernels process four values at a time, but the model's attention heads have \
-             {head_size} and its intermediate layer has {}",
-            config.intermediate_size
+             {head_size} and its intermediate layer has {intermediate_size}"
         ));
     }
-    if config.num_attention_heads > MAX_THREADS {
+    if !embedding_size.is_multiple_of(4) {
+        return Some(format!(
+            "the GPU kernels process four values at a time, but the model's embeddings have {embedding_size}"
+        ));
+    }
+    if heads > MAX_THREADS {
         return Some(format!("the GPU kernels support at most {MAX_THREADS} attention heads"));
     }
     // A workgroup adds the embeddings of 256 values, and computes at least one row of everything else.
-    let groups = (longest_batch(config) * config.hidden_size as u64).div_ceil(256);
-    if groups.max(longest_batch(config)) > MAX_GROUPS as u64 {
+    let groups = (longest_batch(spec) * embedding_size.max(hidden_size) as u64).div_ceil(256);
+    if groups.max(longest_batch(spec)) > MAX_GROUPS as u64 {
         return Some(format!(
-            "a text of {} tokens with {} values each is too large for the GPU",
-            config.max_position_embeddings, config.hidden_size
+            "a text of {} tokens with {hidden_size} values each is too large for the GPU",
+            spec.positions.limit()
         ));
+    }
+    // A token's position and type share a word.
+    if spec.positions.rows.max(spec.type_vocab_size) > 1 << 16 {
+        return Some("the GPU kernels support at most 65536 positions and token types".into());
     }
     if dtype != WeightDtype::Q8 {
         return None;
     }
-    let reason = unquantizable(config.hidden_size, Some(config.num_attention_heads))
-        .or_else(|| unquantizable(config.intermediate_size, None))?;
+    let reason = unquantizable(hidden_size, Some(heads))
+        .or_else(|| unquantizable(intermediate_size, None))
+        .or_else(|| unquantizable(embedding_size, None))?;
     Some(format!("the GPU kernels cannot quantise this model ({reason}); use dtype \"fp32\""))
 }
 
 /// Tokens of the longest batch.
-fn longest_batch(config: &BertConfig) -> u64 {
-    config.max_position_embeddings.max(GPU_TOKENS_PER_BATCH) as u64
+fn longest_batch(spec: &EncoderSpec) -> u64 {
+    spec.positions.limit().max(GPU_TOKENS_PER_BATCH) as u64
 }
 
-fn largest_buffer(config: &BertConfig, dtype: WeightDtype) -> u64 {
+fn largest_buffer(spec: &EncoderSpec, dtype: WeightDtype) -> u64 {
     let weight_bytes = match dtype {
         WeightDtype::Q8 => 1,
         WeightDtype::Fp16 => 2,
         WeightDtype::Fp32 => 4,
     };
-    let [hidden, intermediate, words, positions] = [
-        config.hidden_size,
-        config.intermediate_size,
-        config.vocab_size,
-        config.max_position_embeddings,
+    let [embedding, hidden, intermediate, words, positions] = [
+        spec.embedding_size,
+        spec.hidden_size,
+        spec.feed_forward.intermediate_size,
+        spec.vocab_size,
+        spec.positions.rows,
     ]
     .map(|size| size as u64);
-    let widest = (3 * hidden).max(intermediate);
-    let weights = (words.max(positions) * hidden).max((1 + hidden) * widest) * weight_bytes;
-    weights.max(4 * longest_batch(config) * widest)
+    let widest = embedding.max(3 * hidden).max(intermediate);
+    let weights = (words.max(positions) * embedding).max((1 + hidden) * widest) * weight_bytes;
+    weights.max(4 * longest_batch(spec) * widest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{FeedForwardSpec, Positions};
 
-    fn config(hidden_size: usize, heads: usize, intermediate_size: usize) -> BertConfig {
-        BertConfig {
-            vocab_size: 30522,
-            hidden_size,
-            num_hidden_layers: 2,
-            num_attention_heads: heads,
-            intermediate_size,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            layer_norm_eps: 1e-12,
-        }
+    fn spec(hidden_size: usize, heads: usize, intermediate_size: usize) -> EncoderSpec {
+        let json = format!(
+            r#"{{"model_type": "bert", "hidden_size": {hidden_size}, "num_attention_heads": {heads},
+                "intermediate_size": {intermediate_size}}}"#
+        );
+        EncoderSpec::from_json("config.json", json.as_bytes()).expect("valid")
     }
 
     #[test]
     fn the_vocabulary_is_the_largest_buffer_of_a_small_model() {
-        let needs = GpuNeeds::new(&config(384, 12, 1536), WeightDtype::Fp32);
+        let needs = GpuNeeds::new(&spec(384, 12, 1536), WeightDtype::Fp32);
         assert_eq!(needs, GpuNeeds { buffer_bytes: 30522 * 384 * 4, unsupported: None });
-        let needs = GpuNeeds::new(&config(384, 12, 1536), WeightDtype::Q8);
+        let needs = GpuNeeds::new(&spec(384, 12, 1536), WeightDtype::Q8);
         assert_eq!(needs.buffer_bytes, 30522 * 384);
     }
 
     #[test]
     fn large_sizes_do_not_wrap() {
         let largest = 1 << 22;
-        let config = BertConfig { vocab_size: largest, ..config(1 << 16, 256, 1 << 16) };
-        assert_eq!(GpuNeeds::new(&config, WeightDtype::Fp32).buffer_bytes, 1 << 40);
-        let config = BertConfig { intermediate_size: largest, hidden_size: largest, ..config };
+        let wide = EncoderSpec { vocab_size: largest, ..spec(1 << 16, 256, 1 << 16) };
+        assert_eq!(GpuNeeds::new(&wide, WeightDtype::Fp32).buffer_bytes, 1 << 40);
+        let feed_forward = FeedForwardSpec { intermediate_size: largest, ..wide.feed_forward };
+        let wider = EncoderSpec { feed_forward, hidden_size: largest, ..wide };
         let bytes = ((1 << 22) + 1) * 3 * (1u64 << 22) * 4;
-        assert_eq!(GpuNeeds::new(&config, WeightDtype::Fp32).buffer_bytes, bytes);
+        assert_eq!(GpuNeeds::new(&wider, WeightDtype::Fp32).buffer_bytes, bytes);
     }
 
     #[test]
     fn odd_shapes_stay_on_the_cpu() {
-        let unsupported = |config: BertConfig, dtype| GpuNeeds::new(&config, dtype).unsupported;
+        let unsupported = |spec: EncoderSpec, dtype| GpuNeeds::new(&spec, dtype).unsupported;
         let is_unsupported = |hidden, heads, intermediate, dtype| {
-            unsupported(config(hidden, heads, intermediate), dtype).is_some()
+            unsupported(spec(hidden, heads, intermediate), dtype).is_some()
         };
         assert!(is_unsupported(30, 3, 64, WeightDtype::Fp32));
         assert!(is_unsupported(36, 3, 64, WeightDtype::Q8));
@@ -131,10 +137,22 @@ mod tests {
         assert!(!is_unsupported(1024, 16, 4096, WeightDtype::Q8));
         // A row of 4096 in f32 has 16 kB, all of the workgroup memory that is certain.
         assert!(is_unsupported(4096, 32, 4096, WeightDtype::Q8));
-        let long = BertConfig { max_position_embeddings: 1 << 16, ..config(768, 12, 3072) };
+        let of_positions = |rows, spec: EncoderSpec| EncoderSpec {
+            positions: Positions { rows, padding: None },
+            ..spec
+        };
+        let long = of_positions(1 << 16, spec(768, 12, 3072));
         let reason = unsupported(long, WeightDtype::Fp32).expect("too long");
         assert!(reason.contains("65536 tokens"), "{reason}");
-        let wide = BertConfig { max_position_embeddings: 8192, ..config(4096, 32, 4096) };
+        let wide = of_positions(8192, spec(4096, 32, 4096));
         assert!(unsupported(wide, WeightDtype::Fp32).is_some());
+        let types = EncoderSpec { type_vocab_size: (1 << 16) + 1, ..spec(768, 12, 3072) };
+        let reason = unsupported(types, WeightDtype::Fp32).expect("too many types");
+        assert!(reason.contains("token types"), "{reason}");
+        let narrow = EncoderSpec { embedding_size: 30, ..spec(768, 12, 3072) };
+        assert!(unsupported(narrow, WeightDtype::Fp32).is_some());
+        let narrow = EncoderSpec { embedding_size: 36, ..spec(768, 12, 3072) };
+        assert!(unsupported(narrow.clone(), WeightDtype::Fp32).is_none());
+        assert!(unsupported(narrow, WeightDtype::Q8).is_some());
     }
 }

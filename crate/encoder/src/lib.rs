@@ -1,13 +1,12 @@
-//! The BERT encoder in [Burn](https://burn.dev).
+//! Text encoders of the BERT kind in [Burn](https://burn.dev).
 //!
 //! ```text
-//! config.json ─► BertConfig ─► keys::key_table ─► embervec_weights::TensorReader ─► BertModel
-//! PackedBatch ─► BertModel::forward ─► last_hidden_state
+//! config.json ─► EncoderSpec ─► its key table ─► embervec_weights::TensorReader ─► Encoder
+//! PackedBatch ─► Encoder::forward ─► last_hidden_state
 //! ```
 //!
-//! Source: Devlin et al., *BERT: Pre-training of Deep Bidirectional Transformers for Language
-//! Understanding* (<https://arxiv.org/abs/1810.04805>), as implemented by Hugging Face
-//! `transformers`; each struct of [`model`] links the class that it mirrors.
+//! An [`EncoderSpec`] says what an encoder is, the same for all families. A family (`families/`) is one file that maps a
+//! `config.json` and the names of tensors to it, as Hugging Face `transformers` has them; the code links each class.
 //!
 //! The model has no padding anywhere: a [`PackedBatch`] is the tokens of all texts one after the
 //! other, and attention stays within each text's own range.
@@ -15,20 +14,24 @@
 mod batch;
 mod config;
 mod error;
+mod families;
 mod gpu;
-pub mod keys;
 mod loader;
 pub mod model;
+mod names;
 pub mod ops;
 mod pooling;
+mod spec;
 
 pub use batch::PackedBatch;
-pub use config::{BERT_BASE_WEIGHTS, BertConfig, SUPPORTED_MODEL_TYPES, config_object};
+pub use config::config_object;
 pub use error::Error;
+pub use families::Family;
 pub use gpu::{GPU_TOKENS_PER_BATCH, GpuNeeds};
 pub use loader::ModelLoader;
-pub use model::BertModel;
+pub use model::Encoder;
 pub use pooling::{PoolingMode, SentencePooling, normalize};
+pub use spec::{AttentionSpec, BERT_BASE_WEIGHTS, EncoderSpec, FeedForwardSpec, Positions};
 
 /// The result of every function here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

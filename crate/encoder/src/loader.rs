@@ -3,8 +3,8 @@
 use burn::tensor::Device;
 use embervec_weights::{KeyTable, TensorReader, WeightDtype, Weights};
 
-use crate::keys::{POOLER, key_table};
-use crate::{BertConfig, BertModel, Error, Result};
+use crate::names::{EncoderNames, POOLER};
+use crate::{Encoder, EncoderSpec, Error, Result};
 
 /// Takes the weight files of a model, one after the other.
 ///
@@ -14,22 +14,25 @@ use crate::{BertConfig, BertModel, Error, Result};
 /// ```
 #[derive(Debug)]
 pub struct ModelLoader {
-    config: BertConfig,
+    spec: EncoderSpec,
     table: KeyTable,
+    names: EncoderNames,
     dtype: WeightDtype,
     device: Device,
     files_left: usize,
     is_part: bool,
     weights: Weights,
-    model: Option<BertModel>,
+    model: Option<Encoder>,
 }
 
 impl ModelLoader {
     /// For a model whose weights are in `files` files.
-    pub fn new(config: BertConfig, files: usize, dtype: WeightDtype, device: &Device) -> Self {
+    pub fn new(spec: EncoderSpec, files: usize, dtype: WeightDtype, device: &Device) -> Self {
+        let (table, names) = EncoderNames::record(&spec);
         Self {
-            table: key_table(&config),
-            config,
+            spec,
+            table,
+            names,
             dtype,
             device: device.clone(),
             files_left: files,
@@ -62,7 +65,8 @@ impl ModelLoader {
         if self.files_left == 0 {
             self.table.check(path, &self.weights)?;
             let weights = std::mem::take(&mut self.weights);
-            self.model = Some(BertModel::load(self.config.clone(), weights, &self.device)?);
+            let spec = self.spec.clone();
+            self.model = Some(Encoder::load(spec, &self.names, weights, &self.device)?);
         }
         Ok(())
     }
@@ -72,7 +76,7 @@ impl ModelLoader {
     /// # Errors
     ///
     /// [`Error::InvalidInput`] while a file is missing.
-    pub fn finish(self) -> Result<BertModel> {
+    pub fn finish(self) -> Result<Encoder> {
         let left = self.files_left;
         let missing =
             || Error::InvalidInput(format!("{left} weight files of the model are missing"));

@@ -1,4 +1,5 @@
-//! The encoder: one struct per Hugging Face class, in the order of `modeling_bert.py`.
+//! The encoder of every family: an [`EncoderSpec`] says what it computes. [`crate::families`] links the Hugging Face class of
+//! each part.
 //!
 //! Dropout is left out everywhere: it does nothing outside training.
 
@@ -6,8 +7,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use embervec_weights::{Error as WeightsError, Values, Weights};
 
+use crate::names::{EncoderNames, LayerNames};
 use crate::ops::{self, Activation, DeviceBatch, LinearWeight, Next, Rows, Table};
-use crate::{BertConfig, Error, PackedBatch, Result, SentencePooling};
+use crate::{EncoderSpec, Error, PackedBatch, Result, SentencePooling};
 
 /// `torch.nn.Linear`.
 #[derive(Module, Debug)]
@@ -86,244 +88,157 @@ impl LayerNorm {
 }
 
 /// Word, position and token type embeddings, summed and normalised.
-///
-/// [`BertEmbeddings`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L53)
 #[derive(Module, Debug)]
-pub struct BertEmbeddings {
-    word_embeddings: Table,
-    position_embeddings: Table,
-    token_type_embeddings: Param<Tensor<2>>,
+struct Embeddings {
+    words: Table,
+    positions: Table,
+    token_types: Param<Tensor<2>>,
     layer_norm: LayerNorm,
 }
 
-impl BertEmbeddings {
-    fn load(weights: &mut Weights, config: &BertConfig, device: &Device) -> Result<Self> {
+impl Embeddings {
+    fn load(
+        weights: &mut Weights,
+        names: &EncoderNames,
+        spec: &EncoderSpec,
+        device: &Device,
+    ) -> Result<Self> {
         let mut table = |name: &str| {
-            let (shape, values) = weights.take(name)?;
+            let (shape, values) = weights.take(&format!("{name}.weight"))?;
             Ok::<_, Error>(Table::new(shape, values, device))
         };
-        let word_embeddings = table("embeddings.word_embeddings.weight")?;
-        let position_embeddings = table("embeddings.position_embeddings.weight")?;
-        let (shape, values) = weights.take_f32::<2>("embeddings.token_type_embeddings.weight")?;
+        let words = table(&names.word_embeddings)?;
+        let positions = table(&names.position_embeddings)?;
+        let (shape, values) = match &names.token_type_embeddings {
+            Some(name) => weights.take_f32::<2>(&format!("{name}.weight"))?,
+            // One that adds nothing.
+            None => ([1, spec.embedding_size], vec![0.0; spec.embedding_size]),
+        };
+        let epsilon = spec.layer_norm_eps;
         Ok(Self {
-            word_embeddings,
-            position_embeddings,
-            token_type_embeddings: ops::floats(values, shape, device),
-            layer_norm: LayerNorm::load(
-                weights,
-                "embeddings.LayerNorm",
-                config.layer_norm_eps,
-                device,
-            )?,
+            words,
+            positions,
+            token_types: ops::floats(values, shape, device),
+            layer_norm: LayerNorm::load(weights, &names.embeddings_norm, epsilon, device)?,
         })
     }
 
     fn forward(&self, batch: &DeviceBatch) -> Rows {
-        let embeddings = ops::embeddings(
-            &self.word_embeddings,
-            &self.position_embeddings,
-            self.token_type_embeddings.val(),
-            batch,
-        );
+        let embeddings =
+            ops::embeddings(&self.words, &self.positions, self.token_types.val(), batch);
         self.layer_norm.forward(embeddings, None)
     }
 }
 
-/// Every token looks at every token of its own text.
-///
-/// [`BertSelfAttention`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L139)
+/// Attention, then the feed-forward block, each with the residual connection and a layer normalisation behind it.
 #[derive(Module, Debug)]
-pub struct BertSelfAttention {
-    /// `query`, `key` and `value` as one layer.
+struct Layer {
+    /// Queries, keys and values as one layer.
     qkv: Linear,
-    num_attention_heads: usize,
+    attention_output: Linear,
+    attention_norm: LayerNorm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: LayerNorm,
     #[module(skip)]
     next: Next,
 }
 
-impl BertSelfAttention {
+impl Layer {
     fn load(
         weights: &mut Weights,
-        name: &str,
-        config: &BertConfig,
+        names: &LayerNames<String>,
+        spec: &EncoderSpec,
         device: &Device,
     ) -> Result<Self> {
-        let factor = ops::query_factor(config.attention_head_size(), device);
-        let parts = [
-            (&*format!("{name}.query"), factor),
-            (&*format!("{name}.key"), 1.0),
-            (&*format!("{name}.value"), 1.0),
-        ];
+        let factor = ops::query_factor(spec.attention_head_size(), device);
+        let parts = [(&*names.query, factor), (&*names.key, 1.0), (&*names.value, 1.0)];
+        let epsilon = spec.layer_norm_eps;
         Ok(Self {
             qkv: Linear::load_stacked(weights, &parts, device)?,
-            num_attention_heads: config.num_attention_heads,
+            attention_output: Linear::load(weights, &names.attention_output, device)?,
+            attention_norm: LayerNorm::load(weights, &names.attention_norm, epsilon, device)?,
+            intermediate: Linear::load(weights, &names.intermediate, device)?,
+            output: Linear::load(weights, &names.output, device)?,
+            output_norm: LayerNorm::load(weights, &names.output_norm, epsilon, device)?,
             next: next(weights),
         })
     }
 
-    fn forward(&self, hidden_states: Rows, batch: &DeviceBatch) -> Rows {
+    fn forward(&self, hidden_states: Rows, batch: &DeviceBatch, spec: &EncoderSpec) -> Rows {
         let qkv = &self.qkv.weight;
-        ops::self_attention(hidden_states, qkv, batch, self.num_attention_heads, self.next)
+        let context =
+            ops::self_attention(hidden_states.clone(), qkv, batch, spec.attention, self.next);
+        let attention = self.attention_output.forward(context, Activation::Identity);
+        let attention = self.attention_norm.forward(attention, Some(&hidden_states));
+        let wide = ops::feed_forward(
+            attention.clone(),
+            &self.intermediate.weight,
+            &self.output.weight,
+            spec.feed_forward.activation,
+        );
+        self.output_norm.forward(wide, Some(&attention))
     }
 }
 
-/// A linear layer, the residual connection and layer normalisation: the end of both halves of a
-/// layer.
-///
-/// [`BertSelfOutput`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L282)
-/// and [`BertOutput`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L340),
-/// which are the same.
+/// Token ids in, a vector per token out.
 #[derive(Module, Debug)]
-pub struct BertOutput {
-    dense: Linear,
-    layer_norm: LayerNorm,
+pub struct Encoder {
+    embeddings: Embeddings,
+    projection: Option<Linear>,
+    layers: Vec<Layer>,
+    pooler: Option<Pooler>,
+    #[module(skip)]
+    spec: EncoderSpec,
 }
 
-impl BertOutput {
-    fn load(
-        weights: &mut Weights,
-        name: &str,
-        config: &BertConfig,
-        device: &Device,
-    ) -> Result<Self> {
-        Ok(Self {
-            dense: Linear::load(weights, &format!("{name}.dense"), device)?,
-            layer_norm: LayerNorm::load(
-                weights,
-                &format!("{name}.LayerNorm"),
-                config.layer_norm_eps,
-                device,
-            )?,
-        })
-    }
-
-    fn forward(&self, hidden_states: Rows, input: &Rows) -> Rows {
-        let hidden_states = self.dense.forward(hidden_states, Activation::Identity);
-        self.layer_norm.forward(hidden_states, Some(input))
-    }
-}
-
-/// Self-attention and its output.
-///
-/// [`BertAttention`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L296)
+/// The first token's vector through a linear layer and tanh.
 #[derive(Module, Debug)]
-pub struct BertAttention {
-    self_attention: BertSelfAttention,
-    output: BertOutput,
-}
-
-impl BertAttention {
-    fn forward(&self, hidden_states: Rows, batch: &DeviceBatch) -> Rows {
-        let context = self.self_attention.forward(hidden_states.clone(), batch);
-        self.output.forward(context, &hidden_states)
-    }
-}
-
-/// Attention, then the feed-forward block.
-///
-/// [`BertLayer`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L354);
-/// `intermediate` is
-/// [`BertIntermediate`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L325).
-#[derive(Module, Debug)]
-pub struct BertLayer {
-    attention: BertAttention,
-    intermediate: Linear,
-    output: BertOutput,
-}
-
-impl BertLayer {
-    fn load(
-        weights: &mut Weights,
-        name: &str,
-        config: &BertConfig,
-        device: &Device,
-    ) -> Result<Self> {
-        Ok(Self {
-            attention: BertAttention {
-                self_attention: BertSelfAttention::load(
-                    weights,
-                    &format!("{name}.attention.self"),
-                    config,
-                    device,
-                )?,
-                output: BertOutput::load(
-                    weights,
-                    &format!("{name}.attention.output"),
-                    config,
-                    device,
-                )?,
-            },
-            intermediate: Linear::load(weights, &format!("{name}.intermediate.dense"), device)?,
-            output: BertOutput::load(weights, &format!("{name}.output"), config, device)?,
-        })
-    }
-
-    fn forward(&self, hidden_states: Rows, batch: &DeviceBatch) -> Rows {
-        let attention_output = self.attention.forward(hidden_states, batch);
-        let BertOutput { dense, layer_norm } = &self.output;
-        let (intermediate, output) = (&self.intermediate.weight, &dense.weight);
-        let hidden_states = ops::feed_forward(attention_output.clone(), intermediate, output);
-        layer_norm.forward(hidden_states, Some(&attention_output))
-    }
-}
-
-/// The `[CLS]` vector through a linear layer and tanh, as next-sentence prediction uses it.
-///
-/// [`BertPooler`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L451)
-#[derive(Module, Debug)]
-pub struct BertPooler {
+pub struct Pooler {
     dense: Linear,
 }
 
-impl BertPooler {
+impl Pooler {
     /// # Shapes
     ///
-    /// `[texts, hidden_size]`, the vectors of `[CLS]`, to the same.
+    /// `[texts, hidden_size]`, the vectors of the first tokens, to the same.
     pub fn forward(&self, first_tokens: Tensor<2>) -> Tensor<2> {
         self.dense.forward(first_tokens, Activation::Tanh)
     }
 }
 
-/// Token ids in, a vector per token out.
-///
-/// [`BertModel`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L594)
-/// with its `BertEncoder` (the list of layers) inlined.
-#[derive(Module, Debug)]
-pub struct BertModel {
-    embeddings: BertEmbeddings,
-    encoder: Vec<BertLayer>,
-    pooler: Option<BertPooler>,
-    #[module(skip)]
-    config: BertConfig,
-}
-
-impl BertModel {
-    /// Builds the model from the weights that a [`embervec_weights::TensorReader`] with
-    /// [`crate::keys::key_table`] has read.
+impl Encoder {
+    /// Builds the model from the weights that a [`embervec_weights::TensorReader`] with [`EncoderSpec::key_table`] has read.
     ///
     /// # Errors
     ///
     /// [`embervec_weights::Error::Tensor`] for a missing tensor.
-    pub fn load(config: BertConfig, mut weights: Weights, device: &Device) -> Result<Self> {
+    pub(crate) fn load(
+        spec: EncoderSpec,
+        names: &EncoderNames,
+        mut weights: Weights,
+        device: &Device,
+    ) -> Result<Self> {
         let weights = &mut weights;
-        Ok(Self {
-            embeddings: BertEmbeddings::load(weights, &config, device)?,
-            encoder: (0..config.num_hidden_layers)
-                .map(|layer| {
-                    BertLayer::load(weights, &format!("encoder.layer.{layer}"), &config, device)
-                })
-                .collect::<Result<_>>()?,
-            pooler: match weights.contains("pooler.dense.weight") {
-                true => Some(BertPooler { dense: Linear::load(weights, "pooler.dense", device)? }),
-                false => None,
-            },
-            config,
-        })
+        let embeddings = Embeddings::load(weights, names, &spec, device)?;
+        let projection = match &names.projection {
+            Some(name) => Some(Linear::load(weights, name, device)?),
+            None => None,
+        };
+        let layers = names.layers.iter().map(|names| Layer::load(weights, names, &spec, device));
+        let layers = layers.collect::<Result<_>>()?;
+        let pooler = match &names.pooler {
+            Some(name) if weights.contains(&format!("{name}.weight")) => {
+                Some(Pooler { dense: Linear::load(weights, name, device)? })
+            }
+            _ => None,
+        };
+        Ok(Self { embeddings, projection, layers, pooler, spec })
     }
 
     /// The model's shape.
-    pub fn config(&self) -> &BertConfig {
-        &self.config
+    pub fn spec(&self) -> &EncoderSpec {
+        &self.spec
     }
 
     /// The last layer's vector of every token: `last_hidden_state`.
@@ -348,7 +263,7 @@ impl BertModel {
     ///
     /// # Errors
     ///
-    /// As [`BertModel::forward`].
+    /// As [`Encoder::forward`].
     pub fn forward_pooled(
         &self,
         batch: &PackedBatch,
@@ -362,18 +277,21 @@ impl BertModel {
         if batch.is_empty() {
             return Err(Error::InvalidInput("the batch holds no text".into()));
         }
-        batch.check(&self.config)?;
-        let batch = DeviceBatch::new(batch, &self.embeddings.token_type_embeddings.val().device());
-        let embeddings = self.embeddings.forward(&batch);
-        let rows = self
-            .encoder
-            .iter()
-            .fold(embeddings, |hidden_states, layer| layer.forward(hidden_states, &batch));
+        batch.check(&self.spec)?;
+        let batch = batch.of_model(self.spec.positions, self.spec.type_vocab_size > 0);
+        let batch = DeviceBatch::new(batch, &self.embeddings.token_types.val().device());
+        let mut rows = self.embeddings.forward(&batch);
+        if let Some(projection) = &self.projection {
+            rows = projection.forward(rows, Activation::Identity).into();
+        }
+        for layer in self.spec.layer_order() {
+            rows = self.layers[layer].forward(rows, &batch, &self.spec);
+        }
         Ok((batch, rows))
     }
 
     /// The pooler, if the weights have one.
-    pub fn pooler(&self) -> Option<&BertPooler> {
+    pub fn pooler(&self) -> Option<&Pooler> {
         self.pooler.as_ref()
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`linear`] | `activation(x · weightᵀ + bias)` with packed weights in `f32` or 7 bits |
 //! | [`self_attention`] | a linear layer, and attention with the queries, keys and values that it makes |
-//! | [`feed_forward`] | two linear layers with GELU between them |
+//! | [`feed_forward`] | two linear layers with an activation between them |
 //! | [`layer_norm`] | layer normalisation of `x`, or of `x + residual` |
 //! | [`attention`] | softmax attention of each text's tokens to the tokens of the same text |
 //! | [`dequantize_row`] | a row of an 8-bit embedding table |

@@ -4,9 +4,7 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
 use embervec_encoder as encoder;
 use embervec_encoder::ops::cube;
-use embervec_encoder::{
-    BertConfig, BertModel, ModelLoader, PackedBatch, PoolingMode, SentencePooling,
-};
+use embervec_encoder::{EncoderSpec, ModelLoader, PackedBatch, PoolingMode, SentencePooling};
 use embervec_weights::{TensorReader, WeightDtype};
 use js_sys::Float32Array;
 use wasm_bindgen::prelude::*;
@@ -30,13 +28,13 @@ pub async fn open_gpu(
     dtype: String,
     packed_dot: bool,
 ) -> Result<Loader> {
-    let config = BertConfig::from_json("config.json", config.as_bytes()).map_err(to_js)?;
+    let spec = EncoderSpec::from_line(&config).map_err(to_js)?;
     let dtype = WeightDtype::parse(&dtype).map_err(|error| to_js(error.into()))?;
     cube::use_packed_dot(packed_dot);
     let opened = Device::wgpu_options().init_with_setup_async().await;
     let (device, setup) =
         opened.map_err(|error| js_error("unsupported_device", &error.to_string()))?;
-    let model = ModelLoader::new(config, files, dtype, &device);
+    let model = ModelLoader::new(spec, files, dtype, &device);
     Ok(Loader { handle: setup.device, model, reader: None })
 }
 
@@ -77,7 +75,7 @@ fn no_file() -> JsValue {
 /// A model on a GPU.
 #[wasm_bindgen]
 pub struct Encoder {
-    model: BertModel,
+    model: encoder::Encoder,
     handle: wgpu::Device,
 }
 

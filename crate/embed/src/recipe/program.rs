@@ -96,7 +96,7 @@ impl Program {
 
     /// Follows the modules behind the transformer.
     pub fn read(folder: &Folder, modules: &[Module], transformer: &Transformer) -> Result<Self> {
-        let width = transformer.config.hidden_size;
+        let width = transformer.spec.hidden_size;
         let mut run = Run {
             program: Self {
                 values: vec![Value { of_tokens: true, width }],

@@ -13,11 +13,11 @@ use half::f16;
 
 use super::shaders::{self, Kept, Shader};
 use super::{
-    Activation, BatchKernel, BatchWords, BertOps, LinearKernel, Next, QuantizedRows, Residual,
+    Activation, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, QuantizedRows, Residual,
     RowsKernel, TableKernel,
 };
 use crate::gpu::MAX_GROUPS;
-use crate::{Error, Result, SentencePooling};
+use crate::{AttentionSpec, Error, Result, SentencePooling};
 
 /// Whether the browser's WGSL has `dot4I8Packed`; it is the same for all of its adapters.
 static HAS_DOT4: AtomicBool = AtomicBool::new(false);
@@ -83,7 +83,7 @@ pub async fn read(tensor: Tensor<2>) -> Result<Vec<f32>> {
     Ok(words.take(count).map(|&word| f32::from_le_bytes(word)).collect())
 }
 
-impl BertOps for Cube {
+impl EncoderOps for Cube {
     fn linear(
         x: RowsKernel<Self>,
         weight: LinearKernel<Self>,
@@ -150,7 +150,7 @@ impl BertOps for Cube {
         x: RowsKernel<Self>,
         qkv: LinearKernel<Self>,
         BatchKernel { words, .. }: BatchKernel<Self>,
-        num_heads: usize,
+        attention: AttentionSpec,
         next: Next,
     ) -> RowsKernel<Self> {
         let qkv = Self::linear(x, qkv, Activation::Identity);
@@ -158,7 +158,7 @@ impl BertOps for Cube {
         let size = width / 3;
         let y = empty(&qkv, [tokens, size]);
         let quantized = Quantized::new(&qkv, next, tokens, size);
-        let (shader, split) = shaders::attention(size, num_heads, next);
+        let (shader, split) = shaders::attention(size, attention.num_heads, next);
         let launch = Launch::new(&shader).bind(&qkv).bind(&batch_words(words));
         let launch = match next {
             Next::F32 => launch.bind(&y),
@@ -172,8 +172,9 @@ impl BertOps for Cube {
         x: RowsKernel<Self>,
         intermediate: LinearKernel<Self>,
         output: LinearKernel<Self>,
+        activation: Activation,
     ) -> CubeTensor {
-        let values = Self::linear(x, intermediate, Activation::Gelu);
+        let values = Self::linear(x, intermediate, activation);
         let x = RowsKernel { values, quantized: QuantizedRows::None };
         Self::linear(x, output, Activation::Identity)
     }

@@ -6,12 +6,12 @@ use burn::tensor::TensorData;
 use embervec_kernels as kernels;
 
 use super::{
-    Activation, BatchKernel, BertOps, LinearKernel, LinearShape, Next, QuantizedRows, Residual,
+    Activation, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, QuantizedRows, Residual,
     RowsKernel, TableKernel,
 };
-use crate::SentencePooling;
+use crate::{AttentionSpec, SentencePooling};
 
-impl BertOps for Flex {
+impl EncoderOps for Flex {
     fn linear(
         x: RowsKernel<Self>,
         weight: LinearKernel<Self>,
@@ -56,13 +56,13 @@ impl BertOps for Flex {
         x: RowsKernel<Self>,
         qkv: LinearKernel<Self>,
         BatchKernel { batch, .. }: BatchKernel<Self>,
-        num_heads: usize,
+        attention: AttentionSpec,
         _: Next,
     ) -> RowsKernel<Self> {
         let x = x.values.to_contiguous();
         let qkv = layer(&qkv);
         rows(tensor(batch.token_count(), qkv.out_features / 3, |out| {
-            kernels::self_attention(x.storage(), qkv, batch.ranges(), num_heads, out);
+            kernels::self_attention(x.storage(), qkv, batch.ranges(), attention.num_heads, out);
         }))
     }
 
@@ -70,12 +70,13 @@ impl BertOps for Flex {
         x: RowsKernel<Self>,
         intermediate: LinearKernel<Self>,
         output: LinearKernel<Self>,
+        activation: Activation,
     ) -> FlexTensor {
         let x = x.values.to_contiguous();
         let x = x.storage::<f32>();
         let [intermediate, output] = [layer(&intermediate), layer(&output)];
         tensor(x.len() / intermediate.in_features, output.out_features, |out| {
-            kernels::feed_forward(x, intermediate, output, out);
+            kernels::feed_forward(x, intermediate, output, activation, out);
         })
     }
 
@@ -90,7 +91,7 @@ impl BertOps for Flex {
         let ids = batch.input_ids().iter().zip(batch.position_ids()).zip(batch.token_type_ids());
         let mut row = vec![0.0; size];
         tensor(batch.token_count(), size, |out| {
-            for (out, ((&word, position), &token_type)) in out.chunks_exact_mut(size).zip(ids) {
+            for (out, ((&word, &position), &token_type)) in out.chunks_exact_mut(size).zip(ids) {
                 read_row(&words, word, out);
                 read_row(&positions, position, &mut row);
                 add(out, &row);

@@ -28,11 +28,11 @@ use half::f16;
 
 pub use embervec_kernels::Activation;
 
-use crate::{PackedBatch, Result, SentencePooling};
+use crate::{AttentionSpec, PackedBatch, Result, SentencePooling};
 
 /// The encoder's operations, per backend. The functions of this module are their safe front.
 #[backend_extension(Flex: cfg(feature = "cpu"), Cube: cfg(feature = "webgpu"))]
-pub trait BertOps: Backend {
+pub trait EncoderOps: Backend {
     /// See [`linear`].
     fn linear(
         #[extension_type] x: RowsKernel<Self>,
@@ -55,7 +55,7 @@ pub trait BertOps: Backend {
         #[extension_type] x: RowsKernel<Self>,
         #[extension_type] qkv: LinearKernel<Self>,
         #[extension_type] batch: BatchKernel<Self>,
-        num_heads: usize,
+        attention: AttentionSpec,
         next: Next,
     ) -> RowsKernel<Self>;
 
@@ -64,6 +64,7 @@ pub trait BertOps: Backend {
         #[extension_type] x: RowsKernel<Self>,
         #[extension_type] intermediate: LinearKernel<Self>,
         #[extension_type] output: LinearKernel<Self>,
+        activation: Activation,
     ) -> FloatTensor<Self>;
 
     /// See [`embeddings`].
@@ -168,8 +169,8 @@ pub struct DeviceBatch {
 }
 
 impl DeviceBatch {
-    /// Uploads what the device's kernels need of a batch, once for all layers.
-    pub fn new(batch: &PackedBatch, device: &Device) -> Self {
+    /// Uploads what the device's kernels need of a batch that was made for a model, once for all layers.
+    pub(crate) fn new(batch: PackedBatch, device: &Device) -> Self {
         let words = match device.as_dispatch() {
             #[cfg(feature = "webgpu")]
             DispatchDevice::Cube(_) => {
@@ -180,7 +181,7 @@ impl DeviceBatch {
             #[allow(unreachable_patterns)]
             _ => None,
         };
-        Self { batch: Arc::new(batch.clone()), words }
+        Self { batch: Arc::new(batch), words }
     }
 
     fn kernel(&self) -> BatchKernel<Dispatch> {
@@ -209,8 +210,7 @@ pub struct BatchKernel<B: Backend> {
 pub enum BatchWords<B: Backend> {
     /// None.
     None,
-    /// For every token its id, token type, and first and last-plus-one row of its text; then where
-    /// each text ends.
+    /// As [`PackedBatch`] writes them.
     Words(IntTensor<B>),
 }
 
@@ -525,7 +525,7 @@ pub fn upload<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Devi
 /// - `x`: `[rows, in_features]`
 /// - returns `[rows, out_features]`
 pub fn linear(x: impl Into<Rows>, weight: &LinearWeight, activation: Activation) -> Tensor<2> {
-    let y = <Dispatch as BertOps>::linear(x.into().kernel(), weight.kernel(), activation);
+    let y = <Dispatch as EncoderOps>::linear(x.into().kernel(), weight.kernel(), activation);
     Tensor::from_dispatch(y)
 }
 
@@ -549,7 +549,7 @@ pub fn layer_norm(
         Some(residual) => Residual::Some(residual.into_dispatch()),
         None => Residual::None,
     };
-    Rows::from_kernel(<Dispatch as BertOps>::layer_norm(
+    Rows::from_kernel(<Dispatch as EncoderOps>::layer_norm(
         x.into_dispatch(),
         residual,
         weight.into_dispatch(),
@@ -573,14 +573,14 @@ pub fn self_attention(
     x: Rows,
     qkv: &LinearWeight,
     batch: &DeviceBatch,
-    num_heads: usize,
+    attention: AttentionSpec,
     next: Next,
 ) -> Rows {
-    Rows::from_kernel(<Dispatch as BertOps>::self_attention(
+    Rows::from_kernel(<Dispatch as EncoderOps>::self_attention(
         x.kernel(),
         qkv.kernel(),
         batch.kernel(),
-        num_heads,
+        attention,
         next,
     ))
 }
@@ -596,7 +596,7 @@ pub fn query_factor(head_size: usize, device: &Device) -> f32 {
     }
 }
 
-/// `output(GELU(intermediate(x)))`, two linear layers. On the CPU some rows at a time, so that the wide ones in
+/// `output(activation(intermediate(x)))`, two linear layers. On the CPU some rows at a time, so that the wide ones in
 /// between stay in its cache.
 ///
 /// # Shapes
@@ -604,11 +604,17 @@ pub fn query_factor(head_size: usize, device: &Device) -> f32 {
 /// - `x`: `[rows, hidden_size]`
 /// - `intermediate`, `output`: from `hidden_size` to `intermediate_size`, and back
 /// - returns `[rows, hidden_size]`
-pub fn feed_forward(x: Rows, intermediate: &LinearWeight, output: &LinearWeight) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as BertOps>::feed_forward(
+pub fn feed_forward(
+    x: Rows,
+    intermediate: &LinearWeight,
+    output: &LinearWeight,
+    activation: Activation,
+) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as EncoderOps>::feed_forward(
         x.kernel(),
         intermediate.kernel(),
         output.kernel(),
+        activation,
     ))
 }
 
@@ -624,7 +630,7 @@ pub fn embeddings(
     token_types: Tensor<2>,
     batch: &DeviceBatch,
 ) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as BertOps>::embeddings(
+    Tensor::from_dispatch(<Dispatch as EncoderOps>::embeddings(
         words.kernel(),
         positions.kernel(),
         token_types.into_dispatch(),
@@ -639,7 +645,7 @@ pub fn embeddings(
 /// - `hidden_states`: `[batch.token_count(), hidden_size]`
 /// - returns `[batch.len(), pooling.modes.len() * hidden_size]`
 pub fn pool(hidden_states: Tensor<2>, batch: &DeviceBatch, pooling: &SentencePooling) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as BertOps>::pool(
+    Tensor::from_dispatch(<Dispatch as EncoderOps>::pool(
         hidden_states.into_dispatch(),
         batch.kernel(),
         pooling.clone(),

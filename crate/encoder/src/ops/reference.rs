@@ -67,7 +67,7 @@ pub fn embeddings(
         Tensor::cat(rows.collect(), 0)
     };
     rows(words, batch.input_ids())
-        + rows(positions, &batch.position_ids())
+        + rows(positions, batch.position_ids())
         + rows(token_types, batch.token_type_ids())
 }
 
@@ -77,6 +77,7 @@ mod tests {
 
     use super::super::{self as ops, DeviceBatch, LinearWeight, Next, Table};
     use super::*;
+    use crate::{AttentionSpec, Positions};
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
         Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Device::flex())
@@ -100,7 +101,7 @@ mod tests {
             let types: Vec<u32> = (0..length as u32).map(|i| i % 2).collect();
             batch.push(&ids, &types).expect("valid");
         }
-        batch
+        batch.of_model(Positions { rows: 32, padding: None }, true)
     }
 
     #[test]
@@ -168,9 +169,10 @@ mod tests {
     fn self_attention_is_the_reference() {
         let batch = batch(&[1, 5, 19]);
         let (x, weight, bias) = (random([25, 24]), random([72, 24]), random([72]));
-        let on_device = DeviceBatch::new(&batch, &Device::flex());
+        let on_device = DeviceBatch::new(batch.clone(), &Device::flex());
         let qkv = in_f32(&weight, &bias);
-        let ours = ops::self_attention(x.clone().into(), &qkv, &on_device, 3, Next::F32);
+        let heads = AttentionSpec { num_heads: 3 };
+        let ours = ops::self_attention(x.clone().into(), &qkv, &on_device, heads, Next::F32);
         let qkv = linear(x, weight, bias, Activation::Identity);
         assert_close(ours.values(), packed_attention(qkv, &batch, 3), 2e-5);
     }
@@ -181,7 +183,7 @@ mod tests {
         let (weight, bias) = (random([96, 24]), random([96]));
         let (output_weight, output_bias) = (random([24, 96]), random([24]));
         let (intermediate, output) = (in_f32(&weight, &bias), in_f32(&output_weight, &output_bias));
-        let ours = ops::feed_forward(x.clone().into(), &intermediate, &output);
+        let ours = ops::feed_forward(x.clone().into(), &intermediate, &output, Activation::Gelu);
         let wide = linear(x, weight, bias, Activation::Gelu);
         let reference = linear(wide, output_weight, output_bias, Activation::Identity);
         assert_close(ours, reference, 1e-4);
@@ -194,7 +196,7 @@ mod tests {
         let table = |tensor: &Tensor<2>| {
             Table::new(tensor.dims(), Values::F32(values(tensor.clone())), &Device::flex())
         };
-        let on_device = DeviceBatch::new(&batch, &Device::flex());
+        let on_device = DeviceBatch::new(batch.clone(), &Device::flex());
         let ours =
             ops::embeddings(&table(&words), &table(&positions), token_types.clone(), &on_device);
         assert_close(ours, embeddings(words, positions, token_types, &batch), 1e-6);

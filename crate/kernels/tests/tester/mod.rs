@@ -365,13 +365,16 @@ fn feed_forward_is_two_layers() -> Result<(), String> {
                 (in_f32(&intermediate.0, size, width), in_f32(&output.0, width, size)),
                 (in_q8(&intermediate.1, size, width), in_q8(&output.1, width, size)),
             ];
-            for (intermediate, output) in layers {
+            for ((intermediate, output), activation) in layers
+                .into_iter()
+                .flat_map(|layers| [(layers, Activation::Gelu), (layers, Activation::Tanh)])
+            {
                 let mut wide = vec![0.0; rows * width];
-                linear(&x, intermediate, Activation::Gelu, &mut wide);
+                linear(&x, intermediate, activation, &mut wide);
                 let mut expected = vec![0.0; rows * size];
                 linear(&wide, output, Activation::Identity, &mut expected);
                 let mut out = vec![f32::NAN; rows * size];
-                feed_forward(&x, intermediate, output, &mut out);
+                feed_forward(&x, intermediate, output, activation, &mut out);
                 check!(same_bits(&out, &expected), "{rows} x {size} by way of {width}");
             }
         }

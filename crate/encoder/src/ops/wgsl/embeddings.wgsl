@@ -8,7 +8,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let word = batch[4u * token];
-    let token_type = batch[4u * token + 1u];
-    let position = token - batch[4u * token + 2u];
+    // 16 bits each.
+    let place = batch[4u * token + 1u];
+    let token_type = place >> 16u;
+    let position = place & 0xffffu;
     y[id.x] = word_row(word, column) + position_row(position, column) + token_types[token_type * SIZE4 + column];
 }
