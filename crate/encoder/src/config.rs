@@ -111,7 +111,18 @@ const PYTHONS_OWN: [&str; 5] =
     ["self", "is_heterogeneous", "sub_configs", "to_dict", "use_return_dict"];
 
 /// What a feed-forward block may have.
-const ACTIVATIONS: &[(&str, Activation)] = &[("gelu", Activation::Gelu)];
+const ACTIVATIONS: &[(&str, Activation)] = &[
+    ("gelu", Activation::Gelu),
+    ("gelu_python", Activation::Gelu),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_python_tanh", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_accurate", Activation::GeluTanh),
+    ("relu", Activation::Relu),
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+];
 
 /// Names that `dtype` may have.
 const DTYPES: [&str; 8] =
@@ -163,6 +174,42 @@ impl Fields<'_> {
     /// A number of layers.
     pub fn layers(&self, name: &str, default: usize) -> Result<usize> {
         self.size(name, default, MAX_LAYERS)
+    }
+
+    /// A size that has two names, of which a file may use either.
+    pub fn aliased(
+        &self,
+        name: &str,
+        alias: &str,
+        read: fn(&Self, &str, usize) -> Result<usize>,
+        default: usize,
+    ) -> Result<usize> {
+        let size = read(self, name, read(self, alias, default)?)?;
+        if read(self, alias, size)? != size {
+            return self.unsupported(alias, &format!("the same as {name}, {size}"));
+        }
+        Ok(size)
+    }
+
+    /// The padding token's id, for a family that counts positions from it.
+    pub fn padding_id(&self, default: u32) -> Result<u32> {
+        match self.object.get("pad_token_id") {
+            None => Ok(default),
+            Some(&Json::Int(id)) if (0..MAX_DIMENSION as i64).contains(&id) => Ok(id as u32),
+            Some(_) => self.unsupported("pad_token_id", "a token's id, from which positions count"),
+        }
+    }
+
+    /// Makes positions begin behind the padding token's id.
+    pub fn count_from_behind(&self, spec: &mut EncoderSpec, padding: u32) -> Result<()> {
+        spec.positions.padding = Some(padding);
+        if spec.positions.limit() == 0 {
+            let rows = spec.positions.rows;
+            return self.invalid(format!(
+                "max_position_embeddings is {rows}, but positions begin behind the padding token's id {padding}"
+            ));
+        }
+        Ok(())
     }
 
     /// What follows the first linear layer of a feed-forward block, by its name in transformers'
@@ -370,7 +417,7 @@ mod tests {
         for (json, word) in [
             (r#"{"model_type": "gpt2"}"#, "gpt2"),
             (r#"{}"#, "model_type"),
-            (r#"{"model_type": "bert", "hidden_act": "gelu_new"}"#, "gelu_new"),
+            (r#"{"model_type": "bert", "hidden_act": "mish"}"#, "mish"),
             (
                 r#"{"model_type": "bert", "position_embedding_type": "relative_key"}"#,
                 "relative_key",

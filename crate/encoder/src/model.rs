@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use embervec_weights::{Error as WeightsError, Values, Weights};
 
+use crate::families::mpnet;
 use crate::names::{EncoderNames, LayerNames};
 use crate::ops::{self, Activation, DeviceBatch, LinearWeight, Next, Rows, Table};
 use crate::{EncoderSpec, Error, PackedBatch, Result, SentencePooling};
@@ -165,10 +166,21 @@ impl Layer {
         })
     }
 
-    fn forward(&self, hidden_states: Rows, batch: &DeviceBatch, spec: &EncoderSpec) -> Rows {
-        let qkv = &self.qkv.weight;
-        let context =
-            ops::self_attention(hidden_states.clone(), qkv, batch, spec.attention, self.next);
+    fn forward(
+        &self,
+        hidden_states: Rows,
+        batch: &DeviceBatch,
+        bias: Option<Tensor<2>>,
+        spec: &EncoderSpec,
+    ) -> Rows {
+        let context = ops::self_attention(
+            hidden_states.clone(),
+            &self.qkv.weight,
+            batch,
+            spec.attention.num_heads,
+            bias,
+            self.next,
+        );
         let attention = self.attention_output.forward(context, Activation::Identity);
         let attention = self.attention_norm.forward(attention, Some(&hidden_states));
         let wide = ops::feed_forward(
@@ -186,6 +198,8 @@ impl Layer {
 pub struct Encoder {
     embeddings: Embeddings,
     projection: Option<Linear>,
+    /// What every layer's attention adds to its scores, by the distance of their tokens.
+    relative_bias: Option<Param<Tensor<2>>>,
     layers: Vec<Layer>,
     pooler: Option<Pooler>,
     #[module(skip)]
@@ -227,13 +241,26 @@ impl Encoder {
         };
         let layers = names.layers.iter().map(|names| Layer::load(weights, names, &spec, device));
         let layers = layers.collect::<Result<_>>()?;
+        let relative_bias = match &names.relative_bias {
+            Some(name) => {
+                let ([_, heads], table) = weights.take_f32::<2>(&format!("{name}.weight"))?;
+                let reach = mpnet::REACH as isize;
+                let of_head = |head: usize| {
+                    let row = move |distance| mpnet::bucket(distance) * heads + head;
+                    (-reach..=reach).map(row)
+                };
+                let values = (0..heads).flat_map(of_head).map(|at| table[at]).collect();
+                Some(ops::floats(values, [heads, 2 * mpnet::REACH + 1], device))
+            }
+            None => None,
+        };
         let pooler = match &names.pooler {
             Some(name) if weights.contains(&format!("{name}.weight")) => {
                 Some(Pooler { dense: Linear::load(weights, name, device)? })
             }
             _ => None,
         };
-        Ok(Self { embeddings, projection, layers, pooler, spec })
+        Ok(Self { embeddings, projection, relative_bias, layers, pooler, spec })
     }
 
     /// The model's shape.
@@ -285,7 +312,8 @@ impl Encoder {
             rows = projection.forward(rows, Activation::Identity).into();
         }
         for layer in self.spec.layer_order() {
-            rows = self.layers[layer].forward(rows, &batch, &self.spec);
+            let bias = self.relative_bias.as_ref().map(|bias| bias.val());
+            rows = self.layers[layer].forward(rows, &batch, bias, &self.spec);
         }
         Ok((batch, rows))
     }

@@ -23,6 +23,8 @@ pub(crate) struct Names {
     /// What stands before the parts of a layer, by its group's number and its own within.
     pub layer: fn(usize, usize) -> String,
     pub layer_parts: LayerNames<&'static str>,
+    /// What is added to scores by the distance of their tokens.
+    pub relative_bias: &'static str,
     pub pooler: &'static str,
 }
 
@@ -49,6 +51,7 @@ pub(crate) struct EncoderNames {
     pub projection: Option<String>,
     /// Those that have weights.
     pub layers: Vec<LayerNames<String>>,
+    pub relative_bias: Option<String>,
     pub pooler: Option<String>,
 }
 
@@ -84,6 +87,10 @@ impl EncoderNames {
                 .has_projection
                 .then(|| recorder.linear(names.projection.into(), hidden_size, embedding_size)),
             layers,
+            relative_bias: (spec.attention.relative_buckets > 0).then(|| {
+                let shape = [spec.attention.relative_buckets, spec.attention.num_heads];
+                recorder.floats(names.relative_bias, &shape)
+            }),
             pooler: (!names.pooler.is_empty()).then(|| recorder.pooler(names.pooler, hidden_size)),
         };
         (recorder.0, names)

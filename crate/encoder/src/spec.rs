@@ -56,6 +56,8 @@ pub struct Positions {
 pub struct AttentionSpec {
     /// Number of heads; divides the hidden size.
     pub num_heads: usize,
+    /// Rows of the table of what is added to a score by the distance of its tokens; 0 where there is none.
+    pub relative_buckets: usize,
 }
 
 /// `output(activation(intermediate(x)))`
@@ -215,6 +217,7 @@ impl EncoderSpec {
             self.attention.num_heads,
             self.feed_forward.intermediate_size,
             code(self.feed_forward.activation).unwrap_or(ACTIVATIONS.len()),
+            self.attention.relative_buckets,
             0,
         ];
         let mut numbers = sizes.map(|size| size as u64);
@@ -238,7 +241,7 @@ impl EncoderSpec {
             num_hidden_layers: sizes[8],
             num_hidden_groups: sizes[9],
             inner_group_num: sizes[10],
-            attention: AttentionSpec { num_heads: sizes[11] },
+            attention: AttentionSpec { num_heads: sizes[11], relative_buckets: sizes[14] },
             feed_forward: FeedForwardSpec {
                 intermediate_size: sizes[12],
                 activation: *ACTIVATIONS.get(sizes[13])?,
@@ -248,10 +251,11 @@ impl EncoderSpec {
     }
 }
 
-const NUMBERS: usize = 15;
+const NUMBERS: usize = 16;
 
 /// What a feed-forward block may have, by its number in [`EncoderSpec::to_line`].
-const ACTIVATIONS: [Activation; 1] = [Activation::Gelu];
+const ACTIVATIONS: [Activation; 4] =
+    [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu];
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use crate::linear_f32::linear_f32;
 use crate::linear_q8::{RowsQ8, linear_q8};
 use crate::tile::q8::GROUP;
 use crate::tile::{MR, NR};
-use crate::{Activation, attention};
+use crate::{Activation, RelativeBias, attention};
 
 /// The packed weights of a linear layer.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +110,7 @@ pub fn self_attention(
     qkv: Linear,
     texts: impl Iterator<Item = Range<usize>> + Clone,
     num_heads: usize,
+    bias: Option<RelativeBias>,
     out: &mut [f32],
 ) {
     let hidden_size = qkv.out_features / 3;
@@ -139,6 +140,7 @@ pub fn self_attention(
             texts.clone(),
             width / head_size,
             head_size,
+            bias.map(|bias| bias.from_head(start / head_size)),
             &mut out[start..],
             hidden_size,
         );

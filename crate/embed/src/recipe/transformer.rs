@@ -256,6 +256,7 @@ impl Options {
             &TokenizerOptions {
                 overrides: self.processor_kwargs.clone(),
                 config_class: entries.get("tokenizer_class"),
+                default_class: spec.family.tokenizer_class(),
                 lowercase: self.do_lower_case,
                 max_seq_length,
                 max_positions: spec.positions.limit(),

@@ -10,11 +10,21 @@ use crate::{EncoderSpec, Result};
 
 /// [`BertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/configuration_bert.py)
 pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
-    let hidden_size = fields.dimension("hidden_size", 768)?;
-    let num_hidden_layers = fields.layers("num_hidden_layers", 12)?;
+    read_as(fields, Family::Bert, [30522, 768, 12, 12, 3072])
+}
+
+/// With a family's own defaults of `vocab_size`, `hidden_size`, `num_hidden_layers`, `num_attention_heads` and
+/// `intermediate_size`.
+pub(super) fn read_as(
+    fields: &Fields,
+    family: Family,
+    [words, hidden, layers, heads, intermediate]: [usize; 5],
+) -> Result<EncoderSpec> {
+    let hidden_size = fields.dimension("hidden_size", hidden)?;
+    let num_hidden_layers = fields.layers("num_hidden_layers", layers)?;
     Ok(EncoderSpec {
-        family: Family::Bert,
-        vocab_size: fields.dimension("vocab_size", 30522)?,
+        family,
+        vocab_size: fields.dimension("vocab_size", words)?,
         embedding_size: hidden_size,
         has_projection: false,
         positions: Positions {
@@ -26,9 +36,12 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
         num_hidden_layers,
         num_hidden_groups: num_hidden_layers,
         inner_group_num: 1,
-        attention: AttentionSpec { num_heads: fields.dimension("num_attention_heads", 12)? },
+        attention: AttentionSpec {
+            num_heads: fields.dimension("num_attention_heads", heads)?,
+            relative_buckets: 0,
+        },
         feed_forward: FeedForwardSpec {
-            intermediate_size: fields.dimension("intermediate_size", 3072)?,
+            intermediate_size: fields.dimension("intermediate_size", intermediate)?,
             activation: fields.activation("hidden_act", Activation::Gelu)?,
         },
         layer_norm_eps: fields.layer_norm_eps()?,
@@ -61,6 +74,7 @@ pub(super) const NAMES: Names = Names {
         output: "output.dense",
         output_norm: "output.LayerNorm",
     },
+    relative_bias: "",
     // [`BertPooler`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L451)
     pooler: "pooler.dense",
 };

@@ -13,11 +13,11 @@ use half::f16;
 
 use super::shaders::{self, Kept, Shader};
 use super::{
-    Activation, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, QuantizedRows, Residual,
+    Activation, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, Optional, QuantizedRows,
     RowsKernel, TableKernel,
 };
 use crate::gpu::MAX_GROUPS;
-use crate::{AttentionSpec, Error, Result, SentencePooling};
+use crate::{Error, Result, SentencePooling};
 
 /// Whether the browser's WGSL has `dot4I8Packed`; it is the same for all of its adapters.
 static HAS_DOT4: AtomicBool = AtomicBool::new(false);
@@ -121,7 +121,7 @@ impl EncoderOps for Cube {
 
     fn layer_norm(
         x: CubeTensor,
-        residual: Residual<Self>,
+        residual: Optional<Self>,
         weight: CubeTensor,
         bias: CubeTensor,
         epsilon: f64,
@@ -131,8 +131,8 @@ impl EncoderOps for Cube {
         let y = empty(&x, [rows, size]);
         let quantized = Quantized::new(&x, next, rows, size);
         let residual = match residual {
-            Residual::None => None,
-            Residual::Some(residual) => Some(residual),
+            Optional::None => None,
+            Optional::Some(residual) => Some(residual),
         };
         let (shader, split) = shaders::layer_norm(size, epsilon, residual.is_some(), next);
         Launch::new(&shader)
@@ -150,15 +150,17 @@ impl EncoderOps for Cube {
         x: RowsKernel<Self>,
         qkv: LinearKernel<Self>,
         BatchKernel { words, .. }: BatchKernel<Self>,
-        attention: AttentionSpec,
+        num_heads: usize,
+        bias: Optional<Self>,
         next: Next,
     ) -> RowsKernel<Self> {
+        debug_assert!(matches!(bias, Optional::None), "`GpuNeeds` refuses such a model");
         let qkv = Self::linear(x, qkv, Activation::Identity);
         let [tokens, width] = dims(&qkv);
         let size = width / 3;
         let y = empty(&qkv, [tokens, size]);
         let quantized = Quantized::new(&qkv, next, tokens, size);
-        let (shader, split) = shaders::attention(size, attention.num_heads, next);
+        let (shader, split) = shaders::attention(size, num_heads, next);
         let launch = Launch::new(&shader).bind(&qkv).bind(&batch_words(words));
         let launch = match next {
             Next::F32 => launch.bind(&y),

@@ -6,10 +6,10 @@ use burn::tensor::TensorData;
 use embervec_kernels as kernels;
 
 use super::{
-    Activation, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, QuantizedRows, Residual,
+    Activation, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, Optional, QuantizedRows,
     RowsKernel, TableKernel,
 };
-use crate::{AttentionSpec, SentencePooling};
+use crate::SentencePooling;
 
 impl EncoderOps for Flex {
     fn linear(
@@ -27,7 +27,7 @@ impl EncoderOps for Flex {
 
     fn layer_norm(
         x: FlexTensor,
-        residual: Residual<Self>,
+        residual: Optional<Self>,
         weight: FlexTensor,
         bias: FlexTensor,
         epsilon: f64,
@@ -36,8 +36,8 @@ impl EncoderOps for Flex {
         let x = x.to_contiguous();
         let x = x.storage::<f32>();
         let residual = match residual {
-            Residual::None => None,
-            Residual::Some(residual) => Some(residual.to_contiguous()),
+            Optional::None => None,
+            Optional::Some(residual) => Some(residual.to_contiguous()),
         };
         let weight = weight.storage::<f32>();
         rows(tensor(x.len() / weight.len(), weight.len(), |out| {
@@ -56,13 +56,21 @@ impl EncoderOps for Flex {
         x: RowsKernel<Self>,
         qkv: LinearKernel<Self>,
         BatchKernel { batch, .. }: BatchKernel<Self>,
-        attention: AttentionSpec,
+        num_heads: usize,
+        bias: Optional<Self>,
         _: Next,
     ) -> RowsKernel<Self> {
         let x = x.values.to_contiguous();
         let qkv = layer(&qkv);
+        let bias = match &bias {
+            Optional::None => None,
+            Optional::Some(bias) => {
+                let [_, distances] = bias.layout().shape().dims();
+                Some(kernels::RelativeBias { values: bias.storage(), reach: distances / 2 })
+            }
+        };
         rows(tensor(batch.token_count(), qkv.out_features / 3, |out| {
-            kernels::self_attention(x.storage(), qkv, batch.ranges(), attention.num_heads, out);
+            kernels::self_attention(x.storage(), qkv, batch.ranges(), num_heads, bias, out);
         }))
     }
 

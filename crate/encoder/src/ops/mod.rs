@@ -28,7 +28,7 @@ use half::f16;
 
 pub use embervec_kernels::Activation;
 
-use crate::{AttentionSpec, PackedBatch, Result, SentencePooling};
+use crate::{PackedBatch, Result, SentencePooling};
 
 /// The encoder's operations, per backend. The functions of this module are their safe front.
 #[backend_extension(Flex: cfg(feature = "cpu"), Cube: cfg(feature = "webgpu"))]
@@ -43,7 +43,7 @@ pub trait EncoderOps: Backend {
     /// See [`layer_norm`].
     fn layer_norm(
         x: FloatTensor<Self>,
-        #[extension_type] residual: Residual<Self>,
+        #[extension_type] residual: Optional<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         epsilon: f64,
@@ -55,7 +55,8 @@ pub trait EncoderOps: Backend {
         #[extension_type] x: RowsKernel<Self>,
         #[extension_type] qkv: LinearKernel<Self>,
         #[extension_type] batch: BatchKernel<Self>,
-        attention: AttentionSpec,
+        num_heads: usize,
+        #[extension_type] bias: Optional<Self>,
         next: Next,
     ) -> RowsKernel<Self>;
 
@@ -247,12 +248,12 @@ pub enum LinearKernel<B: Backend> {
     },
 }
 
-/// What is added before a layer normalisation.
+/// A tensor that may be left out: what is added before a layer normalisation, or to the scores of attention.
 #[derive(ExtensionType)]
-pub enum Residual<B: Backend> {
+pub enum Optional<B: Backend> {
     /// Nothing.
     None,
-    /// A tensor of the same shape.
+    /// A tensor.
     Some(FloatTensor<B>),
 }
 
@@ -546,8 +547,8 @@ pub fn layer_norm(
     next: Next,
 ) -> Rows {
     let residual = match residual {
-        Some(residual) => Residual::Some(residual.into_dispatch()),
-        None => Residual::None,
+        Some(residual) => Optional::Some(residual.into_dispatch()),
+        None => Optional::None,
     };
     Rows::from_kernel(<Dispatch as EncoderOps>::layer_norm(
         x.into_dispatch(),
@@ -568,19 +569,24 @@ pub fn layer_norm(
 ///
 /// - `x`: `[batch.token_count(), hidden_size]`
 /// - `qkv`: from `hidden_size` to three times as many: queries, keys, values
+/// - `bias`: `[num_heads, 2 * reach + 1]`: what is added to the scores of each head for the distances from `-reach` to
+///   `reach` of the query from the key; beyond, as at the ends. A GPU has no kernel for that ([`crate::GpuNeeds`]).
 /// - returns `[batch.token_count(), hidden_size]`
 pub fn self_attention(
     x: Rows,
     qkv: &LinearWeight,
     batch: &DeviceBatch,
-    attention: AttentionSpec,
+    num_heads: usize,
+    bias: Option<Tensor<2>>,
     next: Next,
 ) -> Rows {
+    let bias = bias.map_or(Optional::None, |bias| Optional::Some(bias.into_dispatch()));
     Rows::from_kernel(<Dispatch as EncoderOps>::self_attention(
         x.kernel(),
         qkv.kernel(),
         batch.kernel(),
-        attention,
+        num_heads,
+        bias,
         next,
     ))
 }

@@ -16,6 +16,9 @@ pub fn linear(
     match activation {
         Activation::Identity => y,
         Activation::Gelu => activation::gelu(y),
+        Activation::GeluTanh => activation::gelu_approximate(y),
+        Activation::Relu => activation::relu(y),
+        Activation::Silu => activation::silu(y),
         Activation::Tanh => activation::tanh(y),
     }
 }
@@ -77,7 +80,7 @@ mod tests {
 
     use super::super::{self as ops, DeviceBatch, LinearWeight, Next, Table};
     use super::*;
-    use crate::{AttentionSpec, Positions};
+    use crate::Positions;
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
         Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Device::flex())
@@ -106,7 +109,14 @@ mod tests {
 
     #[test]
     fn linear_is_the_reference() {
-        for activation in [Activation::Identity, Activation::Gelu, Activation::Tanh] {
+        for activation in [
+            Activation::Identity,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Relu,
+            Activation::Silu,
+            Activation::Tanh,
+        ] {
             let (x, weight, bias) = (random([5, 24]), random([35, 24]), random([35]));
             let ours = ops::linear(x.clone(), &in_f32(&weight, &bias), activation);
             assert_close(ours, linear(x, weight, bias, activation), 1e-5);
@@ -171,8 +181,7 @@ mod tests {
         let (x, weight, bias) = (random([25, 24]), random([72, 24]), random([72]));
         let on_device = DeviceBatch::new(batch.clone(), &Device::flex());
         let qkv = in_f32(&weight, &bias);
-        let heads = AttentionSpec { num_heads: 3 };
-        let ours = ops::self_attention(x.clone().into(), &qkv, &on_device, heads, Next::F32);
+        let ours = ops::self_attention(x.clone().into(), &qkv, &on_device, 3, None, Next::F32);
         let qkv = linear(x, weight, bias, Activation::Identity);
         assert_close(ours.values(), packed_attention(qkv, &batch, 3), 2e-5);
     }

@@ -199,6 +199,9 @@ fn activation_code(activation: Activation) -> usize {
         Activation::Identity => 0,
         Activation::Gelu => 1,
         Activation::Tanh => 2,
+        Activation::GeluTanh => 3,
+        Activation::Relu => 4,
+        Activation::Silu => 5,
     }
 }
 
@@ -411,7 +414,14 @@ mod tests {
     #[test]
     fn kernels_of_every_shape_are_valid() {
         let kinds = [Kept::F32, Kept::F16, Kept::Q8];
-        let activations = [Activation::Identity, Activation::Gelu, Activation::Tanh];
+        let activations = [
+            Activation::Identity,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Relu,
+            Activation::Silu,
+            Activation::Tanh,
+        ];
         let mut sizes = SIZES.to_vec();
         sizes.extend([4, 12, 36, 132, 260]);
         for size in sizes {

@@ -16,11 +16,19 @@ fn gelu(x: vec4<f32>) -> vec4<f32> {
     return max(x, vec4<f32>()) - z * p / q;
 }
 
+// x / (1 + e^-y)
+fn gated(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+    return x / (vec4<f32>(1.0) + exp(min(-y, vec4<f32>(88.0))));
+}
+
 fn activate(x: vec4<f32>) -> vec4<f32> {
     switch ACTIVATION {
         case 1u: { return gelu(x); }
         // Beyond 10 it is 1 in f32, and the exponential within may overflow.
         case 2u: { return tanh(clamp(x, vec4<f32>(-10.0), vec4<f32>(10.0))); }
+        case 3u: { return gated(x, x * (1.5957691 + 0.071354814 * x * x)); }
+        case 4u: { return max(x, vec4<f32>()); }
+        case 5u: { return gated(x, x); }
         default: { return x; }
     }
 }
