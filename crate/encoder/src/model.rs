@@ -1,4 +1,4 @@
-//! The encoder of every family: an [`EncoderSpec`] says what it computes. [`crate::families`] links the Hugging Face class of
+//! The encoder of every family: an [`EncoderSpec`] says what it computes. `families/` links the Hugging Face class of
 //! each part.
 //!
 //! Dropout is left out everywhere: it does nothing outside training.

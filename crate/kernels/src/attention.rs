@@ -18,7 +18,7 @@ pub struct RelativeBias<'a> {
 
 impl<'a> RelativeBias<'a> {
     /// Without the first heads.
-    pub(crate) fn from_head(self, head: usize) -> Self {
+    pub(crate) fn of_heads_from(self, head: usize) -> Self {
         Self { values: &self.values[head * (2 * self.reach + 1)..], ..self }
     }
 
@@ -79,7 +79,7 @@ fn run<const NV: usize>(
         let end = out.len().min(text.end * stride);
         let out = &mut out[text.start * stride..end];
         for start in (0..hidden_size).step_by(head_size) {
-            let bias = bias.map(|bias| bias.from_head(start / head_size));
+            let bias = bias.map(|bias| bias.of_heads_from(start / head_size));
             head.run(qkv, hidden_size, start..start + head_size, bias, out, stride);
         }
     }

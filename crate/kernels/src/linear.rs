@@ -140,7 +140,7 @@ pub fn self_attention(
             texts.clone(),
             width / head_size,
             head_size,
-            bias.map(|bias| bias.from_head(start / head_size)),
+            bias.map(|bias| bias.of_heads_from(start / head_size)),
             &mut out[start..],
             hidden_size,
         );

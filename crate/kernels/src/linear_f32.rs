@@ -81,7 +81,7 @@ pub(crate) fn activate(
         Activation::Identity => {}
         Activation::Gelu => gelu(columns, out, stride),
         // 2 √(2/π), and 0.044715 times that.
-        Activation::GeluTanh => gated([1.595_769_1, 0.071_354_814], columns, out, stride),
+        Activation::GeluTanh => gated([1.595_769, 0.071_354_814], columns, out, stride),
         Activation::Silu => gated([1.0, 0.0], columns, out, stride),
         Activation::Relu => out
             .chunks_mut(stride)
