@@ -280,7 +280,7 @@ describe("the small files", () => {
     "encoder.layer.2",
   );
   config("another model_type", { model_type: "gpt2" }, unsupported, "gpt2", "supported: bert");
-  config("another activation", { hidden_act: "relu" }, unsupported, "relu", "supported: gelu");
+  config("another activation", { hidden_act: "mish" }, unsupported, "mish", "supported: gelu");
 
   const cut = sends((body) => body.subarray(0, 3000));
   fails("a tokenizer.json that is cut off", "tokenizer.json", cut, "integrity", "URL", "EOF", "line");
