@@ -280,7 +280,7 @@ describe("the small files", () => {
     "encoder.layer.2",
   );
   config("another model_type", { model_type: "gpt2" }, unsupported, "gpt2", "supported: bert");
-  config("another activation", { hidden_act: "relu" }, unsupported, "relu", "supported: gelu");
+  config("another activation", { hidden_act: "mish" }, unsupported, "mish", "supported: gelu");
 
   const cut = sends((body) => body.subarray(0, 3000));
   fails("a tokenizer.json that is cut off", "tokenizer.json", cut, "integrity", "URL", "EOF", "line");
@@ -327,10 +327,10 @@ describe("the small files", () => {
   const folder = "tiny-cls/https:/example.org/x/config.json";
   fails("a module at another host's address", "modules.json", elsewhere, "model_not_found", folder);
 
-  test("RoBERTa", async () => {
-    await assertFails(`${server.origin}/unsupported-roberta/`, unsupported, [
+  test("DeBERTa", async () => {
+    await assertFails(`${server.origin}/unsupported-deberta/`, unsupported, [
       "config.json",
-      "roberta",
+      "deberta-v2",
       "supported: bert",
     ]);
     await assertLoads();
@@ -338,9 +338,9 @@ describe("the small files", () => {
 
   test("an unsupported model is refused before its weights are fetched", async () => {
     // They would not end.
-    server.answers.set(`${FOLDER}config.json`, withValues({ model_type: "roberta" }));
+    server.answers.set(`${FOLDER}config.json`, withValues({ model_type: "deberta-v2" }));
     server.answers.set(`${FOLDER}${WEIGHTS}`, (response, body) => void response.writeHead(200).write(body));
-    await assertFails(server.origin + FOLDER, unsupported, ["roberta"]);
+    await assertFails(server.origin + FOLDER, unsupported, ["deberta-v2"]);
     server.answers.clear();
     await assertLoads();
   });

@@ -84,6 +84,7 @@ pub fn open_tokenizer(model: &Path) -> Result<Tokenizer> {
     let options = TokenizerOptions {
         overrides: Object::default(),
         config_class: None,
+        default_class: "BertTokenizer",
         lowercase: false,
         max_seq_length: None,
         max_positions: usize::MAX,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use burn::tensor::Device;
-use embervec_bert::ops::{to_vec, upload};
-use embervec_bert::{
-    BERT_BASE_WEIGHTS, BertConfig, BertModel, GpuNeeds, PackedBatch, PoolingMode, SentencePooling,
+use embervec_encoder::ops::{to_vec, upload};
+use embervec_encoder::{
+    BERT_BASE_WEIGHTS, Encoder, EncoderSpec, GpuNeeds, PackedBatch, PoolingMode, SentencePooling,
     normalize,
 };
 use embervec_tokenizer::{Ids, Limit, Tokenizer, Tokens};
@@ -36,7 +36,7 @@ const MAX_UNCUT_BYTES: usize = 1 << 20;
 /// A model that is ready to encode.
 #[derive(Debug)]
 pub struct Embedder {
-    model: BertModel,
+    model: Encoder,
     tokenizer: Tokenizer,
     limits: Limits,
     settings: ModelSettings,
@@ -50,15 +50,15 @@ pub struct Embedder {
 /// The encoder's configuration and weight files, to load it on another device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncoderFiles {
-    /// As a `config.json`.
+    /// As [`EncoderSpec::to_line`] writes it.
     pub config: String,
     /// The folder's files with its weights.
     pub weights: Vec<FolderFile>,
 }
 
 impl EncoderFiles {
-    pub(crate) fn new(config: &BertConfig, weights: Vec<FolderFile>) -> Self {
-        Self { config: config.to_json(), weights }
+    pub(crate) fn new(spec: &EncoderSpec, weights: Vec<FolderFile>) -> Self {
+        Self { config: spec.to_line(), weights }
     }
 }
 
@@ -116,7 +116,7 @@ pub struct Encoded {
 
 impl Embedder {
     pub(crate) fn new(
-        model: BertModel,
+        model: Encoder,
         recipe: Recipe,
         layers: Vec<Layer>,
         device: Device,
@@ -297,7 +297,7 @@ impl Embedder {
     pub fn accept(&self, job: &mut Job, vectors: Vec<f32>) -> Result<()> {
         let plan = &job.plan;
         let batch = job.batches.front().ok_or_else(no_batch)?;
-        let expected = plan.encoder_size(&batch.tokens, self.model.config().hidden_size);
+        let expected = plan.encoder_size(&batch.tokens, self.model.spec().hidden_size);
         if vectors.len() != expected {
             return Err(Error::InvalidInput(format!(
                 "the encoder returned {} values for a batch of {expected}",
@@ -326,8 +326,8 @@ impl Embedder {
         let ids = self.tokenizer.ids(prompted.as_deref().unwrap_or(text), &plan.limit);
         let Ids { input_ids, token_type_ids, truncated } =
             ids.map_err(|error| text_error(text, error))?;
-        let config = self.model.config();
-        config
+        self.model
+            .spec()
             .check_text(&input_ids, &token_type_ids)
             .and_then(|()| plan.check_prompt(input_ids.len()))
             .map_err(|problem| Error::Text { text: excerpt(text), problem })?;
@@ -353,8 +353,8 @@ impl Embedder {
         plan: &EncodePlan,
     ) -> Result<Vec<f32>> {
         let mut width = match &plan.pooling {
-            None => self.model.config().hidden_size,
-            Some(pooling) => self.model.config().hidden_size * pooling.modes.len(),
+            None => self.model.spec().hidden_size,
+            Some(pooling) => self.model.spec().hidden_size * pooling.modes.len(),
         };
         for op in &plan.ops {
             match op {
@@ -417,12 +417,12 @@ impl Embedder {
 
     /// Whether the encoder is as large as BERT-base or larger, so that even one text is a lot of work.
     pub fn is_large(&self) -> bool {
-        self.model.config().linear_weights() >= BERT_BASE_WEIGHTS
+        self.model.spec().linear_weights() >= BERT_BASE_WEIGHTS
     }
 
     /// What a GPU needs to run this model's encoder.
     pub fn gpu_needs(&self, dtype: WeightDtype) -> GpuNeeds {
-        GpuNeeds::new(self.model.config(), dtype)
+        GpuNeeds::new(self.model.spec(), dtype)
     }
 }
 
@@ -568,7 +568,7 @@ impl EncodePlan {
         while options.normalize == Some(false) && steps.last().is_some_and(is_normalize) {
             steps.pop();
         }
-        let mut width = embedder.model.config().hidden_size;
+        let mut width = embedder.model.spec().hidden_size;
         let mut is_pooled = false;
         for step in steps {
             let op = match &program.steps[step].op {

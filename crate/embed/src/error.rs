@@ -1,6 +1,6 @@
 //! What can go wrong between a folder's files and a text's vector.
 
-use embervec_bert as bert;
+use embervec_encoder as encoder;
 use embervec_tokenizer as tokenizer;
 use embervec_weights as weights;
 
@@ -9,7 +9,7 @@ use embervec_weights as weights;
 pub enum Error {
     /// The encoder refused a file or a batch.
     #[error(transparent)]
-    Bert(#[from] bert::Error),
+    Encoder(#[from] encoder::Error),
     /// A required file is missing from the folder.
     #[error("{file} is missing from the model folder{hint}")]
     MissingFile {
@@ -76,13 +76,15 @@ impl Error {
             Self::Damaged { .. } => "integrity",
             Self::InvalidInput(_) => "invalid_input",
             Self::Io { .. } => "internal",
-            Self::Bert(error) => match error {
-                bert::Error::Unsupported { .. }
-                | bert::Error::InvalidConfig { .. }
-                | bert::Error::Weights(weights::Error::Unsupported { .. }) => "unsupported_model",
-                bert::Error::Weights(_) => "integrity",
-                bert::Error::InvalidInput(_) => "invalid_input",
-                bert::Error::Device(_) => "internal",
+            Self::Encoder(error) => match error {
+                encoder::Error::Unsupported { .. }
+                | encoder::Error::InvalidConfig { .. }
+                | encoder::Error::Weights(weights::Error::Unsupported { .. }) => {
+                    "unsupported_model"
+                }
+                encoder::Error::Weights(_) => "integrity",
+                encoder::Error::InvalidInput(_) => "invalid_input",
+                encoder::Error::Device(_) => "internal",
             },
         }
     }
@@ -102,7 +104,7 @@ impl Error {
 
 impl From<weights::Error> for Error {
     fn from(error: weights::Error) -> Self {
-        Self::Bert(error.into())
+        Self::Encoder(error.into())
     }
 }
 

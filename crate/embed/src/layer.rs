@@ -1,8 +1,8 @@
 //! Modules with weights, behind the encoder.
 
 use burn::tensor::Device;
-use embervec_bert::model::Linear;
-use embervec_bert::ops::{self, to_vec, upload};
+use embervec_encoder::model::Linear;
+use embervec_encoder::ops::{self, to_vec, upload};
 use embervec_weights::Weights;
 
 use crate::Result;

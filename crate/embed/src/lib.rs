@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! modules.json ─► Folder ─► the small files ─► Recipe; then the weights in pieces ─► Loader ─► Embedder
-//! texts ─► tokenizer ─► PackedBatch ─► BertModel ─► pooling, dense, normalize ─► vectors
+//! texts ─► tokenizer ─► PackedBatch ─► Encoder ─► pooling, dense, normalize ─► vectors
 //! ```
 //!
 //! The folder's own files decide everything, as in `sentence-transformers`: pooling, length limit,
@@ -21,7 +21,7 @@ mod recipe;
 
 #[cfg(not(target_family = "wasm"))]
 pub use disk::{open_folder, read_folder};
-pub use embervec_bert::{GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch, PoolingMode};
+pub use embervec_encoder::{GPU_TOKENS_PER_BATCH, GpuNeeds, PackedBatch, PoolingMode};
 pub use embervec_tokenizer::Tokens;
 pub use embervec_weights::WeightDtype;
 

@@ -1,7 +1,7 @@
 //! From a folder's files to an [`Embedder`], with the weights coming in pieces.
 
 use burn::tensor::Device;
-use embervec_bert::ModelLoader;
+use embervec_encoder::ModelLoader;
 use embervec_weights::{TensorReader, WeightDtype};
 
 use crate::embedder::{Embedder, EncoderFiles};
@@ -55,11 +55,11 @@ impl Loader {
                 "is the weight file of the Transformer and of another module",
             ));
         }
-        let config = recipe.transformer.config.clone();
+        let spec = recipe.transformer.spec.clone();
         Ok(Self {
             device: device.clone(),
             layers: recipe.program.layers.iter().map(|_| None).collect(),
-            encoder: ModelLoader::new(config, encoder_files.len(), dtype, device),
+            encoder: ModelLoader::new(spec, encoder_files.len(), dtype, device),
             encoder_files,
             recipe,
             reader: None,
@@ -169,7 +169,7 @@ impl Loader {
             let file = encoder_files.first().map_or("", |file| &*file.path);
             return Err(Error::invalid(file, "has no pooler, but the folder uses pooler_output"));
         }
-        let encoder_files = EncoderFiles::new(&recipe.transformer.config, encoder_files);
+        let encoder_files = EncoderFiles::new(&recipe.transformer.spec, encoder_files);
         Ok(Embedder::new(model, recipe, layers, device, encoder_files))
     }
 }

@@ -4,9 +4,9 @@ mod support;
 
 use burn::tensor::activation::gelu;
 use burn::tensor::{Tensor, TensorData};
-use embervec_bert::PackedBatch;
-use embervec_bert::ops::to_vec;
 use embervec_embed::{EncodeOptions, Output, PoolingMode, WeightDtype};
+use embervec_encoder::PackedBatch;
+use embervec_encoder::ops::to_vec;
 use support::{Case, max_difference};
 
 /// fp32 in another order of summation: measured differences are below 1e-6 for unit vectors.

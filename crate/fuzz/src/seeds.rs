@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use embervec_bert::BertConfig;
-use embervec_bert::keys::key_table;
+use embervec_encoder::EncoderSpec;
 use embervec_search::folder::{Passage, Probe, Writer};
 use embervec_search::{Similarity, TermsBuilder, quantize};
 use embervec_weights::{TensorReader, WeightDtype};
@@ -167,7 +166,7 @@ fn weights() -> Vec<Seed> {
 }
 
 fn in_8_bits(bytes: &[u8]) -> Vec<u8> {
-    let table = key_table(&small_config());
+    let table = small_config().key_table();
     let mut reader = TensorReader::new("model.safetensors", table, WeightDtype::Q8);
     match reader.push(bytes) {
         Ok(()) => reader.take_converted(),
@@ -188,7 +187,7 @@ fn models() -> std::io::Result<Vec<Seed>> {
 fn sharded() -> std::io::Result<Archive> {
     let archive = model("tiny-cls")?;
     let config = archive.get("config.json").unwrap_or_default();
-    let config = BertConfig::from_json("config.json", config).map_err(std::io::Error::other)?;
+    let config = EncoderSpec::from_json("config.json", config).map_err(std::io::Error::other)?;
     let file = |i: usize| format!("model-0000{}-of-00002.safetensors", 1 + i % 2);
     let tensors = encoder_tensors(&config).into_iter().enumerate();
     let map: BTreeMap<String, String> = tensors.map(|(i, (name, _))| (name, file(i))).collect();

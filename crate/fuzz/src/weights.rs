@@ -1,6 +1,6 @@
 //! Weights that fit a configuration. In archives they would take up most of the room and most of the edits.
 
-use embervec_bert::BertConfig;
+use embervec_encoder::EncoderSpec;
 use embervec_json::{Json, Object};
 use serde_json::json;
 
@@ -16,26 +16,19 @@ const MAX_VALUES: usize = 1 << 16;
 pub type Tensor = (String, Vec<usize>);
 
 /// The configuration of a model of 2,000 values.
-pub fn small_config() -> BertConfig {
-    BertConfig {
-        vocab_size: 40,
-        hidden_size: 8,
-        num_hidden_layers: 1,
-        num_attention_heads: 2,
-        intermediate_size: 16,
-        max_position_embeddings: 32,
-        type_vocab_size: 2,
-        layer_norm_eps: 1e-12,
-    }
+pub fn small_config() -> EncoderSpec {
+    let config = r#"{"model_type": "bert", "vocab_size": 40, "hidden_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 32}"#;
+    EncoderSpec::from_json("config.json", config.as_bytes()).expect("a valid configuration")
 }
 
-/// The tensors of an encoder.
-pub fn encoder_tensors(config: &BertConfig) -> Vec<Tensor> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+/// The tensors of a BERT encoder.
+pub fn encoder_tensors(config: &EncoderSpec) -> Vec<Tensor> {
+    let (hidden, intermediate) = (config.hidden_size, config.feed_forward.intermediate_size);
     let mut tensors = Vec::new();
     let mut add = |name: &str, shape: &[usize]| tensors.push((name.to_owned(), shape.to_vec()));
     add("embeddings.word_embeddings.weight", &[config.vocab_size, hidden]);
-    add("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden]);
+    add("embeddings.position_embeddings.weight", &[config.positions.rows, hidden]);
     add("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden]);
     let mut parts = vec![("embeddings.LayerNorm".to_owned(), hidden, None)];
     for layer in 0..config.num_hidden_layers {
@@ -135,7 +128,7 @@ fn tensors_of(config: Option<&[u8]>) -> Vec<Tensor> {
         Some(entries) if entries.get("dimension").is_some() => size(entries, "dimension")
             .map(|size| vec![("norm.weight".into(), vec![size]), ("norm.bias".into(), vec![size])]),
         Some(_) => {
-            let config = BertConfig::from_json("", config.unwrap_or_default()).ok();
+            let config = EncoderSpec::from_json("", config.unwrap_or_default()).ok();
             // So many layers have a tensor each at least.
             config.filter(|it| it.num_hidden_layers < 8).map(|it| encoder_tensors(&it))
         }

@@ -7,7 +7,31 @@ use crate::math::Exp;
 use crate::simd::{F32x4, LANES};
 use crate::{F32Tile, Selection};
 
-/// `softmax(Q Kᵀ) V` for every head, of each text's tokens to the tokens of the same text (Vaswani
+/// What is added to every score, by how far the query lies behind the key.
+#[derive(Clone, Copy, Debug)]
+pub struct RelativeBias<'a> {
+    /// `[num_heads, 2 * reach + 1]`: of each head what is added for the distances from `-reach` to `reach`.
+    pub values: &'a [f32],
+    /// Distances beyond count as this one.
+    pub reach: usize,
+}
+
+impl<'a> RelativeBias<'a> {
+    /// Without the first heads.
+    pub(crate) fn of_heads_from(self, head: usize) -> Self {
+        Self { values: &self.values[head * (2 * self.reach + 1)..], ..self }
+    }
+
+    /// Of the first head what is added for the distances from `1 - tokens` on, so many times.
+    fn unfold(self, tokens: usize, count: usize, out: &mut Vec<f32>) {
+        let Self { values, reach } = self;
+        out.clear();
+        let at = |i: usize| (i + reach + 1).saturating_sub(tokens).min(2 * reach);
+        out.extend((0..count).map(|i| values[at(i)]));
+    }
+}
+
+/// `softmax(Q Kᵀ + bias) V` for every head, of each text's tokens to the tokens of the same text (Vaswani
 /// et al., <https://arxiv.org/abs/1706.03762>). The usual `1 / √head_size` is expected in `Q`.
 ///
 /// One head of one text at a time: its keys and values, side by side, are 64 kB for 256 tokens of
@@ -27,6 +51,7 @@ pub fn attention(
     texts: impl Iterator<Item = Range<usize>>,
     num_heads: usize,
     head_size: usize,
+    bias: Option<RelativeBias>,
     out: &mut [f32],
     stride: usize,
 ) {
@@ -34,8 +59,8 @@ pub fn attention(
     assert!(qkv.len().is_multiple_of(3 * hidden_size), "qkv");
     assert_eq!(qkv.len() / (3 * hidden_size), out.len().div_ceil(stride), "qkv and out");
     match Selection::current().f32_tile {
-        F32Tile::N8 => run::<2>(qkv, texts, hidden_size, head_size, out, stride),
-        F32Tile::N16 => run::<4>(qkv, texts, hidden_size, head_size, out, stride),
+        F32Tile::N8 => run::<2>(qkv, texts, hidden_size, head_size, bias, out, stride),
+        F32Tile::N16 => run::<4>(qkv, texts, hidden_size, head_size, bias, out, stride),
     }
 }
 
@@ -44,6 +69,7 @@ fn run<const NV: usize>(
     texts: impl Iterator<Item = Range<usize>>,
     hidden_size: usize,
     head_size: usize,
+    bias: Option<RelativeBias>,
     out: &mut [f32],
     stride: usize,
 ) {
@@ -53,7 +79,8 @@ fn run<const NV: usize>(
         let end = out.len().min(text.end * stride);
         let out = &mut out[text.start * stride..end];
         for start in (0..hidden_size).step_by(head_size) {
-            head.run(qkv, hidden_size, start..start + head_size, out, stride);
+            let bias = bias.map(|bias| bias.of_heads_from(start / head_size));
+            head.run(qkv, hidden_size, start..start + head_size, bias, out, stride);
         }
     }
 }
@@ -74,6 +101,8 @@ struct Head<const NV: usize> {
     values: Vec<Lanes<NV>>,
     /// `[⌈tokens / 4⌉ * 4]`: each key's scores, then their exponentials.
     scores: Vec<Lanes<NV>>,
+    /// What is added to them for each distance, the smallest first.
+    bias: Vec<f32>,
 }
 
 impl<const NV: usize> Head<NV> {
@@ -89,6 +118,7 @@ impl<const NV: usize> Head<NV> {
         qkv: &[f32],
         hidden_size: usize,
         columns: Range<usize>,
+        bias: Option<RelativeBias>,
         out: &mut [f32],
         stride: usize,
     ) {
@@ -97,13 +127,20 @@ impl<const NV: usize> Head<NV> {
         self.pack(qkv, hidden_size, &columns);
         self.scores.resize(tokens.next_multiple_of(LANES), [[0.0; LANES]; NV]);
 
+        if let Some(bias) = bias {
+            bias.unfold(tokens, 2 * tokens + Self::WIDTH, &mut self.bias);
+        }
+
         let blocks =
             qkv.chunks(Self::WIDTH * token_stride).zip(out.chunks_mut(Self::WIDTH * stride));
-        for (qkv, out) in blocks {
+        for (block, (qkv, out)) in blocks.enumerate() {
             self.queries.clear();
             transpose(qkv, token_stride, columns.clone(), &mut self.queries);
-            let largest = scores(&self.queries, &self.keys, &mut self.scores);
+            let mut largest = scores(&self.queries, &self.keys, &mut self.scores);
             let scores = &mut self.scores[..tokens];
+            if bias.is_some() {
+                largest = add_bias(scores, &self.bias[block * Self::WIDTH..]);
+            }
             let sums = exponentials(scores, &largest);
             for (four, out) in out.chunks_mut(LANES * stride).enumerate() {
                 let rows = out.len().div_ceil(stride);
@@ -195,6 +232,26 @@ fn scores<const NV: usize>(
                 *largest = largest.max(sum);
                 sum.store(out);
             }
+        }
+    }
+    largest.map(F32x4::to_array)
+}
+
+/// Adds to the scores of a block of queries what belongs to their distances from the keys; gives the largest of each query.
+///
+/// # Shapes
+///
+/// - `scores`: `[tokens]`
+/// - `bias`: for the distances from that of the block's first query to the last key on
+#[inline(never)]
+fn add_bias<const NV: usize>(scores: &mut [Lanes<NV>], bias: &[f32]) -> Lanes<NV> {
+    let mut largest = [F32x4::splat(f32::NEG_INFINITY); NV];
+    for (start, scores) in scores.iter_mut().rev().enumerate() {
+        let (bias, _) = bias[start..].as_chunks::<LANES>();
+        for ((score, bias), largest) in scores.iter_mut().zip(bias).zip(&mut largest) {
+            let sum = F32x4::load(score).add(F32x4::load(bias));
+            *largest = largest.max(sum);
+            sum.store(score);
         }
     }
     largest.map(F32x4::to_array)

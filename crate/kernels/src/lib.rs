@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`linear`] | `activation(x · weightᵀ + bias)` with packed weights in `f32` or 7 bits |
 //! | [`self_attention`] | a linear layer, and attention with the queries, keys and values that it makes |
-//! | [`feed_forward`] | two linear layers with GELU between them |
+//! | [`feed_forward`] | two linear layers with an activation between them |
 //! | [`layer_norm`] | layer normalisation of `x`, or of `x + residual` |
 //! | [`attention`] | softmax attention of each text's tokens to the tokens of the same text |
 //! | [`dequantize_row`] | a row of an 8-bit embedding table |
@@ -35,7 +35,7 @@ mod selection;
 mod simd;
 mod tile;
 
-pub use attention::attention;
+pub use attention::{RelativeBias, attention};
 pub use layer_norm::layer_norm;
 pub use linear::{Linear, LinearWeights, feed_forward, linear, self_attention};
 pub use linear_f32::pack_f32;
@@ -59,6 +59,12 @@ pub enum Activation {
     /// `x * Φ(x)` with the error function, BERT's own form (Hendrycks & Gimpel,
     /// <https://arxiv.org/abs/1606.08415>); the tanh approximation differs by up to 4.7e-4.
     Gelu,
+    /// The tanh approximation of that: `x / 2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
+    GeluTanh,
+    /// `max(x, 0)`
+    Relu,
+    /// `x / (1 + e^-x)` (Elfwing et al., <https://arxiv.org/abs/1702.03118>).
+    Silu,
     /// Hyperbolic tangent.
     Tanh,
 }

@@ -7,7 +7,7 @@ use crate::linear_f32::linear_f32;
 use crate::linear_q8::{RowsQ8, linear_q8};
 use crate::tile::q8::GROUP;
 use crate::tile::{MR, NR};
-use crate::{Activation, attention};
+use crate::{Activation, RelativeBias, attention};
 
 /// The packed weights of a linear layer.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ pub fn linear(x: &[f32], layer: Linear, activation: Activation, out: &mut [f32])
     }
 }
 
-/// `out = output(GELU(intermediate(x)))`, some rows at a time: of the wide rows in between, which would
+/// `out = output(activation(intermediate(x)))`, some rows at a time: of the wide rows in between, which would
 /// be the most that an encoder has in memory, there are never more than stay in the cache.
 ///
 /// # Shapes
@@ -73,7 +73,13 @@ pub fn linear(x: &[f32], layer: Linear, activation: Activation, out: &mut [f32])
 /// # Panics
 ///
 /// When the lengths do not fit.
-pub fn feed_forward(x: &[f32], intermediate: Linear, output: Linear, out: &mut [f32]) {
+pub fn feed_forward(
+    x: &[f32],
+    intermediate: Linear,
+    output: Linear,
+    activation: Activation,
+    out: &mut [f32],
+) {
     let (in_features, out_features) = (intermediate.in_features, output.out_features);
     let width = intermediate.out_features;
     assert_eq!(width, output.in_features, "intermediate and output");
@@ -82,7 +88,7 @@ pub fn feed_forward(x: &[f32], intermediate: Linear, output: Linear, out: &mut [
     let mut wide = vec![0.0; (x.len() / in_features).min(rows) * width];
     for (x, out) in x.chunks(rows * in_features).zip(out.chunks_mut(rows * out_features)) {
         let wide = &mut wide[..x.len() / in_features * width];
-        intermediate.multiply(&intermediate.input(x), Activation::Gelu, wide, width);
+        intermediate.multiply(&intermediate.input(x), activation, wide, width);
         output.multiply(&output.input(wide), Activation::Identity, out, out_features);
     }
 }
@@ -104,6 +110,7 @@ pub fn self_attention(
     qkv: Linear,
     texts: impl Iterator<Item = Range<usize>> + Clone,
     num_heads: usize,
+    bias: Option<RelativeBias>,
     out: &mut [f32],
 ) {
     let hidden_size = qkv.out_features / 3;
@@ -133,6 +140,7 @@ pub fn self_attention(
             texts.clone(),
             width / head_size,
             head_size,
+            bias.map(|bias| bias.of_heads_from(start / head_size)),
             &mut out[start..],
             hidden_size,
         );

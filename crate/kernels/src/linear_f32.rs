@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::math::Gelu;
+use crate::math::{Gated, Gelu};
 use crate::simd::{F32x4, LANES};
 use crate::tile::f32::f32_tile;
 use crate::tile::{MR, NR, with_columns};
@@ -80,6 +80,15 @@ pub(crate) fn activate(
     match activation {
         Activation::Identity => {}
         Activation::Gelu => gelu(columns, out, stride),
+        // 2 √(2/π), and 0.044715 times that.
+        Activation::GeluTanh => gated([1.595_769, 0.071_354_814], columns, out, stride),
+        Activation::Silu => gated([1.0, 0.0], columns, out, stride),
+        Activation::Relu => out
+            .chunks_mut(stride)
+            .flat_map(|row| &mut row[columns.clone()])
+            // Not `f32::max`, which drops a NaN.
+            .filter(|x| **x < 0.0)
+            .for_each(|x| *x = 0.0),
         Activation::Tanh => out
             .chunks_mut(stride)
             .flat_map(|row| &mut row[columns.clone()])
@@ -101,6 +110,24 @@ fn gelu(columns: Range<usize>, out: &mut [f32], stride: usize) {
         }
         for x in rest {
             *x = gelu.of(F32x4::splat(*x)).to_array()[0];
+        }
+    }
+}
+
+#[inline(never)]
+#[cfg_attr(
+    all(target_arch = "wasm32", feature = "relaxed"),
+    target_feature(enable = "relaxed-simd")
+)]
+fn gated([a, b]: [f32; 2], columns: Range<usize>, out: &mut [f32], stride: usize) {
+    let gated = Gated::new(a, b);
+    for row in out.chunks_mut(stride) {
+        let (vectors, rest) = row[columns.clone()].as_chunks_mut::<LANES>();
+        for x in vectors {
+            gated.of(F32x4::load(x)).store(x);
+        }
+        for x in rest {
+            *x = gated.of(F32x4::splat(*x)).to_array()[0];
         }
     }
 }

@@ -62,6 +62,31 @@ impl Exp {
     }
 }
 
+/// `x / (1 + e^-(a x + b x³))`: SiLU with `a = 1` and `b = 0`, and the tanh approximation of GELU, because
+/// `(1 + tanh(u)) / 2 = 1 / (1 + e^-2u)`.
+pub(crate) struct Gated {
+    exp: Exp,
+    minus_a: F32x4,
+    minus_b: F32x4,
+    highest: F32x4,
+}
+
+impl Gated {
+    #[inline(always)]
+    pub fn new(a: f32, b: f32) -> Self {
+        // Beyond, nothing is left of x in f32.
+        let [minus_a, minus_b, highest] = splat_all(&[-a, -b, 88.0]);
+        Self { exp: Exp::new(), minus_a, minus_b, highest }
+    }
+
+    #[inline(always)]
+    pub fn of(&self, x: F32x4) -> F32x4 {
+        // Not x² b: where b is 0, that is no number for the largest x.
+        let exponent = x.mul(self.minus_b).mul_add(x, self.minus_a).mul(x);
+        x.div(self.exp.of(exponent.min(self.highest)).add(self.exp.one))
+    }
+}
+
 /// `x · Φ(x) = max(x, 0) − |x| · Φ(−|x|)`. Absolute error at most 4e-7.
 ///
 /// The second term is approximated on its own, so that nothing cancels: as `z · P(z) / Q(z)` up to

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::{ACTIVATION_MAX, Activation, Reach, RowFactors, RowQ8};
+use crate::{ACTIVATION_MAX, Activation, Reach, RelativeBias, RowFactors, RowQ8};
 
 /// `x · weightᵀ + bias`.
 ///
@@ -106,6 +106,7 @@ pub fn attention(
     texts: &[Range<usize>],
     num_heads: usize,
     head_size: usize,
+    bias: Option<RelativeBias>,
 ) -> Vec<f64> {
     let hidden_size = num_heads * head_size;
     let at = |token: usize, part: usize, column: usize| {
@@ -116,10 +117,19 @@ pub fn attention(
         for query in text.clone() {
             for head in 0..num_heads {
                 let columns = head * head_size..(head + 1) * head_size;
-                let scores: Vec<f64> = text
-                    .clone()
-                    .map(|key| columns.clone().map(|c| at(query, 0, c) * at(key, 1, c)).sum())
-                    .collect();
+                let added = |key: usize| match bias {
+                    None => 0.0,
+                    Some(RelativeBias { values, reach }) => {
+                        let distance = query as isize - key as isize;
+                        let distance = distance.clamp(-(reach as isize), reach as isize);
+                        let at = head * (2 * reach + 1) + (distance + reach as isize) as usize;
+                        f64::from(values[at])
+                    }
+                };
+                let product = |key: usize| -> f64 {
+                    columns.clone().map(|c| at(query, 0, c) * at(key, 1, c)).sum()
+                };
+                let scores: Vec<f64> = text.clone().map(|key| product(key) + added(key)).collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let powers: Vec<f64> = scores.iter().map(|x| (x - largest).exp()).collect();
                 let sum: f64 = powers.iter().sum();
@@ -139,6 +149,12 @@ pub fn activate(x: f64, activation: Activation) -> f64 {
     match activation {
         Activation::Identity => x,
         Activation::Gelu => 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::Relu => x.max(0.0),
+        Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Tanh => x.tanh(),
     }
 }

@@ -299,8 +299,8 @@ fn errors_name_the_file() {
     let missing = Temporary::new("missing");
     let error = refused(&in_place(&missing.0));
     assert!(error.contains("embervec-pack-") && error.contains("not a folder"), "{error}");
-    let error = refused(&in_place(&tiny("unsupported-roberta")));
-    assert!(error.contains("config.json") && error.contains("roberta"), "{error}");
+    let error = refused(&in_place(&tiny("unsupported-deberta")));
+    assert!(error.contains("config.json") && error.contains("deberta-v2"), "{error}");
 
     let folder = Temporary::copy_of("tiny-dense", "damaged");
     fs::write(folder.0.join(ORIGINAL), "<!doctype html>").expect("a file");

@@ -90,6 +90,31 @@ impl Bpe {
         })
     }
 
+    /// Of a section `model` of which only the vocabulary and the merges count; else what is wrong with it.
+    pub fn of_parts(json: &str) -> std::result::Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Parts<'a> {
+            vocab: Vocabulary,
+            #[serde(borrow, default)]
+            merges: Option<&'a RawValue>,
+        }
+        let read = |error: serde_json::Error| error.to_string();
+        let Parts { vocab, merges } = serde_json::from_str(json).map_err(read)?;
+        let merges = merges.map_or("[]", RawValue::get);
+        let list = MergeList { vocab: &vocab, prefix: "" };
+        let merges = list.deserialize(&mut serde_json::Deserializer::from_str(merges));
+        Ok(Self {
+            merges: merges.map_err(read)?,
+            vocab,
+            unk_token: None,
+            continuing_subword_prefix: None,
+            end_of_word_suffix: None,
+            fuse_unk: false,
+            byte_fallback: false,
+            ignore_merges: false,
+        })
+    }
+
     pub fn tokenize(&self, word: &str) -> Result<Vec<Token>> {
         if word.is_empty() {
             return Ok(Vec::new());

@@ -6,8 +6,12 @@ use embervec_json::{Json, Object};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-use tokenizers::normalizers::{BertNormalizer, Lowercase, NormalizerWrapper, Sequence};
+use tokenizers::normalizers::replace::{Replace, ReplacePattern};
+use tokenizers::normalizers::{
+    BertNormalizer, Lowercase, NFKD, NormalizerWrapper, Sequence, StripAccents,
+};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::pre_tokenizers::{self, PreTokenizerWrapper};
@@ -16,6 +20,7 @@ use tokenizers::tokenizer::{
 };
 
 use crate::added::{self, AddedTokenJson};
+use crate::bpe::Bpe;
 use crate::cut::Borders;
 use crate::model::{ModelJson, TokenModel, present};
 use crate::parts::{self, PostProcessing};
@@ -34,6 +39,8 @@ pub struct TokenizerOptions<'a> {
     pub overrides: Object,
     /// The `tokenizer_class` of config.json, which counts if tokenizer_config.json has none.
     pub config_class: Option<&'a Json>,
+    /// The class that counts if neither file names one.
+    pub default_class: &'a str,
     /// Whether texts are lower-cased before anything else.
     pub lowercase: bool,
     /// The limit that sentence-transformers sets. It overrides `model_max_length` and the model's positions.
@@ -150,11 +157,18 @@ impl Tokenizer {
             pad_token: json.padding.as_ref().map(|padding| &*padding.pad_token),
         });
         let class = options.config_class;
-        let settings = Settings::read(files, &options.overrides, class, from_json.as_ref())?;
+        let settings = Settings::read(
+            files,
+            &options.overrides,
+            class,
+            options.default_class,
+            from_json.as_ref(),
+        )?;
         let builder = Builder { files, settings: &settings, json: json.as_ref() };
         let (mut inner, mut post) = match settings.class {
-            Class::Bert => builder.bert()?,
-            Class::XlmRoberta => builder.xlm_roberta()?,
+            Class::Bert | Class::MpNet => builder.bert()?,
+            Class::Roberta => builder.roberta()?,
+            Class::XlmRoberta | Class::Camembert | Class::Albert => builder.sentence_piece()?,
             Class::AsItIs => builder.as_it_is()?,
         };
         if settings.named("pad_token").is_none() {
@@ -245,6 +259,7 @@ impl Builder<'_> {
     }
 
     /// [`BertTokenizer.__init__`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/tokenization_bert.py#L79)
+    /// and [`MPNetTokenizer.__init__`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/mpnet/tokenization_mpnet.py#L100)
     fn bert(&self) -> Result<(Inner, PostProcessing)> {
         let settings = self.settings;
         let unk_token = settings.named("unk_token").unwrap_or("None").to_owned();
@@ -266,9 +281,29 @@ impl Builder<'_> {
             Some(token) => (inner.token_to_id(token).unwrap_or(id), token.to_owned()),
             None => (id, "None".to_owned()),
         };
+        if settings.class == Class::MpNet {
+            let [cls, sep] = [token("cls_token", 0), token("sep_token", 2)];
+            return Ok((inner, PostProcessing::roberta(&cls, &sep, true)));
+        }
         let [cls, sep] = [token("cls_token", 2), token("sep_token", 3)];
         let template = self.template(&cls, &sep)?;
         Ok((inner, PostProcessing { template, trims_offsets: false }))
+    }
+
+    /// [`RobertaTokenizer.__init__`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/roberta/tokenization_roberta.py#L112)
+    fn roberta(&self) -> Result<(Inner, PostProcessing)> {
+        let settings = self.settings;
+        let json = self.tokenizer_json()?;
+        self.check_sections(json)?;
+        let model = Bpe::of_parts(json.model.get());
+        let model = model.map_err(|problem| self.section("model", problem))?;
+        let mut inner = Inner::new(TokenModel::Bpe(model));
+        let bytes = ByteLevel::new(settings.add_prefix_space, true, true);
+        inner.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(bytes)));
+        self.add_tokens(&mut inner, &[])?;
+        let cls = self.named(&inner, "cls_token")?;
+        let sep = self.named(&inner, "sep_token")?;
+        Ok((inner, PostProcessing::roberta(&cls, &sep, settings.trim_offsets)))
     }
 
     /// The words of a tokenizer.json or, without one, of a vocab.txt.
@@ -304,29 +339,54 @@ impl Builder<'_> {
         self.post_processing(json).map(drop)
     }
 
-    /// [`XLMRobertaTokenizer.__init__`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/xlm_roberta/tokenization_xlm_roberta.py#L55)
-    fn xlm_roberta(&self) -> Result<(Inner, PostProcessing)> {
+    /// [`XLMRobertaTokenizer.__init__`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/xlm_roberta/tokenization_xlm_roberta.py#L55),
+    /// [`CamembertTokenizer.__init__`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/camembert/tokenization_camembert.py#L104)
+    /// and [`AlbertTokenizer.__init__`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/albert/tokenization_albert.py#L89)
+    fn sentence_piece(&self) -> Result<(Inner, PostProcessing)> {
         #[derive(Deserialize)]
         struct Pieces {
             vocab: unigram::Pieces,
         }
-        let json = self
-            .json
-            .ok_or_else(|| Error::MissingFile { file: self.files.path(TOKENIZER_JSON) })?;
+        let settings = self.settings;
+        let json = self.tokenizer_json()?;
         self.check_sections(json)?;
         let Pieces { vocab } = serde_json::from_str(json.model.get())
             .map_err(|error| self.section("model", format!("cannot be read: {error}")))?;
-        let model = Unigram::new(vocab, Some(3), false);
+        let unk_id = match settings.class {
+            Class::Camembert => {
+                let unk = settings.named("unk_token").unwrap_or("None");
+                vocab.position(unk).unwrap_or(0)
+            }
+            Class::Albert => 1,
+            _ => 3,
+        };
+        let model = Unigram::new(vocab, Some(unk_id), false);
         let model = model.map_err(|problem| self.section("model", problem))?;
         let mut inner = Inner::new(TokenModel::Unigram(model));
+        let mut steps = Vec::new();
+        if settings.class == Class::Albert {
+            for quotes in ["``", "''"] {
+                let replace = Replace::new(ReplacePattern::String(quotes.into()), "\"");
+                steps.push(replace.map_err(|error| self.invalid(error))?.into());
+            }
+            if !settings.keep_accents {
+                steps.extend([NormalizerWrapper::NFKD(NFKD), StripAccents.into()]);
+            }
+            if settings.do_lower_case {
+                steps.push(Lowercase.into());
+            }
+        }
         if let Some(table) = json.normalizer.as_ref().and_then(parts::Normalizer::charsmap) {
             let precompiled = crate::charsmap::precompiled(table);
             let precompiled = precompiled.map_err(|problem| self.section("normalizer", problem))?;
-            inner
-                .with_normalizer(Some(NormalizerWrapper::Precompiled(precompiled)))
-                .map_err(|error| self.invalid(error))?;
+            steps.push(NormalizerWrapper::Precompiled(precompiled));
         }
-        let scheme = match self.settings.add_prefix_space {
+        let normalizer = match steps.len() {
+            0 | 1 => steps.pop(),
+            _ => Some(NormalizerWrapper::Sequence(Sequence::new(steps))),
+        };
+        inner.with_normalizer(normalizer).map_err(|error| self.invalid(error))?;
+        let scheme = match settings.add_prefix_space {
             true => PrependScheme::Always,
             false => PrependScheme::Never,
         };
@@ -336,22 +396,37 @@ impl Builder<'_> {
         ]);
         inner.with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(steps)));
         self.add_tokens(&mut inner, &[])?;
-        let token = |name: &str| {
-            let token = self.settings.named(name);
-            token
-                .and_then(|token| Some((inner.token_to_id(token)?, token.to_owned())))
-                .ok_or_else(|| self.files.invalid(TOKENIZER_CONFIG, format!("there is no {name}")))
-        };
-        let [first, last] = [token("bos_token")?, token("eos_token")?];
+        if settings.class == Class::Albert {
+            if json.post_processor.is_some() {
+                return Ok((inner, self.post_processing(json)?));
+            }
+            // These names, whatever the tokens are.
+            let [cls, sep] = [("cls_token", "[CLS]"), ("sep_token", "[SEP]")]
+                .map(|(token, name)| Ok((self.named(&inner, token)?.0, name.to_owned())));
+            let template = self.template(&cls?, &sep?)?;
+            return Ok((inner, PostProcessing { template, trims_offsets: false }));
+        }
+        let first = self.named(&inner, "bos_token")?;
+        let last = self.named(&inner, "eos_token")?;
         let template = self.template(&first, &last)?;
         Ok((inner, PostProcessing { template, trims_offsets: false }))
     }
 
+    fn tokenizer_json(&self) -> Result<&TokenizerJson<'_>> {
+        self.json.ok_or_else(|| Error::MissingFile { file: self.files.path(TOKENIZER_JSON) })
+    }
+
+    /// The id and the text of a token that a class cannot do without.
+    fn named(&self, inner: &Inner, name: &str) -> Result<(u32, String)> {
+        let token = self.settings.named(name);
+        token
+            .and_then(|token| Some((inner.token_to_id(token)?, token.to_owned())))
+            .ok_or_else(|| self.files.invalid(TOKENIZER_CONFIG, format!("there is no {name}")))
+    }
+
     /// [`TokenizersBackend`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_tokenizers.py#L346)
     fn as_it_is(&self) -> Result<(Inner, PostProcessing)> {
-        let json = self
-            .json
-            .ok_or_else(|| Error::MissingFile { file: self.files.path(TOKENIZER_JSON) })?;
+        let json = self.tokenizer_json()?;
         let model = TokenModel::from_json(json.model.get());
         let mut inner = Inner::new(model.map_err(|problem| self.section("model", problem))?);
         inner.with_normalizer(self.normalizer(json)?).map_err(|error| self.invalid(error))?;

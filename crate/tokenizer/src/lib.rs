@@ -319,6 +319,7 @@ mod tests {
         let options = TokenizerOptions {
             overrides: embervec_json::Object::default(),
             config_class: None,
+            default_class: "BertTokenizer",
             lowercase: false,
             max_seq_length: None,
             max_positions: 512,

@@ -453,6 +453,12 @@ impl PostProcessing {
     pub fn nothing() -> Self {
         Self { template: Template::nothing(), trims_offsets: false }
     }
+
+    /// `RobertaProcessing` of a text alone.
+    pub fn roberta(cls: &(u32, String), sep: &(u32, String), trims_offsets: bool) -> Self {
+        let template = Template::between((cls.0, &cls.1), (sep.0, &sep.1));
+        Self { template, trims_offsets }
+    }
 }
 
 impl PostProcessor {

@@ -25,13 +25,22 @@ const CUSTOM_CODE: &str = "leaving it out";
 pub(crate) enum Class {
     /// `BertTokenizer`: of tokenizer.json only the vocabulary counts.
     Bert,
+    /// `MPNetTokenizer`: the same, with other special tokens.
+    MpNet,
+    /// `RobertaTokenizer`: only the vocabulary and the merges count.
+    Roberta,
     /// `XLMRobertaTokenizer`: only the vocabulary and the table of characters count.
     XlmRoberta,
+    /// `CamembertTokenizer`: the same, with other special tokens.
+    Camembert,
+    /// `AlbertTokenizer`: only the vocabulary, the table of characters and the template count.
+    Albert,
     /// `PreTrainedTokenizerFast`: tokenizer.json as it is.
     AsItIs,
 }
 
-const SUPPORTED_CLASSES: &str = "BertTokenizer, XLMRobertaTokenizer, PreTrainedTokenizerFast";
+const SUPPORTED_CLASSES: &str = "BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer, CamembertTokenizer, \
+    AlbertTokenizer, MPNetTokenizer, PreTrainedTokenizerFast";
 
 /// Classes that are `BertTokenizer`, and whether they give segments.
 const BERT_CLASSES: &[(&str, bool)] = &[
@@ -46,14 +55,23 @@ const BERT_CLASSES: &[(&str, bool)] = &[
     ("SqueezeBertTokenizer", true),
 ];
 
+/// Classes that make a tokenizer in their own way, none of which gives segments.
+const OWN_CLASSES: &[(&str, Class)] = &[
+    ("AlbertTokenizer", Class::Albert),
+    ("CamembertTokenizer", Class::Camembert),
+    ("MPNetTokenizer", Class::MpNet),
+    ("RobertaTokenizer", Class::Roberta),
+    ("XLMRobertaTokenizer", Class::XlmRoberta),
+];
+
 /// Other classes of transformers 5.23 that make a tokenizer in their own way. A name that it does not know is taken for
 /// `PreTrainedTokenizerFast`.
-const OTHER_CLASSES: &str = "Albert Auto Bart Barthez Bartpho Basic BertGeneration BertJapanese Bertweet BigBird BioGpt \
-    BlenderbotSmall Blenderbot ByT5 CLIP CTRL Camembert Canine Character Clvp CodeGen CodeLlama Cohere CpmAnt Cpm \
+const OTHER_CLASSES: &str = "Auto Bart Barthez Bartpho Basic BertGeneration BertJapanese Bertweet BigBird BioGpt \
+    BlenderbotSmall Blenderbot ByT5 CLIP CTRL Canine Character Clvp CodeGen CodeLlama Cohere CpmAnt Cpm \
     DPRReader Deberta DebertaV2 Dia Esm Esmc FNet FSMT FastSpeech2Conformer Flaubert Funnel GPT2 GPTNeoXJapanese GPTNeoX \
-    GPTSw3 Gemma Herbert LED Lasr LayoutLMv2 LayoutLMv3 LayoutXLM Llama Luke M2M100 MBart50 MBart MLuke MPNet Marian \
+    GPTSw3 Gemma Herbert LED Lasr LayoutLMv2 LayoutLMv3 LayoutXLM Llama Luke M2M100 MBart50 MBart MLuke Marian \
     MarkupLM Mecab Mgpstr Mvp MyT5 Nllb Nougat OpenAIGPT PLBart Parakeet Pegasus Perceiver Phobert Pop2Piano ProphetNet \
-    Qwen2 Qwen3_5 Rag Reformer RemBert RoCBert RoFormer Roberta SeamlessM4T Siglip2 Siglip Speech2Text SpeechT5 Splinter \
+    Qwen2 Qwen3_5 Rag Reformer RemBert RoCBert RoFormer SeamlessM4T Siglip2 Siglip Speech2Text SpeechT5 Splinter \
     T5 Tapas Tipsv2 Udop VideoPrism Vits Wav2Vec2CTC Wav2Vec2PhonemeCTC Whisper Wordpiece XGLM XLM XLNet";
 
 /// The tokens that have a name, in the order in which they are added.
@@ -123,8 +141,10 @@ pub(crate) struct Settings {
     added: BTreeMap<i64, AddedToken>,
     pub do_lower_case: bool,
     pub strip_accents: Option<bool>,
+    pub keep_accents: bool,
     pub tokenize_chinese_chars: bool,
     pub add_prefix_space: bool,
+    pub trim_offsets: bool,
     pub split_special_tokens: bool,
     pub has_token_types: bool,
     pub model_max_length: Json,
@@ -139,16 +159,17 @@ pub(crate) struct FromTokenizerJson<'a> {
 }
 
 impl Settings {
-    /// Reads the files. `overrides` are entries that override those of tokenizer_config.json, and
-    /// `config_class` is the `tokenizer_class` of config.json.
+    /// Reads the files. `overrides` are entries that override those of tokenizer_config.json, `config_class` is the
+    /// `tokenizer_class` of config.json, and `default_class` what counts if neither file names one.
     pub fn read(
         files: &Files,
         overrides: &Object,
         config_class: Option<&Json>,
+        default_class: &str,
         from_json: Option<&FromTokenizerJson>,
     ) -> Result<Self> {
         let mut config = files.object(TOKENIZER_CONFIG)?.unwrap_or_default();
-        let (class, has_token_types) = class_of(files, &config, config_class)?;
+        let (class, has_token_types) = class_of(files, &config, config_class, default_class)?;
         for (key, value) in overrides.iter() {
             config.insert(key, value.clone());
         }
@@ -159,14 +180,17 @@ impl Settings {
 
         let mut named = Vec::new();
         for name in NAMED_TOKENS {
-            let default = default_token(class, name).map(|token| SpecialToken::Plain(token.into()));
+            let default = default_token(class, name).map(|token| plain_token(class, name, token));
             let from_padding =
                 from_json.and_then(|json| json.pad_token).filter(|_| name == "pad_token");
             let default = default.or(from_padding.map(|token| SpecialToken::Plain(token.into())));
             let token = match reader.config.get(name) {
                 None => default,
                 Some(Json::Null) => None,
-                Some(value) => Some(reader.special_token(name, value)?),
+                Some(value) => match reader.special_token(name, value)? {
+                    SpecialToken::Plain(token) => Some(plain_token(class, name, &token)),
+                    token => Some(token),
+                },
             };
             named.extend(token.map(|token| (name.to_owned(), with_flags(token, &added))));
         }
@@ -178,22 +202,29 @@ impl Settings {
         if let Some(value) = reader.config.get("padding_side") {
             reader.side("padding_side", value)?;
         }
+        let is_words = matches!(class, Class::Bert | Class::MpNet);
+        let is_bytes = class == Class::Roberta;
+        let is_true = |key: &str, default| reader.config.get(key).map_or(default, Json::is_true);
         Ok(Self {
             class,
             named,
-            extra: reader.extra_tokens()?,
+            extra: reader.extra_tokens(class)?,
             added,
-            do_lower_case: reader.flag("do_lower_case", true, class == Class::Bert)?,
+            do_lower_case: match class {
+                Class::Albert => is_true("do_lower_case", true),
+                _ => reader.flag("do_lower_case", true, is_words)?,
+            },
             strip_accents: match reader.config.get_some("strip_accents") {
                 None => None,
-                Some(_) => Some(reader.flag("strip_accents", false, class == Class::Bert)?),
+                Some(_) => Some(reader.flag("strip_accents", false, is_words)?),
             },
-            tokenize_chinese_chars: reader.flag(
-                "tokenize_chinese_chars",
-                true,
-                class == Class::Bert,
-            )?,
-            add_prefix_space: reader.config.get("add_prefix_space").is_none_or(Json::is_true),
+            keep_accents: is_true("keep_accents", false),
+            tokenize_chinese_chars: reader.flag("tokenize_chinese_chars", true, is_words)?,
+            add_prefix_space: match is_bytes {
+                true => reader.flag("add_prefix_space", false, true)?,
+                false => is_true("add_prefix_space", true),
+            },
+            trim_offsets: reader.flag("trim_offsets", true, is_bytes)?,
             split_special_tokens: reader.flag("split_special_tokens", false, true)?,
             has_token_types: match reader.config.get("model_input_names") {
                 None => has_token_types,
@@ -257,12 +288,32 @@ fn default_token(class: Class, name: &str) -> Option<&'static str> {
         (Class::Bert, "pad_token") => Some("[PAD]"),
         (Class::Bert, "cls_token") => Some("[CLS]"),
         (Class::Bert, "mask_token") => Some("[MASK]"),
-        (Class::XlmRoberta, "bos_token" | "cls_token") => Some("<s>"),
-        (Class::XlmRoberta, "eos_token" | "sep_token") => Some("</s>"),
-        (Class::XlmRoberta, "unk_token") => Some("<unk>"),
-        (Class::XlmRoberta, "pad_token") => Some("<pad>"),
-        (Class::XlmRoberta, "mask_token") => Some("<mask>"),
+        (Class::Bert | Class::AsItIs, _) => None,
+        (Class::Albert, "bos_token" | "cls_token") => Some("[CLS]"),
+        (Class::Albert, "eos_token" | "sep_token") => Some("[SEP]"),
+        (Class::Albert, "mask_token") => Some("[MASK]"),
+        (Class::MpNet, "unk_token") => Some("[UNK]"),
+        (_, "bos_token" | "cls_token") => Some("<s>"),
+        (_, "eos_token" | "sep_token") => Some("</s>"),
+        (_, "unk_token") => Some("<unk>"),
+        (_, "pad_token") => Some("<pad>"),
+        (_, "mask_token") => Some("<mask>"),
         _ => None,
+    }
+}
+
+/// What a class makes of a token's name.
+fn plain_token(class: Class, name: &str, token: &str) -> SpecialToken {
+    match (class, name) {
+        // https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/camembert/tokenization_camembert.py#L124
+        (Class::Camembert, "mask_token") => {
+            SpecialToken::Added(AddedToken::from(token, true).lstrip(true))
+        }
+        // https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/mpnet/tokenization_mpnet.py#L140
+        (Class::MpNet, _) => {
+            SpecialToken::Added(AddedToken::from(token, false).lstrip(name == "mask_token"))
+        }
+        _ => SpecialToken::Plain(token.into()),
     }
 }
 
@@ -276,13 +327,19 @@ fn with_flags(token: SpecialToken, added: &BTreeMap<i64, AddedToken>) -> Special
 }
 
 /// The class, and whether it gives segments.
-fn class_of(files: &Files, config: &Object, config_class: Option<&Json>) -> Result<(Class, bool)> {
+fn class_of(
+    files: &Files,
+    config: &Object,
+    config_class: Option<&Json>,
+    default_class: &str,
+) -> Result<(Class, bool)> {
+    let default_class = Json::Str(default_class.into());
     let config_class = config_class.filter(|value| **value != Json::Null);
     let (file, value) = match (config.get_some("tokenizer_class"), config_class) {
         (Some(value), None) => (TOKENIZER_CONFIG, value),
         (Some(value), Some(_)) if value.is_true() => (TOKENIZER_CONFIG, value),
         (_, Some(value)) => ("config.json", value),
-        (None, None) => return Ok((Class::Bert, true)),
+        (None, None) => ("config.json", &default_class),
     };
     let what = format!("tokenizer_class {value}");
     let Some(name) = value.as_str() else {
@@ -299,8 +356,8 @@ fn class_of(files: &Files, config: &Object, config_class: Option<&Json>) -> Resu
     if let Some(&(_, has_token_types)) = BERT_CLASSES.iter().find(|(known, _)| *known == name) {
         return Ok((Class::Bert, has_token_types));
     }
-    if name == "XLMRobertaTokenizer" {
-        return Ok((Class::XlmRoberta, false));
+    if let Some(&(_, class)) = OWN_CLASSES.iter().find(|(known, _)| *known == name) {
+        return Ok((class, false));
     }
     let other = name.strip_suffix("Tokenizer");
     if other.is_some_and(|other| OTHER_CLASSES.split_whitespace().any(|known| known == other)) {
@@ -452,9 +509,14 @@ impl Reader<'_> {
         Ok(tokens)
     }
 
-    fn extra_tokens(&self) -> Result<Vec<SpecialToken>> {
+    fn extra_tokens(&self, class: Class) -> Result<Vec<SpecialToken>> {
         let key = "extra_special_tokens";
         match self.config.get(key).or_else(|| self.config.get("additional_special_tokens")) {
+            // Its own, where a file names none.
+            None | Some(Json::Object(_)) if class == Class::Camembert => {
+                let own = ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"];
+                Ok(own.map(|token| SpecialToken::Plain(token.into())).to_vec())
+            }
             None | Some(Json::Null | Json::Object(_)) => Ok(Vec::new()),
             Some(Json::List(tokens)) => {
                 tokens.iter().map(|token| self.special_token(key, token)).collect()

@@ -44,6 +44,13 @@ pub(crate) struct Pieces {
 
 const NONE: u32 = u32::MAX;
 
+impl Pieces {
+    /// The number of the first piece of this text.
+    pub fn position(&self, text: &str) -> Option<usize> {
+        (0..self.len() as u32).position(|id| self.piece(id) == text.as_bytes())
+    }
+}
+
 /// Heads between two of the top: 8 lines of a cache. Of 250,002 pieces the top has 31 kB.
 const BLOCK: usize = 64;
 

@@ -95,6 +95,7 @@ fn tokens_and_places_are_the_librarys() {
     let options = TokenizerOptions {
         overrides: Object::default(),
         config_class: None,
+        default_class: "BertTokenizer",
         lowercase: false,
         max_seq_length: None,
         max_positions: 512,

@@ -2,11 +2,9 @@
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
-use embervec_bert as bert;
-use embervec_bert::ops::cube;
-use embervec_bert::{
-    BertConfig, BertModel, ModelLoader, PackedBatch, PoolingMode, SentencePooling,
-};
+use embervec_encoder as encoder;
+use embervec_encoder::ops::cube;
+use embervec_encoder::{EncoderSpec, ModelLoader, PackedBatch, PoolingMode, SentencePooling};
 use embervec_weights::{TensorReader, WeightDtype};
 use js_sys::Float32Array;
 use wasm_bindgen::prelude::*;
@@ -30,13 +28,13 @@ pub async fn open_gpu(
     dtype: String,
     packed_dot: bool,
 ) -> Result<Loader> {
-    let config = BertConfig::from_json("config.json", config.as_bytes()).map_err(to_js)?;
+    let spec = EncoderSpec::from_line(&config).map_err(to_js)?;
     let dtype = WeightDtype::parse(&dtype).map_err(|error| to_js(error.into()))?;
     cube::use_packed_dot(packed_dot);
     let opened = Device::wgpu_options().init_with_setup_async().await;
     let (device, setup) =
         opened.map_err(|error| js_error("unsupported_device", &error.to_string()))?;
-    let model = ModelLoader::new(config, files, dtype, &device);
+    let model = ModelLoader::new(spec, files, dtype, &device);
     Ok(Loader { handle: setup.device, model, reader: None })
 }
 
@@ -77,7 +75,7 @@ fn no_file() -> JsValue {
 /// A model on a GPU.
 #[wasm_bindgen]
 pub struct Encoder {
-    model: BertModel,
+    model: encoder::Encoder,
     handle: wgpu::Device,
 }
 
@@ -105,7 +103,7 @@ impl Encoder {
             start = end as usize;
         }
         let modes = pooling.iter().map(|name| PoolingMode::parse(name));
-        let modes = modes.collect::<bert::Result<Vec<_>>>().map_err(to_js)?;
+        let modes = modes.collect::<encoder::Result<Vec<_>>>().map_err(to_js)?;
         let vectors = match modes.is_empty() {
             true => self.model.forward(&batch),
             false => self.model.forward_pooled(&batch, &SentencePooling { modes, skip, normalize }),
@@ -120,9 +118,9 @@ impl Encoder {
     }
 }
 
-fn to_js(error: bert::Error) -> JsValue {
+fn to_js(error: encoder::Error) -> JsValue {
     let code = match error {
-        bert::Error::Device(_) => "device_lost",
+        encoder::Error::Device(_) => "device_lost",
         _ => "internal",
     };
     js_error(code, &error.to_string()).into()

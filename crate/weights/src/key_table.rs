@@ -187,7 +187,22 @@ impl KeyTable {
             roles.push(role);
         }
         if !is_part {
-            self.check_complete(file, |name| found.contains_key(name))?;
+            let is_there = |name: &str| found.contains_key(name);
+            self.check_complete(file, is_there).map_err(|error| match error {
+                // Together they tell whether a file is of another kind of model.
+                Error::Tensor { file, tensor, problem } => {
+                    let entries = header.entries.iter().zip(&roles);
+                    let surplus = entries.filter(|(_, role)| **role == Role::Skipped);
+                    let problem = match surplus.map(|(entry, _)| &entry.name).min() {
+                        Some(name) => {
+                            format!("{problem}, which has \"{name}\", that is not needed")
+                        }
+                        None => problem,
+                    };
+                    Error::Tensor { file, tensor, problem }
+                }
+                error => error,
+            })?;
         }
         for role in &roles {
             match role {

@@ -6,13 +6,14 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{build, npm, sh, toolchain, wasm};
+use crate::{build, npm, sh, tidy, toolchain, wasm};
 
 /// Crates with code that is compiled only for the browser, each with its folder.
 const BROWSER_CRATES: [(&str, &str); 2] =
-    [("bert", "embervec-bert"), ("kernels", "embervec-kernels")];
+    [("encoder", "embervec-encoder"), ("kernels", "embervec-kernels")];
 
 pub fn run() -> Result<()> {
+    tidy::run()?;
     licences()?;
     let native = |command: &str| {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

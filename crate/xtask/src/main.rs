@@ -22,6 +22,7 @@ mod python;
 mod sh;
 mod size;
 mod test;
+mod tidy;
 mod toolchain;
 mod wasm;
 
@@ -50,6 +51,7 @@ cargo xtask <verb>
   bench [args…]               build, then tests/bench/run.ts with these arguments
   lint                        TypeScript (format and faults), licences (if cargo-deny is installed), clippy and rustdoc
                               for this machine and for the browser
+  tidy                        what crates may depend on, where `unsafe` may stand, how long a file may be; a step of `lint`, too
   size                        bytes of pkg/dist, raw and compressed, against the budget
   model                       all-MiniLM-L6-v2 into www/models
   multilingual                multilingual-e5-small into www/models, which the demo then offers (needs Python; 91 MB)
@@ -96,7 +98,7 @@ fn run(args: &[String]) -> Result<()> {
         "test" => test::run(rest),
         "wasm" => wasm::run(rest),
         "build" | "docs" | "help" | "--help" | "-h" | "lint" | "model" | "multilingual"
-        | "package" | "pkg" | "size" => {
+        | "package" | "pkg" | "size" | "tidy" => {
             no_arguments(verb, rest)?;
             match verb {
                 "build" => build::www(),
@@ -106,6 +108,7 @@ fn run(args: &[String]) -> Result<()> {
                 "multilingual" => multilingual::ensure(),
                 "package" => package::run(),
                 "pkg" => build::package(),
+                "tidy" => tidy::run(),
                 "size" => build::package().and_then(|()| size::check()),
                 _ => {
                     print!("{HELP}");

@@ -37,7 +37,7 @@ const CPU: [Variant; 2] = [
 const WEBGPU: Variant = Variant {
     name: "webgpu",
     profile: "webgpu",
-    sources: &["inventory", "json", "kernels", "weights", "bert", "wasm/src/webgpu.rs"],
+    sources: &["inventory", "json", "kernels", "weights", "encoder", "wasm/src/webgpu.rs"],
     cargo_args: &["--no-default-features", "--features", "webgpu"],
     // Compresses a little better than -Os, and than with what is called once inlined.
     opt_args: &["-Oz"],
@@ -63,8 +63,16 @@ struct Variant {
     opt_args: &'static [&'static str],
 }
 
-const CPU_SOURCES: &[&str] =
-    &["inventory", "json", "kernels", "weights", "tokenizer", "bert", "embed", "wasm/src/cpu.rs"];
+const CPU_SOURCES: &[&str] = &[
+    "inventory",
+    "json",
+    "kernels",
+    "weights",
+    "tokenizer",
+    "encoder",
+    "embed",
+    "wasm/src/cpu.rs",
+];
 
 /// Name of the files that wasm-bindgen writes: `embervec.js`, `embervec_bg.wasm` and their declarations.
 const OUT_NAME: &str = "embervec";

@@ -17,7 +17,7 @@ pub(crate) mod program;
 pub(crate) mod prompts;
 pub(crate) mod transformer;
 
-use embervec_bert::PoolingMode;
+use embervec_encoder::PoolingMode;
 
 use crate::Result;
 use crate::folder::Folder;
@@ -41,7 +41,7 @@ impl Recipe {
                 let transformer = Transformer::read_plain(folder)?;
                 let mode =
                     if transformer.is_causal { PoolingMode::LastToken } else { PoolingMode::Mean };
-                let program = Program::plain(transformer.config.hidden_size, mode);
+                let program = Program::plain(transformer.spec.hidden_size, mode);
                 Ok(Self { transformer, program, settings: ModelSettings::plain() })
             }
             Layout::Modules(modules) => {

@@ -4,7 +4,7 @@
 //!
 //! [`Pooling`]: https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/sentence_transformer/modules/pooling.py#L69
 
-use embervec_bert::PoolingMode;
+use embervec_encoder::PoolingMode;
 use embervec_json::{Json, Object};
 
 use crate::{Error, Result};

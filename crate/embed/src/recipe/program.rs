@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use embervec_bert::PoolingMode;
+use embervec_encoder::PoolingMode;
 use embervec_weights::KeyTable;
 use embervec_weights::limits::MAX_DIMENSION;
 
@@ -96,7 +96,7 @@ impl Program {
 
     /// Follows the modules behind the transformer.
     pub fn read(folder: &Folder, modules: &[Module], transformer: &Transformer) -> Result<Self> {
-        let width = transformer.config.hidden_size;
+        let width = transformer.spec.hidden_size;
         let mut run = Run {
             program: Self {
                 values: vec![Value { of_tokens: true, width }],

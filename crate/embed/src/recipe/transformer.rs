@@ -5,7 +5,7 @@
 //! [`Transformer.__init__`]: https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/base/modules/transformer.py#L776
 //! [`Transformer.preprocess`]: https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/base/modules/transformer.py#L1230
 
-use embervec_bert::{BertConfig, config_object};
+use embervec_encoder::{EncoderSpec, config_object};
 use embervec_json::{Json, Object};
 use embervec_tokenizer::{Files, Limit, Tokenizer, TokenizerOptions};
 
@@ -83,7 +83,7 @@ pub(crate) enum EncoderOutput {
 /// The Transformer of a folder, its weights apart.
 #[derive(Debug)]
 pub(crate) struct Transformer {
-    pub config: BertConfig,
+    pub spec: EncoderSpec,
     pub tokenizer: Tokenizer,
     pub limits: Limits,
     pub output: EncoderOutput,
@@ -240,7 +240,7 @@ impl Options {
         for (key, value) in self.config_kwargs.iter() {
             entries.insert(key, value.clone());
         }
-        let config = BertConfig::from_object(&config_file, &entries)?;
+        let spec = EncoderSpec::from_config(&config_file, &entries)?;
         let architecture = match entries.get("architectures") {
             Some(Json::List(names)) => names.first().and_then(Json::as_str),
             _ => None,
@@ -256,15 +256,16 @@ impl Options {
             &TokenizerOptions {
                 overrides: self.processor_kwargs.clone(),
                 config_class: entries.get("tokenizer_class"),
+                default_class: spec.family.tokenizer_class(),
                 lowercase: self.do_lower_case,
                 max_seq_length,
-                max_positions: config.max_position_embeddings,
+                max_positions: spec.positions.limit(),
                 add_special_tokens: self.call.add_special_tokens,
             },
         )?;
         let limits = self.limits(tokenizer.limit());
         let Self { output, output_name, .. } = self;
-        Ok(Transformer { config, tokenizer, limits, output, output_name, is_causal })
+        Ok(Transformer { spec, tokenizer, limits, output, output_name, is_causal })
     }
 
     fn limits(&self, own: &Limit) -> Limits {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use burn::tensor::Device;
-use embervec_bert::{BertConfig, BertModel, ModelLoader};
 use embervec_embed::{Embedder, WeightDtype, open_folder};
+use embervec_encoder::{Encoder, EncoderSpec, ModelLoader};
 use serde::Deserialize;
 
 /// Expected vectors of one model.
@@ -105,12 +105,12 @@ pub fn tiny(name: &str) -> (Embedder, Expected) {
 }
 
 /// A tiny model without what `embed` adds to it, and its expected vectors.
-pub fn tiny_bert(name: &str) -> (BertModel, Expected) {
-    let config = BertConfig::from_json("config.json", &tiny_file(name, "config.json"));
-    let config = config.expect("config.json");
+pub fn tiny_bert(name: &str) -> (Encoder, Expected) {
+    let spec = EncoderSpec::from_json("config.json", &tiny_file(name, "config.json"));
+    let spec = spec.expect("config.json");
     let bytes = tiny_file(name, "model.safetensors");
     let path = "model.safetensors";
-    let mut loader = ModelLoader::new(config, 1, WeightDtype::Fp32, &Device::flex());
+    let mut loader = ModelLoader::new(spec, 1, WeightDtype::Fp32, &Device::flex());
     let mut reader = loader.reader(path);
     reader.push(&bytes).expect("tensors");
     loader.take(path, reader.finish().expect("all bytes")).expect("all tensors");

@@ -24,6 +24,7 @@ pub(super) fn run(bytes: &[u8]) -> Result<usize, String> {
     let options = TokenizerOptions {
         overrides: options.get("overrides").and_then(Json::as_object).cloned().unwrap_or_default(),
         config_class: options.get("config_class"),
+        default_class: "BertTokenizer",
         lowercase: options.get("lowercase").is_some_and(Json::is_true),
         max_seq_length: options.get("max_seq_length"),
         add_special_tokens: options.get("add_special_tokens").is_none_or(Json::is_true),

@@ -1,6 +1,5 @@
 //! A weight file in pieces of random sizes, and what is kept of it in 8 bits.
 
-use embervec_bert::keys::key_table;
 use embervec_weights::{KeyTable, TensorReader, Values, WeightDtype, Weights};
 
 use super::check_message;
@@ -10,7 +9,7 @@ use crate::weights::{encoder_tensors, small_config};
 const FILE: &str = "model.safetensors";
 
 pub(super) fn run(bytes: &[u8]) -> Result<usize, String> {
-    let table = key_table(&small_config());
+    let table = small_config().key_table();
     for dtype in [WeightDtype::Fp32, WeightDtype::Fp16, WeightDtype::Q8] {
         let mut random = Random::of(bytes);
         let known = read(bytes, &table, dtype, Some(bytes.len() as u64), &mut random);

@@ -3,6 +3,9 @@
 
 use embervec_kernels::*;
 
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
+
 pub type Check = fn() -> Result<(), String>;
 
 pub const CHECKS: &[(&str, Check)] = &[
@@ -227,13 +230,30 @@ fn linear_q8_shows_what_is_not_finite() -> Result<(), String> {
 fn activations_are_accurate() -> Result<(), String> {
     let panels = pack_f32(&[1.0], &[0.0], 1);
     let x: Vec<f32> = (-120_000..=120_000).map(|i| i as f32 * 1e-4).collect();
-    for activation in [Activation::Gelu, Activation::Tanh] {
+    for activation in ACTIVATIONS {
         let mut out = vec![f32::NAN; x.len()];
         linear(&x, in_f32(&panels, 1, 1), activation, &mut out);
         for (&x, &out) in x.iter().zip(&out) {
             let expected = scalar::activate(f64::from(x), activation);
             let error = (f64::from(out) - expected).abs() / f64::from(x.abs()).max(4.0) * 4.0;
             check!(error <= 1e-6, "{activation:?}({x}) is {out}, not {expected}");
+        }
+        // Far from 0, in vectors and at the end of a row.
+        for x in [-1e30, -1e4, -200.0, -90.0, 90.0, 200.0, 1e4, 1e30] {
+            let panels = pack_f32(&[1.0; 5], &[0.0; 5], 1);
+            let mut out = [f32::NAN; 5];
+            linear(&[x], in_f32(&panels, 1, 5), activation, &mut out);
+            let expected = scalar::activate(f64::from(x), activation) as f32;
+            let is_near = out.iter().all(|out| (out - expected).abs() <= 1e-6 * x.abs());
+            check!(is_near, "{activation:?}({x}) is {out:?}, not {expected}");
+        }
+        for x in [f32::NAN, f32::INFINITY] {
+            let panels = pack_f32(&[1.0; 5], &[0.0; 5], 1);
+            let mut out = [0.0; 5];
+            linear(&[x], in_f32(&panels, 1, 5), activation, &mut out);
+            let is_finite = out.iter().any(|out| out.is_finite());
+            let is_one = activation == Activation::Tanh && x == f32::INFINITY;
+            check!(!is_finite || is_one, "{activation:?}({x}) is {out:?}");
         }
     }
     Ok(())
@@ -279,26 +299,37 @@ fn attention_attends() -> Result<(), String> {
             let hidden = heads * head_size;
             // Scores of up to 16 times the width: some softmaxes are flat, some a single peak.
             let qkv: Vec<f32> = numbers.floats(end * 3 * hidden).iter().map(|x| x * 4.0).collect();
-            let out = in_every_variant(|| {
-                let mut out = vec![f32::NAN; end * hidden];
-                attention(&qkv, texts.iter().cloned(), heads, head_size, &mut out, hidden);
-                Ok(out)
-            })?;
-            let expected = scalar::attention(&qkv, &texts, heads, head_size);
-            for (i, (&out, &expected)) in out.iter().zip(&expected).enumerate() {
-                let (token, head) = (i / hidden, i % hidden / head_size);
-                let text = texts.iter().find(|text| text.contains(&token)).expect("a text");
-                let row = |token: usize, part: usize| {
-                    &qkv[(token * 3 + part) * hidden + head * head_size..][..head_size]
-                };
-                let sizes = text.clone().map(|key| size_of_product(row(token, 0), row(key, 1)));
-                let size = sizes.fold(0.0, f64::max) / (head_size as f64).sqrt();
-                // A score that is off by so much makes its weight, which is its exponential, off by that share of itself, and
-                // the sum of all weights by as much again; 4e-7 are the exponential's own. A value is at most 4.
-                let share = 2.0 * (rounding(head_size, size) + 4e-7);
-                let bound = (share + rounding(text.len(), 1.0)) * 4.0;
-                let error = (f64::from(out) - expected).abs();
-                check!(error <= bound, "{heads} x {head_size}: {out}, not {expected}");
+            let values = numbers.floats(heads * 9);
+            for bias in [None, Some(RelativeBias { values: &values, reach: 4 })] {
+                let out = in_every_variant(|| {
+                    let mut out = vec![f32::NAN; end * hidden];
+                    attention(
+                        &qkv,
+                        texts.iter().cloned(),
+                        heads,
+                        head_size,
+                        bias,
+                        &mut out,
+                        hidden,
+                    );
+                    Ok(out)
+                })?;
+                let expected = scalar::attention(&qkv, &texts, heads, head_size, bias);
+                for (i, (&out, &expected)) in out.iter().zip(&expected).enumerate() {
+                    let (token, head) = (i / hidden, i % hidden / head_size);
+                    let text = texts.iter().find(|text| text.contains(&token)).expect("a text");
+                    let row = |token: usize, part: usize| {
+                        &qkv[(token * 3 + part) * hidden + head * head_size..][..head_size]
+                    };
+                    let sizes = text.clone().map(|key| size_of_product(row(token, 0), row(key, 1)));
+                    let size = sizes.fold(0.0, f64::max) / (head_size as f64).sqrt();
+                    // A score that is off by so much makes its weight, which is its exponential, off by that share of itself, and
+                    // the sum of all weights by as much again; 4e-7 are the exponential's own. A value is at most 4.
+                    let share = 2.0 * (rounding(head_size, size) + 4e-7);
+                    let bound = (share + rounding(text.len(), 1.0)) * 4.0;
+                    let error = (f64::from(out) - expected).abs();
+                    check!(error <= bound, "{heads} x {head_size}: {out}, not {expected}");
+                }
             }
         }
     }
@@ -311,11 +342,11 @@ fn attention_leaves_what_is_between_its_rows() -> Result<(), String> {
     let qkv = Numbers(9).floats(tokens * 3 * hidden);
     let texts = [0..9, 9..21];
     let mut close = vec![0.0; tokens * hidden];
-    attention(&qkv, texts.iter().cloned(), heads, head_size, &mut close, hidden);
+    attention(&qkv, texts.iter().cloned(), heads, head_size, None, &mut close, hidden);
     for stride in [hidden + 1, 2 * hidden + 5] {
         // The last row ends with its own values.
         let mut apart = vec![-7.0; (tokens - 1) * stride + hidden];
-        attention(&qkv, texts.iter().cloned(), heads, head_size, &mut apart, stride);
+        attention(&qkv, texts.iter().cloned(), heads, head_size, None, &mut apart, stride);
         for (t, row) in apart.chunks(stride).enumerate() {
             check!(same_bits(&row[..hidden], &close[t * hidden..][..hidden]), "{stride}: row {t}");
             check!(row[hidden..].iter().all(|&x| x == -7.0), "{stride}: behind row {t}");
@@ -331,6 +362,7 @@ fn self_attention_is_a_layer_and_attention() -> Result<(), String> {
     for (heads, head_size) in [(4, 16), (5, 16), (4, 24), (4, 12), (2, 20), (3, 32), (1, 64)] {
         let hidden = heads * head_size;
         let (panels, packed) = layer(&mut numbers, in_features, 3 * hidden);
+        let values = numbers.floats(heads * 9);
         for lengths in [&[1][..], &[5, 3], &[300], &[200, 1, 340]] {
             let tokens: usize = lengths.iter().sum();
             let texts = lengths.iter().scan(0, |end, length| {
@@ -344,10 +376,12 @@ fn self_attention_is_a_layer_and_attention() -> Result<(), String> {
                 let mut rows = vec![0.0; tokens * 3 * hidden];
                 linear(&x, qkv, Activation::Identity, &mut rows);
                 let mut expected = vec![0.0; tokens * hidden];
-                attention(&rows, texts.clone(), heads, head_size, &mut expected, hidden);
-                let mut out = vec![f32::NAN; tokens * hidden];
-                self_attention(&x, qkv, texts.clone(), heads, &mut out);
-                check!(same_bits(&out, &expected), "{heads} x {head_size}, {tokens} tokens");
+                for bias in [None, Some(RelativeBias { values: &values, reach: 4 })] {
+                    attention(&rows, texts.clone(), heads, head_size, bias, &mut expected, hidden);
+                    let mut out = vec![f32::NAN; tokens * hidden];
+                    self_attention(&x, qkv, texts.clone(), heads, bias, &mut out);
+                    check!(same_bits(&out, &expected), "{heads} x {head_size}, {tokens} tokens");
+                }
             }
         }
     }
@@ -365,13 +399,14 @@ fn feed_forward_is_two_layers() -> Result<(), String> {
                 (in_f32(&intermediate.0, size, width), in_f32(&output.0, width, size)),
                 (in_q8(&intermediate.1, size, width), in_q8(&output.1, width, size)),
             ];
-            for (intermediate, output) in layers {
+            let all = layers.iter().flat_map(|layers| ACTIVATIONS.map(|it| (*layers, it)));
+            for ((intermediate, output), activation) in all {
                 let mut wide = vec![0.0; rows * width];
-                linear(&x, intermediate, Activation::Gelu, &mut wide);
+                linear(&x, intermediate, activation, &mut wide);
                 let mut expected = vec![0.0; rows * size];
                 linear(&wide, output, Activation::Identity, &mut expected);
                 let mut out = vec![f32::NAN; rows * size];
-                feed_forward(&x, intermediate, output, &mut out);
+                feed_forward(&x, intermediate, output, activation, &mut out);
                 check!(same_bits(&out, &expected), "{rows} x {size} by way of {width}");
             }
         }
@@ -408,11 +443,11 @@ fn a_row_does_not_depend_on_its_neighbours() -> Result<(), String> {
     let texts = [0..5, 5..24, 24..25];
     let qkv = numbers.floats(25 * 3 * hidden);
     let mut all = vec![0.0; 25 * hidden];
-    attention(&qkv, texts.iter().cloned(), heads, head_size, &mut all, hidden);
+    attention(&qkv, texts.iter().cloned(), heads, head_size, None, &mut all, hidden);
     for text in texts {
         let mut alone = vec![0.0; text.len() * hidden];
         let part = &qkv[text.start * 3 * hidden..text.end * 3 * hidden];
-        attention(part, std::iter::once(0..text.len()), heads, head_size, &mut alone, hidden);
+        attention(part, std::iter::once(0..text.len()), heads, head_size, None, &mut alone, hidden);
         check!(same_bits(&alone, &all[text.start * hidden..text.end * hidden]), "text {text:?}");
     }
     Ok(())

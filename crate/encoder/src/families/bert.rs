@@ -1,0 +1,80 @@
+//! BERT (Devlin et al., <https://arxiv.org/abs/1810.04805>).
+
+use embervec_kernels::Activation;
+
+use super::Family;
+use crate::config::Fields;
+use crate::names::{LayerNames, Names};
+use crate::spec::{AttentionSpec, FeedForwardSpec, Positions};
+use crate::{EncoderSpec, Result};
+
+/// [`BertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/configuration_bert.py)
+pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
+    read_as(fields, Family::Bert, [30522, 768, 12, 12, 3072])
+}
+
+/// With a family's own defaults of `vocab_size`, `hidden_size`, `num_hidden_layers`, `num_attention_heads` and
+/// `intermediate_size`.
+pub(super) fn read_as(
+    fields: &Fields,
+    family: Family,
+    [words, hidden, layers, heads, intermediate]: [usize; 5],
+) -> Result<EncoderSpec> {
+    let hidden_size = fields.dimension("hidden_size", hidden)?;
+    let num_hidden_layers = fields.layers("num_hidden_layers", layers)?;
+    Ok(EncoderSpec {
+        family,
+        vocab_size: fields.dimension("vocab_size", words)?,
+        embedding_size: hidden_size,
+        has_projection: false,
+        positions: Positions {
+            rows: fields.dimension("max_position_embeddings", 512)?,
+            padding: None,
+        },
+        type_vocab_size: fields.dimension("type_vocab_size", 2)?,
+        hidden_size,
+        num_hidden_layers,
+        num_hidden_groups: num_hidden_layers,
+        inner_group_num: 1,
+        attention: AttentionSpec {
+            num_heads: fields.dimension("num_attention_heads", heads)?,
+            relative_buckets: 0,
+        },
+        feed_forward: FeedForwardSpec {
+            intermediate_size: fields.dimension("intermediate_size", intermediate)?,
+            activation: fields.activation("hidden_act", Activation::Gelu)?,
+        },
+        layer_norm_eps: fields.layer_norm_eps()?,
+    })
+}
+
+pub(super) const NAMES: Names = Names {
+    // `base_model_prefix` of
+    // [`BertPreTrainedModel`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L534)
+    prefix: "bert.",
+    // [`BertEmbeddings`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L53)
+    word_embeddings: "embeddings.word_embeddings",
+    position_embeddings: "embeddings.position_embeddings",
+    token_type_embeddings: "embeddings.token_type_embeddings",
+    embeddings_norm: "embeddings.LayerNorm",
+    projection: "",
+    // [`BertEncoder`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L419)
+    layer: |layer, _| format!("encoder.layer.{layer}"),
+    layer_parts: LayerNames {
+        // [`BertSelfAttention`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L139)
+        query: "attention.self.query",
+        key: "attention.self.key",
+        value: "attention.self.value",
+        // [`BertSelfOutput`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L282)
+        attention_output: "attention.output.dense",
+        attention_norm: "attention.output.LayerNorm",
+        // [`BertIntermediate`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L325)
+        intermediate: "intermediate.dense",
+        // [`BertOutput`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L340)
+        output: "output.dense",
+        output_norm: "output.LayerNorm",
+    },
+    relative_bias: "",
+    // [`BertPooler`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L451)
+    pooler: "pooler.dense",
+};

@@ -1,0 +1,108 @@
+//! The families of encoders: each a file that says what its `config.json` and the names of its tensors mean, in the order of
+//! Hugging Face's classes.
+
+mod albert;
+mod bert;
+mod distilbert;
+mod electra;
+pub(crate) mod mpnet;
+mod roberta;
+
+use crate::config::Fields;
+use crate::names::Names;
+use crate::{EncoderSpec, Result};
+
+/// Where an encoder's configuration and names come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `bert`
+    Bert,
+    /// `roberta`
+    Roberta,
+    /// `xlm-roberta`
+    XlmRoberta,
+    /// `camembert`
+    Camembert,
+    /// `distilbert`
+    DistilBert,
+    /// `electra`
+    Electra,
+    /// `albert`
+    Albert,
+    /// `mpnet`
+    MpNet,
+}
+
+impl Family {
+    /// All, each at the place of its number.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Bert,
+        Self::Roberta,
+        Self::XlmRoberta,
+        Self::Camembert,
+        Self::DistilBert,
+        Self::Electra,
+        Self::Albert,
+        Self::MpNet,
+    ];
+
+    /// The family of this `model_type`.
+    pub(crate) fn of_model_type(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.model_type() == name)
+    }
+
+    /// Every `model_type`, for messages.
+    pub(crate) fn model_types() -> String {
+        Self::ALL.map(Self::model_type).join(", ")
+    }
+
+    /// The `model_type` in config.json.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Self::Bert => "bert",
+            Self::Roberta => "roberta",
+            Self::XlmRoberta => "xlm-roberta",
+            Self::Camembert => "camembert",
+            Self::DistilBert => "distilbert",
+            Self::Electra => "electra",
+            Self::Albert => "albert",
+            Self::MpNet => "mpnet",
+        }
+    }
+
+    /// The class of the tokenizer of a folder that names none:
+    /// [`TOKENIZER_MAPPING_NAMES`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/auto/tokenization_auto.py#L63).
+    pub fn tokenizer_class(self) -> &'static str {
+        match self {
+            Self::Bert | Self::DistilBert | Self::Electra => "BertTokenizer",
+            Self::Roberta => "RobertaTokenizer",
+            Self::XlmRoberta => "XLMRobertaTokenizer",
+            Self::Camembert => "CamembertTokenizer",
+            Self::Albert => "AlbertTokenizer",
+            Self::MpNet => "MPNetTokenizer",
+        }
+    }
+
+    /// Reads a config.json of this family.
+    pub(crate) fn read(self, fields: &Fields) -> Result<EncoderSpec> {
+        match self {
+            Self::Bert => bert::read(fields),
+            Self::Roberta | Self::XlmRoberta | Self::Camembert => roberta::read(fields, self),
+            Self::DistilBert => distilbert::read(fields),
+            Self::Electra => electra::read(fields),
+            Self::Albert => albert::read(fields),
+            Self::MpNet => mpnet::read(fields),
+        }
+    }
+
+    pub(crate) fn names(self) -> &'static Names {
+        match self {
+            Self::Bert => &bert::NAMES,
+            Self::Roberta | Self::XlmRoberta | Self::Camembert => &roberta::NAMES,
+            Self::DistilBert => &distilbert::NAMES,
+            Self::Electra => &electra::NAMES,
+            Self::Albert => &albert::NAMES,
+            Self::MpNet => &mpnet::NAMES,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The encoder of every family: an [`EncoderSpec`] says what it computes. `families/` links the Hugging Face class of
+//! each part.
+//!
+//! Dropout is left out everywhere: it does nothing outside training.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use embervec_weights::{Error as WeightsError, Values, Weights};
+
+use crate::families::mpnet;
+use crate::names::{EncoderNames, LayerNames};
+use crate::ops::{self, Activation, DeviceBatch, LinearWeight, Next, Rows, Table};
+use crate::{EncoderSpec, Error, PackedBatch, Result, SentencePooling};
+
+/// `torch.nn.Linear`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    weight: LinearWeight,
+}
+
+impl Linear {
+    /// Takes `{name}.weight`, and `{name}.bias` if there is one.
+    pub fn load(weights: &mut Weights, name: &str, device: &Device) -> Result<Self> {
+        Self::load_stacked(weights, &[(name, 1.0)], device)
+    }
+
+    /// Takes several layers with the same input as one: their outputs side by side, each multiplied
+    /// by a factor.
+    fn load_stacked(weights: &mut Weights, parts: &[(&str, f32)], device: &Device) -> Result<Self> {
+        let mut stacked: Option<Values> = None;
+        let mut stacked_bias = Vec::new();
+        let mut columns = 0;
+        for &(name, factor) in parts {
+            let ([out_features, in_features], mut weight) =
+                weights.take(&format!("{name}.weight"))?;
+            columns = in_features;
+            weight.scale(factor);
+            let bias = format!("{name}.bias");
+            match weights.contains(&bias) {
+                true => {
+                    let ([_], bias) = weights.take_f32(&bias)?;
+                    stacked_bias.extend(bias.iter().map(|x| x * factor));
+                }
+                false => stacked_bias.resize(stacked_bias.len() + out_features, 0.0),
+            }
+            match &mut stacked {
+                None => stacked = Some(weight),
+                Some(stacked) => {
+                    stacked.append(weight).map_err(|how| WeightsError::disagree(name, how))?
+                }
+            }
+        }
+        let stacked = stacked.ok_or_else(|| WeightsError::disagree("linear", "has no parts"))?;
+        Ok(Self { weight: LinearWeight::new(stacked, &stacked_bias, columns, device) })
+    }
+
+    /// # Shapes
+    ///
+    /// `[rows, in_features]` to `[rows, out_features]`
+    pub fn forward(&self, x: impl Into<Rows>, activation: Activation) -> Tensor<2> {
+        ops::linear(x, &self.weight, activation)
+    }
+}
+
+/// `torch.nn.LayerNorm` over the hidden size.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+    epsilon: f64,
+    #[module(skip)]
+    next: Next,
+}
+
+impl LayerNorm {
+    fn load(weights: &mut Weights, name: &str, epsilon: f64, device: &Device) -> Result<Self> {
+        Ok(Self {
+            weight: vector(weights, &format!("{name}.weight"), device)?,
+            bias: vector(weights, &format!("{name}.bias"), device)?,
+            epsilon,
+            next: next(weights),
+        })
+    }
+
+    fn forward(&self, x: Tensor<2>, residual: Option<&Rows>) -> Rows {
+        let residual = residual.map(Rows::values);
+        ops::layer_norm(x, residual, self.weight.val(), self.bias.val(), self.epsilon, self.next)
+    }
+}
+
+/// Word, position and token type embeddings, summed and normalised.
+#[derive(Module, Debug)]
+struct Embeddings {
+    words: Table,
+    positions: Table,
+    token_types: Param<Tensor<2>>,
+    layer_norm: LayerNorm,
+}
+
+impl Embeddings {
+    fn load(
+        weights: &mut Weights,
+        names: &EncoderNames,
+        spec: &EncoderSpec,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut table = |name: &str| {
+            let (shape, values) = weights.take(&format!("{name}.weight"))?;
+            Ok::<_, Error>(Table::new(shape, values, device))
+        };
+        let words = table(&names.word_embeddings)?;
+        let positions = table(&names.position_embeddings)?;
+        let (shape, values) = match &names.token_type_embeddings {
+            Some(name) => weights.take_f32::<2>(&format!("{name}.weight"))?,
+            // One that adds nothing.
+            None => ([1, spec.embedding_size], vec![0.0; spec.embedding_size]),
+        };
+        let epsilon = spec.layer_norm_eps;
+        Ok(Self {
+            words,
+            positions,
+            token_types: ops::floats(values, shape, device),
+            layer_norm: LayerNorm::load(weights, &names.embeddings_norm, epsilon, device)?,
+        })
+    }
+
+    fn forward(&self, batch: &DeviceBatch) -> Rows {
+        let embeddings =
+            ops::embeddings(&self.words, &self.positions, self.token_types.val(), batch);
+        self.layer_norm.forward(embeddings, None)
+    }
+}
+
+/// Attention, then the feed-forward block, each with the residual connection and a layer normalisation behind it.
+#[derive(Module, Debug)]
+struct Layer {
+    /// Queries, keys and values as one layer.
+    qkv: Linear,
+    attention_output: Linear,
+    attention_norm: LayerNorm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: LayerNorm,
+    #[module(skip)]
+    next: Next,
+}
+
+impl Layer {
+    fn load(
+        weights: &mut Weights,
+        names: &LayerNames<String>,
+        spec: &EncoderSpec,
+        device: &Device,
+    ) -> Result<Self> {
+        let factor = ops::query_factor(spec.attention_head_size(), device);
+        let parts = [(&*names.query, factor), (&*names.key, 1.0), (&*names.value, 1.0)];
+        let epsilon = spec.layer_norm_eps;
+        Ok(Self {
+            qkv: Linear::load_stacked(weights, &parts, device)?,
+            attention_output: Linear::load(weights, &names.attention_output, device)?,
+            attention_norm: LayerNorm::load(weights, &names.attention_norm, epsilon, device)?,
+            intermediate: Linear::load(weights, &names.intermediate, device)?,
+            output: Linear::load(weights, &names.output, device)?,
+            output_norm: LayerNorm::load(weights, &names.output_norm, epsilon, device)?,
+            next: next(weights),
+        })
+    }
+
+    fn forward(
+        &self,
+        hidden_states: Rows,
+        batch: &DeviceBatch,
+        bias: Option<Tensor<2>>,
+        spec: &EncoderSpec,
+    ) -> Rows {
+        let context = ops::self_attention(
+            hidden_states.clone(),
+            &self.qkv.weight,
+            batch,
+            spec.attention.num_heads,
+            bias,
+            self.next,
+        );
+        let attention = self.attention_output.forward(context, Activation::Identity);
+        let attention = self.attention_norm.forward(attention, Some(&hidden_states));
+        let wide = ops::feed_forward(
+            attention.clone(),
+            &self.intermediate.weight,
+            &self.output.weight,
+            spec.feed_forward.activation,
+        );
+        self.output_norm.forward(wide, Some(&attention))
+    }
+}
+
+/// Token ids in, a vector per token out.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    embeddings: Embeddings,
+    projection: Option<Linear>,
+    /// What every layer's attention adds to its scores, by the distance of their tokens.
+    relative_bias: Option<Param<Tensor<2>>>,
+    layers: Vec<Layer>,
+    pooler: Option<Pooler>,
+    #[module(skip)]
+    spec: EncoderSpec,
+}
+
+/// The first token's vector through a linear layer and tanh.
+#[derive(Module, Debug)]
+pub struct Pooler {
+    dense: Linear,
+}
+
+impl Pooler {
+    /// # Shapes
+    ///
+    /// `[texts, hidden_size]`, the vectors of the first tokens, to the same.
+    pub fn forward(&self, first_tokens: Tensor<2>) -> Tensor<2> {
+        self.dense.forward(first_tokens, Activation::Tanh)
+    }
+}
+
+impl Encoder {
+    /// Builds the model from the weights that a [`embervec_weights::TensorReader`] with [`EncoderSpec::key_table`] has read.
+    ///
+    /// # Errors
+    ///
+    /// [`embervec_weights::Error::Tensor`] for a missing tensor.
+    pub(crate) fn load(
+        spec: EncoderSpec,
+        names: &EncoderNames,
+        mut weights: Weights,
+        device: &Device,
+    ) -> Result<Self> {
+        let weights = &mut weights;
+        let embeddings = Embeddings::load(weights, names, &spec, device)?;
+        let projection = match &names.projection {
+            Some(name) => Some(Linear::load(weights, name, device)?),
+            None => None,
+        };
+        let layers = names.layers.iter().map(|names| Layer::load(weights, names, &spec, device));
+        let layers = layers.collect::<Result<_>>()?;
+        let relative_bias = match &names.relative_bias {
+            Some(name) => {
+                let ([_, heads], table) = weights.take_f32::<2>(&format!("{name}.weight"))?;
+                let reach = mpnet::REACH as isize;
+                let of_head = |head: usize| {
+                    let row = move |distance| mpnet::bucket(distance) * heads + head;
+                    (-reach..=reach).map(row)
+                };
+                let values = (0..heads).flat_map(of_head).map(|at| table[at]).collect();
+                Some(ops::floats(values, [heads, 2 * mpnet::REACH + 1], device))
+            }
+            None => None,
+        };
+        let pooler = match &names.pooler {
+            Some(name) if weights.contains(&format!("{name}.weight")) => {
+                Some(Pooler { dense: Linear::load(weights, name, device)? })
+            }
+            _ => None,
+        };
+        Ok(Self { embeddings, projection, relative_bias, layers, pooler, spec })
+    }
+
+    /// The model's shape.
+    pub fn spec(&self) -> &EncoderSpec {
+        &self.spec
+    }
+
+    /// The last layer's vector of every token: `last_hidden_state`.
+    ///
+    /// # Shapes
+    ///
+    /// Returns `[batch.token_count(), hidden_size]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for an empty batch, ids outside the model's tables, or a text with
+    /// more tokens than the model has positions.
+    pub fn forward(&self, batch: &PackedBatch) -> Result<Tensor<2>> {
+        Ok(self.encode(batch)?.1.values())
+    }
+
+    /// One vector for each text: its `last_hidden_state`, pooled.
+    ///
+    /// # Shapes
+    ///
+    /// Returns `[batch.len(), pooling.modes.len() * hidden_size]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::forward`].
+    pub fn forward_pooled(
+        &self,
+        batch: &PackedBatch,
+        pooling: &SentencePooling,
+    ) -> Result<Tensor<2>> {
+        let (batch, rows) = self.encode(batch)?;
+        Ok(ops::pool(rows.values(), &batch, pooling))
+    }
+
+    fn encode(&self, batch: &PackedBatch) -> Result<(DeviceBatch, Rows)> {
+        if batch.is_empty() {
+            return Err(Error::InvalidInput("the batch holds no text".into()));
+        }
+        batch.check(&self.spec)?;
+        let batch = batch.of_model(self.spec.positions, self.spec.type_vocab_size > 0);
+        let batch = DeviceBatch::new(batch, &self.embeddings.token_types.val().device());
+        let mut rows = self.embeddings.forward(&batch);
+        if let Some(projection) = &self.projection {
+            rows = projection.forward(rows, Activation::Identity).into();
+        }
+        for layer in self.spec.layer_order() {
+            let bias = self.relative_bias.as_ref().map(|bias| bias.val());
+            rows = self.layers[layer].forward(rows, &batch, bias, &self.spec);
+        }
+        Ok((batch, rows))
+    }
+
+    /// The pooler, if the weights have one.
+    pub fn pooler(&self) -> Option<&Pooler> {
+        self.pooler.as_ref()
+    }
+
+    /// Each text's `pooler_output`, or `None` for a model without a pooler.
+    ///
+    /// # Shapes
+    ///
+    /// - `last_hidden_state`: `[batch.token_count(), hidden_size]`
+    /// - returns `[batch.len(), hidden_size]`
+    pub fn pooler_output(
+        &self,
+        last_hidden_state: Tensor<2>,
+        batch: &PackedBatch,
+    ) -> Option<Tensor<2>> {
+        let pooler = self.pooler.as_ref()?;
+        let first_tokens = batch
+            .ranges()
+            .map(|text| last_hidden_state.clone().slice_dim(0, text.start..text.start + 1));
+        Some(pooler.forward(Tensor::cat(first_tokens.collect(), 0)))
+    }
+}
+
+/// What takes hidden states: linear layers, which all have weights of one kind.
+fn next(weights: &Weights) -> Next {
+    if weights.are_quantized() { Next::Q8 } else { Next::F32 }
+}
+
+fn vector(weights: &mut Weights, name: &str, device: &Device) -> Result<Param<Tensor<1>>> {
+    let (shape, values) = weights.take_f32(name)?;
+    Ok(ops::floats(values, shape, device))
+}

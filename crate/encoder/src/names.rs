@@ -1,0 +1,155 @@
+//! An encoder's tensors, by their names in a weight file.
+//!
+//! A family states every name once, in its [`Names`]. One walk over an encoder's parts ([`EncoderNames::record`]) gives both:
+//! the key table with all tensors and their shapes, and the parts' own names, by which the model takes them.
+
+use embervec_weights::{KeyTable, Quantization};
+
+use crate::EncoderSpec;
+
+/// The group of the pooler's tensors: all of them are there, or none.
+pub const POOLER: &str = "pooler";
+
+/// The names of a family's parts, without `.weight` and `.bias`; empty where there is no such part.
+pub(crate) struct Names {
+    /// What may stand before every name: where the encoder is a part of a model with heads.
+    pub prefix: &'static str,
+    pub word_embeddings: &'static str,
+    pub position_embeddings: &'static str,
+    pub token_type_embeddings: &'static str,
+    pub embeddings_norm: &'static str,
+    /// From the embeddings' width to the layers'.
+    pub projection: &'static str,
+    /// What stands before the parts of a layer, by its group's number and its own within.
+    pub layer: fn(usize, usize) -> String,
+    pub layer_parts: LayerNames<&'static str>,
+    /// What is added to scores by the distance of their tokens.
+    pub relative_bias: &'static str,
+    pub pooler: &'static str,
+}
+
+/// The names of a layer's parts.
+#[derive(Debug)]
+pub(crate) struct LayerNames<T> {
+    pub query: T,
+    pub key: T,
+    pub value: T,
+    pub attention_output: T,
+    pub attention_norm: T,
+    pub intermediate: T,
+    pub output: T,
+    pub output_norm: T,
+}
+
+/// The whole names of an encoder's parts.
+#[derive(Debug)]
+pub(crate) struct EncoderNames {
+    pub word_embeddings: String,
+    pub position_embeddings: String,
+    pub token_type_embeddings: Option<String>,
+    pub embeddings_norm: String,
+    pub projection: Option<String>,
+    /// Those that have weights.
+    pub layers: Vec<LayerNames<String>>,
+    pub relative_bias: Option<String>,
+    pub pooler: Option<String>,
+}
+
+impl EncoderSpec {
+    /// The tensors of this encoder.
+    pub fn key_table(&self) -> KeyTable {
+        EncoderNames::record(self).0
+    }
+}
+
+impl EncoderNames {
+    /// Walks over an encoder's parts.
+    pub fn record(spec: &EncoderSpec) -> (KeyTable, Self) {
+        let names = spec.family.names();
+        let &EncoderSpec { embedding_size, hidden_size, .. } = spec;
+        let mut recorder = Recorder(KeyTable::new(names.prefix));
+        let layers = (0..spec.num_hidden_groups * spec.inner_group_num).map(|layer| {
+            let (group, inner) = (layer / spec.inner_group_num, layer % spec.inner_group_num);
+            recorder.layer(spec, &(names.layer)(group, inner), &names.layer_parts)
+        });
+        let layers = layers.collect();
+        let names = Self {
+            word_embeddings: recorder
+                .table(names.word_embeddings, [spec.vocab_size, embedding_size]),
+            position_embeddings: recorder
+                .table(names.position_embeddings, [spec.positions.rows, embedding_size]),
+            token_type_embeddings: (spec.type_vocab_size > 0).then(|| {
+                let shape = [spec.type_vocab_size, embedding_size];
+                recorder.floats(names.token_type_embeddings, &shape)
+            }),
+            embeddings_norm: recorder.layer_norm(names.embeddings_norm.into(), embedding_size),
+            projection: spec
+                .has_projection
+                .then(|| recorder.linear(names.projection.into(), hidden_size, embedding_size)),
+            layers,
+            relative_bias: (spec.attention.relative_buckets > 0).then(|| {
+                let shape = [spec.attention.relative_buckets, spec.attention.num_heads];
+                recorder.floats(names.relative_bias, &shape)
+            }),
+            pooler: (!names.pooler.is_empty()).then(|| recorder.pooler(names.pooler, hidden_size)),
+        };
+        (recorder.0, names)
+    }
+}
+
+/// Enters a part's tensors into the key table, and gives the part's name.
+struct Recorder(KeyTable);
+
+impl Recorder {
+    fn layer(
+        &mut self,
+        spec: &EncoderSpec,
+        layer: &str,
+        parts: &LayerNames<&str>,
+    ) -> LayerNames<String> {
+        let (hidden, intermediate) = (spec.hidden_size, spec.feed_forward.intermediate_size);
+        let at = |part: &str| format!("{layer}.{part}");
+        LayerNames {
+            query: self.linear(at(parts.query), hidden, hidden),
+            key: self.linear(at(parts.key), hidden, hidden),
+            value: self.linear(at(parts.value), hidden, hidden),
+            attention_output: self.linear(at(parts.attention_output), hidden, hidden),
+            attention_norm: self.layer_norm(at(parts.attention_norm), hidden),
+            intermediate: self.linear(at(parts.intermediate), intermediate, hidden),
+            output: self.linear(at(parts.output), hidden, intermediate),
+            output_norm: self.layer_norm(at(parts.output_norm), hidden),
+        }
+    }
+
+    /// An embedding table, which may have 8 bits.
+    fn table(&mut self, name: &str, shape: [usize; 2]) -> String {
+        self.0.require_matrix(format!("{name}.weight"), shape, Quantization::TABLE);
+        name.into()
+    }
+
+    /// What is always in floats.
+    fn floats(&mut self, name: &str, shape: &[usize]) -> String {
+        self.0.require(format!("{name}.weight"), shape);
+        name.into()
+    }
+
+    fn linear(&mut self, name: String, out_features: usize, in_features: usize) -> String {
+        let shape = [out_features, in_features];
+        self.0.require_matrix(format!("{name}.weight"), shape, Quantization::Linear);
+        self.0.require(format!("{name}.bias"), &[out_features]);
+        name
+    }
+
+    fn layer_norm(&mut self, name: String, size: usize) -> String {
+        self.0.require(format!("{name}.weight"), &[size]);
+        self.0.require(format!("{name}.bias"), &[size]);
+        name
+    }
+
+    fn pooler(&mut self, name: &str, size: usize) -> String {
+        let linear = Some(Quantization::Linear);
+        self.0.optional(POOLER, format!("{name}.weight"), &[size, size], linear);
+        self.0.optional(POOLER, format!("{name}.bias"), &[size], None);
+        name.into()
+    }
+}
