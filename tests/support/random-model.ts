@@ -11,6 +11,10 @@ export interface Shape {
   hidden_size: number;
   num_attention_heads: number;
   intermediate_size: number;
+  /** Of a family whose tensors have the names of BERT's. */
+  model_type?: string;
+  pad_token_id?: number;
+  hidden_act?: string;
 }
 
 const TEMPLATE = fileURLToPath(new URL("../fixtures/models/tiny-cls/", import.meta.url));
@@ -26,9 +30,11 @@ export async function randomModels(shapes: Record<string, Shape>): Promise<strin
     await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, ...shape }));
     const pooling = { embedding_dimension: shape.hidden_size, pooling_mode: "mean" };
     await writeFile(join(folder, "1_Pooling/config.json"), JSON.stringify(pooling));
+    // RoBERTa's positions begin behind that of the padding token.
+    const skipped = shape.model_type === "roberta" ? shape.pad_token_id! + 1 : 0;
     await writeFile(
       join(folder, "sentence_bert_config.json"),
-      JSON.stringify({ max_seq_length: config.max_position_embeddings }),
+      JSON.stringify({ max_seq_length: config.max_position_embeddings - skipped }),
     );
     const file = join(folder, "model.safetensors");
     await writeFile(file, reshaped(await readFile(file), { ...config, ...shape }));
