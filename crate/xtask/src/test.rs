@@ -191,14 +191,21 @@ fn consumers() -> Result<()> {
     consumers_in("tests/consumers")
 }
 
-/// The same with Parcel and Next.js, which are 444 MB, the core in Bun and Deno, which are 194 MB, and XLM-RoBERTa's
-/// vocabulary, of a package of 91 MB. Not one of all tests; `.ci/run` runs it last.
+/// The same with Parcel and Next.js, which are 444 MB, the core in Bun and Deno, which are 194 MB, XLM-RoBERTa's
+/// vocabulary, of a package of 91 MB, and every shape on the GPU. Not one of all tests; `.ci/run` runs it last.
 fn heavy() -> Result<()> {
     let tokenizer = xlm_roberta();
+    let shapes = shapes();
     let consumers = consumers_in("tests/consumers/heavy");
     npm::ensure_in(&sh::root().join("tests").join("node").join("runtimes"))?;
     sh::run(npm::node_ts().args(["--test", "tests/node/runtimes.test.ts"]))?;
-    tokenizer.and(consumers)
+    tokenizer.and(shapes).and(consumers)
+}
+
+fn shapes() -> Result<()> {
+    let mut node = npm::node_ts();
+    node.args(["--test", "tests/browser/webgpu-shapes.test.ts"]).env("EMBERVEC_ALL_SHAPES", "1");
+    sh::run(node.env("CHROME", browsers::chromium()?))
 }
 
 fn xlm_roberta() -> Result<()> {
