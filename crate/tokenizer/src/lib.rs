@@ -356,6 +356,21 @@ mod tests {
         assert_eq!(ids(vocab, &config(r#", "normalized": true"#), "a fox FOX"), [2, 6, 7, 7, 3]);
     }
 
+    /// transformers makes its template before it adds tokens, and fails.
+    #[test]
+    fn alberts_vocabulary_must_have_the_tokens_around_a_text() {
+        let json = r#"{"version": "1.0", "added_tokens": [], "model": {"type": "Unigram", "unk_id": 1,
+            "vocab": [["<pad>", 0.0], ["<unk>", 0.0], ["[CLS]", 0.0], ["[SEP]", 0.0], ["[MASK]", 0.0]]}}"#;
+        let of_cls = |cls: &str| {
+            let config =
+                format!(r#"{{"tokenizer_class": "AlbertTokenizer", "cls_token": "{cls}"}}"#);
+            try_files([("tokenizer.json", json), ("tokenizer_config.json", &config)])
+        };
+        of_cls("[CLS]").expect("a tokenizer");
+        let error = of_cls("new").expect_err("no such piece").to_string();
+        assert!(error.contains("cls_token"), "{error}");
+    }
+
     #[test]
     fn a_long_text_has_the_tokens_and_places_of_one_part() {
         let words = r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}"#;
