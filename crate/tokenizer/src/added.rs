@@ -33,14 +33,15 @@ impl SpecialToken {
 /// What is wrong with a value.
 type Result<T> = std::result::Result<T, String>;
 
-/// A string, or `{"__type": "AddedToken", …}`.
-pub(crate) fn special_token(value: &Json) -> Result<SpecialToken> {
+/// A string, or `{"__type": "AddedToken", …}`. One that has a name is special, whatever it says of that; so it is not
+/// normalized, unless it says so.
+pub(crate) fn special_token(value: &Json, is_named: bool) -> Result<SpecialToken> {
     match value {
         Json::Str(content) => Ok(SpecialToken::Plain(content.clone())),
         Json::Object(object)
             if object.get("__type").and_then(Json::as_str) == Some("AddedToken") =>
         {
-            added_token(object, None).map(SpecialToken::Added)
+            added_token(object, is_named.then_some(true)).map(SpecialToken::Added)
         }
         _ => Err("is neither a string nor an AddedToken".into()),
     }
@@ -117,13 +118,13 @@ mod tests {
 
     #[test]
     fn a_special_token_is_a_string_or_says_what_it_is() {
-        assert_eq!(special_token(&json("\"x\"")), Ok(SpecialToken::Plain("x".into())));
-        let added = special_token(&json(r#"{"__type": "AddedToken", "content": "x"}"#));
+        assert_eq!(special_token(&json("\"x\""), true), Ok(SpecialToken::Plain("x".into())));
+        let added = special_token(&json(r#"{"__type": "AddedToken", "content": "x"}"#), false);
         assert_eq!(added, Ok(SpecialToken::Added(AddedToken::from("x", false))));
         for text in
             ["null", "5", "[]", r#"{"content": "x"}"#, r#"{"__type": "Other"}"#, r#""\ud800""#]
         {
-            assert!(special_token(&json(text)).is_err(), "{text}");
+            assert!(special_token(&json(text), true).is_err(), "{text}");
         }
     }
 

@@ -395,17 +395,18 @@ impl Builder<'_> {
             PreTokenizerWrapper::Metaspace(Metaspace::new('▁', scheme, true)),
         ]);
         inner.with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(steps)));
-        self.add_tokens(&mut inner, &[])?;
         if settings.class == Class::Albert {
-            if json.post_processor.is_some() {
-                return Ok((inner, self.post_processing(json)?));
-            }
-            // These names, whatever the tokens are.
+            // These names, whatever the tokens are. The vocabulary itself must have them.
             let [cls, sep] = [("cls_token", "[CLS]"), ("sep_token", "[SEP]")]
                 .map(|(token, name)| Ok((self.named(&inner, token)?.0, name.to_owned())));
             let template = self.template(&cls?, &sep?)?;
+            self.add_tokens(&mut inner, &[])?;
+            if json.post_processor.is_some() {
+                return Ok((inner, self.post_processing(json)?));
+            }
             return Ok((inner, PostProcessing { template, trims_offsets: false }));
         }
+        self.add_tokens(&mut inner, &[])?;
         let first = self.named(&inner, "bos_token")?;
         let last = self.named(&inner, "eos_token")?;
         let template = self.template(&first, &last)?;

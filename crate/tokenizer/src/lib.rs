@@ -315,6 +315,10 @@ mod tests {
     }
 
     fn of_files<const N: usize>(files: [(&str, &str); N]) -> Tokenizer {
+        try_files(files).expect("a tokenizer")
+    }
+
+    fn try_files<const N: usize>(files: [(&str, &str); N]) -> Result<Tokenizer> {
         let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into();
         let options = TokenizerOptions {
             overrides: embervec_json::Object::default(),
@@ -325,7 +329,46 @@ mod tests {
             max_positions: 512,
             add_special_tokens: true,
         };
-        Tokenizer::new(&Files::new(&files, ""), &options).expect("a tokenizer")
+        Tokenizer::new(&Files::new(&files, ""), &options)
+    }
+
+    /// A folder without a tokenizer.json, so that nothing else says how its tokens are found.
+    #[test]
+    fn a_token_with_a_name_is_found_before_the_text_is_in_lower_case() {
+        let ids = |vocab: &str, config: &str, text: &str| {
+            let tokenizer = of_files([("vocab.txt", vocab), ("tokenizer_config.json", config)]);
+            tokenizer.ids(text, &Limit::None).expect("tokens").input_ids
+        };
+        // As transformers 5.23 has them.
+        let vocab = "<s>\n<pad>\n</s>\n<unk>\n[UNK]\n<mask>\n[\n]\nunk\n<\n>\ns\na\n";
+        let config = r#"{"tokenizer_class": "MPNetTokenizer"}"#;
+        let text = "a <mask> [UNK] [unk] <s> <S>";
+        assert_eq!(ids(vocab, config, text), [0, 12, 5, 4, 6, 8, 7, 0, 9, 11, 10, 2]);
+
+        let vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nfox\na\nFOX\n";
+        let config = |normalized: &str| {
+            format!(
+                r#"{{"tokenizer_class": "BertTokenizer",
+                    "mask_token": {{"__type": "AddedToken", "content": "FOX"{normalized}}}}}"#
+            )
+        };
+        assert_eq!(ids(vocab, &config(""), "a fox FOX"), [2, 6, 5, 7, 3]);
+        assert_eq!(ids(vocab, &config(r#", "normalized": true"#), "a fox FOX"), [2, 6, 7, 7, 3]);
+    }
+
+    /// transformers makes its template before it adds tokens, and fails.
+    #[test]
+    fn alberts_vocabulary_must_have_the_tokens_around_a_text() {
+        let json = r#"{"version": "1.0", "added_tokens": [], "model": {"type": "Unigram", "unk_id": 1,
+            "vocab": [["<pad>", 0.0], ["<unk>", 0.0], ["[CLS]", 0.0], ["[SEP]", 0.0], ["[MASK]", 0.0]]}}"#;
+        let of_cls = |cls: &str| {
+            let config =
+                format!(r#"{{"tokenizer_class": "AlbertTokenizer", "cls_token": "{cls}"}}"#);
+            try_files([("tokenizer.json", json), ("tokenizer_config.json", &config)])
+        };
+        of_cls("[CLS]").expect("a tokenizer");
+        let error = of_cls("new").expect_err("no such piece").to_string();
+        assert!(error.contains("cls_token"), "{error}");
     }
 
     #[test]

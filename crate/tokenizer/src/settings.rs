@@ -187,7 +187,7 @@ impl Settings {
             let token = match reader.config.get(name) {
                 None => default,
                 Some(Json::Null) => None,
-                Some(value) => match reader.special_token(name, value)? {
+                Some(value) => match reader.special_token(name, value, true)? {
                     SpecialToken::Plain(token) => Some(plain_token(class, name, &token)),
                     token => Some(token),
                 },
@@ -306,12 +306,9 @@ fn default_token(class: Class, name: &str) -> Option<&'static str> {
 fn plain_token(class: Class, name: &str, token: &str) -> SpecialToken {
     match (class, name) {
         // https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/camembert/tokenization_camembert.py#L124
-        (Class::Camembert, "mask_token") => {
-            SpecialToken::Added(AddedToken::from(token, true).lstrip(true))
-        }
         // https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/mpnet/tokenization_mpnet.py#L140
-        (Class::MpNet, _) => {
-            SpecialToken::Added(AddedToken::from(token, false).lstrip(name == "mask_token"))
+        (Class::Camembert | Class::MpNet, "mask_token") => {
+            SpecialToken::Added(AddedToken::from(token, true).lstrip(true))
         }
         _ => SpecialToken::Plain(token.into()),
     }
@@ -398,8 +395,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn special_token(&self, key: &str, value: &Json) -> Result<SpecialToken> {
-        special_token(value).map_err(|problem| self.invalid(key, value, &problem))
+    fn special_token(&self, key: &str, value: &Json, is_named: bool) -> Result<SpecialToken> {
+        special_token(value, is_named).map_err(|problem| self.invalid(key, value, &problem))
     }
 
     /// A truth value where the class passes it on to the library, which takes nothing else.
@@ -497,13 +494,16 @@ impl Reader<'_> {
         let mut tokens = Vec::new();
         for (key, value) in self.config.iter() {
             let is_own = key.ends_with("_token") && !NAMED_TOKENS.contains(&key);
-            if let (true, Ok(token)) = (is_own, special_token(value)) {
+            if let (true, Ok(token)) = (is_own, special_token(value, true)) {
                 tokens.push((key.to_owned(), token));
             }
         }
         if let Some(Json::Object(named)) = self.config.get("extra_special_tokens") {
             for (name, value) in named.iter() {
-                tokens.push((name.to_owned(), self.special_token("extra_special_tokens", value)?));
+                tokens.push((
+                    name.to_owned(),
+                    self.special_token("extra_special_tokens", value, true)?,
+                ));
             }
         }
         Ok(tokens)
@@ -519,7 +519,7 @@ impl Reader<'_> {
             }
             None | Some(Json::Null | Json::Object(_)) => Ok(Vec::new()),
             Some(Json::List(tokens)) => {
-                tokens.iter().map(|token| self.special_token(key, token)).collect()
+                tokens.iter().map(|token| self.special_token(key, token, false)).collect()
             }
             Some(value) => Err(self.invalid(key, value, "is neither a list nor an object")),
         }

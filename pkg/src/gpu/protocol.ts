@@ -33,7 +33,7 @@ export interface CpuEncoder {
   begin(texts: string[], options: EncodeRequestOptions, forGpu: boolean): CpuJob;
   accept(job: CpuJob, vectors: Float32Array): void;
   gpuNeeds(dtype: string): GpuNeeds;
-  /** The encoder's config.json, and the folder's files with its weights. */
+  /** What the encoder is, as the GPU's module reads it, and the folder's files with its weights. */
   encoderFiles(): { config: string; weights: FolderFile[] };
 }
 
