@@ -78,6 +78,7 @@ impl PackedBatch {
     }
 
     /// The position of each token within its own text, in a batch that was made for a model.
+    #[cfg(any(feature = "cpu", test))]
     pub(crate) fn position_ids(&self) -> &[u32] {
         &self.position_ids
     }
