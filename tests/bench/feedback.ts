@@ -4,7 +4,7 @@
 //
 // Each passage says which field of a country's profile it is of ("Chad, religions: …"). A query asks for a field in other words, and
 // a passage of that field is what it means. A user likes the first hit that is, and dislikes the first ones that are not, where
-// there are any among the 20 best. Documents that were liked or disliked are left out of both lists that are compared, as in
+// there are any among the 100 best. Documents that were liked or disliked are left out of both lists that are compared, as in
 // residual collection evaluation (Salton and Buckley 1990).
 
 import { createServer } from "node:http";
@@ -44,9 +44,9 @@ const QUERIES: Record<string, string> = {
   "illicit drugs": "smuggling of cocaine",
 };
 /** Hits of a list that is judged. */
-const TOP = 20;
+const TOP = 100;
 /** Enough to fill the list after the documents of the feedback have left it. */
-const ASKED = 100;
+const ASKED = 300;
 
 const server = createServer(sirv(indexDir));
 await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

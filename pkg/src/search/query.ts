@@ -102,7 +102,13 @@ async function vectorOf(core: Core, query: Query): Promise<{ vector?: Float32Arr
   const { liked, disliked } = query;
   if (!plain || (liked.length === 0 && disliked.length === 0)) return plain ? { vector: plain } : {};
   const terms: [number, Float32Array][] = [[QUERY, normalized(plain)]];
-  const directionOf = async (ids: readonly string[]) => mean((await of(ids)).map(normalized));
+  // Of each document the passage that the query finds: the others may be of something else.
+  const nearest = async (id: string) => {
+    const vectors = (await of([id])).map(normalized);
+    const scores = vectors.map((vector) => scoreOf("dot", plain, vector));
+    return vectors[scores.indexOf(Math.max(...scores))]!;
+  };
+  const directionOf = async (ids: readonly string[]) => mean(await Promise.all(ids.map(nearest)));
   if (liked.length > 0) terms.push([LIKED, await directionOf(liked)]);
   if (disliked.length > 0) terms.push([-DISLIKED, await directionOf(disliked)]);
   const all = terms.reduce((sum, [weight]) => sum + Math.abs(weight), 0);

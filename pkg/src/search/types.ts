@@ -201,7 +201,10 @@ export interface SearchOptions {
   groupBy?: "document";
   /** So many passages before and after each hit, in `before` and `after`. Default 0. */
   context?: number;
-  /** Ids of documents that are what the user means: the query moves towards them (Rocchio 1971), and keeps at least half. */
+  /**
+   * Ids of documents that are what the user means: the query moves towards the passage of each that is nearest to it (Rocchio 1971), and
+   * keeps at least half.
+   */
   liked?: readonly string[];
   /** Ids of documents that are not what the user means. */
   disliked?: readonly string[];
