@@ -141,7 +141,9 @@ extern "C" fn time_feed_forward(
     let x = rows(tokens, size);
     let (intermediate, output) = (Layer::new(size, width), Layer::new(width, size));
     let mut out = vec![0.0; tokens * size];
-    fastest(rounds, || feed_forward(&x, intermediate.of(q8), output.of(q8), Activation::Gelu, &mut out))
+    fastest(rounds, || {
+        feed_forward(&x, intermediate.of(q8), output.of(q8), Activation::Gelu, &mut out)
+    })
 }
 
 /// Milliseconds of the fastest of `rounds` attentions over one text.

@@ -86,8 +86,11 @@ fn problems() -> Result<Vec<String>> {
 fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
     let mut is_in = false;
     let names = manifest.lines().filter_map(move |line| {
-        if line.starts_with('[') {
-            is_in = line == "[dependencies]";
+        if let Some(table) = line.strip_prefix('[') {
+            let for_target = table.starts_with("target.") && table.ends_with(".dependencies]");
+            is_in = table == "dependencies]" || for_target;
+            // A table of one dependency's own.
+            return table.strip_prefix("dependencies.")?.strip_suffix(']');
         }
         let name = line.split(['.', ' ', '=']).next()?;
         is_in.then_some(name)
@@ -138,5 +141,12 @@ mod tests {
         let manifest = "[package]\nname = \"embervec-x\"\n\n[dependencies]\nembervec-json.workspace = true\n\
             burn = { workspace = true }\nserde = \"1\"\n\n[dev-dependencies]\nembervec-search = {}\n";
         assert_eq!(dependencies(manifest).collect::<Vec<_>>(), ["json", "burn"]);
+    }
+
+    #[test]
+    fn dependencies_of_a_target_and_in_tables_of_their_own_count() {
+        let manifest = "[target.'cfg(unix)'.dependencies]\nburn = \"1\"\n\n[dependencies.embervec-json]\n\
+            path = \"../json\"\n\n[target.'cfg(unix)'.dev-dependencies]\nembervec-search = {}\n";
+        assert_eq!(dependencies(manifest).collect::<Vec<_>>(), ["burn", "json"]);
     }
 }
