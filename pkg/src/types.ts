@@ -100,8 +100,9 @@ export interface LoadOptions {
   workerUrl?: string | URL;
   /**
    * Starts the worker, with `worker.js` as a module worker, instead of the package itself:
-   * `() => new Worker(new URL("embervec/worker.js", import.meta.url), { type: "module" })`. It is called once for each worker, with
-   * `workerUrl` or else the address at which `worker.js` lies if the package's files are served as they are.
+   * `() => new Worker(new URL("embervec/worker.js", import.meta.url), { type: "module" })`. It is called once for each worker, and
+   * again where one has not run after 5 seconds, with `workerUrl` or else the address at which `worker.js` lies if the package's files are
+   * served as they are.
    *
    * The package never makes a worker of a `blob:`. A page that imports the package from another origin can do so:
    * `(url) => new Worker(URL.createObjectURL(new Blob([`import ${JSON.stringify(url)}`], { type: "text/javascript" })), { type: "module" })`.

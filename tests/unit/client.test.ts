@@ -10,7 +10,7 @@ import type { Calls } from "../../pkg/src/worker/protocol.ts";
 class FakeWorker extends EventTarget {
   onmessage: (event: { data: unknown }) => void = () => {};
   onerror: (event: object) => void = () => {};
-  sent: { id: number; type: string }[] = [];
+  sent: { id: number; type: string; request?: unknown }[] = [];
   isTerminated = false;
 
   postMessage(message: { id: number; type: string }): void {
@@ -31,6 +31,17 @@ function start(): { worker: FakeWorker; client: WorkerClient<Calls> } {
   const client = new WorkerClient<Calls>(() => worker as unknown as Worker, "worker.js");
   worker.onmessage({ data: { type: "started" } });
   return { worker, client };
+}
+
+/** Workers that say nothing by themselves. */
+function silent(): { workers: FakeWorker[]; client: WorkerClient<Calls> } {
+  const workers: FakeWorker[] = [];
+  const start = () => {
+    const worker = new FakeWorker();
+    workers.push(worker);
+    return worker as unknown as Worker;
+  };
+  return { workers, client: new WorkerClient<Calls>(start, "worker.js") };
 }
 
 test("messages of nobody, which tools for developers and extensions send, change nothing", async () => {
@@ -122,14 +133,78 @@ test("a worker that cannot be started, does not load, or never runs is a failure
     [/does not run after 30 s/, () => t.mock.timers.tick(30_000)],
   ] as const) {
     t.mock.timers.enable({ apis: ["setTimeout"] });
-    const worker = new FakeWorker();
-    const client = new WorkerClient<Calls>(() => worker as unknown as Worker, "worker.js");
+    const { workers, client } = silent();
     const answer = client.request("tokenize", { text: "a" });
-    happens(worker);
+    happens(workers[0]!);
     await assert.rejects(answer, isOfNetwork(problem));
-    assert.equal(worker.isTerminated, true);
+    assert.ok(workers.every(({ isTerminated }) => isTerminated));
     t.mock.timers.reset();
   }
+});
+
+test("beside a worker that is silent a second one is started, and the first that runs gets all that was asked", async (t) => {
+  for (const winner of [0, 1]) {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const { workers, client } = silent();
+    const texts = ["a"];
+    const answer = client.request("tokenCounts", { texts });
+    texts.push("added too late");
+    const port = new MessageChannel().port1;
+    const other = client.request("tokenize", { port } as never, { transfer: [port] });
+    other.catch(() => {});
+    t.mock.timers.tick(4999);
+    assert.equal(workers.length, 1);
+    t.mock.timers.tick(1);
+    assert.equal(workers.length, 2);
+    const worker = workers[winner]!;
+    worker.onmessage({ data: { type: "started" } });
+    workers[1 - winner]!.onmessage({ data: { type: "started" } });
+    assert.equal(workers[1 - winner]!.isTerminated, true);
+    assert.deepEqual(workers[1 - winner]!.sent, []);
+    assert.deepEqual(
+      worker.sent.map(({ type, request }) => [type, Object.keys(request as object)]),
+      [
+        ["tokenCounts", ["texts"]],
+        ["tokenize", ["port"]],
+      ],
+    );
+    assert.deepEqual(worker.sent[0]!.request, { texts: ["a"] });
+    worker.onmessage({ data: { type: "result", id: worker.sent[0]!.id, result: Uint32Array.of(1) } });
+    assert.deepEqual(await answer, Uint32Array.of(1));
+    t.mock.timers.tick(60_000);
+    assert.equal(workers.length, 2);
+    assert.equal(client.alive, true);
+    t.mock.timers.reset();
+  }
+});
+
+test("of two that start one may fail; what cannot be started a second time leaves the first", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { workers, client } = silent();
+  const answer = client.request("tokenize", { text: "a" });
+  t.mock.timers.tick(5000);
+  workers[0]!.onerror({ preventDefault() {} });
+  assert.equal(workers[0]!.isTerminated, true);
+  assert.equal(client.alive, true);
+  workers[1]!.onmessage({ data: { type: "started" } });
+  assert.equal(workers[1]!.sent.length, 1);
+  client.terminate(new EmbervecError("disposed", "it is over"));
+  await assert.rejects(answer, /it is over/);
+
+  let count = 0;
+  const worker = new FakeWorker();
+  const once = () => {
+    if (count++ > 0) throw new Error("no more");
+    return worker as unknown as Worker;
+  };
+  const other = new WorkerClient<Calls>(once, "worker.js");
+  t.mock.timers.tick(5000);
+  assert.equal(count, 2);
+  assert.equal(other.alive, true);
+  worker.onmessage({ data: { type: "started" } });
+  t.mock.timers.tick(60_000);
+  assert.equal(other.alive, true);
+  t.mock.timers.reset();
 });
 
 test("a worker that runs may take its time; where patience is limited, silence ends it and progress does not", async (t) => {

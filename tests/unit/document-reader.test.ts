@@ -24,11 +24,12 @@ class PlayedWorker extends EventTarget {
   }
 }
 
-function newReader(): { reader: DocumentReader; workers: PlayedWorker[] } {
+function newReader(runs = true): { reader: DocumentReader; workers: PlayedWorker[] } {
   const workers: PlayedWorker[] = [];
   const reader = new DocumentReader(() => {
     const worker = new PlayedWorker();
     workers.push(worker);
+    if (runs) queueMicrotask(() => worker.say({ type: "started" }));
     return worker as unknown as Worker;
   });
   return { reader, workers };
@@ -102,6 +103,41 @@ test("who leaves the loop, or aborts, stops the worker's work", async () => {
   worker.say({ type: "end", id: 2 });
   await new Promise((resolve) => setTimeout(resolve, 1100));
   assert.equal(worker.isTerminated, false);
+});
+
+test("a worker that does not run is started again, and given up after half a minute", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { reader, workers } = newReader(false);
+  const event = reader.read([source("a"), source("b")]).next();
+  await turn();
+  t.mock.timers.tick(5000);
+  assert.equal(workers[0]!.isTerminated, true);
+  assert.equal(workers.length, 2);
+  assert.deepEqual(workers[1]!.received, workers[0]!.received);
+  workers[1]!.say({ type: "started" });
+  t.mock.timers.tick(60_000);
+  workers[1]!.say({ type: "event", id: 1, event: sections(0, true) });
+  assert.deepEqual((await event).value, sections(0, true));
+
+  const { reader: hopeless, workers: silent } = newReader(false);
+  const events = (async () => {
+    const all: ReaderEvent[] = [];
+    for await (const event of hopeless.read([source("a"), source("b")])) all.push(event);
+    return all;
+  })();
+  await turn();
+  t.mock.timers.tick(5000);
+  t.mock.timers.tick(25_000);
+  await turn();
+  // The next one is not given as long.
+  t.mock.timers.tick(5000);
+  assert.deepEqual(
+    silent.map(({ isTerminated }) => isTerminated),
+    [true, true, true],
+  );
+  const problems = (await events).map((event) => (event.kind === "problem" ? event.problem : ""));
+  assert.equal(problems.length, 2);
+  assert.match(problems[0]!, /could not be started/);
 });
 
 test("a worker that hangs is ended; what it has not begun is read by the next, the rest is said to be lost", async () => {

@@ -57,19 +57,20 @@ class HitView {
     );
   }
 
-  update(hit: Hit, full: number): void {
+  /** @param best word score of those that have nothing else, which is drawn as 1 */
+  update(hit: Hit, best: number): void {
     const isSameText = this.hit === hit || (this.hit.text === hit.text && this.hit.words.join() === hit.words.join());
     this.hit = hit;
     this.#title.textContent = hit.title;
     this.#title.href = this.#actions.addressOf(hit);
-    const { semantic, keyword } = hit.scores;
+    const { semantic } = hit.scores;
     this.#place.textContent = [hit.place, this.#actions.namesCollections() ? hit.collection.name : ""]
       .filter(Boolean)
       .join(" · ");
     this.#score.textContent = semantic === undefined ? "" : semantic.toFixed(2);
     this.#score.title = semantic === undefined ? "" : `similarity ${semantic.toFixed(4)}`;
-    const share = semantic ?? keyword ?? 0;
-    this.#bar.style.setProperty("--score", String(Math.min(1, Math.max(0, share / full))));
+    const share = semantic ?? (hit.wordShare ?? 0) / best;
+    this.#bar.style.setProperty("--score", String(Math.min(1, Math.max(0, share))));
     if (!isSameText || this.#text.childNodes.length === 0) this.#show(undefined);
     if (!this.#why.hidden) this.#showWhy();
   }
@@ -139,12 +140,12 @@ export class Results {
 
   show(hits: readonly Hit[]): void {
     const before = new Map(this.#views.map((view) => [view.hit.key, view]));
-    // Cosines end at 1. What is scored otherwise is drawn relative to the best.
-    const scores = hits.map(({ scores }) => scores.semantic ?? scores.keyword ?? 0);
-    const full = Math.max(1, ...scores);
+    const best = Math.max(
+      ...hits.map(({ scores, wordShare }) => (scores.semantic === undefined ? (wordShare ?? 0) : 0)),
+    );
     this.#views = hits.map((hit) => {
       const view = before.get(hit.key) ?? new HitView(hit, this.#actions);
-      view.update(hit, full);
+      view.update(hit, best);
       return view;
     });
     const focused = document.activeElement;

@@ -67,8 +67,9 @@ fn problems() -> Result<Vec<String>> {
         {
             problems.push(format!("crate/{name}/Cargo.toml: {dependency} does not belong there"));
         }
-        // The workspace's lints forbid `unsafe`.
-        if name != UNSAFE && !manifest.contains("[lints]\nworkspace = true") {
+        // The workspace's lints forbid `unsafe`; what is no member of it has to say so itself.
+        let forbids = ["[lints]\nworkspace = true", "unsafe_code = \"forbid\""];
+        if name != UNSAFE && !forbids.iter().any(|lint| manifest.contains(lint)) {
             problems.push(format!("crate/{name}/Cargo.toml: it needs the workspace's lints"));
         }
         for file in sources(&folder)? {

@@ -29,6 +29,12 @@ interface RequestOptions {
 /** Milliseconds until a worker's script runs: 60 kB at 16 kbit/s. */
 const START_MS = 30_000;
 
+/**
+ * Milliseconds of silence after which a second worker is started beside the first; a script runs within 50. Chromium 156 loses a worker,
+ * without a word, whose page gets a new service worker at this moment: 5 of 12 such changes lost one, where one was started every 15 ms.
+ */
+const AGAIN_MS = 5000;
+
 /** Milliseconds that a worker has to tidy up after an abort, before the caller has its answer all the same. */
 const ABORT_MS = 250;
 
@@ -44,12 +50,14 @@ export class Culprit extends Orphaned {}
 
 /** A worker that lives until {@link WorkerClient.terminate}, or until it fails for good. */
 export class WorkerClient<Map extends CallMap> {
-  readonly #worker: Worker;
+  /** The one whose script runs. */
+  #worker: Worker | undefined;
+  /** Until one runs: those that may, and what it is to get. */
+  readonly #starting = new Set<Worker>();
+  readonly #held: { message: ToWorker<Map>; transfer: Transferable[] }[] = [];
   readonly #pending = new Map<number, Pending>();
   /** Ends the wait for the script to run. */
   readonly #runs: () => void;
-  /** Whether the script has run. */
-  #hasStarted = false;
   #nextId = 0;
   /** The request that is computed, as far as the worker has said. */
   #turn: number | undefined;
@@ -57,8 +65,8 @@ export class WorkerClient<Map extends CallMap> {
   #ended: EmbervecError | undefined;
 
   /**
-   * @param start starts the worker; its `new Worker(new URL(…))` is written out at the caller's, because
-   *   bundlers look for exactly this
+   * @param start starts the worker, and perhaps a second one in its place; its `new Worker(new URL(…))` is written out at the caller's,
+   *   because bundlers look for exactly this
    * @param script the worker's address or what else it is, for messages
    * @throws {EmbervecError} where the browser refuses to start it, or `start` gives something else
    */
@@ -69,31 +77,38 @@ export class WorkerClient<Map extends CallMap> {
   ) {
     const failure = (problem: string, cause?: unknown) =>
       new EmbervecError("network", `${nameOf(script)} ${problem}. ${SCRIPT_MUST_BE}`, { cause });
-    try {
-      this.#worker = start();
-    } catch (cause) {
-      throw failure(`cannot be started (${messageOf(cause)})`, cause);
-    }
-    if (!isWorker(this.#worker)) {
-      const given = describe(this.#worker);
-      throw new EmbervecError("invalid_input", `load: option "createWorker" must return a Worker, not ${given}`);
-    }
-    const late = () => this.#fail(failure(`does not run after ${START_MS / 1000} s`));
-    this.#runs = after(START_MS, late);
-    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker<Map>>) => this.#receive(data);
-    this.#worker.onerror = (event) => {
-      event.preventDefault?.();
-      const { message, error: cause } = event as { message?: string; error?: unknown };
-      if (this.#hasStarted) {
-        return this.#fail(new EmbervecError("internal", `the worker stopped: ${message}`, { cause }));
-      }
-      // A script that did not load has no message.
-      this.#fail(failure(message ? `stopped before it ran (${message})` : "did not load", cause));
+    const launch = () => {
+      const worker = startedBy(start, failure);
+      this.#starting.add(worker);
+      worker.onmessage = ({ data }: MessageEvent<FromWorker<Map>>) => this.#receive(data, worker);
+      worker.onerror = (event) => {
+        event.preventDefault?.();
+        const { message, error: cause } = event as { message?: string; error?: unknown };
+        if (worker === this.#worker)
+          return this.#fail(new EmbervecError("internal", `the worker stopped: ${message}`, { cause }));
+        // The other one may still run.
+        if (this.#starting.size > 1) return this.#drop(worker);
+        // A script that did not load has no message.
+        this.#fail(failure(message ? `stopped before it ran (${message})` : "did not load", cause));
+      };
+      // Nobody knows whose answer it was. Chromium's workers have no `onmessageerror`, only the event.
+      worker.addEventListener("messageerror", () =>
+        this.#fail(new EmbervecError("internal", "an answer of the worker could not be read")),
+      );
     };
-    // Nobody knows whose answer it was. Chromium's workers have no `onmessageerror`, only the event.
-    this.#worker.addEventListener("messageerror", () =>
-      this.#fail(new EmbervecError("internal", "an answer of the worker could not be read")),
-    );
+    launch();
+    const again = after(AGAIN_MS, () => {
+      try {
+        launch();
+      } catch {
+        // The first one may still run.
+      }
+    });
+    const late = after(START_MS, () => this.#fail(failure(`does not run after ${START_MS / 1000} s`)));
+    this.#runs = () => {
+      again();
+      late();
+    };
   }
 
   /** Whether requests still have a chance. */
@@ -123,26 +138,26 @@ export class WorkerClient<Map extends CallMap> {
     };
     const abort = () => {
       this.#post({ type: "abort", id }, []);
-      grace = after(ABORT_MS, () => this.#take(id)?.reject(signal?.reason));
+      grace = after(ABORT_MS, () => this.#settle(id)?.reject(signal?.reason));
     };
     allowListeners(signal);
     signal?.addEventListener("abort", abort);
     try {
       return await new Promise<Map[Name]["result"]>((resolve, reject) => {
         this.#pending.set(id, { type, resolve, reject, progress, heard });
-        setBusy(this.#worker, true);
+        this.#setBusy(true);
         heard();
         try {
           this.#post({ type, id, request } as ToWorker<Map>, transfer);
         } catch (cause) {
-          this.#take(id);
+          this.#settle(id);
           reject(new EmbervecError("internal", `the worker could not be asked: ${messageOf(cause)}`, { cause }));
         }
       });
     } finally {
       silence?.();
       grace?.();
-      if (this.#pending.size === 0) setBusy(this.#worker, false);
+      if (this.#pending.size === 0) this.#setBusy(false);
       signal?.removeEventListener("abort", abort);
       signal?.throwIfAborted();
     }
@@ -171,29 +186,53 @@ export class WorkerClient<Map extends CallMap> {
   #end(reason: EmbervecError, errorOf: (id: number) => EmbervecError): void {
     this.#ended ??= reason;
     this.#runs();
-    this.#worker.terminate();
+    for (const worker of this.#workers) worker.terminate();
+    this.#starting.clear();
     const pending = [...this.#pending];
     this.#pending.clear();
     for (const [id, { reject }] of pending) reject(errorOf(id));
   }
 
-  #post(message: ToWorker<Map>, transfer: Transferable[]): void {
-    this.#worker.postMessage(message, transfer);
+  get #workers(): readonly Worker[] {
+    return this.#worker === undefined ? [...this.#starting] : [this.#worker];
   }
 
-  #take(id: number): Pending | undefined {
+  #setBusy(isBusy: boolean): void {
+    for (const worker of this.#workers) setBusy(worker, isBusy);
+  }
+
+  #drop(worker: Worker): void {
+    this.#starting.delete(worker);
+    worker.terminate();
+  }
+
+  /** The first one that runs is the worker. */
+  #take(worker: Worker): void {
+    if (!this.#starting.delete(worker)) return;
+    for (const other of this.#starting) this.#drop(other);
+    this.#worker = worker;
+    this.#runs();
+    for (const { message, transfer } of this.#held.splice(0)) worker.postMessage(message, transfer);
+  }
+
+  #post(message: ToWorker<Map>, transfer: Transferable[]): void {
+    if (this.#worker !== undefined) return this.#worker.postMessage(message, transfer);
+    // As it is now: the caller may change what it has passed.
+    this.#held.push(structuredClone({ message, transfer }, { transfer }));
+  }
+
+  #settle(id: number): Pending | undefined {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
     return pending;
   }
 
-  #receive(message: FromWorker<Map> | null | undefined): void {
+  #receive(message: FromWorker<Map> | null | undefined, worker: Worker): void {
     // Tools for developers and extensions send messages of their own.
     if (!message) return;
     switch (message.type) {
       case "started":
-        this.#hasStarted = true;
-        return this.#runs();
+        return this.#take(worker);
       case "turn":
         this.#turn = message.id;
         return;
@@ -209,21 +248,32 @@ export class WorkerClient<Map extends CallMap> {
         } catch (error) {
           // A caller's function that throws fails the caller's call, and nothing else.
           this.#post({ type: "abort", id: message.id }, []);
-          return this.#take(message.id)?.reject(error);
+          return this.#settle(message.id)?.reject(error);
         }
       }
       case "result":
-        return this.#take(message.id)?.resolve(message.result as never);
+        return this.#settle(message.id)?.resolve(message.result as never);
       case "error": {
         const { code, cause, fatal, id } = message;
         const options =
           cause === undefined ? {} : { cause: Object.assign(new Error(cause.message), { name: cause.name }) };
         const error = new EmbervecError(code, message.message, options);
         if (fatal) return this.#fail(error, id);
-        return this.#take(id)?.reject(error);
+        return this.#settle(id)?.reject(error);
       }
     }
   }
+}
+
+function startedBy(start: () => Worker, failure: (problem: string, cause?: unknown) => EmbervecError): Worker {
+  let worker: Worker;
+  try {
+    worker = start();
+  } catch (cause) {
+    throw failure(`cannot be started (${messageOf(cause)})`, cause);
+  }
+  if (isWorker(worker)) return worker;
+  throw new EmbervecError("invalid_input", `load: option "createWorker" must return a Worker, not ${describe(worker)}`);
 }
 
 /** Without what may be a token. */

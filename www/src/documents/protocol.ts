@@ -9,6 +9,8 @@ export type ToWorker =
   | { type: "abort"; id: number };
 
 export type FromWorker =
+  /** The first message: the script runs. */
+  | { type: "started" }
   | { type: "event"; id: number; event: ReaderEvent }
   | { type: "progress"; id: number; path: string; loaded: number; total: number }
   /** After the last event, or instead of one after `abort`. */

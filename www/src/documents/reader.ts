@@ -11,11 +11,20 @@ export const ACCEPT =
 const PATIENCE_MS = 1000;
 
 /**
+ * A worker whose script does not run by then is started again, and at last given up. Chromium 156 loses one, without a word, whose page gets
+ * a new service worker at this moment, as it does after a deploy.
+ */
+const START_MS = [5000, 25_000] as const;
+
+/**
  * Small documents that are begun before their turn: opening a file takes milliseconds, in which the processor waits. In Chromium 10,000
  * notes are read 1.6 times as fast as one after the other.
  */
 const AHEAD = 8;
 const AHEAD_BYTES = 65_536;
+
+const NOT_STARTED =
+  "The part of this page that reads documents could not be started. Check your connection, then reload the page.";
 
 export interface ReadOptions {
   signal?: AbortSignal;
@@ -51,6 +60,10 @@ interface Begun {
 export class DocumentReader {
   readonly #create: () => Worker;
   #worker: Worker | undefined;
+  /** Waits for the script to run. */
+  #starting: ReturnType<typeof setTimeout> | undefined;
+  /** Workers that did not run, since one did. */
+  #silent = 0;
   #readings = new Map<number, Reading>();
   /** Told to stop, but not heard of since. */
   #stopping = new Map<number, ReturnType<typeof setTimeout>>();
@@ -159,20 +172,25 @@ export class DocumentReader {
 
   #start(): Worker {
     const worker = this.#create();
+    const wait = () => {
+      this.#silent += 1;
+      this.#discard(NOT_STARTED, this.#silent < START_MS.length);
+    };
+    this.#starting = setTimeout(wait, START_MS[this.#silent] ?? START_MS[0]);
     worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
     // Its script could not be fetched, or it has a fault.
     worker.addEventListener("error", (event) => {
       if (worker !== this.#worker) return;
       event.preventDefault();
-      this.#discard(
-        "The part of this page that reads documents could not be started. Check your connection, then reload the page.",
-        false,
-      );
+      this.#discard(NOT_STARTED, false);
     });
     return worker;
   }
 
   #receive(message: FromWorker): void {
+    clearTimeout(this.#starting);
+    this.#silent = 0;
+    if (message.type === "started") return;
     const reading = this.#readings.get(message.id);
     if (message.type === "end" || message.type === "error") {
       clearTimeout(this.#stopping.get(message.id));
@@ -187,6 +205,7 @@ export class DocumentReader {
 
   /** Ends the worker. Documents of which nothing is known yet are read by the next one, if they may be. */
   #discard(problem: string, mayRestart = true): void {
+    clearTimeout(this.#starting);
     this.#worker?.terminate();
     this.#worker = undefined;
     for (const timer of this.#stopping.values()) clearTimeout(timer);

@@ -69,3 +69,5 @@ async function read({ id, index, source }: Extract<ToWorker, { type: "read" }>):
 function post(message: FromWorker): void {
   scope.postMessage(message);
 }
+
+post({ type: "started" });
