@@ -33,6 +33,10 @@ const NOT_ON_GPU: Record<string, RegExp> = {
   ...Object.fromEntries(ODD.map((name) => [name, /four values at a time/])),
   "mpnet-mean": /how far/,
   "mpnet-prefix": /how far|four values at a time/,
+  "gte-cls": /rotary/,
+  "gte-parts": /rotary|four values at a time/,
+  "nomic-bert-mean": /rotary/,
+  "nomic-bert-parts": /rotary|four values at a time/,
 };
 
 /** What no folder of Python's has in a width that 8 bits take on a GPU: the tensors of BERT under other configurations. */

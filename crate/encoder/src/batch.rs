@@ -137,7 +137,7 @@ mod tests {
         batch.push(&[101, 102], &[0, 0]).expect("valid");
         assert_eq!(batch.input_ids(), [101, 7, 102, 101, 102]);
         let positions = |padding| {
-            let batch = batch.of_model(Positions { rows: 8, padding }, true);
+            let batch = batch.of_model(Positions { padding, ..Positions::table(8) }, true);
             batch.position_ids().to_vec()
         };
         assert_eq!(positions(None), [0, 1, 2, 0, 1]);
@@ -150,7 +150,7 @@ mod tests {
     fn a_model_without_token_types_is_not_told_of_them() {
         let mut batch = PackedBatch::new();
         batch.push(&[101, 102], &[0, 1]).expect("valid");
-        let positions = Positions { rows: 8, padding: None };
+        let positions = Positions::table(8);
         assert_eq!(batch.of_model(positions, true).token_type_ids(), [0, 1]);
         assert_eq!(batch.of_model(positions, false).token_type_ids(), [0, 0]);
     }

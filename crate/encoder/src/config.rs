@@ -200,6 +200,75 @@ impl Fields<'_> {
         }
     }
 
+    /// The value of a field, whatever its type.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.object.get(name)
+    }
+
+    /// Refuses any other value of a field, where it is there.
+    pub fn must_be(
+        &self,
+        name: &str,
+        supported: &str,
+        is_it: impl Fn(&Json) -> bool,
+    ) -> Result<()> {
+        match self.object.get(name) {
+            Some(value) if !is_it(value) => self.unsupported(name, supported),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes positions rotary, and their table go. Of a `head_dim` only the usual one is supported.
+    pub fn rotary(&self, spec: &mut EncoderSpec, theta: f64, positions: usize) -> Result<()> {
+        spec.positions.has_table = false;
+        spec.positions.rows = self.dimension("max_position_embeddings", positions)?;
+        spec.attention.rotary_theta = Some(self.rotary_theta(theta)?);
+        let head_size = spec.attention_head_size();
+        self.check_types(&[("head_dim", Type::OptionalInt)])?;
+        let is_usual = |given: &Json| *given == Json::Null || given.as_usize() == Some(head_size);
+        self.must_be("head_dim", "hidden_size / num_attention_heads", is_usual)?;
+        match head_size.is_multiple_of(2) {
+            true => Ok(()),
+            false => self.unsupported("num_attention_heads", "heads of an even size"),
+        }
+    }
+
+    /// The base of rotary positions, as
+    /// [`standardize_rope_params`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/modeling_rope_utils.py#L806)
+    /// finds it; other kinds than the default are refused.
+    fn rotary_theta(&self, default: f64) -> Result<f64> {
+        const NAME: &str = "rope_parameters";
+        const SUPPORTED: &str = r#"{"rope_type": "default", "rope_theta": …}"#;
+        for name in ["rope_scaling", "partial_rotary_factor"] {
+            self.must_be(name, "null", |value| *value == Json::Null)?;
+        }
+        let mut theta = self.object.get_some("rope_theta");
+        let mut name = "rope_theta";
+        if let Some(parameters) = self.object.get_some(NAME) {
+            let Some(parameters) = parameters.as_object() else {
+                return self.unsupported(NAME, SUPPORTED);
+            };
+            for (key, value) in parameters.iter() {
+                match key {
+                    "rope_type" | "type" if value.as_str() == Some("default") => {}
+                    "rope_theta" => (theta, name) = (Some(value), NAME),
+                    _ => return self.unsupported(NAME, SUPPORTED),
+                }
+            }
+        }
+        let theta = match theta {
+            None => default,
+            Some(&Json::Int(theta)) => theta as f64,
+            Some(&Json::Float(theta)) => theta,
+            Some(_) => return self.unsupported(name, SUPPORTED),
+        };
+        // Angles are computed in 32 bits.
+        match theta >= 1.0 && theta <= f64::from(f32::MAX) {
+            true => Ok(theta),
+            false => self.unsupported(name, "a base of at least 1"),
+        }
+    }
+
     /// Makes positions begin behind the padding token's id.
     pub fn count_from_behind(&self, spec: &mut EncoderSpec, padding: u32) -> Result<()> {
         spec.positions.padding = Some(padding);

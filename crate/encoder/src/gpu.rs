@@ -49,6 +49,9 @@ fn unsupported(spec: &EncoderSpec, dtype: WeightDtype) -> Option<String> {
     if attention.relative_buckets > 0 {
         return Some("the GPU kernels do not know how far tokens are apart, as MPNet does".into());
     }
+    if attention.rotary_theta.is_some() || feed_forward.has_gate {
+        return Some("the GPU kernels have no rotary positions and no gates".into());
+    }
     // A workgroup adds the embeddings of 256 values, and computes at least one row of everything else.
     let groups = (longest_batch(spec) * embedding_size.max(hidden_size) as u64).div_ceil(256);
     if groups.max(longest_batch(spec)) > MAX_GROUPS as u64 {
@@ -140,10 +143,8 @@ mod tests {
         assert!(!is_unsupported(1024, 16, 4096, WeightDtype::Q8));
         // A row of 4096 in f32 has 16 kB, all of the workgroup memory that is certain.
         assert!(is_unsupported(4096, 32, 4096, WeightDtype::Q8));
-        let of_positions = |rows, spec: EncoderSpec| EncoderSpec {
-            positions: Positions { rows, padding: None },
-            ..spec
-        };
+        let of_positions =
+            |rows, spec: EncoderSpec| EncoderSpec { positions: Positions::table(rows), ..spec };
         let long = of_positions(1 << 16, spec(768, 12, 3072));
         let reason = unsupported(long, WeightDtype::Fp32).expect("too long");
         assert!(reason.contains("65536 tokens"), "{reason}");

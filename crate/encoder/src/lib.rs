@@ -21,6 +21,7 @@ pub mod model;
 mod names;
 pub mod ops;
 mod pooling;
+mod rotary;
 mod spec;
 
 pub use batch::PackedBatch;

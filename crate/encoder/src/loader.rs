@@ -64,7 +64,8 @@ impl ModelLoader {
         self.files_left = self.files_left.saturating_sub(1);
         if self.files_left == 0 {
             self.table.check(path, &self.weights)?;
-            let weights = std::mem::take(&mut self.weights);
+            let mut weights = std::mem::take(&mut self.weights);
+            self.table.chunk(&mut weights);
             let spec = self.spec.clone();
             self.model = Some(Encoder::load(spec, &self.names, weights, &self.device)?);
         }

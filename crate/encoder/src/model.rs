@@ -10,7 +10,7 @@ use embervec_weights::{Error as WeightsError, Values, Weights};
 use crate::families::mpnet;
 use crate::names::{EncoderNames, LayerNames};
 use crate::ops::{self, Activation, DeviceBatch, LinearWeight, Next, Rows, Table};
-use crate::{EncoderSpec, Error, PackedBatch, Result, SentencePooling};
+use crate::{EncoderSpec, Error, PackedBatch, Result, SentencePooling, rotary};
 
 /// `torch.nn.Linear`.
 #[derive(Module, Debug)]
@@ -109,7 +109,14 @@ impl Embeddings {
             Ok::<_, Error>(Table::new(shape, values, device))
         };
         let words = table(&names.word_embeddings)?;
-        let positions = table(&names.position_embeddings)?;
+        let positions = match &names.position_embeddings {
+            Some(name) => table(name)?,
+            // One that adds nothing.
+            None => {
+                let nothing = Values::F32(vec![0.0; spec.embedding_size]);
+                Table::new([1, spec.embedding_size], nothing, device)
+            }
+        };
         let (shape, values) = match &names.token_type_embeddings {
             Some(name) => weights.take_f32::<2>(&format!("{name}.weight"))?,
             // One that adds nothing.
@@ -139,6 +146,7 @@ struct Layer {
     attention_output: Linear,
     attention_norm: LayerNorm,
     intermediate: Linear,
+    gate: Option<Linear>,
     output: Linear,
     output_norm: LayerNorm,
     #[module(skip)]
@@ -160,6 +168,10 @@ impl Layer {
             attention_output: Linear::load(weights, &names.attention_output, device)?,
             attention_norm: LayerNorm::load(weights, &names.attention_norm, epsilon, device)?,
             intermediate: Linear::load(weights, &names.intermediate, device)?,
+            gate: match spec.feed_forward.has_gate {
+                true => Some(Linear::load(weights, &names.gate, device)?),
+                false => None,
+            },
             output: Linear::load(weights, &names.output, device)?,
             output_norm: LayerNorm::load(weights, &names.output_norm, epsilon, device)?,
             next: next(weights),
@@ -170,6 +182,7 @@ impl Layer {
         &self,
         hidden_states: Rows,
         batch: &DeviceBatch,
+        rotary: Option<Tensor<2>>,
         bias: Option<Tensor<2>>,
         spec: &EncoderSpec,
     ) -> Rows {
@@ -178,6 +191,7 @@ impl Layer {
             &self.qkv.weight,
             batch,
             spec.attention.num_heads,
+            rotary,
             bias,
             self.next,
         );
@@ -186,6 +200,7 @@ impl Layer {
         let wide = ops::feed_forward(
             attention.clone(),
             &self.intermediate.weight,
+            self.gate.as_ref().map(|gate| &gate.weight),
             &self.output.weight,
             spec.feed_forward.activation,
         );
@@ -306,14 +321,19 @@ impl Encoder {
         }
         batch.check(&self.spec)?;
         let batch = batch.of_model(self.spec.positions, self.spec.type_vocab_size > 0);
-        let batch = DeviceBatch::new(batch, &self.embeddings.token_types.val().device());
+        let device = self.embeddings.token_types.val().device();
+        let rotary = self.spec.attention.rotary_theta.map(|theta| {
+            let longest = batch.ranges().map(|text| text.len()).max().unwrap_or_default();
+            rotary::table(theta, self.spec.attention_head_size(), longest, &device)
+        });
+        let batch = DeviceBatch::new(batch, &device);
         let mut rows = self.embeddings.forward(&batch);
         if let Some(projection) = &self.projection {
             rows = projection.forward(rows, Activation::Identity).into();
         }
         for layer in self.spec.layer_order() {
             let bias = self.relative_bias.as_ref().map(|bias| bias.val());
-            rows = self.layers[layer].forward(rows, &batch, bias, &self.spec);
+            rows = self.layers[layer].forward(rows, &batch, rotary.clone(), bias, &self.spec);
         }
         Ok((batch, rows))
     }

@@ -3,9 +3,13 @@
 //! A family states every name once, in its [`Names`]. One walk over an encoder's parts ([`EncoderNames::record`]) gives both:
 //! the key table with all tensors and their shapes, and the parts' own names, by which the model takes them.
 
-use embervec_weights::{KeyTable, Quantization};
+use embervec_weights::{ChunkGroups, KeyTable, Quantization};
 
-use crate::EncoderSpec;
+use crate::{EncoderSpec, FeedForwardSpec};
+
+/// In a file these are all there as one, or all in parts.
+const QKV: ChunkGroups = ChunkGroups { whole: "qkv", parts: "query, key, value" };
+const UP_GATE: ChunkGroups = ChunkGroups { whole: "up_gate", parts: "up, gate" };
 
 /// The group of the pooler's tensors: all of them are there, or none.
 pub const POOLER: &str = "pooler";
@@ -14,6 +18,8 @@ pub const POOLER: &str = "pooler";
 pub(crate) struct Names {
     /// What may stand before every name: where the encoder is a part of a model with heads.
     pub prefix: &'static str,
+    /// What older files call parts of a name.
+    pub renames: &'static [(&'static str, &'static str)],
     pub word_embeddings: &'static str,
     pub position_embeddings: &'static str,
     pub token_type_embeddings: &'static str,
@@ -23,6 +29,10 @@ pub(crate) struct Names {
     /// What stands before the parts of a layer, by its group's number and its own within.
     pub layer: fn(usize, usize) -> String,
     pub layer_parts: LayerNames<&'static str>,
+    /// A layer's queries, keys and values as one, in some files.
+    pub qkv: &'static str,
+    /// A layer's gate and intermediate layer as one, in some files.
+    pub up_gate: &'static str,
     /// What is added to scores by the distance of their tokens.
     pub relative_bias: &'static str,
     pub pooler: &'static str,
@@ -37,6 +47,7 @@ pub(crate) struct LayerNames<T> {
     pub attention_output: T,
     pub attention_norm: T,
     pub intermediate: T,
+    pub gate: T,
     pub output: T,
     pub output_norm: T,
 }
@@ -45,7 +56,7 @@ pub(crate) struct LayerNames<T> {
 #[derive(Debug)]
 pub(crate) struct EncoderNames {
     pub word_embeddings: String,
-    pub position_embeddings: String,
+    pub position_embeddings: Option<String>,
     pub token_type_embeddings: Option<String>,
     pub embeddings_norm: String,
     pub projection: Option<String>,
@@ -67,25 +78,26 @@ impl EncoderNames {
     pub fn record(spec: &EncoderSpec) -> (KeyTable, Self) {
         let names = spec.family.names();
         let &EncoderSpec { embedding_size, hidden_size, .. } = spec;
-        let mut recorder = Recorder(KeyTable::new(names.prefix));
+        let mut recorder = Recorder(KeyTable::new(names.prefix).renamed(names.renames));
         let layers = (0..spec.num_hidden_groups * spec.inner_group_num).map(|layer| {
             let (group, inner) = (layer / spec.inner_group_num, layer % spec.inner_group_num);
-            recorder.layer(spec, &(names.layer)(group, inner), &names.layer_parts)
+            recorder.layer(spec, &(names.layer)(group, inner), names)
         });
         let layers = layers.collect();
         let names = Self {
             word_embeddings: recorder
                 .table(names.word_embeddings, [spec.vocab_size, embedding_size]),
-            position_embeddings: recorder
-                .table(names.position_embeddings, [spec.positions.rows, embedding_size]),
+            position_embeddings: spec.positions.has_table.then(|| {
+                recorder.table(names.position_embeddings, [spec.positions.rows, embedding_size])
+            }),
             token_type_embeddings: (spec.type_vocab_size > 0).then(|| {
                 let shape = [spec.type_vocab_size, embedding_size];
                 recorder.floats(names.token_type_embeddings, &shape)
             }),
             embeddings_norm: recorder.layer_norm(names.embeddings_norm.into(), embedding_size),
-            projection: spec
-                .has_projection
-                .then(|| recorder.linear(names.projection.into(), hidden_size, embedding_size)),
+            projection: spec.has_projection.then(|| {
+                recorder.linear(names.projection.into(), hidden_size, embedding_size, true)
+            }),
             layers,
             relative_bias: (spec.attention.relative_buckets > 0).then(|| {
                 let shape = [spec.attention.relative_buckets, spec.attention.num_heads];
@@ -101,23 +113,71 @@ impl EncoderNames {
 struct Recorder(KeyTable);
 
 impl Recorder {
-    fn layer(
-        &mut self,
-        spec: &EncoderSpec,
-        layer: &str,
-        parts: &LayerNames<&str>,
-    ) -> LayerNames<String> {
+    fn layer(&mut self, spec: &EncoderSpec, layer: &str, names: &Names) -> LayerNames<String> {
         let (hidden, intermediate) = (spec.hidden_size, spec.feed_forward.intermediate_size);
+        let FeedForwardSpec { has_gate, has_bias, has_output_bias, .. } = spec.feed_forward;
+        let attention_bias = spec.attention.has_bias;
         let at = |part: &str| format!("{layer}.{part}");
+        let whole = |part: &str| (!part.is_empty()).then(|| at(part));
+        let parts = &names.layer_parts;
+        let qkv = [parts.query, parts.key, parts.value].map(at);
+        self.chunked(QKV, whole(names.qkv), &qkv, [hidden, hidden], attention_bias);
+        let [query, key, value] = qkv;
+        let intermediate_size = [intermediate, hidden];
+        let (intermediate_name, gate) = (at(parts.intermediate), at(parts.gate));
+        let [gate, intermediate_name] = match has_gate {
+            true => {
+                let both = [gate, intermediate_name];
+                self.chunked(UP_GATE, whole(names.up_gate), &both, intermediate_size, has_bias);
+                both
+            }
+            false => {
+                let alone = [intermediate_name];
+                self.chunked(UP_GATE, None, &alone, intermediate_size, has_bias);
+                let [intermediate_name] = alone;
+                [String::new(), intermediate_name]
+            }
+        };
         LayerNames {
-            query: self.linear(at(parts.query), hidden, hidden),
-            key: self.linear(at(parts.key), hidden, hidden),
-            value: self.linear(at(parts.value), hidden, hidden),
-            attention_output: self.linear(at(parts.attention_output), hidden, hidden),
+            query,
+            key,
+            value,
+            attention_output: self.linear(
+                at(parts.attention_output),
+                hidden,
+                hidden,
+                attention_bias,
+            ),
             attention_norm: self.layer_norm(at(parts.attention_norm), hidden),
-            intermediate: self.linear(at(parts.intermediate), intermediate, hidden),
-            output: self.linear(at(parts.output), hidden, intermediate),
+            intermediate: intermediate_name,
+            gate,
+            output: self.linear(at(parts.output), hidden, intermediate, has_output_bias),
             output_norm: self.layer_norm(at(parts.output_norm), hidden),
+        }
+    }
+
+    /// Linear layers that a file may also have as one.
+    fn chunked(
+        &mut self,
+        groups: ChunkGroups,
+        whole: Option<String>,
+        parts: &[String],
+        [out_features, in_features]: [usize; 2],
+        has_bias: bool,
+    ) {
+        let Some(whole) = whole else {
+            for part in parts {
+                self.linear(part.clone(), out_features, in_features, has_bias);
+            }
+            return;
+        };
+        let mut tensor = |kind: &str, shape: &[usize]| {
+            let parts = parts.iter().map(|part| format!("{part}.{kind}")).collect();
+            self.0.chunked(groups, format!("{whole}.{kind}"), parts, shape);
+        };
+        tensor("weight", &[out_features, in_features]);
+        if has_bias {
+            tensor("bias", &[out_features]);
         }
     }
 
@@ -133,10 +193,18 @@ impl Recorder {
         name.into()
     }
 
-    fn linear(&mut self, name: String, out_features: usize, in_features: usize) -> String {
+    fn linear(
+        &mut self,
+        name: String,
+        out_features: usize,
+        in_features: usize,
+        has_bias: bool,
+    ) -> String {
         let shape = [out_features, in_features];
         self.0.require_matrix(format!("{name}.weight"), shape, Quantization::Linear);
-        self.0.require(format!("{name}.bias"), &[out_features]);
+        if has_bias {
+            self.0.require(format!("{name}.bias"), &[out_features]);
+        }
         name
     }
 

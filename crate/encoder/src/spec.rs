@@ -21,7 +21,7 @@ pub struct EncoderSpec {
     pub embedding_size: usize,
     /// Whether a linear layer makes vectors of `hidden_size` of the embeddings.
     pub has_projection: bool,
-    /// Where a text's tokens are in the table of positions.
+    /// Where a text's tokens are.
     pub positions: Positions,
     /// Rows of the table of token types (sentence A, sentence B); 0 where there is none.
     pub type_vocab_size: usize,
@@ -41,11 +41,13 @@ pub struct EncoderSpec {
     pub layer_norm_eps: f64,
 }
 
-/// The table of positions, and how a text's tokens are counted.
+/// How many positions there are, and how a text's tokens are counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Positions {
-    /// Rows of the table.
+    /// Rows of the table, where there is one; otherwise the tokens that a text is meant to have at most.
     pub rows: usize,
+    /// Whether each position has an embedding of its own.
+    pub has_table: bool,
     /// `None`: a text's tokens have the positions 0, 1, 2… Otherwise the id of the padding token: this token has its own id
     /// for its position, and all others are counted from the next number on.
     pub padding: Option<u32>,
@@ -58,25 +60,63 @@ pub struct AttentionSpec {
     pub num_heads: usize,
     /// Rows of the table of what is added to a score by the distance of its tokens; 0 where there is none.
     pub relative_buckets: usize,
+    /// The base of rotary positions; `None` where there are none.
+    pub rotary_theta: Option<f64>,
+    /// Whether its linear layers have biases.
+    pub has_bias: bool,
 }
 
-/// `output(activation(intermediate(x)))`
+/// `output(activation(intermediate(x)))`, or `output(activation(intermediate(x)) * gate(x))`
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FeedForwardSpec {
-    /// Width of what is between the two linear layers.
+    /// Width of what is between the linear layers.
     pub intermediate_size: usize,
     /// What follows the first of them.
     pub activation: Activation,
+    /// Whether there is a gate.
+    pub has_gate: bool,
+    /// Whether what is before the activation and the gate have biases.
+    pub has_bias: bool,
+    /// Whether the last layer has one.
+    pub has_output_bias: bool,
 }
 
 /// [`EncoderSpec::linear_weights`] of BERT-base: 12 layers of 768 · (4 · 768 + 2 · 3072).
 pub const BERT_BASE_WEIGHTS: u64 = 84_934_656;
 
+impl AttentionSpec {
+    /// As in BERT.
+    pub(crate) fn of_bert(num_heads: usize) -> Self {
+        Self { num_heads, relative_buckets: 0, rotary_theta: None, has_bias: true }
+    }
+}
+
+impl FeedForwardSpec {
+    /// As in BERT.
+    pub(crate) fn of_bert(intermediate_size: usize, activation: Activation) -> Self {
+        Self {
+            intermediate_size,
+            activation,
+            has_gate: false,
+            has_bias: true,
+            has_output_bias: true,
+        }
+    }
+}
+
 impl Positions {
-    /// The position of each token of a text.
+    /// A table of so many rows, whose first is the first token's.
+    pub fn table(rows: usize) -> Self {
+        Self { rows, has_table: true, padding: None }
+    }
+
+    /// The row of the table for each token of a text; the first, where there is no table.
     pub fn ids(self, input_ids: &[u32]) -> impl Iterator<Item = u32> {
         let mut next = self.first();
         input_ids.iter().map(move |&id| {
+            if !self.has_table {
+                return 0;
+            }
             if Some(id) == self.padding {
                 return id;
             }
@@ -85,7 +125,7 @@ impl Positions {
         })
     }
 
-    /// How many tokens a text may have.
+    /// How many tokens a text may have, or is meant to have where there is no table.
     pub fn limit(self) -> usize {
         self.rows.saturating_sub(self.first() as usize)
     }
@@ -128,8 +168,9 @@ impl EncoderSpec {
             self.feed_forward.intermediate_size,
         ]
         .map(|n| n as u64);
-        // At most 2^10 layers, in groups or not, of 2^22 · (4 + 2) · 2^22.
-        layers * inner * hidden * (4 * hidden + 2 * intermediate)
+        let matrices = if self.feed_forward.has_gate { 3 } else { 2 };
+        // At most 2^10 layers, in groups or not, of 2^22 · (4 + 3) · 2^22.
+        layers * inner * hidden * (4 * hidden + matrices * intermediate)
     }
 
     /// Width of one attention head.
@@ -160,7 +201,8 @@ impl EncoderSpec {
         token_type_ids: &[u32],
     ) -> std::result::Result<(), String> {
         let Self { positions, vocab_size, type_vocab_size, .. } = *self;
-        if input_ids.len() > positions.limit()
+        if positions.has_table
+            && input_ids.len() > positions.limit()
             && positions.ids(input_ids).any(|position| position as usize >= positions.rows)
         {
             let (tokens, limit) = (input_ids.len(), positions.limit());
@@ -201,12 +243,13 @@ impl EncoderSpec {
 
     fn numbers(&self) -> [u64; NUMBERS] {
         let code = |activation| ACTIVATIONS.iter().position(|known| *known == activation);
-        let Positions { rows, padding } = self.positions;
+        let Positions { rows, has_table, padding } = self.positions;
+        let flag = usize::from;
         let sizes = [
             self.family as usize,
             self.vocab_size,
             self.embedding_size,
-            usize::from(self.has_projection),
+            flag(self.has_projection),
             rows,
             padding.map_or(0, |id| id as usize + 1),
             self.type_vocab_size,
@@ -218,9 +261,17 @@ impl EncoderSpec {
             self.feed_forward.intermediate_size,
             code(self.feed_forward.activation).unwrap_or(ACTIVATIONS.len()),
             self.attention.relative_buckets,
+            flag(has_table),
+            flag(self.attention.has_bias),
+            flag(self.feed_forward.has_gate),
+            flag(self.feed_forward.has_bias),
+            flag(self.feed_forward.has_output_bias),
+            0,
             0,
         ];
         let mut numbers = sizes.map(|size| size as u64);
+        // A base is at least 1.
+        numbers[NUMBERS - 2] = self.attention.rotary_theta.map_or(0, f64::to_bits);
         numbers[NUMBERS - 1] = self.layer_norm_eps.to_bits();
         numbers
     }
@@ -234,6 +285,7 @@ impl EncoderSpec {
             has_projection: sizes[3] != 0,
             positions: Positions {
                 rows: sizes[4],
+                has_table: sizes[15] != 0,
                 padding: u32::try_from(numbers[5]).ok()?.checked_sub(1),
             },
             type_vocab_size: sizes[6],
@@ -241,17 +293,26 @@ impl EncoderSpec {
             num_hidden_layers: sizes[8],
             num_hidden_groups: sizes[9],
             inner_group_num: sizes[10],
-            attention: AttentionSpec { num_heads: sizes[11], relative_buckets: sizes[14] },
+            attention: AttentionSpec {
+                num_heads: sizes[11],
+                relative_buckets: sizes[14],
+                rotary_theta: (numbers[NUMBERS - 2] != 0)
+                    .then(|| f64::from_bits(numbers[NUMBERS - 2])),
+                has_bias: sizes[16] != 0,
+            },
             feed_forward: FeedForwardSpec {
                 intermediate_size: sizes[12],
                 activation: *ACTIVATIONS.get(sizes[13])?,
+                has_gate: sizes[17] != 0,
+                has_bias: sizes[18] != 0,
+                has_output_bias: sizes[19] != 0,
             },
             layer_norm_eps: f64::from_bits(numbers[NUMBERS - 1]),
         })
     }
 }
 
-const NUMBERS: usize = 16;
+const NUMBERS: usize = 22;
 
 /// What a feed-forward block may have, by its number in [`EncoderSpec::to_line`].
 const ACTIVATIONS: [Activation; 4] =
@@ -269,6 +330,8 @@ mod tests {
     fn what_is_written_is_read() {
         let spec = parse(r#"{"model_type": "bert", "layer_norm_eps": 1e-5, "vocab_size": 7}"#);
         assert_eq!(EncoderSpec::from_line(&spec.to_line()).expect("an encoder"), spec);
+        let other = parse(r#"{"model_type": "nomic_bert", "rope_theta": 1234.5}"#);
+        assert_eq!(EncoderSpec::from_line(&other.to_line()).expect("an encoder"), other);
         for line in ["", "1 2 3", "{}", &spec.to_line().replace(' ', "  ")] {
             EncoderSpec::from_line(line).expect_err("not an encoder");
         }
@@ -293,14 +356,17 @@ mod tests {
 
     #[test]
     fn positions_are_counted_from_zero_or_after_the_padding_token() {
-        let ids =
-            |padding, ids: &[u32]| Positions { rows: 8, padding }.ids(ids).collect::<Vec<_>>();
+        let ids = |padding, ids: &[u32]| {
+            Positions { padding, ..Positions::table(8) }.ids(ids).collect::<Vec<_>>()
+        };
         assert_eq!(ids(None, &[5, 1, 5]), [0, 1, 2]);
         assert_eq!(ids(Some(1), &[0, 5, 2]), [2, 3, 4]);
         // The padding token is not counted.
         assert_eq!(ids(Some(1), &[0, 1, 1, 5]), [2, 1, 1, 3]);
-        assert_eq!(Positions { rows: 514, padding: Some(1) }.limit(), 512);
-        assert_eq!(Positions { rows: 512, padding: None }.limit(), 512);
+        assert_eq!(Positions { padding: Some(1), ..Positions::table(514) }.limit(), 512);
+        assert_eq!(Positions::table(512).limit(), 512);
+        let without = Positions { has_table: false, ..Positions::table(8) };
+        assert_eq!(without.ids(&[5, 1, 5]).collect::<Vec<_>>(), [0, 0, 0]);
     }
 
     #[test]

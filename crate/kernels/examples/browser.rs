@@ -125,7 +125,7 @@ extern "C" fn time_self_attention(
     let (x, qkv) = (rows(tokens, size), Layer::new(size, 3 * size));
     let mut out = vec![0.0; tokens * size];
     fastest(rounds, || {
-        self_attention(&x, qkv.of(q8), std::iter::once(0..tokens), heads, None, &mut out);
+        self_attention(&x, qkv.of(q8), std::iter::once(0..tokens), heads, None, None, &mut out);
     })
 }
 
@@ -142,7 +142,7 @@ extern "C" fn time_feed_forward(
     let (intermediate, output) = (Layer::new(size, width), Layer::new(width, size));
     let mut out = vec![0.0; tokens * size];
     fastest(rounds, || {
-        feed_forward(&x, intermediate.of(q8), output.of(q8), Activation::Gelu, &mut out)
+        feed_forward(&x, intermediate.of(q8), None, output.of(q8), Activation::Gelu, &mut out)
     })
 }
 

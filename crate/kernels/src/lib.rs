@@ -3,8 +3,8 @@
 //! | kernel | what it computes |
 //! |---|---|
 //! | [`linear`] | `activation(x · weightᵀ + bias)` with packed weights in `f32` or 7 bits |
-//! | [`self_attention`] | a linear layer, and attention with the queries, keys and values that it makes |
-//! | [`feed_forward`] | two linear layers with an activation between them |
+//! | [`self_attention`] | a linear layer, and attention with the queries, keys and values that it makes, turned or not |
+//! | [`feed_forward`] | two linear layers with an activation between them, or three with a gate |
 //! | [`layer_norm`] | layer normalisation of `x`, or of `x + residual` |
 //! | [`attention`] | softmax attention of each text's tokens to the tokens of the same text |
 //! | [`dequantize_row`] | a row of an 8-bit embedding table |
@@ -28,6 +28,7 @@ mod linear_f32;
 mod linear_q8;
 mod math;
 mod quantize;
+mod rotary;
 mod rotate;
 pub mod scalar;
 mod scan;
@@ -44,6 +45,7 @@ pub use quantize::{
     ACTIVATION_MAX, RowQ8, TABLE_MAX, WEIGHT_MAX, dequantize_row, dequantize_weights, quantize_row,
     quantize_weights,
 };
+pub use rotary::Rotary;
 pub use rotate::block as rotation_block;
 pub use scan::{
     QUERY_BITS, Reach, RowFactors, SignRow, above, bit_dot, bit_planes, bit_words, i8_dot,

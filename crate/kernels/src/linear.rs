@@ -7,7 +7,7 @@ use crate::linear_f32::linear_f32;
 use crate::linear_q8::{RowsQ8, linear_q8};
 use crate::tile::q8::GROUP;
 use crate::tile::{MR, NR};
-use crate::{Activation, RelativeBias, attention};
+use crate::{Activation, RelativeBias, Rotary, attention};
 
 /// The packed weights of a linear layer.
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +65,12 @@ pub fn linear(x: &[f32], layer: Linear, activation: Activation, out: &mut [f32])
 /// `out = output(activation(intermediate(x)))`, some rows at a time: of the wide rows in between, which would
 /// be the most that an encoder has in memory, there are never more than stay in the cache.
 ///
+/// With a gate it is `output(activation(intermediate(x)) * gate(x))` (Shazeer, <https://arxiv.org/abs/2002.05202>).
+///
 /// # Shapes
 ///
 /// - `x`: `[rows, intermediate.in_features]`
+/// - `gate`: as `intermediate`
 /// - `out`: `[rows, output.out_features]`
 ///
 /// # Panics
@@ -76,6 +79,7 @@ pub fn linear(x: &[f32], layer: Linear, activation: Activation, out: &mut [f32])
 pub fn feed_forward(
     x: &[f32],
     intermediate: Linear,
+    gate: Option<Linear>,
     output: Linear,
     activation: Activation,
     out: &mut [f32],
@@ -83,12 +87,21 @@ pub fn feed_forward(
     let (in_features, out_features) = (intermediate.in_features, output.out_features);
     let width = intermediate.out_features;
     assert_eq!(width, output.in_features, "intermediate and output");
+    let of_gate = gate.map_or([in_features, width], |gate| [gate.in_features, gate.out_features]);
+    assert_eq!(of_gate, [in_features, width], "intermediate and gate");
     assert_eq!(x.len() / in_features * out_features, out.len(), "x and out");
     let rows = (ROWS_BETWEEN * intermediate.value_bytes()).next_multiple_of(MR);
     let mut wide = vec![0.0; (x.len() / in_features).min(rows) * width];
+    let mut factors = vec![0.0; if gate.is_some() { wide.len() } else { 0 }];
     for (x, out) in x.chunks(rows * in_features).zip(out.chunks_mut(rows * out_features)) {
         let wide = &mut wide[..x.len() / in_features * width];
-        intermediate.multiply(&intermediate.input(x), activation, wide, width);
+        let input = intermediate.input(x);
+        intermediate.multiply(&input, activation, wide, width);
+        if let Some(gate) = gate {
+            let factors = &mut factors[..wide.len()];
+            gate.multiply(&input, Activation::Identity, factors, width);
+            wide.iter_mut().zip(factors).for_each(|(x, factor)| *x *= *factor);
+        }
         output.multiply(&output.input(wide), Activation::Identity, out, out_features);
     }
 }
@@ -100,6 +113,7 @@ pub fn feed_forward(
 ///
 /// - `x`: `[tokens, qkv.in_features]`
 /// - `texts`: each text's range of tokens
+/// - `rotary`: as many positions as the longest text has tokens
 /// - `out`: `[tokens, qkv.out_features / 3]`
 ///
 /// # Panics
@@ -110,6 +124,7 @@ pub fn self_attention(
     qkv: Linear,
     texts: impl Iterator<Item = Range<usize>> + Clone,
     num_heads: usize,
+    rotary: Option<Rotary>,
     bias: Option<RelativeBias>,
     out: &mut [f32],
 ) {
@@ -118,6 +133,10 @@ pub fn self_attention(
     let tokens = x.len() / qkv.in_features;
     assert_eq!(qkv.out_features, 3 * num_heads * head_size, "qkv and num_heads");
     assert_eq!(tokens * hidden_size, out.len(), "x and out");
+    if let Some(Rotary { table }) = rotary {
+        let longest = texts.clone().map(|text| text.len()).max().unwrap_or_default();
+        assert!(head_size.is_multiple_of(2) && table.len() >= longest * head_size, "rotary");
+    }
     let head_bytes = tokens * 3 * head_size * size_of::<f32>();
     let heads = heads_at_once(BLOCK_BYTES / head_bytes.max(1), num_heads, head_size);
     let width = heads * head_size;
@@ -134,6 +153,9 @@ pub fn self_attention(
                 let some = &mut some[part * width..];
                 qkv.outputs(outputs).multiply(&x, Activation::Identity, some, 3 * width);
             }
+        }
+        if let Some(rotary) = rotary {
+            rotary.turn(some, texts.clone(), width, head_size);
         }
         attention(
             some,

@@ -100,6 +100,30 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<
     out
 }
 
+/// Queries and keys, turned; shapes as in [`crate::self_attention`] and [`crate::Rotary`].
+pub fn rotary(
+    qkv: &[f32],
+    texts: &[Range<usize>],
+    num_heads: usize,
+    head_size: usize,
+    table: &[f32],
+) -> Vec<f64> {
+    let (hidden_size, half) = (num_heads * head_size, head_size / 2);
+    let mut out: Vec<f64> = qkv.iter().map(|&x| f64::from(x)).collect();
+    for text in texts {
+        for (position, token) in text.clone().enumerate() {
+            for column in (0..2 * hidden_size).filter(|column| column % head_size < half) {
+                let angle = position * head_size + column % head_size;
+                let (cos, sin) = (f64::from(table[angle]), f64::from(table[angle + half]));
+                let at = token * 3 * hidden_size + column;
+                let (a, b) = (out[at], out[at + half]);
+                (out[at], out[at + half]) = (a * cos - b * sin, a * sin + b * cos);
+            }
+        }
+    }
+    out
+}
+
 /// Attention; shapes as in [`crate::attention`].
 pub fn attention(
     qkv: &[f32],

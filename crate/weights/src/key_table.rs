@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the table's name | the same |
 //! | the table's prefix (`bert.`) and its name | the name |
+//! | a name with a part that older files call otherwise | the name as it is called now |
 //! | `….gamma`, `….beta` (checkpoints converted from TensorFlow) | `….weight`, `….bias` |
 //! | `….weight_scale`, `….weight_zero_point`, beside a `….weight` of U8 | a quantised `….weight` |
 //! | anything else | skipped, as transformers does: heads of training tasks, counters that old versions saved |
@@ -22,8 +23,19 @@ pub struct KeyTable {
     tensors: BTreeMap<String, TensorSpec>,
     /// What may stand before every name.
     prefix: &'static str,
+    /// What older files call parts of a name, and what they are called now.
+    renames: &'static [(&'static str, &'static str)],
+    /// Tensors that some files have as one.
+    chunks: Vec<Chunks>,
     /// Whether a tensor that is not in the table is an error.
     is_strict: bool,
+}
+
+/// A tensor, and the parts that it may be there as instead.
+#[derive(Clone, Debug)]
+struct Chunks {
+    whole: String,
+    parts: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +97,15 @@ pub(crate) enum Role {
     ZeroPoint { of: String },
 }
 
+/// The optional groups of what is there either as one or in parts.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkGroups {
+    /// Of what is there as one.
+    pub whole: &'static str,
+    /// Of the parts.
+    pub parts: &'static str,
+}
+
 /// What a tensor may consist of: everything that torch casts to 32-bit floats and this crate reads.
 const NUMBERS: [Dtype; 4] = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64];
 
@@ -100,6 +121,41 @@ impl KeyTable {
     pub fn strict(mut self) -> Self {
         self.is_strict = true;
         self
+    }
+
+    /// Knows older names, as `WeightRenaming` in transformers' `conversion_mapping.py` does.
+    #[must_use]
+    pub fn renamed(mut self, renames: &'static [(&'static str, &'static str)]) -> Self {
+        self.renames = renames;
+        self
+    }
+
+    /// Adds tensors of linear layers, weights or biases, that a file has either one by one, each in `shape`, or one behind the other as
+    /// `whole`, as `Chunk(dim=0)` in transformers' `conversion_mapping.py`.
+    pub fn chunked(
+        &mut self,
+        groups: ChunkGroups,
+        whole: String,
+        parts: Vec<String>,
+        shape: &[usize],
+    ) {
+        let quantization = (shape.len() == 2).then_some(Quantization::Linear);
+        let mut of_whole = shape.to_vec();
+        if let Some(rows) = of_whole.first_mut() {
+            *rows *= parts.len();
+        }
+        self.optional(groups.whole, &*whole, &of_whole, quantization);
+        for part in &parts {
+            self.optional(groups.parts, &**part, shape, quantization);
+        }
+        self.chunks.push(Chunks { whole, parts });
+    }
+
+    /// Cuts what is there as one into its parts.
+    pub fn chunk(&self, weights: &mut Weights) {
+        for Chunks { whole, parts } in &self.chunks {
+            weights.chunk(whole, parts);
+        }
     }
 
     /// Adds a required tensor that is never quantised.
@@ -227,6 +283,14 @@ impl KeyTable {
 
     /// Refuses a file, or weights, where something is missing; `is_there` says whether a name is.
     fn check_complete(&self, file: &str, is_there: impl Fn(&str) -> bool) -> Result<()> {
+        for Chunks { whole, parts } in &self.chunks {
+            let problem = match (is_there(whole), parts.iter().find(|part| is_there(part))) {
+                (true, None) | (false, Some(_)) => continue,
+                (false, None) => "is missing from the file".to_owned(),
+                (true, Some(part)) => format!("stands for the same weights as \"{part}\""),
+            };
+            return Err(Error::Tensor { file: file.into(), tensor: whole.clone(), problem });
+        }
         for (name, spec) in &self.tensors {
             let group_is_absent = spec.optional_group.is_some_and(|group| {
                 !self
@@ -307,12 +371,14 @@ impl KeyTable {
     /// The table's name for a tensor of a file.
     fn canonical_name(&self, name: &str) -> String {
         let name = name.strip_prefix(self.prefix).unwrap_or(name);
+        let rename = |name: String, (old, new): &(&str, &str)| name.replace(old, new);
+        let name = self.renames.iter().fold(name.to_owned(), rename);
         if let Some(stem) = name.strip_suffix(".gamma") {
             format!("{stem}.weight")
         } else if let Some(stem) = name.strip_suffix(".beta") {
             format!("{stem}.bias")
         } else {
-            name.to_owned()
+            name
         }
     }
 }
@@ -320,6 +386,36 @@ impl KeyTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_there_as_one_is_cut_into_its_parts() {
+        let mut table = KeyTable::new("").renamed(&[("attn.", "self_attn.")]);
+        let parts = ["self_attn.q", "self_attn.k"].map(String::from).to_vec();
+        let groups = ChunkGroups { whole: "qk", parts: "q, k" };
+        table.chunked(groups, "self_attn.qk".into(), parts, &[1, 2]);
+        assert_eq!(table.canonical_name("attn.qk"), "self_attn.qk");
+        let error = |names: &[&str]| {
+            let result = table.check_complete("f", |name| names.contains(&name));
+            result.err().map(|error| error.to_string())
+        };
+        assert_eq!(error(&["self_attn.qk"]), None);
+        assert_eq!(error(&["self_attn.q", "self_attn.k"]), None);
+        for (names, problem) in [
+            (&[][..], "self_attn.qk"),
+            (&["self_attn.q"], "self_attn.k"),
+            (&["self_attn.qk", "self_attn.q"], "stands for the same"),
+        ] {
+            let error = error(names).unwrap_or_default();
+            assert!(error.contains(problem), "{names:?}: {error}");
+        }
+        let mut weights = Weights::default();
+        weights.insert("self_attn.qk".into(), vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]);
+        table.chunk(&mut weights);
+        assert!(!weights.contains("self_attn.qk"));
+        for (name, values) in [("self_attn.q", [1.0, 2.0]), ("self_attn.k", [3.0, 4.0])] {
+            assert_eq!(weights.take_f32::<2>(name).expect("a part"), ([1, 2], values.to_vec()));
+        }
+    }
 
     #[test]
     fn old_and_prefixed_names_become_the_tables() {

@@ -82,6 +82,17 @@ impl Values {
         }
     }
 
+    /// Cuts the rows behind the first ones off.
+    fn split_off(&mut self, rows: usize, columns: usize) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(values.split_off(rows * columns)),
+            Self::F16(values) => Self::F16(values.split_off(rows * columns)),
+            Self::Q8 { values, rows: of } => {
+                Self::Q8 { values: values.split_off(rows * columns), rows: of.split_off(rows) }
+            }
+        }
+    }
+
     /// Appends rows of the same kind, or halves to floats.
     ///
     /// # Errors
@@ -144,6 +155,18 @@ impl Weights {
         self.tensors.append(&mut other.tensors);
         self.quantized |= other.quantized;
         Ok(())
+    }
+
+    /// Cuts a tensor, where it is there, into parts of as many rows each.
+    pub(crate) fn chunk(&mut self, whole: &str, parts: &[String]) {
+        let Some((mut shape, mut values)) = self.tensors.remove(whole) else { return };
+        let columns = shape[1..].iter().product();
+        shape[0] /= parts.len();
+        for part in parts {
+            let rest = values.split_off(shape[0], columns);
+            self.tensors
+                .insert(part.clone(), (shape.clone(), std::mem::replace(&mut values, rest)));
+        }
     }
 
     /// Whether linear layers have 8-bit weights.

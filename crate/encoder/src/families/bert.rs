@@ -15,7 +15,14 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
 
 /// With a family's own defaults of `vocab_size`, `hidden_size`, `num_hidden_layers`, `num_attention_heads` and
 /// `intermediate_size`.
-pub(super) fn read_as(
+pub(super) fn read_as(fields: &Fields, family: Family, sizes: [usize; 5]) -> Result<EncoderSpec> {
+    let mut spec = read_without_types(fields, family, sizes)?;
+    spec.type_vocab_size = fields.dimension("type_vocab_size", 2)?;
+    Ok(spec)
+}
+
+/// The same without token types.
+pub(super) fn read_without_types(
     fields: &Fields,
     family: Family,
     [words, hidden, layers, heads, intermediate]: [usize; 5],
@@ -27,23 +34,17 @@ pub(super) fn read_as(
         vocab_size: fields.dimension("vocab_size", words)?,
         embedding_size: hidden_size,
         has_projection: false,
-        positions: Positions {
-            rows: fields.dimension("max_position_embeddings", 512)?,
-            padding: None,
-        },
-        type_vocab_size: fields.dimension("type_vocab_size", 2)?,
+        positions: Positions::table(fields.dimension("max_position_embeddings", 512)?),
+        type_vocab_size: 0,
         hidden_size,
         num_hidden_layers,
         num_hidden_groups: num_hidden_layers,
         inner_group_num: 1,
-        attention: AttentionSpec {
-            num_heads: fields.dimension("num_attention_heads", heads)?,
-            relative_buckets: 0,
-        },
-        feed_forward: FeedForwardSpec {
-            intermediate_size: fields.dimension("intermediate_size", intermediate)?,
-            activation: fields.activation("hidden_act", Activation::Gelu)?,
-        },
+        attention: AttentionSpec::of_bert(fields.dimension("num_attention_heads", heads)?),
+        feed_forward: FeedForwardSpec::of_bert(
+            fields.dimension("intermediate_size", intermediate)?,
+            fields.activation("hidden_act", Activation::Gelu)?,
+        ),
         layer_norm_eps: fields.layer_norm_eps()?,
     })
 }
@@ -52,6 +53,7 @@ pub(super) const NAMES: Names = Names {
     // `base_model_prefix` of
     // [`BertPreTrainedModel`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L534)
     prefix: "bert.",
+    renames: &[],
     // [`BertEmbeddings`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L53)
     word_embeddings: "embeddings.word_embeddings",
     position_embeddings: "embeddings.position_embeddings",
@@ -70,10 +72,13 @@ pub(super) const NAMES: Names = Names {
         attention_norm: "attention.output.LayerNorm",
         // [`BertIntermediate`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L325)
         intermediate: "intermediate.dense",
+        gate: "",
         // [`BertOutput`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L340)
         output: "output.dense",
         output_norm: "output.LayerNorm",
     },
+    qkv: "",
+    up_gate: "",
     relative_bias: "",
     // [`BertPooler`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L451)
     pooler: "pooler.dense",

@@ -19,20 +19,17 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
         vocab_size: fields.dimension("vocab_size", 30522)?,
         embedding_size: hidden_size,
         has_projection: false,
-        positions: Positions {
-            rows: fields.dimension("max_position_embeddings", 512)?,
-            padding: None,
-        },
+        positions: Positions::table(fields.dimension("max_position_embeddings", 512)?),
         type_vocab_size: 0,
         hidden_size,
         num_hidden_layers,
         num_hidden_groups: num_hidden_layers,
         inner_group_num: 1,
-        attention: AttentionSpec { num_heads, relative_buckets: 0 },
-        feed_forward: FeedForwardSpec {
-            intermediate_size: fields.dimension("hidden_dim", 3072)?,
-            activation: fields.activation("activation", Activation::Gelu)?,
-        },
+        attention: AttentionSpec::of_bert(num_heads),
+        feed_forward: FeedForwardSpec::of_bert(
+            fields.dimension("hidden_dim", 3072)?,
+            fields.activation("activation", Activation::Gelu)?,
+        ),
         // Not in the configuration.
         layer_norm_eps: 1e-12,
     };
@@ -65,6 +62,7 @@ pub(super) const NAMES: Names = Names {
         attention_norm: "sa_layer_norm",
         // [`FFN`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/distilbert/modeling_distilbert.py#L205)
         intermediate: "ffn.lin1",
+        gate: "",
         output: "ffn.lin2",
         output_norm: "output_layer_norm",
     },

@@ -5,7 +5,9 @@ mod albert;
 mod bert;
 mod distilbert;
 mod electra;
+mod gte;
 pub(crate) mod mpnet;
+mod nomic_bert;
 mod roberta;
 
 use crate::config::Fields;
@@ -31,11 +33,15 @@ pub enum Family {
     Albert,
     /// `mpnet`
     MpNet,
+    /// `nomic_bert`
+    NomicBert,
+    /// `gte`
+    Gte,
 }
 
 impl Family {
     /// All, each at the place of its number.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Bert,
         Self::Roberta,
         Self::XlmRoberta,
@@ -44,6 +50,8 @@ impl Family {
         Self::Electra,
         Self::Albert,
         Self::MpNet,
+        Self::NomicBert,
+        Self::Gte,
     ];
 
     /// The family of this `model_type`.
@@ -67,6 +75,8 @@ impl Family {
             Self::Electra => "electra",
             Self::Albert => "albert",
             Self::MpNet => "mpnet",
+            Self::NomicBert => "nomic_bert",
+            Self::Gte => "gte",
         }
     }
 
@@ -74,9 +84,9 @@ impl Family {
     /// [`TOKENIZER_MAPPING_NAMES`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/auto/tokenization_auto.py#L63).
     pub fn tokenizer_class(self) -> &'static str {
         match self {
-            Self::Bert | Self::DistilBert | Self::Electra => "BertTokenizer",
+            Self::Bert | Self::DistilBert | Self::Electra | Self::NomicBert => "BertTokenizer",
             Self::Roberta => "RobertaTokenizer",
-            Self::XlmRoberta => "XLMRobertaTokenizer",
+            Self::XlmRoberta | Self::Gte => "XLMRobertaTokenizer",
             Self::Camembert => "CamembertTokenizer",
             Self::Albert => "AlbertTokenizer",
             Self::MpNet => "MPNetTokenizer",
@@ -92,6 +102,8 @@ impl Family {
             Self::Electra => electra::read(fields),
             Self::Albert => albert::read(fields),
             Self::MpNet => mpnet::read(fields),
+            Self::NomicBert => nomic_bert::read(fields),
+            Self::Gte => gte::read(fields),
         }
     }
 
@@ -103,6 +115,8 @@ impl Family {
             Self::Electra => &electra::NAMES,
             Self::Albert => &albert::NAMES,
             Self::MpNet => &mpnet::NAMES,
+            Self::NomicBert => &nomic_bert::NAMES,
+            Self::Gte => &gte::NAMES,
         }
     }
 }

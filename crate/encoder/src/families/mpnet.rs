@@ -18,8 +18,8 @@ const BUCKETS: usize = 32;
 
 /// [`MPNetConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/mpnet/configuration_mpnet.py#L25)
 pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
-    let mut spec = bert::read_as(fields, Family::MpNet, [30527, 768, 12, 12, 3072])?;
-    spec.type_vocab_size = 0;
+    let sizes = [30527, 768, 12, 12, 3072];
+    let mut spec = bert::read_without_types(fields, Family::MpNet, sizes)?;
     fields.count_from_behind(&mut spec, PADDING)?;
     let buckets = fields.dimension("relative_attention_num_buckets", BUCKETS)?;
     if buckets < BUCKETS {

@@ -13,8 +13,8 @@ use half::f16;
 
 use super::shaders::{self, Kept, Shader};
 use super::{
-    Activation, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, Optional, QuantizedRows,
-    RowsKernel, TableKernel,
+    Activation, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, Optional, OptionalLinear,
+    QuantizedRows, RowsKernel, TableKernel,
 };
 use crate::gpu::MAX_GROUPS;
 use crate::{Error, Result, SentencePooling};
@@ -151,10 +151,12 @@ impl EncoderOps for Cube {
         qkv: LinearKernel<Self>,
         BatchKernel { words, .. }: BatchKernel<Self>,
         num_heads: usize,
+        rotary: Optional<Self>,
         bias: Optional<Self>,
         next: Next,
     ) -> RowsKernel<Self> {
-        debug_assert!(matches!(bias, Optional::None), "`GpuNeeds` refuses such a model");
+        let is_plain = matches!((rotary, bias), (Optional::None, Optional::None));
+        debug_assert!(is_plain, "`GpuNeeds` refuses such a model");
         let qkv = Self::linear(x, qkv, Activation::Identity);
         let [tokens, width] = dims(&qkv);
         let size = width / 3;
@@ -173,9 +175,11 @@ impl EncoderOps for Cube {
     fn feed_forward(
         x: RowsKernel<Self>,
         intermediate: LinearKernel<Self>,
+        gate: OptionalLinear<Self>,
         output: LinearKernel<Self>,
         activation: Activation,
     ) -> CubeTensor {
+        debug_assert!(matches!(gate, OptionalLinear::None), "`GpuNeeds` refuses such a model");
         let values = Self::linear(x, intermediate, activation);
         let x = RowsKernel { values, quantized: QuantizedRows::None };
         Self::linear(x, output, Activation::Identity)

@@ -6,8 +6,8 @@ use burn::tensor::TensorData;
 use embervec_kernels as kernels;
 
 use super::{
-    Activation, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, Optional, QuantizedRows,
-    RowsKernel, TableKernel,
+    Activation, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, Optional, OptionalLinear,
+    QuantizedRows, RowsKernel, TableKernel,
 };
 use crate::SentencePooling;
 
@@ -57,11 +57,16 @@ impl EncoderOps for Flex {
         qkv: LinearKernel<Self>,
         BatchKernel { batch, .. }: BatchKernel<Self>,
         num_heads: usize,
+        rotary: Optional<Self>,
         bias: Optional<Self>,
         _: Next,
     ) -> RowsKernel<Self> {
         let x = x.values.to_contiguous();
         let qkv = layer(&qkv);
+        let rotary = match &rotary {
+            Optional::None => None,
+            Optional::Some(table) => Some(kernels::Rotary { table: table.storage() }),
+        };
         let bias = match &bias {
             Optional::None => None,
             Optional::Some(bias) => {
@@ -70,21 +75,26 @@ impl EncoderOps for Flex {
             }
         };
         rows(tensor(batch.token_count(), qkv.out_features / 3, |out| {
-            kernels::self_attention(x.storage(), qkv, batch.ranges(), num_heads, bias, out);
+            kernels::self_attention(x.storage(), qkv, batch.ranges(), num_heads, rotary, bias, out);
         }))
     }
 
     fn feed_forward(
         x: RowsKernel<Self>,
         intermediate: LinearKernel<Self>,
+        gate: OptionalLinear<Self>,
         output: LinearKernel<Self>,
         activation: Activation,
     ) -> FlexTensor {
         let x = x.values.to_contiguous();
         let x = x.storage::<f32>();
         let [intermediate, output] = [layer(&intermediate), layer(&output)];
+        let gate = match &gate {
+            OptionalLinear::None => None,
+            OptionalLinear::Some(gate) => Some(layer(gate)),
+        };
         tensor(x.len() / intermediate.in_features, output.out_features, |out| {
-            kernels::feed_forward(x, intermediate, output, activation, out);
+            kernels::feed_forward(x, intermediate, gate, output, activation, out);
         })
     }
 

@@ -56,6 +56,7 @@ pub trait EncoderOps: Backend {
         #[extension_type] qkv: LinearKernel<Self>,
         #[extension_type] batch: BatchKernel<Self>,
         num_heads: usize,
+        #[extension_type] rotary: Optional<Self>,
         #[extension_type] bias: Optional<Self>,
         next: Next,
     ) -> RowsKernel<Self>;
@@ -64,6 +65,7 @@ pub trait EncoderOps: Backend {
     fn feed_forward(
         #[extension_type] x: RowsKernel<Self>,
         #[extension_type] intermediate: LinearKernel<Self>,
+        #[extension_type] gate: OptionalLinear<Self>,
         #[extension_type] output: LinearKernel<Self>,
         activation: Activation,
     ) -> FloatTensor<Self>;
@@ -255,6 +257,15 @@ pub enum Optional<B: Backend> {
     None,
     /// A tensor.
     Some(FloatTensor<B>),
+}
+
+/// A linear layer that may be left out: a gate.
+#[derive(ExtensionType)]
+pub enum OptionalLinear<B: Backend> {
+    /// Nothing.
+    None,
+    /// A layer.
+    Some(#[extension_type] LinearKernel<B>),
 }
 
 /// An embedding table as a backend's kernel takes it.
@@ -569,24 +580,30 @@ pub fn layer_norm(
 ///
 /// - `x`: `[batch.token_count(), hidden_size]`
 /// - `qkv`: from `hidden_size` to three times as many: queries, keys, values
+/// - `rotary`: `[positions, head_size]`: what queries and keys are turned by, as [`embervec_kernels::Rotary`] has it. A GPU has no
+///   kernel for that, nor for a bias ([`crate::GpuNeeds`]).
 /// - `bias`: `[num_heads, 2 * reach + 1]`: what is added to the scores of each head for the distances from `-reach` to
-///   `reach` of the query from the key; beyond, as at the ends. A GPU has no kernel for that ([`crate::GpuNeeds`]).
+///   `reach` of the query from the key; beyond, as at the ends.
 /// - returns `[batch.token_count(), hidden_size]`
 pub fn self_attention(
     x: Rows,
     qkv: &LinearWeight,
     batch: &DeviceBatch,
     num_heads: usize,
+    rotary: Option<Tensor<2>>,
     bias: Option<Tensor<2>>,
     next: Next,
 ) -> Rows {
-    let bias = bias.map_or(Optional::None, |bias| Optional::Some(bias.into_dispatch()));
+    let optional = |tensor: Option<Tensor<2>>| {
+        tensor.map_or(Optional::None, |tensor| Optional::Some(tensor.into_dispatch()))
+    };
     Rows::from_kernel(<Dispatch as EncoderOps>::self_attention(
         x.kernel(),
         qkv.kernel(),
         batch.kernel(),
         num_heads,
-        bias,
+        optional(rotary),
+        optional(bias),
         next,
     ))
 }
@@ -602,23 +619,26 @@ pub fn query_factor(head_size: usize, device: &Device) -> f32 {
     }
 }
 
-/// `output(activation(intermediate(x)))`, two linear layers. On the CPU some rows at a time, so that the wide ones in
+/// `output(activation(intermediate(x)))`, two linear layers; with a gate `output(activation(intermediate(x)) * gate(x))`. On the CPU some rows at a time, so that the wide ones in
 /// between stay in its cache.
 ///
 /// # Shapes
 ///
 /// - `x`: `[rows, hidden_size]`
 /// - `intermediate`, `output`: from `hidden_size` to `intermediate_size`, and back
+/// - `gate`: as `intermediate`. A GPU has no kernel for that ([`crate::GpuNeeds`]).
 /// - returns `[rows, hidden_size]`
 pub fn feed_forward(
     x: Rows,
     intermediate: &LinearWeight,
+    gate: Option<&LinearWeight>,
     output: &LinearWeight,
     activation: Activation,
 ) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as EncoderOps>::feed_forward(
         x.kernel(),
         intermediate.kernel(),
+        gate.map_or(OptionalLinear::None, |gate| OptionalLinear::Some(gate.kernel())),
         output.kernel(),
         activation,
     ))

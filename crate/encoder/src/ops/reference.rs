@@ -104,7 +104,7 @@ mod tests {
             let types: Vec<u32> = (0..length as u32).map(|i| i % 2).collect();
             batch.push(&ids, &types).expect("valid");
         }
-        batch.of_model(Positions { rows: 32, padding: None }, true)
+        batch.of_model(Positions::table(32), true)
     }
 
     #[test]
@@ -181,7 +181,8 @@ mod tests {
         let (x, weight, bias) = (random([25, 24]), random([72, 24]), random([72]));
         let on_device = DeviceBatch::new(batch.clone(), &Device::flex());
         let qkv = in_f32(&weight, &bias);
-        let ours = ops::self_attention(x.clone().into(), &qkv, &on_device, 3, None, Next::F32);
+        let ours =
+            ops::self_attention(x.clone().into(), &qkv, &on_device, 3, None, None, Next::F32);
         let qkv = linear(x, weight, bias, Activation::Identity);
         assert_close(ours.values(), packed_attention(qkv, &batch, 3), 2e-5);
     }
@@ -192,7 +193,8 @@ mod tests {
         let (weight, bias) = (random([96, 24]), random([96]));
         let (output_weight, output_bias) = (random([24, 96]), random([24]));
         let (intermediate, output) = (in_f32(&weight, &bias), in_f32(&output_weight, &output_bias));
-        let ours = ops::feed_forward(x.clone().into(), &intermediate, &output, Activation::Gelu);
+        let ours =
+            ops::feed_forward(x.clone().into(), &intermediate, None, &output, Activation::Gelu);
         let wide = linear(x, weight, bias, Activation::Gelu);
         let reference = linear(wide, output_weight, output_bias, Activation::Identity);
         assert_close(ours, reference, 1e-4);

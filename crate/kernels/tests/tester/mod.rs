@@ -19,6 +19,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("attention", attention_attends),
     ("attention strides", attention_leaves_what_is_between_its_rows),
     ("self_attention", self_attention_is_a_layer_and_attention),
+    ("self_attention rotary", self_attention_turns_queries_and_keys),
     ("feed_forward", feed_forward_is_two_layers),
     ("rows", a_row_does_not_depend_on_its_neighbours),
     ("quantize_row", quantized_rows_come_back),
@@ -379,9 +380,41 @@ fn self_attention_is_a_layer_and_attention() -> Result<(), String> {
                 for bias in [None, Some(RelativeBias { values: &values, reach: 4 })] {
                     attention(&rows, texts.clone(), heads, head_size, bias, &mut expected, hidden);
                     let mut out = vec![f32::NAN; tokens * hidden];
-                    self_attention(&x, qkv, texts.clone(), heads, bias, &mut out);
+                    self_attention(&x, qkv, texts.clone(), heads, None, bias, &mut out);
                     check!(same_bits(&out, &expected), "{heads} x {head_size}, {tokens} tokens");
                 }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of one text and of several, with all heads at once and with some.
+fn self_attention_turns_queries_and_keys() -> Result<(), String> {
+    let mut numbers = Numbers(12);
+    let in_features = 24;
+    for (heads, head_size) in [(2, 2), (1, 6), (4, 12), (2, 20), (4, 24), (3, 32)] {
+        let hidden = heads * head_size;
+        let (panels, _) = layer(&mut numbers, in_features, 3 * hidden);
+        let qkv = in_f32(&panels, in_features, 3 * hidden);
+        for texts in [&[0..1][..], &[0..5, 5..8], &[0..130, 130..131, 131..400]] {
+            let tokens = texts.last().map_or(0, |text| text.end);
+            let longest = texts.iter().map(|text| text.len()).max().unwrap_or_default();
+            // No angles have these cosines and sines, which shows if one stands for another.
+            let table = numbers.floats(longest * head_size);
+            let x = numbers.floats(tokens * in_features);
+            let mut rows = vec![0.0; tokens * 3 * hidden];
+            linear(&x, qkv, Activation::Identity, &mut rows);
+            let turned = scalar::rotary(&rows, texts, heads, head_size, &table);
+            let turned: Vec<f32> = turned.iter().map(|&x| x as f32).collect();
+            let expected = scalar::attention(&turned, texts, heads, head_size, None);
+            let mut out = vec![f32::NAN; tokens * hidden];
+            let rotary = Some(Rotary { table: &table });
+            self_attention(&x, qkv, texts.iter().cloned(), heads, rotary, None, &mut out);
+            for (out, expected) in out.iter().zip(&expected) {
+                // As of attention itself.
+                let close = (f64::from(*out) - expected).abs() <= 2e-5 * (1.0 + expected.abs());
+                check!(close, "{heads} x {head_size}, {tokens} tokens: {out} for {expected}");
             }
         }
     }
@@ -392,22 +425,32 @@ fn feed_forward_is_two_layers() -> Result<(), String> {
     let mut numbers = Numbers(11);
     for (size, width) in [(20, 33), (16, 1000)] {
         let intermediate = layer(&mut numbers, size, width);
+        let gate = layer(&mut numbers, size, width);
         let output = layer(&mut numbers, width, size);
         for rows in [1, 6, 131] {
             let x = numbers.floats(rows * size);
             let layers = [
-                (in_f32(&intermediate.0, size, width), in_f32(&output.0, width, size)),
-                (in_q8(&intermediate.1, size, width), in_q8(&output.1, width, size)),
+                [&intermediate, &gate].map(|it| in_f32(&it.0, size, width)),
+                [&intermediate, &gate].map(|it| in_q8(&it.1, size, width)),
             ];
-            let all = layers.iter().flat_map(|layers| ACTIVATIONS.map(|it| (*layers, it)));
-            for ((intermediate, output), activation) in all {
+            let outputs = [in_f32(&output.0, width, size), in_q8(&output.1, width, size)];
+            let layers = layers.into_iter().zip(outputs);
+            let all = layers.flat_map(|layers| ACTIVATIONS.map(|activation| (layers, activation)));
+            for (([intermediate, gate], output), activation) in all {
                 let mut wide = vec![0.0; rows * width];
                 linear(&x, intermediate, activation, &mut wide);
-                let mut expected = vec![0.0; rows * size];
-                linear(&wide, output, Activation::Identity, &mut expected);
-                let mut out = vec![f32::NAN; rows * size];
-                feed_forward(&x, intermediate, output, activation, &mut out);
-                check!(same_bits(&out, &expected), "{rows} x {size} by way of {width}");
+                let mut factors = vec![0.0; rows * width];
+                linear(&x, gate, Activation::Identity, &mut factors);
+                for gate in [None, Some(gate)] {
+                    if gate.is_some() {
+                        wide.iter_mut().zip(&factors).for_each(|(x, factor)| *x *= factor);
+                    }
+                    let mut expected = vec![0.0; rows * size];
+                    linear(&wide, output, Activation::Identity, &mut expected);
+                    let mut out = vec![f32::NAN; rows * size];
+                    feed_forward(&x, intermediate, gate, output, activation, &mut out);
+                    check!(same_bits(&out, &expected), "{rows} x {size} by way of {width}");
+                }
             }
         }
     }
