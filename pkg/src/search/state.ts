@@ -47,19 +47,33 @@ export interface Pending {
   span: Passage;
 }
 
+/**
+ * Of vectors in 32 bits that are kept in memory: all of an index of up to 10,900 passages of 384 dimensions; of a larger one those of the
+ * candidates of some hundred queries, wherever they lie.
+ */
+const VECTOR_BYTES = 16 << 20;
+
+/** Of texts: some 8,000 passages of 500 characters. */
+const TEXT_BYTES = 8 << 20;
+
+/** Passages that are read at once for later searches, in about 5 ms. */
+const WARM_ROWS = 8 * BLOCK_ROWS;
+
 export class State implements RowSource {
   readonly rows = new Rows();
   segments: Loaded[] = [];
   /** The last rows. */
   pending: Pending[] = [];
   #scan: SearchEngine | undefined;
-  /** 300 blocks of 16 passages of 384 dimensions. */
+  /** 100 blocks of 16 passages of 384 dimensions: neighbours of what was asked for. */
   readonly #blocks = new Recent<string, Block>(
-    8 << 20,
+    4 << 20,
     ({ texts, vectors }) => vectors.byteLength + 2 * texts.reduce((sum, text) => sum + text.length, 0),
   );
-  /** 5,400 vectors of 384 dimensions: those of the candidates of some hundred queries, wherever they lie. */
-  readonly #vectors = new Recent<number, Float32Array>(8 << 20, ({ byteLength }) => byteLength);
+  readonly #vectors = new Recent<number, Float32Array>(VECTOR_BYTES, ({ byteLength }) => byteLength);
+  readonly #texts = new Recent<number, string>(TEXT_BYTES, ({ length }) => 2 * length);
+  /** Whether the rest of a small index is on its way into memory. */
+  #isWarm = false;
   readonly #generation: number;
 
   /** @param dimension 0 as long as there is no vector */
@@ -120,15 +134,43 @@ export class State implements RowSource {
   }
 
   async texts(rows: readonly number[]): Promise<string[]> {
-    const stored = async (row: number, segment: Loaded) => {
-      const { block, i } = await this.#blockOf(row, segment);
-      return block.texts[i]!;
-    };
-    const texts = await this.#each(rows, stored, ({ text }) => text);
+    const texts = await this.#textsOf(rows);
     return texts.map((text, i) => this.rows.text(rows[i]!, text));
   }
 
   async vectors(rows: readonly number[]): Promise<Float32Array[]> {
+    const vectors = await this.#vectorsOf(rows);
+    if (!this.#isWarm && 4 * this.dimension * this.storedRows <= VECTOR_BYTES) {
+      this.#isWarm = true;
+      // What is damaged is told to whoever asks for it.
+      this.#warmUp().catch(() => {});
+    }
+    return vectors;
+  }
+
+  /** Reads all of a small index behind the first vectors that were asked for: no later search waits for the storage. */
+  async #warmUp(): Promise<void> {
+    for (let row = 0; row < this.storedRows && this.#scan !== undefined; row += WARM_ROWS) {
+      await breathe();
+      const count = Math.min(WARM_ROWS, this.storedRows - row);
+      const rows = Array.from({ length: count }, (_, i) => row + i);
+      await Promise.all([this.#vectorsOf(rows), this.#textsOf(rows)]);
+    }
+  }
+
+  #textsOf(rows: readonly number[]): Promise<string[]> {
+    const stored = async (row: number, segment: Loaded) => {
+      const { block, i } = await this.#blockOf(row, segment);
+      return block.texts[i]!;
+    };
+    return this.#each(
+      rows,
+      (row, segment) => this.#texts.get(row, () => stored(row, segment)),
+      ({ text }) => text,
+    );
+  }
+
+  #vectorsOf(rows: readonly number[]): Promise<Float32Array[]> {
     const { dimension } = this;
     const stored = async (row: number, segment: Loaded) => {
       const { block, i } = await this.#blockOf(row, segment);
