@@ -322,7 +322,9 @@ impl Encoder {
         batch.check(&self.spec)?;
         let batch = batch.of_model(self.spec.positions, self.spec.type_vocab_size > 0);
         let device = self.embeddings.token_types.val().device();
-        let rotary = self.spec.attention.rotary_theta.map(|theta| {
+        // `GpuNeeds` refuses such a model, and its artefact has neither sines nor powers.
+        let theta = self.spec.attention.rotary_theta.filter(|_| cfg!(feature = "cpu"));
+        let rotary = theta.map(|theta| {
             let longest = batch.ranges().map(|text| text.len()).max().unwrap_or_default();
             rotary::table(theta, self.spec.attention_head_size(), longest, &device)
         });

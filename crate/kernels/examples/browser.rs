@@ -125,7 +125,7 @@ extern "C" fn time_self_attention(
     let (x, qkv) = (rows(tokens, size), Layer::new(size, 3 * size));
     let mut out = vec![0.0; tokens * size];
     fastest(rounds, || {
-        self_attention(&x, qkv.of(q8), std::iter::once(0..tokens), heads, None, None, &mut out);
+        self_attention(&x, qkv.of(q8), &[0..tokens], heads, None, None, &mut out);
     })
 }
 
@@ -153,7 +153,7 @@ extern "C" fn time_attention(tokens: usize, heads: usize, head_size: usize, roun
     let qkv = rows(tokens, 3 * hidden);
     let mut out = vec![0.0; tokens * hidden];
     fastest(rounds, || {
-        attention(&qkv, std::iter::once(0..tokens), heads, head_size, None, &mut out, hidden);
+        attention(&qkv, &[0..tokens], heads, head_size, None, &mut out, hidden);
     })
 }
 

@@ -48,7 +48,7 @@ impl<'a> RelativeBias<'a> {
 /// When the lengths do not fit.
 pub fn attention(
     qkv: &[f32],
-    texts: impl Iterator<Item = Range<usize>>,
+    texts: &[Range<usize>],
     num_heads: usize,
     head_size: usize,
     bias: Option<RelativeBias>,
@@ -66,7 +66,7 @@ pub fn attention(
 
 fn run<const NV: usize>(
     qkv: &[f32],
-    texts: impl Iterator<Item = Range<usize>>,
+    texts: &[Range<usize>],
     hidden_size: usize,
     head_size: usize,
     bias: Option<RelativeBias>,

@@ -122,7 +122,7 @@ pub fn feed_forward(
 pub fn self_attention(
     x: &[f32],
     qkv: Linear,
-    texts: impl Iterator<Item = Range<usize>> + Clone,
+    texts: &[Range<usize>],
     num_heads: usize,
     rotary: Option<Rotary>,
     bias: Option<RelativeBias>,
@@ -134,7 +134,7 @@ pub fn self_attention(
     assert_eq!(qkv.out_features, 3 * num_heads * head_size, "qkv and num_heads");
     assert_eq!(tokens * hidden_size, out.len(), "x and out");
     if let Some(Rotary { table }) = rotary {
-        let longest = texts.clone().map(|text| text.len()).max().unwrap_or_default();
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or_default();
         assert!(head_size.is_multiple_of(2) && table.len() >= longest * head_size, "rotary");
     }
     let head_bytes = tokens * 3 * head_size * size_of::<f32>();
@@ -155,11 +155,11 @@ pub fn self_attention(
             }
         }
         if let Some(rotary) = rotary {
-            rotary.turn(some, texts.clone(), width, head_size);
+            rotary.turn(some, texts, width, head_size);
         }
         attention(
             some,
-            texts.clone(),
+            texts,
             width / head_size,
             head_size,
             bias.map(|bias| bias.of_heads_from(start / head_size)),

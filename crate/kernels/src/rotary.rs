@@ -20,7 +20,7 @@ impl Rotary<'_> {
     pub(crate) fn turn(
         self,
         qkv: &mut [f32],
-        texts: impl Iterator<Item = Range<usize>>,
+        texts: &[Range<usize>],
         width: usize,
         head_size: usize,
     ) {

@@ -297,7 +297,7 @@ impl Probe {
 
     fn attention(&self) {
         let mut out = [0.0; PROBE_TOKENS * PROBE_HEAD];
-        let texts = std::iter::once(0..PROBE_TOKENS);
+        let texts = &[0..PROBE_TOKENS];
         attention(&self.qkv, texts, 1, PROBE_HEAD, None, &mut out, PROBE_HEAD);
         std::hint::black_box(&out);
     }

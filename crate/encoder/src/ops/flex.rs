@@ -74,8 +74,9 @@ impl EncoderOps for Flex {
                 Some(kernels::RelativeBias { values: bias.storage(), reach: distances / 2 })
             }
         };
+        let texts: Vec<_> = batch.ranges().collect();
         rows(tensor(batch.token_count(), qkv.out_features / 3, |out| {
-            kernels::self_attention(x.storage(), qkv, batch.ranges(), num_heads, rotary, bias, out);
+            kernels::self_attention(x.storage(), qkv, &texts, num_heads, rotary, bias, out);
         }))
     }
 

@@ -304,15 +304,7 @@ fn attention_attends() -> Result<(), String> {
             for bias in [None, Some(RelativeBias { values: &values, reach: 4 })] {
                 let out = in_every_variant(|| {
                     let mut out = vec![f32::NAN; end * hidden];
-                    attention(
-                        &qkv,
-                        texts.iter().cloned(),
-                        heads,
-                        head_size,
-                        bias,
-                        &mut out,
-                        hidden,
-                    );
+                    attention(&qkv, &texts, heads, head_size, bias, &mut out, hidden);
                     Ok(out)
                 })?;
                 let expected = scalar::attention(&qkv, &texts, heads, head_size, bias);
@@ -343,11 +335,11 @@ fn attention_leaves_what_is_between_its_rows() -> Result<(), String> {
     let qkv = Numbers(9).floats(tokens * 3 * hidden);
     let texts = [0..9, 9..21];
     let mut close = vec![0.0; tokens * hidden];
-    attention(&qkv, texts.iter().cloned(), heads, head_size, None, &mut close, hidden);
+    attention(&qkv, &texts, heads, head_size, None, &mut close, hidden);
     for stride in [hidden + 1, 2 * hidden + 5] {
         // The last row ends with its own values.
         let mut apart = vec![-7.0; (tokens - 1) * stride + hidden];
-        attention(&qkv, texts.iter().cloned(), heads, head_size, None, &mut apart, stride);
+        attention(&qkv, &texts, heads, head_size, None, &mut apart, stride);
         for (t, row) in apart.chunks(stride).enumerate() {
             check!(same_bits(&row[..hidden], &close[t * hidden..][..hidden]), "{stride}: row {t}");
             check!(row[hidden..].iter().all(|&x| x == -7.0), "{stride}: behind row {t}");
@@ -370,6 +362,7 @@ fn self_attention_is_a_layer_and_attention() -> Result<(), String> {
                 *end += length;
                 Some(*end - length..*end)
             });
+            let texts: Vec<_> = texts.collect();
             let x = numbers.floats(tokens * in_features);
             let layers =
                 [in_f32(&panels, in_features, 3 * hidden), in_q8(&packed, in_features, 3 * hidden)];
@@ -378,9 +371,9 @@ fn self_attention_is_a_layer_and_attention() -> Result<(), String> {
                 linear(&x, qkv, Activation::Identity, &mut rows);
                 let mut expected = vec![0.0; tokens * hidden];
                 for bias in [None, Some(RelativeBias { values: &values, reach: 4 })] {
-                    attention(&rows, texts.clone(), heads, head_size, bias, &mut expected, hidden);
+                    attention(&rows, &texts, heads, head_size, bias, &mut expected, hidden);
                     let mut out = vec![f32::NAN; tokens * hidden];
-                    self_attention(&x, qkv, texts.clone(), heads, None, bias, &mut out);
+                    self_attention(&x, qkv, &texts, heads, None, bias, &mut out);
                     check!(same_bits(&out, &expected), "{heads} x {head_size}, {tokens} tokens");
                 }
             }
@@ -410,7 +403,7 @@ fn self_attention_turns_queries_and_keys() -> Result<(), String> {
             let expected = scalar::attention(&turned, texts, heads, head_size, None);
             let mut out = vec![f32::NAN; tokens * hidden];
             let rotary = Some(Rotary { table: &table });
-            self_attention(&x, qkv, texts.iter().cloned(), heads, rotary, None, &mut out);
+            self_attention(&x, qkv, texts, heads, rotary, None, &mut out);
             for (out, expected) in out.iter().zip(&expected) {
                 // As of attention itself.
                 let close = (f64::from(*out) - expected).abs() <= 2e-5 * (1.0 + expected.abs());
@@ -486,11 +479,11 @@ fn a_row_does_not_depend_on_its_neighbours() -> Result<(), String> {
     let texts = [0..5, 5..24, 24..25];
     let qkv = numbers.floats(25 * 3 * hidden);
     let mut all = vec![0.0; 25 * hidden];
-    attention(&qkv, texts.iter().cloned(), heads, head_size, None, &mut all, hidden);
+    attention(&qkv, &texts, heads, head_size, None, &mut all, hidden);
     for text in texts {
         let mut alone = vec![0.0; text.len() * hidden];
         let part = &qkv[text.start * 3 * hidden..text.end * 3 * hidden];
-        attention(part, std::iter::once(0..text.len()), heads, head_size, None, &mut alone, hidden);
+        attention(part, &[0..text.len()], heads, head_size, None, &mut alone, hidden);
         check!(same_bits(&alone, &all[text.start * hidden..text.end * hidden]), "text {text:?}");
     }
     Ok(())
