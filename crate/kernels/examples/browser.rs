@@ -4,6 +4,7 @@
 #![cfg(target_arch = "wasm32")]
 #![expect(clippy::unwrap_used, reason = "a lock in one thread")]
 
+use std::slice;
 use std::sync::Mutex;
 
 use embervec_kernels::*;
@@ -123,9 +124,10 @@ extern "C" fn time_self_attention(
 ) -> f64 {
     let size = heads * head_size;
     let (x, qkv) = (rows(tokens, size), Layer::new(size, 3 * size));
+    let text = 0..tokens;
     let mut out = vec![0.0; tokens * size];
     fastest(rounds, || {
-        self_attention(&x, qkv.of(q8), &[0..tokens], heads, None, None, &mut out);
+        self_attention(&x, qkv.of(q8), slice::from_ref(&text), heads, None, None, &mut out);
     })
 }
 
@@ -150,10 +152,10 @@ extern "C" fn time_feed_forward(
 #[unsafe(no_mangle)]
 extern "C" fn time_attention(tokens: usize, heads: usize, head_size: usize, rounds: usize) -> f64 {
     let hidden = heads * head_size;
-    let qkv = rows(tokens, 3 * hidden);
+    let (qkv, text) = (rows(tokens, 3 * hidden), 0..tokens);
     let mut out = vec![0.0; tokens * hidden];
     fastest(rounds, || {
-        attention(&qkv, &[0..tokens], heads, head_size, None, &mut out, hidden);
+        attention(&qkv, slice::from_ref(&text), heads, head_size, None, &mut out, hidden);
     })
 }
 

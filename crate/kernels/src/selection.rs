@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::slice;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::attention;
@@ -297,8 +298,8 @@ impl Probe {
 
     fn attention(&self) {
         let mut out = [0.0; PROBE_TOKENS * PROBE_HEAD];
-        let texts = &[0..PROBE_TOKENS];
-        attention(&self.qkv, texts, 1, PROBE_HEAD, None, &mut out, PROBE_HEAD);
+        let text = 0..PROBE_TOKENS;
+        attention(&self.qkv, slice::from_ref(&text), 1, PROBE_HEAD, None, &mut out, PROBE_HEAD);
         std::hint::black_box(&out);
     }
 
