@@ -112,6 +112,14 @@ test("a message that cannot be sent is an error of that call, and nothing waits 
     (error) => error instanceof EmbervecError && error.code === "internal",
   );
   assert.equal(client.alive, true);
+
+  // The same of what was asked before the worker ran.
+  const { workers, client: starting } = silent();
+  const early = starting.request("tokenize", { text: "a" });
+  workers[0]!.postMessage = worker.postMessage;
+  workers[0]!.onmessage({ data: { type: "started" } });
+  await assert.rejects(early, (error) => error instanceof EmbervecError && error.code === "internal");
+  assert.equal(starting.alive, true);
 });
 
 test("a worker that cannot be started, does not load, or never runs is a failure of the network that says where it must be", async (t) => {

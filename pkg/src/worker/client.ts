@@ -151,7 +151,7 @@ export class WorkerClient<Map extends CallMap> {
           this.#post({ type, id, request } as ToWorker<Map>, transfer);
         } catch (cause) {
           this.#settle(id);
-          reject(new EmbervecError("internal", `the worker could not be asked: ${messageOf(cause)}`, { cause }));
+          reject(notAsked(cause));
         }
       });
     } finally {
@@ -212,7 +212,13 @@ export class WorkerClient<Map extends CallMap> {
     for (const other of this.#starting) this.#drop(other);
     this.#worker = worker;
     this.#runs();
-    for (const { message, transfer } of this.#held.splice(0)) worker.postMessage(message, transfer);
+    for (const { message, transfer } of this.#held.splice(0)) {
+      try {
+        worker.postMessage(message, transfer);
+      } catch (cause) {
+        this.#settle(message.id)?.reject(notAsked(cause));
+      }
+    }
   }
 
   #post(message: ToWorker<Map>, transfer: Transferable[]): void {
@@ -263,6 +269,10 @@ export class WorkerClient<Map extends CallMap> {
       }
     }
   }
+}
+
+function notAsked(cause: unknown): EmbervecError {
+  return new EmbervecError("internal", `the worker could not be asked: ${messageOf(cause)}`, { cause });
 }
 
 function startedBy(start: () => Worker, failure: (problem: string, cause?: unknown) => EmbervecError): Worker {
