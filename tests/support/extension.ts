@@ -212,16 +212,17 @@ async function findPrivate(context: BrowserContext): Promise<Worker> {
   }
 }
 
-/** The best passage for a query, once the whole page is encoded. */
-export async function best(panel: Page, query: string): Promise<string> {
+/** The best passage for a query, once the whole page is encoded; of a page that takes a while, once so many are ranked. */
+export async function best(panel: Page, query: string, passageCount?: number): Promise<string> {
   const before = await panel.$(".ranking");
   await panel.fill("#query", query);
   await panel.waitForFunction((before) => ![null, before].includes(document.querySelector(".ranking")), before, {
     timeout: 60_000,
   });
-  await panel.locator("#results-note", { hasText: / ranked in / }).waitFor({ timeout: 60_000 });
+  const note = passageCount === undefined ? / ranked in / : new RegExp(`^${passageCount} passages .* ranked in `);
   await panel.locator("#work").waitFor({ state: "hidden", timeout: 60_000 });
-  await panel.waitForTimeout(500); // the last ranking
+  await panel.locator("#results-note", { hasText: note }).waitFor({ timeout: 60_000 });
+  if (passageCount === undefined) await panel.waitForTimeout(500); // the last ranking
   return panel.locator(".hit-text").first().innerText();
 }
 

@@ -219,10 +219,13 @@ impl Fields<'_> {
     }
 
     /// Makes positions rotary, and their table go. Of a `head_dim` only the usual one is supported.
-    pub fn rotary(&self, spec: &mut EncoderSpec, theta: f64, positions: usize) -> Result<()> {
+    pub fn rotary(&self, spec: &mut EncoderSpec, positions: usize, theta: f64) -> Result<()> {
         spec.positions.has_table = false;
         spec.positions.rows = self.dimension("max_position_embeddings", positions)?;
-        spec.attention.rotary_theta = Some(self.rotary_theta(theta)?);
+        spec.attention.rotary_theta = Some(theta);
+        for name in ["rope_scaling", "partial_rotary_factor"] {
+            self.must_be(name, "null", |value| *value == Json::Null)?;
+        }
         let head_size = spec.attention_head_size();
         self.check_types(&[("head_dim", Type::OptionalInt)])?;
         let is_usual = |given: &Json| *given == Json::Null || given.as_usize() == Some(head_size);
@@ -233,26 +236,34 @@ impl Fields<'_> {
         }
     }
 
+    /// The base of rotary positions where all layers have the same.
+    pub fn one_rotary_theta(&self, default: f64) -> Result<f64> {
+        const NAME: &str = "rope_parameters";
+        self.rotary_theta(NAME, self.object.get_some(NAME), "rope_theta", default)
+    }
+
     /// The base of rotary positions, as
     /// [`standardize_rope_params`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/modeling_rope_utils.py#L806)
-    /// finds it; other kinds than the default are refused.
-    fn rotary_theta(&self, default: f64) -> Result<f64> {
-        const NAME: &str = "rope_parameters";
+    /// finds it: in parameters, which are in the field `name`, or in an older field; other kinds than the default are refused.
+    pub fn rotary_theta(
+        &self,
+        name: &str,
+        parameters: Option<&Json>,
+        older: &str,
+        default: f64,
+    ) -> Result<f64> {
         const SUPPORTED: &str = r#"{"rope_type": "default", "rope_theta": …}"#;
-        for name in ["rope_scaling", "partial_rotary_factor"] {
-            self.must_be(name, "null", |value| *value == Json::Null)?;
-        }
-        let mut theta = self.object.get_some("rope_theta");
-        let mut name = "rope_theta";
-        if let Some(parameters) = self.object.get_some(NAME) {
+        let mut theta = self.object.get_some(older);
+        let mut found_in = older;
+        if let Some(parameters) = parameters {
             let Some(parameters) = parameters.as_object() else {
-                return self.unsupported(NAME, SUPPORTED);
+                return self.unsupported(name, SUPPORTED);
             };
             for (key, value) in parameters.iter() {
                 match key {
                     "rope_type" | "type" if value.as_str() == Some("default") => {}
-                    "rope_theta" => (theta, name) = (Some(value), NAME),
-                    _ => return self.unsupported(NAME, SUPPORTED),
+                    "rope_theta" => (theta, found_in) = (Some(value), name),
+                    _ => return self.unsupported(name, SUPPORTED),
                 }
             }
         }
@@ -260,12 +271,12 @@ impl Fields<'_> {
             None => default,
             Some(&Json::Int(theta)) => theta as f64,
             Some(&Json::Float(theta)) => theta,
-            Some(_) => return self.unsupported(name, SUPPORTED),
+            Some(_) => return self.unsupported(found_in, SUPPORTED),
         };
         // Angles are computed in 32 bits.
         match theta >= 1.0 && theta <= f64::from(f32::MAX) {
             true => Ok(theta),
-            false => self.unsupported(name, "a base of at least 1"),
+            false => self.unsupported(found_in, "a base of at least 1"),
         }
     }
 
@@ -295,13 +306,19 @@ impl Fields<'_> {
         }
     }
 
-    pub fn layer_norm_eps(&self) -> Result<f64> {
-        match self.typed("layer_norm_eps", Type::Float)? {
-            None => Ok(1e-12),
+    /// Whether something is there that is not by default.
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        Ok(self.typed(name, Type::Bool)?.is_some_and(Json::is_true))
+    }
+
+    /// What is added to the variance in a layer normalisation.
+    pub fn epsilon(&self, name: &str, default: f64) -> Result<f64> {
+        match self.typed(name, Type::Float)? {
+            None => Ok(default),
             // Beyond, nothing is left of a vector.
             Some(&Json::Float(epsilon)) if epsilon.abs() <= f64::from(f32::MAX) => Ok(epsilon),
             Some(value) => {
-                self.invalid(format!("layer_norm_eps is {value}, which is not a 32-bit number"))
+                self.invalid(format!("{name} is {value}, which is not a 32-bit number"))
             }
         }
     }
@@ -478,7 +495,7 @@ mod tests {
         let config = parse(r#"{"model_type": "bert"}"#).expect("valid");
         assert_eq!(config.hidden_size, 768);
         assert_eq!(config.attention_head_size(), 64);
-        assert_eq!(config.layer_norm_eps, 1e-12);
+        assert_eq!(config.layer_norm.epsilon, 1e-12);
     }
 
     #[test]

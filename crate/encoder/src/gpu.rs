@@ -49,7 +49,7 @@ fn unsupported(spec: &EncoderSpec, dtype: WeightDtype) -> Option<String> {
     if attention.relative_buckets > 0 {
         return Some("the GPU kernels do not know how far tokens are apart, as MPNet does".into());
     }
-    if attention.rotary_theta.is_some() || feed_forward.has_gate {
+    if attention.rotary_theta.is_some() || feed_forward.has_gate || spec.layer_norm.is_before {
         return Some("the GPU kernels have no rotary positions and no gates".into());
     }
     // A workgroup adds the embeddings of 256 values, and computes at least one row of everything else.

@@ -32,7 +32,9 @@ pub use gpu::{GPU_TOKENS_PER_BATCH, GpuNeeds};
 pub use loader::ModelLoader;
 pub use model::Encoder;
 pub use pooling::{PoolingMode, SentencePooling, normalize};
-pub use spec::{AttentionSpec, BERT_BASE_WEIGHTS, EncoderSpec, FeedForwardSpec, Positions};
+pub use spec::{
+    AttentionSpec, BERT_BASE_WEIGHTS, EncoderSpec, FeedForwardSpec, LocalAttention, NormSpec, Positions,
+};
 
 /// The result of every function here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -9,7 +9,7 @@ use embervec_weights::{Error as WeightsError, Values, Weights};
 
 use crate::families::mpnet;
 use crate::names::{EncoderNames, LayerNames};
-use crate::ops::{self, Activation, DeviceBatch, LinearWeight, Next, Rows, Table};
+use crate::ops::{self, Activation, AttentionShape, DeviceBatch, LinearWeight, Next, Rows, Table};
 use crate::{EncoderSpec, Error, PackedBatch, Result, SentencePooling, rotary};
 
 /// `torch.nn.Linear`.
@@ -62,7 +62,7 @@ impl Linear {
     }
 }
 
-/// `torch.nn.LayerNorm` over the hidden size.
+/// `torch.nn.LayerNorm` over the hidden size, with or without a bias.
 #[derive(Module, Debug)]
 pub struct LayerNorm {
     weight: Param<Tensor<1>>,
@@ -74,9 +74,15 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     fn load(weights: &mut Weights, name: &str, epsilon: f64, device: &Device) -> Result<Self> {
+        let ([size], weight) = weights.take_f32(&format!("{name}.weight"))?;
+        let bias = format!("{name}.bias");
+        let bias = match weights.contains(&bias) {
+            true => weights.take_f32::<1>(&bias)?.1,
+            false => vec![0.0; size],
+        };
         Ok(Self {
-            weight: vector(weights, &format!("{name}.weight"), device)?,
-            bias: vector(weights, &format!("{name}.bias"), device)?,
+            weight: ops::floats(weight, [size], device),
+            bias: ops::floats(bias, [size], device),
             epsilon,
             next: next(weights),
         })
@@ -122,7 +128,7 @@ impl Embeddings {
             // One that adds nothing.
             None => ([1, spec.embedding_size], vec![0.0; spec.embedding_size]),
         };
-        let epsilon = spec.layer_norm_eps;
+        let epsilon = spec.layer_norm.epsilon;
         Ok(Self {
             words,
             positions,
@@ -138,13 +144,14 @@ impl Embeddings {
     }
 }
 
-/// Attention, then the feed-forward block, each with the residual connection and a layer normalisation behind it.
+/// Attention, then the feed-forward block, each with the residual connection and a layer normalisation, which stands behind that
+/// or before the block.
 #[derive(Module, Debug)]
 struct Layer {
     /// Queries, keys and values as one layer.
     qkv: Linear,
     attention_output: Linear,
-    attention_norm: LayerNorm,
+    attention_norm: Option<LayerNorm>,
     intermediate: Linear,
     gate: Option<Linear>,
     output: Linear,
@@ -162,11 +169,14 @@ impl Layer {
     ) -> Result<Self> {
         let factor = ops::query_factor(spec.attention_head_size(), device);
         let parts = [(&*names.query, factor), (&*names.key, 1.0), (&*names.value, 1.0)];
-        let epsilon = spec.layer_norm_eps;
+        let epsilon = spec.layer_norm.epsilon;
         Ok(Self {
             qkv: Linear::load_stacked(weights, &parts, device)?,
             attention_output: Linear::load(weights, &names.attention_output, device)?,
-            attention_norm: LayerNorm::load(weights, &names.attention_norm, epsilon, device)?,
+            attention_norm: match &*names.attention_norm {
+                "" => None,
+                name => Some(LayerNorm::load(weights, name, epsilon, device)?),
+            },
             intermediate: Linear::load(weights, &names.intermediate, device)?,
             gate: match spec.feed_forward.has_gate {
                 true => Some(Linear::load(weights, &names.gate, device)?),
@@ -182,29 +192,43 @@ impl Layer {
         &self,
         hidden_states: Rows,
         batch: &DeviceBatch,
+        window: Option<usize>,
         rotary: Option<Tensor<2>>,
         bias: Option<Tensor<2>>,
         spec: &EncoderSpec,
     ) -> Rows {
+        // `GpuNeeds` refuses such a model, and its artefact has no kernel for it.
+        let is_before = spec.layer_norm.is_before && cfg!(feature = "cpu");
+        let before = |norm: Option<&LayerNorm>, x: &Rows| match norm {
+            Some(norm) if is_before => norm.forward(x.values(), None),
+            _ => x.clone(),
+        };
+        let behind = |norm: Option<&LayerNorm>, x: &Rows, block: Tensor<2>| match norm {
+            Some(norm) if !is_before => norm.forward(block, Some(x)),
+            _ => ops::add(block, x.values()).into(),
+        };
+        let attention_norm = self.attention_norm.as_ref();
+        let output_norm = Some(&self.output_norm);
         let context = ops::self_attention(
-            hidden_states.clone(),
+            before(attention_norm, &hidden_states),
             &self.qkv.weight,
             batch,
-            spec.attention.num_heads,
+            AttentionShape { num_heads: spec.attention.num_heads, window },
             rotary,
             bias,
             self.next,
         );
         let attention = self.attention_output.forward(context, Activation::Identity);
-        let attention = self.attention_norm.forward(attention, Some(&hidden_states));
+        let attention = behind(attention_norm, &hidden_states, attention);
+        drop(hidden_states);
         let wide = ops::feed_forward(
-            attention.clone(),
+            before(output_norm, &attention),
             &self.intermediate.weight,
             self.gate.as_ref().map(|gate| &gate.weight),
             &self.output.weight,
             spec.feed_forward.activation,
         );
-        self.output_norm.forward(wide, Some(&attention))
+        behind(output_norm, &attention, wide)
     }
 }
 
@@ -216,6 +240,8 @@ pub struct Encoder {
     /// What every layer's attention adds to its scores, by the distance of their tokens.
     relative_bias: Option<Param<Tensor<2>>>,
     layers: Vec<Layer>,
+    /// Behind the last layer.
+    final_norm: Option<LayerNorm>,
     pooler: Option<Pooler>,
     #[module(skip)]
     spec: EncoderSpec,
@@ -275,7 +301,11 @@ impl Encoder {
             }
             _ => None,
         };
-        Ok(Self { embeddings, projection, relative_bias, layers, pooler, spec })
+        let final_norm = match &names.final_norm {
+            Some(name) => Some(LayerNorm::load(weights, name, spec.layer_norm.epsilon, device)?),
+            None => None,
+        };
+        Ok(Self { embeddings, projection, relative_bias, layers, final_norm, pooler, spec })
     }
 
     /// The model's shape.
@@ -323,19 +353,30 @@ impl Encoder {
         let batch = batch.of_model(self.spec.positions, self.spec.type_vocab_size > 0);
         let device = self.embeddings.token_types.val().device();
         // `GpuNeeds` refuses such a model, and its artefact has neither sines nor powers.
-        let theta = self.spec.attention.rotary_theta.filter(|_| cfg!(feature = "cpu"));
-        let rotary = theta.map(|theta| {
+        let attention = self.spec.attention;
+        let rotary = |theta: Option<f64>| {
             let longest = batch.ranges().map(|text| text.len()).max().unwrap_or_default();
-            rotary::table(theta, self.spec.attention_head_size(), longest, &device)
-        });
+            let theta = theta.filter(|_| cfg!(feature = "cpu"))?;
+            Some(rotary::table(theta, self.spec.attention_head_size(), longest, &device))
+        };
+        let global = rotary(attention.rotary_theta);
+        let nearby = rotary(attention.local.map(|local| local.rotary_theta));
         let batch = DeviceBatch::new(batch, &device);
         let mut rows = self.embeddings.forward(&batch);
         if let Some(projection) = &self.projection {
             rows = projection.forward(rows, Activation::Identity).into();
         }
-        for layer in self.spec.layer_order() {
+        for (place, layer) in self.spec.layer_order().into_iter().enumerate() {
             let bias = self.relative_bias.as_ref().map(|bias| bias.val());
-            rows = self.layers[layer].forward(rows, &batch, rotary.clone(), bias, &self.spec);
+            let (window, rotary) = match attention.local_at(place) {
+                Some(local) => (Some(local.reach), &nearby),
+                None => (None, &global),
+            };
+            let layer = &self.layers[layer];
+            rows = layer.forward(rows, &batch, window, rotary.clone(), bias, &self.spec);
+        }
+        if let Some(norm) = &self.final_norm {
+            rows = norm.forward(rows.values(), None);
         }
         Ok((batch, rows))
     }
@@ -369,7 +410,3 @@ fn next(weights: &Weights) -> Next {
     if weights.are_quantized() { Next::Q8 } else { Next::F32 }
 }
 
-fn vector(weights: &mut Weights, name: &str, device: &Device) -> Result<Param<Tensor<1>>> {
-    let (shape, values) = weights.take_f32(name)?;
-    Ok(ops::floats(values, shape, device))
-}

@@ -33,12 +33,16 @@ pub(crate) struct Names {
     pub qkv: &'static str,
     /// A layer's gate and intermediate layer as one, in some files.
     pub up_gate: &'static str,
+    /// The same the other way round.
+    pub gate_up: &'static str,
     /// What is added to scores by the distance of their tokens.
     pub relative_bias: &'static str,
+    /// Behind the last layer, where normalisations come before what they are for.
+    pub final_norm: &'static str,
     pub pooler: &'static str,
 }
 
-/// The names of a layer's parts.
+/// The names of a layer's parts; empty where there is no such part.
 #[derive(Debug)]
 pub(crate) struct LayerNames<T> {
     pub query: T,
@@ -63,6 +67,7 @@ pub(crate) struct EncoderNames {
     /// Those that have weights.
     pub layers: Vec<LayerNames<String>>,
     pub relative_bias: Option<String>,
+    pub final_norm: Option<String>,
     pub pooler: Option<String>,
 }
 
@@ -78,10 +83,16 @@ impl EncoderNames {
     pub fn record(spec: &EncoderSpec) -> (KeyTable, Self) {
         let names = spec.family.names();
         let &EncoderSpec { embedding_size, hidden_size, .. } = spec;
-        let mut recorder = Recorder(KeyTable::new(names.prefix).renamed(names.renames));
+        let table = KeyTable::new(names.prefix).renamed(names.renames);
+        let mut recorder = Recorder { table, norms_have_bias: spec.layer_norm.has_bias };
         let layers = (0..spec.num_hidden_groups * spec.inner_group_num).map(|layer| {
             let (group, inner) = (layer / spec.inner_group_num, layer % spec.inner_group_num);
-            recorder.layer(spec, &(names.layer)(group, inner), names)
+            let mut layer_names = recorder.layer(spec, &(names.layer)(group, inner), names);
+            if !(spec.layer_norm.is_before && layer == 0) {
+                let name = std::mem::take(&mut layer_names.attention_norm);
+                layer_names.attention_norm = recorder.layer_norm(name, hidden_size);
+            }
+            layer_names
         });
         let layers = layers.collect();
         let names = Self {
@@ -103,14 +114,21 @@ impl EncoderNames {
                 let shape = [spec.attention.relative_buckets, spec.attention.num_heads];
                 recorder.floats(names.relative_bias, &shape)
             }),
+            final_norm: spec
+                .layer_norm
+                .is_before
+                .then(|| recorder.layer_norm(names.final_norm.into(), hidden_size)),
             pooler: (!names.pooler.is_empty()).then(|| recorder.pooler(names.pooler, hidden_size)),
         };
-        (recorder.0, names)
+        (recorder.table, names)
     }
 }
 
 /// Enters a part's tensors into the key table, and gives the part's name.
-struct Recorder(KeyTable);
+struct Recorder {
+    table: KeyTable,
+    norms_have_bias: bool,
+}
 
 impl Recorder {
     fn layer(&mut self, spec: &EncoderSpec, layer: &str, names: &Names) -> LayerNames<String> {
@@ -127,8 +145,16 @@ impl Recorder {
         let (intermediate_name, gate) = (at(parts.intermediate), at(parts.gate));
         let [gate, intermediate_name] = match has_gate {
             true => {
-                let both = [gate, intermediate_name];
-                self.chunked(UP_GATE, whole(names.up_gate), &both, intermediate_size, has_bias);
+                let whole_name = whole(names.up_gate).or_else(|| whole(names.gate_up));
+                let mut both = [gate, intermediate_name];
+                let is_gate_last = !names.gate_up.is_empty();
+                if is_gate_last {
+                    both.reverse();
+                }
+                self.chunked(UP_GATE, whole_name, &both, intermediate_size, has_bias);
+                if is_gate_last {
+                    both.reverse();
+                }
                 both
             }
             false => {
@@ -173,7 +199,7 @@ impl Recorder {
         };
         let mut tensor = |kind: &str, shape: &[usize]| {
             let parts = parts.iter().map(|part| format!("{part}.{kind}")).collect();
-            self.0.chunked(groups, format!("{whole}.{kind}"), parts, shape);
+            self.table.chunked(groups, format!("{whole}.{kind}"), parts, shape);
         };
         tensor("weight", &[out_features, in_features]);
         if has_bias {
@@ -183,13 +209,13 @@ impl Recorder {
 
     /// An embedding table, which may have 8 bits.
     fn table(&mut self, name: &str, shape: [usize; 2]) -> String {
-        self.0.require_matrix(format!("{name}.weight"), shape, Quantization::TABLE);
+        self.table.require_matrix(format!("{name}.weight"), shape, Quantization::TABLE);
         name.into()
     }
 
     /// What is always in floats.
     fn floats(&mut self, name: &str, shape: &[usize]) -> String {
-        self.0.require(format!("{name}.weight"), shape);
+        self.table.require(format!("{name}.weight"), shape);
         name.into()
     }
 
@@ -201,23 +227,25 @@ impl Recorder {
         has_bias: bool,
     ) -> String {
         let shape = [out_features, in_features];
-        self.0.require_matrix(format!("{name}.weight"), shape, Quantization::Linear);
+        self.table.require_matrix(format!("{name}.weight"), shape, Quantization::Linear);
         if has_bias {
-            self.0.require(format!("{name}.bias"), &[out_features]);
+            self.table.require(format!("{name}.bias"), &[out_features]);
         }
         name
     }
 
     fn layer_norm(&mut self, name: String, size: usize) -> String {
-        self.0.require(format!("{name}.weight"), &[size]);
-        self.0.require(format!("{name}.bias"), &[size]);
+        self.table.require(format!("{name}.weight"), &[size]);
+        if self.norms_have_bias {
+            self.table.require(format!("{name}.bias"), &[size]);
+        }
         name
     }
 
     fn pooler(&mut self, name: &str, size: usize) -> String {
         let linear = Some(Quantization::Linear);
-        self.0.optional(POOLER, format!("{name}.weight"), &[size, size], linear);
-        self.0.optional(POOLER, format!("{name}.bias"), &[size], None);
+        self.table.optional(POOLER, format!("{name}.weight"), &[size, size], linear);
+        self.table.optional(POOLER, format!("{name}.bias"), &[size], None);
         name.into()
     }
 }

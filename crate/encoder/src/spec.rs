@@ -8,7 +8,7 @@ use crate::{Error, Result, config};
 
 /// The shape of an encoder, and all that its computation depends on beside the weights.
 ///
-/// Layers are those of BERT: attention and a feed-forward block, each followed by the residual connection and a layer
+/// Layers are those of BERT: attention and a feed-forward block, each with the residual connection and a layer
 /// normalisation. What families do differently is a field here, never a branch on the family: a family is only where an
 /// encoder's names come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +37,20 @@ pub struct EncoderSpec {
     pub attention: AttentionSpec,
     /// Every layer's feed-forward block.
     pub feed_forward: FeedForwardSpec,
-    /// Added to the variance in every layer normalisation.
-    pub layer_norm_eps: f64,
+    /// Every layer normalisation.
+    pub layer_norm: NormSpec,
+}
+
+/// `torch.nn.LayerNorm`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormSpec {
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Whether it has a bias.
+    pub has_bias: bool,
+    /// Whether it comes before attention and the feed-forward block, not behind their residual connection. Then the first
+    /// layer's attention has none, and one more comes behind the last layer.
+    pub is_before: bool,
 }
 
 /// How many positions there are, and how a text's tokens are counted.
@@ -53,7 +65,7 @@ pub struct Positions {
     pub padding: Option<u32>,
 }
 
-/// Every token looks at every token of its own text.
+/// Every token looks at every token of its own text, or in some layers at those near by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionSpec {
     /// Number of heads; divides the hidden size.
@@ -62,8 +74,21 @@ pub struct AttentionSpec {
     pub relative_buckets: usize,
     /// The base of rotary positions; `None` where there are none.
     pub rotary_theta: Option<f64>,
+    /// What is different in some layers.
+    pub local: Option<LocalAttention>,
     /// Whether its linear layers have biases.
     pub has_bias: bool,
+}
+
+/// Layers in which a token looks only at those near by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LocalAttention {
+    /// The first of so many layers is not one of them.
+    pub global_every: usize,
+    /// How far a token sees, before and behind itself.
+    pub reach: usize,
+    /// The base of their rotary positions.
+    pub rotary_theta: f64,
 }
 
 /// `output(activation(intermediate(x)))`, or `output(activation(intermediate(x)) * gate(x))`
@@ -87,7 +112,19 @@ pub const BERT_BASE_WEIGHTS: u64 = 84_934_656;
 impl AttentionSpec {
     /// As in BERT.
     pub(crate) fn of_bert(num_heads: usize) -> Self {
-        Self { num_heads, relative_buckets: 0, rotary_theta: None, has_bias: true }
+        Self { num_heads, relative_buckets: 0, rotary_theta: None, local: None, has_bias: true }
+    }
+
+    /// What a layer's attention has of its own, by its place among those that a token passes through.
+    pub(crate) fn local_at(&self, layer: usize) -> Option<LocalAttention> {
+        self.local.filter(|local| !layer.is_multiple_of(local.global_every))
+    }
+}
+
+impl NormSpec {
+    /// As in BERT.
+    pub(crate) fn of_bert(epsilon: f64) -> Self {
+        Self { epsilon, has_bias: true, is_before: false }
     }
 }
 
@@ -266,18 +303,29 @@ impl EncoderSpec {
             flag(self.feed_forward.has_gate),
             flag(self.feed_forward.has_bias),
             flag(self.feed_forward.has_output_bias),
-            0,
-            0,
+            flag(self.layer_norm.has_bias),
+            flag(self.layer_norm.is_before),
+            self.attention.local.map_or(0, |local| local.global_every),
+            self.attention.local.map_or(0, |local| local.reach),
         ];
-        let mut numbers = sizes.map(|size| size as u64);
         // A base is at least 1.
-        numbers[NUMBERS - 2] = self.attention.rotary_theta.map_or(0, f64::to_bits);
-        numbers[NUMBERS - 1] = self.layer_norm_eps.to_bits();
+        let bits = |theta: Option<f64>| theta.map_or(0, f64::to_bits);
+        let floats = [
+            bits(self.attention.rotary_theta),
+            bits(self.attention.local.map(|local| local.rotary_theta)),
+            self.layer_norm.epsilon.to_bits(),
+        ];
+        let mut numbers = [0; NUMBERS];
+        let (first, last) = numbers.split_at_mut(sizes.len());
+        first.copy_from_slice(&sizes.map(|size| size as u64));
+        last.copy_from_slice(&floats);
         numbers
     }
 
     fn from_numbers(numbers: [u64; NUMBERS]) -> Option<Self> {
         let sizes = numbers.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        let [.., theta, local_theta, epsilon] = numbers;
+        let theta_of = |bits: u64| (bits != 0).then(|| f64::from_bits(bits));
         Some(Self {
             family: *Family::ALL.get(sizes[0])?,
             vocab_size: sizes[1],
@@ -296,8 +344,12 @@ impl EncoderSpec {
             attention: AttentionSpec {
                 num_heads: sizes[11],
                 relative_buckets: sizes[14],
-                rotary_theta: (numbers[NUMBERS - 2] != 0)
-                    .then(|| f64::from_bits(numbers[NUMBERS - 2])),
+                rotary_theta: theta_of(theta),
+                local: theta_of(local_theta).map(|rotary_theta| LocalAttention {
+                    global_every: sizes[22],
+                    reach: sizes[23],
+                    rotary_theta,
+                }),
                 has_bias: sizes[16] != 0,
             },
             feed_forward: FeedForwardSpec {
@@ -307,12 +359,16 @@ impl EncoderSpec {
                 has_bias: sizes[18] != 0,
                 has_output_bias: sizes[19] != 0,
             },
-            layer_norm_eps: f64::from_bits(numbers[NUMBERS - 1]),
+            layer_norm: NormSpec {
+                epsilon: f64::from_bits(epsilon),
+                has_bias: sizes[20] != 0,
+                is_before: sizes[21] != 0,
+            },
         })
     }
 }
 
-const NUMBERS: usize = 22;
+const NUMBERS: usize = 27;
 
 /// What a feed-forward block may have, by its number in [`EncoderSpec::to_line`].
 const ACTIVATIONS: [Activation; 4] =
@@ -332,6 +388,8 @@ mod tests {
         assert_eq!(EncoderSpec::from_line(&spec.to_line()).expect("an encoder"), spec);
         let other = parse(r#"{"model_type": "nomic_bert", "rope_theta": 1234.5}"#);
         assert_eq!(EncoderSpec::from_line(&other.to_line()).expect("an encoder"), other);
+        let local = parse(r#"{"model_type": "modernbert", "local_attention": 7}"#);
+        assert_eq!(EncoderSpec::from_line(&local.to_line()).expect("an encoder"), local);
         for line in ["", "1 2 3", "{}", &spec.to_line().replace(' ', "  ")] {
             EncoderSpec::from_line(line).expect_err("not an encoder");
         }

@@ -127,7 +127,8 @@ extern "C" fn time_self_attention(
     let text = 0..tokens;
     let mut out = vec![0.0; tokens * size];
     fastest(rounds, || {
-        self_attention(&x, qkv.of(q8), slice::from_ref(&text), heads, None, None, &mut out);
+        let relative = Relative::default();
+        self_attention(&x, qkv.of(q8), slice::from_ref(&text), heads, relative, &mut out);
     })
 }
 
@@ -155,7 +156,8 @@ extern "C" fn time_attention(tokens: usize, heads: usize, head_size: usize, roun
     let (qkv, text) = (rows(tokens, 3 * hidden), 0..tokens);
     let mut out = vec![0.0; tokens * hidden];
     fastest(rounds, || {
-        attention(&qkv, slice::from_ref(&text), heads, head_size, None, &mut out, hidden);
+        let relative = Relative::default();
+        attention(&qkv, slice::from_ref(&text), heads, head_size, relative, &mut out, hidden);
     })
 }
 

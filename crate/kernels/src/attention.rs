@@ -5,7 +5,53 @@ use std::ops::Range;
 
 use crate::math::Exp;
 use crate::simd::{F32x4, LANES};
-use crate::{F32Tile, Selection};
+use crate::{F32Tile, Rotary, Selection};
+
+/// What attention makes of how far a query and a key are apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Relative<'a> {
+    /// What queries and keys are turned by, where they are made.
+    pub rotary: Option<Rotary<'a>>,
+    /// What is added to their scores.
+    pub bias: Option<RelativeBias<'a>>,
+    /// How far a query sees at most, before and behind itself; all of its text where there is no limit.
+    pub window: Option<usize>,
+}
+
+impl Relative<'_> {
+    /// Without the first heads.
+    pub(crate) fn of_heads_from(self, head: usize) -> Self {
+        Self { bias: self.bias.map(|bias| bias.of_heads_from(head)), ..self }
+    }
+
+    /// Whether scores are changed once they are there.
+    fn changes_scores(self) -> bool {
+        self.bias.is_some() || self.window.is_some()
+    }
+
+    /// Of the first head what is added for the distances from `1 - tokens` on, so many times.
+    fn unfold(self, tokens: usize, count: usize, out: &mut Vec<f32>) {
+        out.clear();
+        out.extend((0..count).map(|i| {
+            // The distance is `i + 1 - tokens`.
+            let is_seen = self.window.is_none_or(|reach| (i + 1).abs_diff(tokens) <= reach);
+            match (is_seen, self.bias) {
+                (false, _) => f32::NEG_INFINITY,
+                (true, None) => 0.0,
+                (true, Some(RelativeBias { values, reach })) => {
+                    values[(i + reach + 1).saturating_sub(tokens).min(2 * reach)]
+                }
+            }
+        }));
+    }
+
+    /// The keys that some of the queries see, from the first of a group of keys on.
+    fn seen(self, queries: Range<usize>, tokens: usize) -> Range<usize> {
+        let Some(reach) = self.window else { return 0..tokens };
+        let start = queries.start.saturating_sub(reach) / LANES * LANES;
+        start..queries.end.saturating_add(reach).min(tokens)
+    }
+}
 
 /// What is added to every score, by how far the query lies behind the key.
 #[derive(Clone, Copy, Debug)]
@@ -16,23 +62,15 @@ pub struct RelativeBias<'a> {
     pub reach: usize,
 }
 
-impl<'a> RelativeBias<'a> {
-    /// Without the first heads.
-    pub(crate) fn of_heads_from(self, head: usize) -> Self {
+impl RelativeBias<'_> {
+    fn of_heads_from(self, head: usize) -> Self {
         Self { values: &self.values[head * (2 * self.reach + 1)..], ..self }
-    }
-
-    /// Of the first head what is added for the distances from `1 - tokens` on, so many times.
-    fn unfold(self, tokens: usize, count: usize, out: &mut Vec<f32>) {
-        let Self { values, reach } = self;
-        out.clear();
-        let at = |i: usize| (i + reach + 1).saturating_sub(tokens).min(2 * reach);
-        out.extend((0..count).map(|i| values[at(i)]));
     }
 }
 
 /// `softmax(Q Kᵀ + bias) V` for every head, of each text's tokens to the tokens of the same text (Vaswani
-/// et al., <https://arxiv.org/abs/1706.03762>). The usual `1 / √head_size` is expected in `Q`.
+/// et al., <https://arxiv.org/abs/1706.03762>), or to those in its window. The usual `1 / √head_size` is expected in `Q`, and
+/// queries and keys that have been turned already.
 ///
 /// One head of one text at a time: its keys and values, side by side, are 64 kB for 256 tokens of
 /// MiniLM, so everything between reading `qkv` and writing `out` happens in cache.
@@ -51,7 +89,7 @@ pub fn attention(
     texts: &[Range<usize>],
     num_heads: usize,
     head_size: usize,
-    bias: Option<RelativeBias>,
+    relative: Relative,
     out: &mut [f32],
     stride: usize,
 ) {
@@ -59,8 +97,8 @@ pub fn attention(
     assert!(qkv.len().is_multiple_of(3 * hidden_size), "qkv");
     assert_eq!(qkv.len() / (3 * hidden_size), out.len().div_ceil(stride), "qkv and out");
     match Selection::current().f32_tile {
-        F32Tile::N8 => run::<2>(qkv, texts, hidden_size, head_size, bias, out, stride),
-        F32Tile::N16 => run::<4>(qkv, texts, hidden_size, head_size, bias, out, stride),
+        F32Tile::N8 => run::<2>(qkv, texts, hidden_size, head_size, relative, out, stride),
+        F32Tile::N16 => run::<4>(qkv, texts, hidden_size, head_size, relative, out, stride),
     }
 }
 
@@ -69,7 +107,7 @@ fn run<const NV: usize>(
     texts: &[Range<usize>],
     hidden_size: usize,
     head_size: usize,
-    bias: Option<RelativeBias>,
+    relative: Relative,
     out: &mut [f32],
     stride: usize,
 ) {
@@ -79,8 +117,8 @@ fn run<const NV: usize>(
         let end = out.len().min(text.end * stride);
         let out = &mut out[text.start * stride..end];
         for start in (0..hidden_size).step_by(head_size) {
-            let bias = bias.map(|bias| bias.of_heads_from(start / head_size));
-            head.run(qkv, hidden_size, start..start + head_size, bias, out, stride);
+            let relative = relative.of_heads_from(start / head_size);
+            head.run(qkv, hidden_size, start..start + head_size, relative, out, stride);
         }
     }
 }
@@ -101,7 +139,7 @@ struct Head<const NV: usize> {
     values: Vec<Lanes<NV>>,
     /// `[⌈tokens / 4⌉ * 4]`: each key's scores, then their exponentials.
     scores: Vec<Lanes<NV>>,
-    /// What is added to them for each distance, the smallest first.
+    /// What is added to them for each distance, the smallest first; where that changes anything.
     bias: Vec<f32>,
 }
 
@@ -118,7 +156,7 @@ impl<const NV: usize> Head<NV> {
         qkv: &[f32],
         hidden_size: usize,
         columns: Range<usize>,
-        bias: Option<RelativeBias>,
+        relative: Relative,
         out: &mut [f32],
         stride: usize,
     ) {
@@ -127,8 +165,8 @@ impl<const NV: usize> Head<NV> {
         self.pack(qkv, hidden_size, &columns);
         self.scores.resize(tokens.next_multiple_of(LANES), [[0.0; LANES]; NV]);
 
-        if let Some(bias) = bias {
-            bias.unfold(tokens, 2 * tokens + Self::WIDTH, &mut self.bias);
+        if relative.changes_scores() {
+            relative.unfold(tokens, 2 * tokens + Self::WIDTH, &mut self.bias);
         }
 
         let blocks =
@@ -136,15 +174,20 @@ impl<const NV: usize> Head<NV> {
         for (block, (qkv, out)) in blocks.enumerate() {
             self.queries.clear();
             transpose(qkv, token_stride, columns.clone(), &mut self.queries);
-            let mut largest = scores(&self.queries, &self.keys, &mut self.scores);
-            let scores = &mut self.scores[..tokens];
-            if bias.is_some() {
-                largest = add_bias(scores, &self.bias[block * Self::WIDTH..]);
+            let first = block * Self::WIDTH;
+            let seen = relative.seen(first..first + Self::WIDTH, tokens);
+            // The keys lie in groups.
+            let keys = seen.start / LANES * columns.len()..seen.end.div_ceil(LANES) * columns.len();
+            let mut largest = scores(&self.queries, &self.keys[keys], &mut self.scores);
+            let scores = &mut self.scores[..seen.len()];
+            if relative.changes_scores() {
+                largest = add_bias(scores, &self.bias[first + tokens - seen.end..]);
             }
             let sums = exponentials(scores, &largest);
             for (four, out) in out.chunks_mut(LANES * stride).enumerate() {
                 let rows = out.len().div_ceil(stride);
                 for (p, values) in self.values.chunks_exact(tokens).enumerate() {
+                    let values = &values[seen.clone()];
                     let start = columns.start + p * Self::WIDTH;
                     let columns = start..columns.end.min(start + Self::WIDTH);
                     if rows == LANES && columns.len() == Self::WIDTH {

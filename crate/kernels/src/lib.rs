@@ -6,7 +6,7 @@
 //! | [`self_attention`] | a linear layer, and attention with the queries, keys and values that it makes, turned or not |
 //! | [`feed_forward`] | two linear layers with an activation between them, or three with a gate |
 //! | [`layer_norm`] | layer normalisation of `x`, or of `x + residual` |
-//! | [`attention`] | softmax attention of each text's tokens to the tokens of the same text |
+//! | [`attention`] | softmax attention of each text's tokens to the tokens of the same text, or to those near by |
 //! | [`dequantize_row`] | a row of an 8-bit embedding table |
 //! | [`i8_dot`] | the products of many 8-bit rows with a 16-bit query |
 //! | [`bit_dot`] | the same of rows of one bit a dimension with a query of 4 bits |
@@ -36,7 +36,7 @@ mod selection;
 mod simd;
 mod tile;
 
-pub use attention::{RelativeBias, attention};
+pub use attention::{Relative, RelativeBias, attention};
 pub use layer_norm::layer_norm;
 pub use linear::{Linear, LinearWeights, feed_forward, linear, self_attention};
 pub use linear_f32::pack_f32;

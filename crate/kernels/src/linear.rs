@@ -7,7 +7,7 @@ use crate::linear_f32::linear_f32;
 use crate::linear_q8::{RowsQ8, linear_q8};
 use crate::tile::q8::GROUP;
 use crate::tile::{MR, NR};
-use crate::{Activation, RelativeBias, Rotary, attention};
+use crate::{Activation, Relative, Rotary, attention};
 
 /// The packed weights of a linear layer.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +113,7 @@ pub fn feed_forward(
 ///
 /// - `x`: `[tokens, qkv.in_features]`
 /// - `texts`: each text's range of tokens
-/// - `rotary`: as many positions as the longest text has tokens
+/// - `relative.rotary`: as many positions as the longest text has tokens
 /// - `out`: `[tokens, qkv.out_features / 3]`
 ///
 /// # Panics
@@ -124,8 +124,7 @@ pub fn self_attention(
     qkv: Linear,
     texts: &[Range<usize>],
     num_heads: usize,
-    rotary: Option<Rotary>,
-    bias: Option<RelativeBias>,
+    relative: Relative,
     out: &mut [f32],
 ) {
     let hidden_size = qkv.out_features / 3;
@@ -133,7 +132,7 @@ pub fn self_attention(
     let tokens = x.len() / qkv.in_features;
     assert_eq!(qkv.out_features, 3 * num_heads * head_size, "qkv and num_heads");
     assert_eq!(tokens * hidden_size, out.len(), "x and out");
-    if let Some(Rotary { table }) = rotary {
+    if let Some(Rotary { table }) = relative.rotary {
         let longest = texts.iter().map(|text| text.len()).max().unwrap_or_default();
         assert!(head_size.is_multiple_of(2) && table.len() >= longest * head_size, "rotary");
     }
@@ -154,7 +153,7 @@ pub fn self_attention(
                 qkv.outputs(outputs).multiply(&x, Activation::Identity, some, 3 * width);
             }
         }
-        if let Some(rotary) = rotary {
+        if let Some(rotary) = relative.rotary {
             rotary.turn(some, texts, width, head_size);
         }
         attention(
@@ -162,7 +161,7 @@ pub fn self_attention(
             texts,
             width / head_size,
             head_size,
-            bias.map(|bias| bias.of_heads_from(start / head_size)),
+            relative.of_heads_from(start / head_size),
             &mut out[start..],
             hidden_size,
         );

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::{ACTIVATION_MAX, Activation, Reach, RelativeBias, RowFactors, RowQ8};
+use crate::{ACTIVATION_MAX, Activation, Reach, Relative, RelativeBias, RowFactors, RowQ8};
 
 /// `x · weightᵀ + bias`.
 ///
@@ -130,7 +130,7 @@ pub fn attention(
     texts: &[Range<usize>],
     num_heads: usize,
     head_size: usize,
-    bias: Option<RelativeBias>,
+    Relative { bias, window, .. }: Relative,
 ) -> Vec<f64> {
     let hidden_size = num_heads * head_size;
     let at = |token: usize, part: usize, column: usize| {
@@ -153,7 +153,11 @@ pub fn attention(
                 let product = |key: usize| -> f64 {
                     columns.clone().map(|c| at(query, 0, c) * at(key, 1, c)).sum()
                 };
-                let scores: Vec<f64> = text.clone().map(|key| product(key) + added(key)).collect();
+                let score = |key: usize| match window {
+                    Some(reach) if query.abs_diff(key) > reach => f64::NEG_INFINITY,
+                    _ => product(key) + added(key),
+                };
+                let scores: Vec<f64> = text.clone().map(score).collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let powers: Vec<f64> = scores.iter().map(|x| (x - largest).exp()).collect();
                 let sum: f64 = powers.iter().sum();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::slice;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use crate::attention;
+use crate::{Relative, attention};
 use crate::quantize::{ActivationRow, WEIGHT_MAX};
 use crate::tile::{MR, NR, f32::f32_tile, q8};
 
@@ -299,7 +299,8 @@ impl Probe {
     fn attention(&self) {
         let mut out = [0.0; PROBE_TOKENS * PROBE_HEAD];
         let text = 0..PROBE_TOKENS;
-        attention(&self.qkv, slice::from_ref(&text), 1, PROBE_HEAD, None, &mut out, PROBE_HEAD);
+        let relative = Relative::default();
+        attention(&self.qkv, slice::from_ref(&text), 1, PROBE_HEAD, relative, &mut out, PROBE_HEAD);
         std::hint::black_box(&out);
     }
 

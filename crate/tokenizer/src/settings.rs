@@ -42,6 +42,9 @@ pub(crate) enum Class {
 const SUPPORTED_CLASSES: &str = "BertTokenizer, RobertaTokenizer, XLMRobertaTokenizer, CamembertTokenizer, \
     AlbertTokenizer, MPNetTokenizer, PreTrainedTokenizerFast";
 
+/// The class of a family that has none of its own.
+const AS_IT_IS: &str = "PreTrainedTokenizerFast";
+
 /// Classes that are `BertTokenizer`, and whether they give segments.
 const BERT_CLASSES: &[(&str, bool)] = &[
     ("BertTokenizer", true),
@@ -330,6 +333,7 @@ fn class_of(
     config_class: Option<&Json>,
     default_class: &str,
 ) -> Result<(Class, bool)> {
+    let has_no_own = default_class == AS_IT_IS;
     let default_class = Json::Str(default_class.into());
     let config_class = config_class.filter(|value| **value != Json::Null);
     let (file, value) = match (config.get_some("tokenizer_class"), config_class) {
@@ -342,6 +346,11 @@ fn class_of(
     let Some(name) = value.as_str() else {
         return Err(files.invalid(file, format!("{what} is not a string")));
     };
+    // Of such a family it counts whatever the files say:
+    // https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/auto/tokenization_auto.py#L868
+    if has_no_own {
+        return Ok((Class::AsItIs, false));
+    }
     let name = name.strip_suffix("Fast").unwrap_or(name);
     // Other classes of transformers (BertModel, BertForMaskedLM, …): Python makes one, and fails when a text comes.
     let is_other = ["Model", "Config", "Processor", "Extractor", "TokenizerLegacy"]

@@ -125,6 +125,7 @@ export class PageEncoder {
     if (page.state === "waiting") {
       page.state = "going";
       page.budget = Math.max(page.budget, page.runBudget);
+      this.#onProgress(page);
     }
     const count = page.passages.length;
     if (page.asked.query !== query) page.rank = ++this.#lastRank;

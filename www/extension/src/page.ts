@@ -449,7 +449,16 @@ function renderWork(): void {
     );
     stopButton.hidden = false;
     stopButton.textContent = state === "encoding" ? "Stop" : "Read on";
+  } else if (scope !== "saved" && ranking?.scope === scope && isFindingMore()) {
+    showWork("Reading the page", "", 0, 0);
   } else work.hidden = true;
+}
+
+/** Whether the page has, or may have, passages that the encoder has not heard of yet. */
+function isFindingMore(): boolean {
+  const { page } = shown;
+  if (page === undefined) return false;
+  return page.end === undefined || (progress?.total ?? 0) < page.passages.length;
 }
 
 function showWork(label: string, detail: string, loaded: number, total: number): void {

@@ -5,7 +5,7 @@ use embervec_kernels::Activation;
 use super::Family;
 use crate::config::Fields;
 use crate::names::{LayerNames, Names};
-use crate::spec::{AttentionSpec, FeedForwardSpec, Positions};
+use crate::spec::{AttentionSpec, FeedForwardSpec, NormSpec, Positions};
 use crate::{EncoderSpec, Result};
 
 /// [`BertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/configuration_bert.py)
@@ -45,7 +45,7 @@ pub(super) fn read_without_types(
             fields.dimension("intermediate_size", intermediate)?,
             fields.activation("hidden_act", Activation::Gelu)?,
         ),
-        layer_norm_eps: fields.layer_norm_eps()?,
+        layer_norm: NormSpec::of_bert(fields.epsilon("layer_norm_eps", 1e-12)?),
     })
 }
 
@@ -79,7 +79,9 @@ pub(super) const NAMES: Names = Names {
     },
     qkv: "",
     up_gate: "",
+    gate_up: "",
     relative_bias: "",
+    final_norm: "",
     // [`BertPooler`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L451)
     pooler: "pooler.dense",
 };

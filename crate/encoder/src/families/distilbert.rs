@@ -5,7 +5,7 @@ use embervec_kernels::Activation;
 use super::{Family, bert};
 use crate::config::{Fields, Type};
 use crate::names::{LayerNames, Names};
-use crate::spec::{AttentionSpec, FeedForwardSpec, Positions};
+use crate::spec::{AttentionSpec, FeedForwardSpec, NormSpec, Positions};
 use crate::{EncoderSpec, Result};
 
 /// [`DistilBertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/distilbert/configuration_distilbert.py#L24)
@@ -31,7 +31,7 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
             fields.activation("activation", Activation::Gelu)?,
         ),
         // Not in the configuration.
-        layer_norm_eps: 1e-12,
+        layer_norm: NormSpec::of_bert(1e-12),
     };
     fields.check_types(&[
         // What the table of positions is filled with where a file has none.

@@ -14,7 +14,7 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
     if fields.get("type_vocab_size") != Some(&Json::Int(0)) {
         spec.type_vocab_size = fields.dimension("type_vocab_size", 1)?;
     }
-    fields.rotary(&mut spec, 160_000.0, 8192)?;
+    fields.rotary(&mut spec, 8192, fields.one_rotary_theta(160_000.0)?)?;
     spec.feed_forward = FeedForwardSpec { has_gate: true, has_bias: false, ..spec.feed_forward };
     Ok(spec)
 }

@@ -6,6 +6,7 @@ mod bert;
 mod distilbert;
 mod electra;
 mod gte;
+mod modernbert;
 pub(crate) mod mpnet;
 mod nomic_bert;
 mod roberta;
@@ -37,11 +38,13 @@ pub enum Family {
     NomicBert,
     /// `gte`
     Gte,
+    /// `modernbert`
+    ModernBert,
 }
 
 impl Family {
     /// All, each at the place of its number.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Bert,
         Self::Roberta,
         Self::XlmRoberta,
@@ -52,6 +55,7 @@ impl Family {
         Self::MpNet,
         Self::NomicBert,
         Self::Gte,
+        Self::ModernBert,
     ];
 
     /// The family of this `model_type`.
@@ -77,6 +81,7 @@ impl Family {
             Self::MpNet => "mpnet",
             Self::NomicBert => "nomic_bert",
             Self::Gte => "gte",
+            Self::ModernBert => "modernbert",
         }
     }
 
@@ -90,6 +95,7 @@ impl Family {
             Self::Camembert => "CamembertTokenizer",
             Self::Albert => "AlbertTokenizer",
             Self::MpNet => "MPNetTokenizer",
+            Self::ModernBert => "PreTrainedTokenizerFast",
         }
     }
 
@@ -104,6 +110,7 @@ impl Family {
             Self::MpNet => mpnet::read(fields),
             Self::NomicBert => nomic_bert::read(fields),
             Self::Gte => gte::read(fields),
+            Self::ModernBert => modernbert::read(fields),
         }
     }
 
@@ -117,6 +124,7 @@ impl Family {
             Self::MpNet => &mpnet::NAMES,
             Self::NomicBert => &nomic_bert::NAMES,
             Self::Gte => &gte::NAMES,
+            Self::ModernBert => &modernbert::NAMES,
         }
     }
 }

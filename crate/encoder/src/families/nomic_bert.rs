@@ -13,7 +13,7 @@ use crate::{EncoderSpec, FeedForwardSpec, Result};
 pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
     let mut spec = bert::read_as(fields, Family::NomicBert, [30528, 768, 12, 12, 3072])?;
     refuse_others(fields)?;
-    fields.rotary(&mut spec, 1000.0, 2048)?;
+    fields.rotary(&mut spec, 2048, fields.one_rotary_theta(1000.0)?)?;
     spec.attention.has_bias = false;
     spec.feed_forward = FeedForwardSpec {
         activation: fields.activation("hidden_act", Activation::Silu)?,

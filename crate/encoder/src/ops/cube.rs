@@ -13,7 +13,7 @@ use half::f16;
 
 use super::shaders::{self, Kept, Shader};
 use super::{
-    Activation, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, Optional, OptionalLinear,
+    Activation, AttentionShape, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, Optional, OptionalLinear,
     QuantizedRows, RowsKernel, TableKernel,
 };
 use crate::gpu::MAX_GROUPS;
@@ -150,12 +150,12 @@ impl EncoderOps for Cube {
         x: RowsKernel<Self>,
         qkv: LinearKernel<Self>,
         BatchKernel { words, .. }: BatchKernel<Self>,
-        num_heads: usize,
+        AttentionShape { num_heads, window }: AttentionShape,
         rotary: Optional<Self>,
         bias: Optional<Self>,
         next: Next,
     ) -> RowsKernel<Self> {
-        let is_plain = matches!((rotary, bias), (Optional::None, Optional::None));
+        let is_plain = matches!((rotary, bias, window), (Optional::None, Optional::None, None));
         debug_assert!(is_plain, "`GpuNeeds` refuses such a model");
         let qkv = Self::linear(x, qkv, Activation::Identity);
         let [tokens, width] = dims(&qkv);
@@ -170,6 +170,10 @@ impl EncoderOps for Cube {
         };
         launch.run([tokens.div_ceil(split.rows), 1], &[tokens]);
         quantized.with(y)
+    }
+
+    fn add(_: CubeTensor, _: CubeTensor) -> CubeTensor {
+        unreachable!("`GpuNeeds` refuses such a model")
     }
 
     fn feed_forward(

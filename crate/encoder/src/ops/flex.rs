@@ -6,7 +6,7 @@ use burn::tensor::TensorData;
 use embervec_kernels as kernels;
 
 use super::{
-    Activation, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, Optional, OptionalLinear,
+    Activation, AttentionShape, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, Optional, OptionalLinear,
     QuantizedRows, RowsKernel, TableKernel,
 };
 use crate::SentencePooling;
@@ -56,7 +56,7 @@ impl EncoderOps for Flex {
         x: RowsKernel<Self>,
         qkv: LinearKernel<Self>,
         BatchKernel { batch, .. }: BatchKernel<Self>,
-        num_heads: usize,
+        AttentionShape { num_heads, window }: AttentionShape,
         rotary: Optional<Self>,
         bias: Optional<Self>,
         _: Next,
@@ -76,8 +76,18 @@ impl EncoderOps for Flex {
         };
         let texts: Vec<_> = batch.ranges().collect();
         rows(tensor(batch.token_count(), qkv.out_features / 3, |out| {
-            kernels::self_attention(x.storage(), qkv, &texts, num_heads, rotary, bias, out);
+            let relative = kernels::Relative { rotary, bias, window };
+            kernels::self_attention(x.storage(), qkv, &texts, num_heads, relative, out);
         }))
+    }
+
+    fn add(x: FlexTensor, y: FlexTensor) -> FlexTensor {
+        let [rows, size] = x.layout().shape().dims();
+        let [x, y] = [x, y].map(|tensor| tensor.to_contiguous());
+        tensor(rows, size, |out| {
+            out.copy_from_slice(x.storage());
+            add(out, y.storage());
+        })
     }
 
     fn feed_forward(

@@ -55,11 +55,14 @@ pub trait EncoderOps: Backend {
         #[extension_type] x: RowsKernel<Self>,
         #[extension_type] qkv: LinearKernel<Self>,
         #[extension_type] batch: BatchKernel<Self>,
-        num_heads: usize,
+        shape: AttentionShape,
         #[extension_type] rotary: Optional<Self>,
         #[extension_type] bias: Optional<Self>,
         next: Next,
     ) -> RowsKernel<Self>;
+
+    /// See [`add`].
+    fn add(x: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// See [`feed_forward`].
     fn feed_forward(
@@ -291,6 +294,15 @@ pub struct LinearShape {
     pub in_features: usize,
     /// Values per output row.
     pub out_features: usize,
+}
+
+/// What attention knows beside its tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionShape {
+    /// Number of heads.
+    pub num_heads: usize,
+    /// How far a token sees, before and behind itself; all of its text where there is no limit.
+    pub window: Option<usize>,
 }
 
 /// The weights and bias of a linear layer, packed for the device that they are on.
@@ -571,7 +583,18 @@ pub fn layer_norm(
     ))
 }
 
-/// Dot-product attention of each text's tokens to the tokens of the same text: `softmax(Q Kᵀ) V` for
+/// `x + y`: a residual connection without a layer normalisation behind it. A GPU has no kernel for that ([`crate::GpuNeeds`]).
+///
+/// # Shapes
+///
+/// - `x`, `y`: `[rows, size]`
+/// - returns `[rows, size]`
+pub fn add(x: Tensor<2>, y: Tensor<2>) -> Tensor<2> {
+    let sum = <Dispatch as EncoderOps>::add(x.into_dispatch(), y.into_dispatch());
+    Tensor::from_dispatch(sum)
+}
+
+/// Dot-product attention of each text's tokens to the tokens of the same text, or to those near by: `softmax(Q Kᵀ) V` for
 /// every head (Vaswani et al., <https://arxiv.org/abs/1706.03762>), with the queries, keys and values that
 /// one linear layer makes of `x`. The scale `1 / √head_size` is in the queries' weights where [`query_factor`] says so, else
 /// in the kernel. On the CPU some heads at a time, which stay in its cache.
@@ -581,7 +604,7 @@ pub fn layer_norm(
 /// - `x`: `[batch.token_count(), hidden_size]`
 /// - `qkv`: from `hidden_size` to three times as many: queries, keys, values
 /// - `rotary`: `[positions, head_size]`: what queries and keys are turned by, as [`embervec_kernels::Rotary`] has it. A GPU has no
-///   kernel for that, nor for a bias ([`crate::GpuNeeds`]).
+///   kernel for that, nor for a bias or a window ([`crate::GpuNeeds`]).
 /// - `bias`: `[num_heads, 2 * reach + 1]`: what is added to the scores of each head for the distances from `-reach` to
 ///   `reach` of the query from the key; beyond, as at the ends.
 /// - returns `[batch.token_count(), hidden_size]`
@@ -589,7 +612,7 @@ pub fn self_attention(
     x: Rows,
     qkv: &LinearWeight,
     batch: &DeviceBatch,
-    num_heads: usize,
+    shape: AttentionShape,
     rotary: Option<Tensor<2>>,
     bias: Option<Tensor<2>>,
     next: Next,
@@ -601,7 +624,7 @@ pub fn self_attention(
         x.kernel(),
         qkv.kernel(),
         batch.kernel(),
-        num_heads,
+        shape,
         optional(rotary),
         optional(bias),
         next,

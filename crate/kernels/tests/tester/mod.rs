@@ -285,6 +285,15 @@ fn layer_norm_normalises() -> Result<(), String> {
     Ok(())
 }
 
+/// With and without what is added to scores (9 values a head), and windows: of the query alone, of less than a vector, and of what
+/// ends within a vector.
+fn relatives(values: &[f32]) -> impl Iterator<Item = Relative<'_>> {
+    let biases = [None, Some(RelativeBias { values, reach: 4 })];
+    let windows = [None, Some(0), Some(3), Some(9), Some(64)];
+    let with = move |bias| windows.map(|window| Relative { rotary: None, bias, window });
+    biases.into_iter().flat_map(with)
+}
+
 fn attention_attends() -> Result<(), String> {
     let mut numbers = Numbers(4);
     for (heads, head_size) in [(1, 1), (2, 8), (3, 16), (2, 20), (2, 32), (1, 64)] {
@@ -301,13 +310,13 @@ fn attention_attends() -> Result<(), String> {
             // Scores of up to 16 times the width: some softmaxes are flat, some a single peak.
             let qkv: Vec<f32> = numbers.floats(end * 3 * hidden).iter().map(|x| x * 4.0).collect();
             let values = numbers.floats(heads * 9);
-            for bias in [None, Some(RelativeBias { values: &values, reach: 4 })] {
+            for relative in relatives(&values) {
                 let out = in_every_variant(|| {
                     let mut out = vec![f32::NAN; end * hidden];
-                    attention(&qkv, &texts, heads, head_size, bias, &mut out, hidden);
+                    attention(&qkv, &texts, heads, head_size, relative, &mut out, hidden);
                     Ok(out)
                 })?;
-                let expected = scalar::attention(&qkv, &texts, heads, head_size, bias);
+                let expected = scalar::attention(&qkv, &texts, heads, head_size, relative);
                 for (i, (&out, &expected)) in out.iter().zip(&expected).enumerate() {
                     let (token, head) = (i / hidden, i % hidden / head_size);
                     let text = texts.iter().find(|text| text.contains(&token)).expect("a text");
@@ -335,11 +344,11 @@ fn attention_leaves_what_is_between_its_rows() -> Result<(), String> {
     let qkv = Numbers(9).floats(tokens * 3 * hidden);
     let texts = [0..9, 9..21];
     let mut close = vec![0.0; tokens * hidden];
-    attention(&qkv, &texts, heads, head_size, None, &mut close, hidden);
+    attention(&qkv, &texts, heads, head_size, Relative::default(), &mut close, hidden);
     for stride in [hidden + 1, 2 * hidden + 5] {
         // The last row ends with its own values.
         let mut apart = vec![-7.0; (tokens - 1) * stride + hidden];
-        attention(&qkv, &texts, heads, head_size, None, &mut apart, stride);
+        attention(&qkv, &texts, heads, head_size, Relative::default(), &mut apart, stride);
         for (t, row) in apart.chunks(stride).enumerate() {
             check!(same_bits(&row[..hidden], &close[t * hidden..][..hidden]), "{stride}: row {t}");
             check!(row[hidden..].iter().all(|&x| x == -7.0), "{stride}: behind row {t}");
@@ -370,10 +379,10 @@ fn self_attention_is_a_layer_and_attention() -> Result<(), String> {
                 let mut rows = vec![0.0; tokens * 3 * hidden];
                 linear(&x, qkv, Activation::Identity, &mut rows);
                 let mut expected = vec![0.0; tokens * hidden];
-                for bias in [None, Some(RelativeBias { values: &values, reach: 4 })] {
-                    attention(&rows, &texts, heads, head_size, bias, &mut expected, hidden);
+                for relative in relatives(&values) {
+                    attention(&rows, &texts, heads, head_size, relative, &mut expected, hidden);
                     let mut out = vec![f32::NAN; tokens * hidden];
-                    self_attention(&x, qkv, &texts, heads, None, bias, &mut out);
+                    self_attention(&x, qkv, &texts, heads, relative, &mut out);
                     check!(same_bits(&out, &expected), "{heads} x {head_size}, {tokens} tokens");
                 }
             }
@@ -402,10 +411,11 @@ fn self_attention_turns_queries_and_keys() -> Result<(), String> {
             linear(&x, qkv, Activation::Identity, &mut rows);
             let turned = scalar::rotary(&rows, texts, heads, head_size, &table);
             let turned: Vec<f32> = turned.iter().map(|&x| x as f32).collect();
-            let expected = scalar::attention(&turned, texts, heads, head_size, None);
+            let relative =
+                Relative { rotary: Some(Rotary { table: &table }), ..Relative::default() };
+            let expected = scalar::attention(&turned, texts, heads, head_size, relative);
             let mut out = vec![f32::NAN; tokens * hidden];
-            let rotary = Some(Rotary { table: &table });
-            self_attention(&x, qkv, texts, heads, rotary, None, &mut out);
+            self_attention(&x, qkv, texts, heads, relative, &mut out);
             for (out, expected) in out.iter().zip(&expected) {
                 // As of attention itself.
                 let close = (f64::from(*out) - expected).abs() <= 2e-5 * (1.0 + expected.abs());
@@ -480,14 +490,19 @@ fn a_row_does_not_depend_on_its_neighbours() -> Result<(), String> {
     let hidden = heads * head_size;
     let texts = [0..5, 5..24, 24..25];
     let qkv = numbers.floats(25 * 3 * hidden);
-    let mut all = vec![0.0; 25 * hidden];
-    attention(&qkv, &texts, heads, head_size, None, &mut all, hidden);
-    for text in texts {
-        let mut alone = vec![0.0; text.len() * hidden];
-        let part = &qkv[text.start * 3 * hidden..text.end * 3 * hidden];
-        let whole = 0..text.len();
-        attention(part, std::slice::from_ref(&whole), heads, head_size, None, &mut alone, hidden);
-        check!(same_bits(&alone, &all[text.start * hidden..text.end * hidden]), "text {text:?}");
+    let values = numbers.floats(heads * 9);
+    for relative in relatives(&values) {
+        let mut all = vec![0.0; 25 * hidden];
+        attention(&qkv, &texts, heads, head_size, relative, &mut all, hidden);
+        for text in &texts {
+            let mut alone = vec![0.0; text.len() * hidden];
+            let part = &qkv[text.start * 3 * hidden..text.end * 3 * hidden];
+            let whole = 0..text.len();
+            let whole = std::slice::from_ref(&whole);
+            attention(part, whole, heads, head_size, relative, &mut alone, hidden);
+            let all = &all[text.start * hidden..text.end * hidden];
+            check!(same_bits(&alone, all), "text {text:?}");
+        }
     }
     Ok(())
 }
