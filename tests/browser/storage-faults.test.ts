@@ -216,7 +216,8 @@ test("a connection that the browser has closed is opened again", async () => {
   // What had come by then is gone, or nothing had.
   const { models } = await storedKeys(browser.page);
   assert.deepEqual(models, stored ? [model] : []);
-  if (!stored) assert.match(storedReason, /it was deleted while it was loading/);
+  // On a busy machine clearing takes longer than the cache tries.
+  if (!stored) assert.match(storedReason, /it was deleted while it was loading|cannot be written: The connection was/);
   server.answers.clear();
   assert.equal((await loadKept(browser.page)).stored, true);
 });

@@ -317,9 +317,7 @@ impl Fields<'_> {
             None => Ok(default),
             // Beyond, nothing is left of a vector.
             Some(&Json::Float(epsilon)) if epsilon.abs() <= f64::from(f32::MAX) => Ok(epsilon),
-            Some(value) => {
-                self.invalid(format!("{name} is {value}, which is not a 32-bit number"))
-            }
+            Some(value) => self.invalid(format!("{name} is {value}, which is not a 32-bit number")),
         }
     }
 
@@ -453,7 +451,10 @@ impl Fields<'_> {
                 return self.invalid(format!("id2label is {value}, but must be an object"));
             }
         }
-        if let Some(types) = self.object.get_some("layer_types") {
+        // Who has other layers has read them.
+        if let Some(types) =
+            self.object.get_some("layer_types").filter(|_| spec.attention.local.is_none())
+        {
             let is_sound = types.as_list().is_some_and(|types| {
                 types.len() == spec.num_hidden_layers
                     && types.iter().all(|kind| kind.as_str() == Some("full_attention"))

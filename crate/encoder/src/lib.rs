@@ -33,7 +33,8 @@ pub use loader::ModelLoader;
 pub use model::Encoder;
 pub use pooling::{PoolingMode, SentencePooling, normalize};
 pub use spec::{
-    AttentionSpec, BERT_BASE_WEIGHTS, EncoderSpec, FeedForwardSpec, LocalAttention, NormSpec, Positions,
+    AttentionSpec, BERT_BASE_WEIGHTS, EncoderSpec, FeedForwardSpec, LocalAttention, NormSpec,
+    Positions,
 };
 
 /// The result of every function here that can fail.

@@ -409,4 +409,3 @@ impl Encoder {
 fn next(weights: &Weights) -> Next {
     if weights.are_quantized() { Next::Q8 } else { Next::F32 }
 }
-

@@ -87,12 +87,8 @@ impl EncoderNames {
         let mut recorder = Recorder { table, norms_have_bias: spec.layer_norm.has_bias };
         let layers = (0..spec.num_hidden_groups * spec.inner_group_num).map(|layer| {
             let (group, inner) = (layer / spec.inner_group_num, layer % spec.inner_group_num);
-            let mut layer_names = recorder.layer(spec, &(names.layer)(group, inner), names);
-            if !(spec.layer_norm.is_before && layer == 0) {
-                let name = std::mem::take(&mut layer_names.attention_norm);
-                layer_names.attention_norm = recorder.layer_norm(name, hidden_size);
-            }
-            layer_names
+            let has_attention_norm = layer > 0 || !spec.layer_norm.is_before;
+            recorder.layer(spec, &(names.layer)(group, inner), names, has_attention_norm)
         });
         let layers = layers.collect();
         let names = Self {
@@ -131,7 +127,13 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn layer(&mut self, spec: &EncoderSpec, layer: &str, names: &Names) -> LayerNames<String> {
+    fn layer(
+        &mut self,
+        spec: &EncoderSpec,
+        layer: &str,
+        names: &Names,
+        has_attention_norm: bool,
+    ) -> LayerNames<String> {
         let (hidden, intermediate) = (spec.hidden_size, spec.feed_forward.intermediate_size);
         let FeedForwardSpec { has_gate, has_bias, has_output_bias, .. } = spec.feed_forward;
         let attention_bias = spec.attention.has_bias;
@@ -174,7 +176,10 @@ impl Recorder {
                 hidden,
                 attention_bias,
             ),
-            attention_norm: self.layer_norm(at(parts.attention_norm), hidden),
+            attention_norm: match has_attention_norm {
+                true => self.layer_norm(at(parts.attention_norm), hidden),
+                false => String::new(),
+            },
             intermediate: intermediate_name,
             gate,
             output: self.linear(at(parts.output), hidden, intermediate, has_output_bias),

@@ -5,9 +5,9 @@ use std::fmt;
 use std::slice;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use crate::{Relative, attention};
 use crate::quantize::{ActivationRow, WEIGHT_MAX};
 use crate::tile::{MR, NR, f32::f32_tile, q8};
+use crate::{Relative, attention};
 
 /// Columns that an `f32` tile computes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

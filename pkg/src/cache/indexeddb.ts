@@ -21,7 +21,7 @@ const DATABASE_VERSION = 3;
 const LAST = "\uffff";
 
 /** Milliseconds before what failed is tried again. While a browser clears a site's storage it closes new connections, too. */
-const PAUSES_MS = [0, 100, 500];
+const PAUSES_MS = [0, 100, 500, 1500];
 
 /** A connection that nobody has used for so many milliseconds is closed. Opening it again takes about 10. */
 const IDLE_MS = 1000;

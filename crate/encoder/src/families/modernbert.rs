@@ -57,7 +57,9 @@ fn thetas(fields: &Fields) -> Result<[f64; 2]> {
     let parameters = match fields.get(NAME) {
         None | Some(Json::Null) => &Object::default(),
         Some(Json::Object(parameters)) => parameters,
-        Some(_) => return fields.unsupported(NAME, "an object with an entry for each type of layer"),
+        Some(_) => {
+            return fields.unsupported(NAME, "an object with an entry for each type of layer");
+        }
     };
     if let Some((key, _)) = parameters.iter().find(|&(key, _)| key != FULL && key != SLIDING) {
         return fields.unsupported(NAME, &format!("{FULL} and {SLIDING}, not {key}"));
@@ -151,10 +153,7 @@ mod tests {
         let old = r#", "num_hidden_layers": 4, "local_attention": 64, "global_rope_theta": 80000.0, "local_rope_theta": 5000,
             "global_attn_every_n_layers": 2"#;
         assert_eq!(read(new).expect("new"), read(old).expect("old"));
-        assert_eq!(
-            local(new),
-            LocalAttention { global_every: 2, reach: 32, rotary_theta: 5000.0 }
-        );
+        assert_eq!(local(new), LocalAttention { global_every: 2, reach: 32, rotary_theta: 5000.0 });
         assert_eq!(read(new).expect("new").attention.rotary_theta, Some(80_000.0));
         assert_eq!(
             local(""),
@@ -170,7 +169,8 @@ mod tests {
             layers.map(|layer| spec.attention.local_at(layer).is_none()).collect::<Vec<_>>()
         };
         assert_eq!(sees_all(r#", "num_hidden_layers": 4"#), [true, false, false, true]);
-        let all = r#", "num_hidden_layers": 2, "layer_types": ["full_attention", "full_attention"]"#;
+        let all =
+            r#", "num_hidden_layers": 2, "layer_types": ["full_attention", "full_attention"]"#;
         assert_eq!(sees_all(all), [true, true]);
         let one = r#", "num_hidden_layers": 1, "layer_types": ["full_attention"]"#;
         assert_eq!(sees_all(one), [true]);

@@ -13,8 +13,8 @@ use half::f16;
 
 use super::shaders::{self, Kept, Shader};
 use super::{
-    Activation, AttentionShape, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, Optional, OptionalLinear,
-    QuantizedRows, RowsKernel, TableKernel,
+    Activation, AttentionShape, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, Optional,
+    OptionalLinear, QuantizedRows, RowsKernel, TableKernel,
 };
 use crate::gpu::MAX_GROUPS;
 use crate::{Error, Result, SentencePooling};

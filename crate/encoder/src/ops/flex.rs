@@ -6,8 +6,8 @@ use burn::tensor::TensorData;
 use embervec_kernels as kernels;
 
 use super::{
-    Activation, AttentionShape, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, Optional, OptionalLinear,
-    QuantizedRows, RowsKernel, TableKernel,
+    Activation, AttentionShape, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, Optional,
+    OptionalLinear, QuantizedRows, RowsKernel, TableKernel,
 };
 use crate::SentencePooling;
 
