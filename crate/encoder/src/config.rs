@@ -5,7 +5,7 @@ use embervec_json::{Json, Object};
 use embervec_kernels::Activation;
 use embervec_weights::limits::{MAX_DIMENSION, MAX_LAYERS};
 
-use crate::families::Family;
+use crate::families::{Family, jina_bert};
 use crate::{EncoderSpec, Error, Result};
 
 /// Validates the entries of a `config.json`.
@@ -324,22 +324,26 @@ impl Fields<'_> {
     /// The family, and a refusal of what none of them computes.
     fn family(&self) -> Result<Family> {
         let name = self.object.get("model_type").and_then(Json::as_str);
-        let Some(family) = name.and_then(Family::of_model_type) else {
+        let Some(mut family) = name.and_then(Family::of_model_type) else {
             return self.unsupported("model_type", &Family::model_types());
         };
-        self.check_supported()?;
+        if family == Family::Bert && jina_bert::is_meant(self) {
+            family = Family::JinaBert;
+        }
+        self.check_supported(family)?;
         Ok(family)
     }
 
-    fn check_supported(&self) -> Result<()> {
+    fn check_supported(&self, family: Family) -> Result<()> {
         let is = |key: &str, expected: &str| {
             self.object.get(key).is_some_and(|value| value.as_str() == Some(expected))
         };
         // transformers 5 reads it no more and computes as if it were "absolute".
         if self.object.get_some("position_embedding_type").is_some()
             && !is("position_embedding_type", "absolute")
+            && family != Family::JinaBert
         {
-            return self.unsupported("position_embedding_type", "absolute");
+            return self.unsupported("position_embedding_type", "absolute, and alibi for bert");
         }
         for name in ["is_decoder", "add_cross_attention"] {
             if self.typed(name, Type::Bool)?.is_some_and(Json::is_true) {
@@ -352,6 +356,7 @@ impl Fields<'_> {
         for name in ["attn_implementation", "_attn_implementation"] {
             if let Some(value) = self.object.get_some(name)
                 && !["eager", "sdpa"].iter().any(|known| value.as_str() == Some(known))
+                && !(family == Family::JinaBert && value.as_str() == Some("torch"))
             {
                 return self.unsupported(name, "eager, sdpa");
             }

@@ -49,8 +49,12 @@ fn unsupported(spec: &EncoderSpec, dtype: WeightDtype) -> Option<String> {
     if attention.relative_buckets > 0 {
         return Some("the GPU kernels do not know how far tokens are apart, as MPNet does".into());
     }
-    if attention.rotary_theta.is_some() || feed_forward.has_gate || spec.layer_norm.is_before {
-        return Some("the GPU kernels have no rotary positions and no gates".into());
+    if attention.rotary_theta.is_some()
+        || attention.has_alibi
+        || feed_forward.has_gate
+        || spec.layer_norm.is_before
+    {
+        return Some("the GPU kernels have no rotary positions, linear biases or gates".into());
     }
     // A workgroup adds the embeddings of 256 values, and computes at least one row of everything else.
     let groups = (longest_batch(spec) * embedding_size.max(hidden_size) as u64).div_ceil(256);

@@ -11,6 +11,7 @@
 //! The model has no padding anywhere: a [`PackedBatch`] is the tokens of all texts one after the
 //! other, and attention stays within each text's own range.
 
+mod alibi;
 mod batch;
 mod config;
 mod error;

@@ -10,7 +10,7 @@ use embervec_weights::{Error as WeightsError, Values, Weights};
 use crate::families::mpnet;
 use crate::names::{EncoderNames, LayerNames};
 use crate::ops::{self, Activation, AttentionShape, DeviceBatch, LinearWeight, Next, Rows, Table};
-use crate::{EncoderSpec, Error, PackedBatch, Result, SentencePooling, rotary};
+use crate::{EncoderSpec, Error, PackedBatch, Result, SentencePooling, alibi, rotary};
 
 /// `torch.nn.Linear`.
 #[derive(Module, Debug)]
@@ -354,20 +354,23 @@ impl Encoder {
         let device = self.embeddings.token_types.val().device();
         // `GpuNeeds` refuses such a model, and its artefact has neither sines nor powers.
         let attention = self.spec.attention;
+        let longest = batch.ranges().map(|text| text.len()).max().unwrap_or(1);
         let rotary = |theta: Option<f64>| {
-            let longest = batch.ranges().map(|text| text.len()).max().unwrap_or_default();
             let theta = theta.filter(|_| cfg!(feature = "cpu"))?;
             Some(rotary::table(theta, self.spec.attention_head_size(), longest, &device))
         };
         let global = rotary(attention.rotary_theta);
         let nearby = rotary(attention.local.map(|local| local.rotary_theta));
+        let sloped = (attention.has_alibi && cfg!(feature = "cpu"))
+            .then(|| alibi::table(attention.num_heads, longest - 1, &device));
         let batch = DeviceBatch::new(batch, &device);
         let mut rows = self.embeddings.forward(&batch);
         if let Some(projection) = &self.projection {
             rows = projection.forward(rows, Activation::Identity).into();
         }
         for (place, layer) in self.spec.layer_order().into_iter().enumerate() {
-            let bias = self.relative_bias.as_ref().map(|bias| bias.val());
+            let bias =
+                self.relative_bias.as_ref().map(|bias| bias.val()).or_else(|| sloped.clone());
             let (window, rotary) = match attention.local_at(place) {
                 Some(local) => (Some(local.reach), &nearby),
                 None => (None, &global),

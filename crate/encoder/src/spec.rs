@@ -72,6 +72,8 @@ pub struct AttentionSpec {
     pub num_heads: usize,
     /// Rows of the table of what is added to a score by the distance of its tokens; 0 where there is none.
     pub relative_buckets: usize,
+    /// Whether a score gets the less, the further its tokens are apart, by a slope of each head.
+    pub has_alibi: bool,
     /// The base of rotary positions; `None` where there are none.
     pub rotary_theta: Option<f64>,
     /// What is different in some layers.
@@ -112,7 +114,14 @@ pub const BERT_BASE_WEIGHTS: u64 = 84_934_656;
 impl AttentionSpec {
     /// As in BERT.
     pub(crate) fn of_bert(num_heads: usize) -> Self {
-        Self { num_heads, relative_buckets: 0, rotary_theta: None, local: None, has_bias: true }
+        Self {
+            num_heads,
+            relative_buckets: 0,
+            has_alibi: false,
+            rotary_theta: None,
+            local: None,
+            has_bias: true,
+        }
     }
 
     /// What a layer's attention has of its own, by its place among those that a token passes through.
@@ -307,6 +316,7 @@ impl EncoderSpec {
             flag(self.layer_norm.is_before),
             self.attention.local.map_or(0, |local| local.global_every),
             self.attention.local.map_or(0, |local| local.reach),
+            flag(self.attention.has_alibi),
         ];
         // A base is at least 1.
         let bits = |theta: Option<f64>| theta.map_or(0, f64::to_bits);
@@ -344,6 +354,7 @@ impl EncoderSpec {
             attention: AttentionSpec {
                 num_heads: sizes[11],
                 relative_buckets: sizes[14],
+                has_alibi: sizes[24] != 0,
                 rotary_theta: theta_of(theta),
                 local: theta_of(local_theta).map(|rotary_theta| LocalAttention {
                     global_every: sizes[22],
@@ -368,7 +379,7 @@ impl EncoderSpec {
     }
 }
 
-const NUMBERS: usize = 27;
+const NUMBERS: usize = 28;
 
 /// What a feed-forward block may have, by its number in [`EncoderSpec::to_line`].
 const ACTIVATIONS: [Activation; 4] =
@@ -390,6 +401,10 @@ mod tests {
         assert_eq!(EncoderSpec::from_line(&other.to_line()).expect("an encoder"), other);
         let local = parse(r#"{"model_type": "modernbert", "local_attention": 7}"#);
         assert_eq!(EncoderSpec::from_line(&local.to_line()).expect("an encoder"), local);
+        let sloped = parse(
+            r#"{"model_type": "bert", "position_embedding_type": "alibi", "feed_forward_type": "geglu"}"#,
+        );
+        assert_eq!(EncoderSpec::from_line(&sloped.to_line()).expect("an encoder"), sloped);
         for line in ["", "1 2 3", "{}", &spec.to_line().replace(' ', "  ")] {
             EncoderSpec::from_line(line).expect_err("not an encoder");
         }

@@ -6,6 +6,7 @@ mod bert;
 mod distilbert;
 mod electra;
 mod gte;
+pub(crate) mod jina_bert;
 mod modernbert;
 pub(crate) mod mpnet;
 mod nomic_bert;
@@ -40,11 +41,13 @@ pub enum Family {
     Gte,
     /// `modernbert`
     ModernBert,
+    /// `bert` with `position_embedding_type` `alibi`
+    JinaBert,
 }
 
 impl Family {
     /// All, each at the place of its number.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Bert,
         Self::Roberta,
         Self::XlmRoberta,
@@ -56,6 +59,7 @@ impl Family {
         Self::NomicBert,
         Self::Gte,
         Self::ModernBert,
+        Self::JinaBert,
     ];
 
     /// The family of this `model_type`.
@@ -65,13 +69,16 @@ impl Family {
 
     /// Every `model_type`, for messages.
     pub(crate) fn model_types() -> String {
-        Self::ALL.map(Self::model_type).join(", ")
+        let mut names = Self::ALL.map(Self::model_type).to_vec();
+        names.sort_unstable();
+        names.dedup();
+        names.join(", ")
     }
 
     /// The `model_type` in config.json.
     pub fn model_type(self) -> &'static str {
         match self {
-            Self::Bert => "bert",
+            Self::Bert | Self::JinaBert => "bert",
             Self::Roberta => "roberta",
             Self::XlmRoberta => "xlm-roberta",
             Self::Camembert => "camembert",
@@ -89,7 +96,9 @@ impl Family {
     /// [`TOKENIZER_MAPPING_NAMES`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/auto/tokenization_auto.py#L63).
     pub fn tokenizer_class(self) -> &'static str {
         match self {
-            Self::Bert | Self::DistilBert | Self::Electra | Self::NomicBert => "BertTokenizer",
+            Self::Bert | Self::DistilBert | Self::Electra | Self::NomicBert | Self::JinaBert => {
+                "BertTokenizer"
+            }
             Self::Roberta => "RobertaTokenizer",
             Self::XlmRoberta | Self::Gte => "XLMRobertaTokenizer",
             Self::Camembert => "CamembertTokenizer",
@@ -111,6 +120,7 @@ impl Family {
             Self::NomicBert => nomic_bert::read(fields),
             Self::Gte => gte::read(fields),
             Self::ModernBert => modernbert::read(fields),
+            Self::JinaBert => jina_bert::read(fields),
         }
     }
 
@@ -125,6 +135,7 @@ impl Family {
             Self::NomicBert => &nomic_bert::NAMES,
             Self::Gte => &gte::NAMES,
             Self::ModernBert => &modernbert::NAMES,
+            Self::JinaBert => &jina_bert::NAMES,
         }
     }
 }
