@@ -15,6 +15,7 @@ import {
   type Demo,
   modelReady,
   openDemo,
+  openOnMap,
   search,
   type TestFile,
   textFile,
@@ -257,4 +258,29 @@ test("a file that is cut short, changed, of a newer version or of another model"
   await modelReady(page);
   await other.waitFor();
   assert.deepEqual(await names(), ["My documents", "Other"]);
+});
+
+test("a map whose worker never runs is made by another one", async (context) => {
+  const demo = await openDemo();
+  context.after(() => demo.close());
+  await demo.context.addInitScript(() => {
+    const NativeWorker = Worker;
+    Object.assign(globalThis, { lost: 0 });
+    globalThis.Worker = class extends NativeWorker {
+      constructor(url: string | URL, options?: WorkerOptions) {
+        const counts = globalThis as unknown as { lost: number };
+        const isLost = /\/map\.[0-9a-f]+\.js$/.test(String(url)) && counts.lost < 1;
+        if (isLost) counts.lost += 1;
+        super(isLost ? "silent.js" : url, options);
+      }
+    };
+  });
+  await demo.context.route("**/silent.js", (route) => route.fulfill({ contentType: "text/javascript", body: "" }));
+  await demo.open();
+  await modelReady(demo.page);
+  await addFiles(demo.page, [stock(20), YEAST]);
+  await demo.page.locator("#map-frame").scrollIntoViewIfNeeded();
+  await openOnMap(demo.page);
+  assert.equal(await demo.page.evaluate(() => (globalThis as unknown as { lost: number }).lost), 1);
+  assert.equal(await demo.page.locator("#map-frame canvas").count(), 1);
 });

@@ -23,8 +23,7 @@ export type ToMap =
   | { readonly kind: "move"; readonly direction: Direction }
   | { readonly kind: "leave" };
 
-export interface FromMap {
-  readonly kind: "pointed";
-  readonly index: number | undefined;
-  readonly byKeyboard: boolean;
-}
+export type FromMap =
+  /** The worker's script runs. */
+  | { readonly kind: "started" }
+  | { readonly kind: "pointed"; readonly index: number | undefined; readonly byKeyboard: boolean };

@@ -17,6 +17,12 @@ const FEWEST_POINTS = 8;
 /** The map waits for this long a pause: what is opened, added or searched goes before it. */
 const QUIET_MS = 1500;
 const CAPTION_CHARACTERS = 140;
+/**
+ * A worker whose script does not run by then is started again, so often. Chromium 156 loses one, without a word, whose page gets a new
+ * service worker at this moment.
+ */
+const START_MS = 5000;
+const STARTS = 3;
 
 const ARROWS: Readonly<Record<string, Direction>> = {
   ArrowLeft: "left",
@@ -32,6 +38,8 @@ export class MapView {
   readonly #usualCaption = this.#caption.textContent ?? "";
   readonly #onOpen: (passage: Passage) => void;
   #worker: Worker | undefined;
+  /** Workers that were started since one ran. */
+  #starts = 0;
   #points: readonly Point[] = [];
   #collections: readonly Collection[] = [];
   #query: Float32Array | undefined;
@@ -111,9 +119,25 @@ export class MapView {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL("./map.worker.ts", import.meta.url), { type: "module" });
+    const worker = new Worker(/* webpackChunkName: "map" */ new URL("./map.worker.ts", import.meta.url), {
+      type: "module",
+    });
+    const ended = new AbortController();
+    this.#starts += 1;
+    const startAgain = () => {
+      ended.abort();
+      worker.terminate();
+      canvas.remove();
+      this.#worker = undefined;
+      this.#made = "";
+      this.#schedule();
+    };
+    // The last one may take its time.
+    const again = this.#starts < STARTS ? setTimeout(startAgain, START_MS) : undefined;
     worker.addEventListener("message", ({ data }: MessageEvent<FromMap>) => {
-      void this.#point(data.index, data.byKeyboard);
+      if (data.kind === "pointed") return void this.#point(data.index, data.byKeyboard);
+      clearTimeout(again);
+      this.#starts = 0;
     });
     const canvas = element("canvas", "");
     canvas.setAttribute("aria-hidden", "true");
@@ -124,11 +148,13 @@ export class MapView {
     const colours = () => post({ kind: "colours", colours: this.#colours() });
     colours();
     for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"])
-      matchMedia(query).addEventListener("change", colours);
-    new ResizeObserver(() => {
+      matchMedia(query).addEventListener("change", colours, { signal: ended.signal });
+    const sizes = new ResizeObserver(() => {
       const { clientWidth: width, clientHeight: height } = this.#frame;
       post({ kind: "size", width, height, ratio: devicePixelRatio });
-    }).observe(this.#frame);
+    });
+    sizes.observe(this.#frame);
+    ended.signal.addEventListener("abort", () => sizes.disconnect());
     return worker;
   }
 

@@ -55,6 +55,7 @@ self.addEventListener("message", ({ data }: MessageEvent<ToMap>) => {
   }
   draw();
 });
+self.postMessage({ kind: "started" } satisfies FromMap);
 
 /** Newer points end the layout of older ones. */
 async function layOut(points: Float32Array, count: number): Promise<void> {

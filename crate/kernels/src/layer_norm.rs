@@ -13,6 +13,7 @@ use crate::simd::{F32x4, LANES};
 /// # Panics
 ///
 /// When the lengths do not fit.
+#[inline(never)]
 pub fn layer_norm(
     x: &[f32],
     residual: Option<&[f32]>,

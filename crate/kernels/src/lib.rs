@@ -19,6 +19,8 @@
 //! 3. **q8 is exact in integers.** Weights lie in 0..=127, which the relaxed dot product needs to be
 //!    the same on every machine; only the last multiplication is in `f32`.
 //!
+//! What is called from outside is never inlined: callers may be compiled for size, and a kernel within them would be, too.
+//!
 //! [`mod@scalar`] says what each kernel means, in plain loops; the tests compare every variant with it.
 
 mod attention;

@@ -53,6 +53,7 @@ const ROWS_BETWEEN: usize = 32;
 /// # Panics
 ///
 /// When the lengths do not fit.
+#[inline(never)]
 pub fn linear(x: &[f32], layer: Linear, activation: Activation, out: &mut [f32]) {
     let Linear { in_features, out_features, .. } = layer;
     assert_eq!(x.len() / in_features * out_features, out.len(), "x and out");
@@ -76,6 +77,7 @@ pub fn linear(x: &[f32], layer: Linear, activation: Activation, out: &mut [f32])
 /// # Panics
 ///
 /// When the lengths do not fit.
+#[inline(never)]
 pub fn feed_forward(
     x: &[f32],
     intermediate: Linear,
@@ -119,6 +121,7 @@ pub fn feed_forward(
 /// # Panics
 ///
 /// When the lengths do not fit.
+#[inline(never)]
 pub fn self_attention(
     x: &[f32],
     qkv: Linear,

@@ -62,6 +62,7 @@ pub fn dequantize_weights(values: &[u8], row: RowQ8, out: &mut [f32]) {
 /// # Panics
 ///
 /// When the lengths differ.
+#[inline(never)]
 pub fn dequantize_row(values: &[u8], row: RowQ8, out: &mut [f32]) {
     assert_eq!(values.len(), out.len(), "values and out");
     let zero_point = i32::from(row.zero_point);
