@@ -35,6 +35,10 @@ const NOT_ON_GPU: Record<string, RegExp> = {
   "mpnet-prefix": /how far|four values at a time/,
   "gte-cls": /rotary/,
   "gte-parts": /rotary|four values at a time/,
+  "jina-bert-mean": /linear biases/,
+  "jina-bert-odd": /linear biases|four values at a time/,
+  "modernbert-cls": /rotary/,
+  "modernbert-older": /rotary|four values at a time/,
   "nomic-bert-mean": /rotary/,
   "nomic-bert-parts": /rotary|four values at a time/,
 };
