@@ -39,6 +39,8 @@ const NOT_ON_GPU: Record<string, RegExp> = {
   "jina-bert-odd": /linear biases|four values at a time/,
   "modernbert-cls": /rotary/,
   "modernbert-older": /rotary|four values at a time/,
+  "new-cls": /rotary/,
+  "new-parts": /rotary|four values at a time/,
   "nomic-bert-mean": /rotary/,
   "nomic-bert-parts": /rotary|four values at a time/,
 };

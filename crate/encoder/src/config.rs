@@ -6,7 +6,7 @@ use embervec_kernels::Activation;
 use embervec_weights::limits::{MAX_DIMENSION, MAX_LAYERS};
 
 use crate::families::{Family, jina_bert};
-use crate::{EncoderSpec, Error, Result};
+use crate::{EncoderSpec, Error, Result, RotarySpec};
 
 /// Validates the entries of a `config.json`.
 pub(crate) fn read(file: &str, object: &Object) -> Result<EncoderSpec> {
@@ -219,13 +219,16 @@ impl Fields<'_> {
     }
 
     /// Makes positions rotary, and their table go. Of a `head_dim` only the usual one is supported.
-    pub fn rotary(&self, spec: &mut EncoderSpec, positions: usize, theta: f64) -> Result<()> {
+    pub fn rotary(
+        &self,
+        spec: &mut EncoderSpec,
+        positions: usize,
+        rotary: RotarySpec,
+    ) -> Result<()> {
         spec.positions.has_table = false;
         spec.positions.rows = self.dimension("max_position_embeddings", positions)?;
-        spec.attention.rotary_theta = Some(theta);
-        for name in ["rope_scaling", "partial_rotary_factor"] {
-            self.must_be(name, "null", |value| *value == Json::Null)?;
-        }
+        spec.attention.rotary = Some(rotary);
+        self.must_be("partial_rotary_factor", "null", |value| *value == Json::Null)?;
         let head_size = spec.attention_head_size();
         self.check_types(&[("head_dim", Type::OptionalInt)])?;
         let is_usual = |given: &Json| *given == Json::Null || given.as_usize() == Some(head_size);
@@ -253,6 +256,7 @@ impl Fields<'_> {
         default: f64,
     ) -> Result<f64> {
         const SUPPORTED: &str = r#"{"rope_type": "default", "rope_theta": …}"#;
+        self.must_be("rope_scaling", "null", |value| *value == Json::Null)?;
         let mut theta = self.object.get_some(older);
         let mut found_in = older;
         if let Some(parameters) = parameters {
@@ -267,16 +271,27 @@ impl Fields<'_> {
                 }
             }
         }
-        let theta = match theta {
+        self.rotary_number(found_in, theta, default)
+    }
+
+    /// A base, or a factor of one.
+    pub fn rotary_number(
+        &self,
+        found_in: &str,
+        number: Option<&Json>,
+        default: f64,
+    ) -> Result<f64> {
+        let number = match number {
             None => default,
-            Some(&Json::Int(theta)) => theta as f64,
-            Some(&Json::Float(theta)) => theta,
-            Some(_) => return self.unsupported(found_in, SUPPORTED),
+            Some(&Json::Int(number)) => number as f64,
+            Some(&Json::Float(number)) => number,
+            // Not a number.
+            Some(_) => f64::NAN,
         };
         // Angles are computed in 32 bits.
-        match theta >= 1.0 && theta <= f64::from(f32::MAX) {
-            true => Ok(theta),
-            false => self.unsupported(found_in, "a base of at least 1"),
+        match number >= 1.0 && number <= f64::from(f32::MAX) {
+            true => Ok(number),
+            false => self.unsupported(found_in, "a number of at least 1"),
         }
     }
 
@@ -342,6 +357,7 @@ impl Fields<'_> {
         if self.object.get_some("position_embedding_type").is_some()
             && !is("position_embedding_type", "absolute")
             && family != Family::JinaBert
+            && family != Family::New
         {
             return self.unsupported("position_embedding_type", "absolute, and alibi for bert");
         }

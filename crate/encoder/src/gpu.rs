@@ -49,7 +49,7 @@ fn unsupported(spec: &EncoderSpec, dtype: WeightDtype) -> Option<String> {
     if attention.relative_buckets > 0 {
         return Some("the GPU kernels do not know how far tokens are apart, as MPNet does".into());
     }
-    if attention.rotary_theta.is_some()
+    if attention.rotary.is_some()
         || attention.has_alibi
         || feed_forward.has_gate
         || spec.layer_norm.is_before

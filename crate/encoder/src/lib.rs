@@ -35,7 +35,7 @@ pub use model::Encoder;
 pub use pooling::{PoolingMode, SentencePooling, normalize};
 pub use spec::{
     AttentionSpec, BERT_BASE_WEIGHTS, EncoderSpec, FeedForwardSpec, LocalAttention, NormSpec,
-    Positions,
+    Positions, RotarySpec,
 };
 
 /// The result of every function here that can fail.

@@ -10,7 +10,7 @@ use embervec_weights::{Error as WeightsError, Values, Weights};
 use crate::families::mpnet;
 use crate::names::{EncoderNames, LayerNames};
 use crate::ops::{self, Activation, AttentionShape, DeviceBatch, LinearWeight, Next, Rows, Table};
-use crate::{EncoderSpec, Error, PackedBatch, Result, SentencePooling, alibi, rotary};
+use crate::{EncoderSpec, Error, PackedBatch, Result, RotarySpec, SentencePooling, alibi, rotary};
 
 /// `torch.nn.Linear`.
 #[derive(Module, Debug)]
@@ -355,12 +355,12 @@ impl Encoder {
         // `GpuNeeds` refuses such a model, and its artefact has neither sines nor powers.
         let attention = self.spec.attention;
         let longest = batch.ranges().map(|text| text.len()).max().unwrap_or(1);
-        let rotary = |theta: Option<f64>| {
-            let theta = theta.filter(|_| cfg!(feature = "cpu"))?;
-            Some(rotary::table(theta, self.spec.attention_head_size(), longest, &device))
+        let rotary = |rotary: Option<RotarySpec>| {
+            let rotary = rotary.filter(|_| cfg!(feature = "cpu"))?;
+            Some(rotary::table(rotary, self.spec.attention_head_size(), longest, &device))
         };
-        let global = rotary(attention.rotary_theta);
-        let nearby = rotary(attention.local.map(|local| local.rotary_theta));
+        let global = rotary(attention.rotary);
+        let nearby = rotary(attention.local.map(|local| local.rotary));
         let sloped = (attention.has_alibi && cfg!(feature = "cpu"))
             .then(|| alibi::table(attention.num_heads, longest - 1, &device));
         let batch = DeviceBatch::new(batch, &device);

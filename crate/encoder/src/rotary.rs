@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use crate::ops;
+use crate::{RotarySpec, ops};
 
 /// Of each position the cosines of half a head's angles, then their sines, as
 /// [`NomicBertRotaryEmbedding`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/nomic_bert/modeling_nomic_bert.py#L88)
@@ -11,10 +11,16 @@ use crate::ops;
 /// # Shapes
 ///
 /// Returns `[positions, head_size]`.
-pub(crate) fn table(theta: f64, head_size: usize, positions: usize, device: &Device) -> Tensor<2> {
+pub(crate) fn table(
+    rotary: RotarySpec,
+    head_size: usize,
+    positions: usize,
+    device: &Device,
+) -> Tensor<2> {
     let exponents = (0..head_size).step_by(2).map(|i| i as f32 / head_size as f32);
     // A power in 64 bits, rounded, is what torch's own power is rounded to, but for the last bit of a few.
-    let frequencies = exponents.map(|exponent| 1.0 / theta.powf(f64::from(exponent)) as f32);
+    let powers = exponents.map(|exponent| rotary.theta.powf(f64::from(exponent)) as f32);
+    let frequencies = powers.map(|power| 1.0 / power / rotary.divisor as f32);
     let frequencies: Vec<f32> = frequencies.collect();
     let mut values = Vec::with_capacity(positions * head_size);
     for position in 0..positions {

@@ -74,12 +74,21 @@ pub struct AttentionSpec {
     pub relative_buckets: usize,
     /// Whether a score gets the less, the further its tokens are apart, by a slope of each head.
     pub has_alibi: bool,
-    /// The base of rotary positions; `None` where there are none.
-    pub rotary_theta: Option<f64>,
+    /// Rotary positions, where there are some.
+    pub rotary: Option<RotarySpec>,
     /// What is different in some layers.
     pub local: Option<LocalAttention>,
     /// Whether its linear layers have biases.
     pub has_bias: bool,
+}
+
+/// Rotary positions: pair `i` of a head's values turns by `position / (theta^(2 i / head_size) * divisor)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RotarySpec {
+    /// The base, at least 1.
+    pub theta: f64,
+    /// What all angles are divided by: 1, but where positions are scaled for longer texts.
+    pub divisor: f64,
 }
 
 /// Layers in which a token looks only at those near by.
@@ -89,8 +98,8 @@ pub struct LocalAttention {
     pub global_every: usize,
     /// How far a token sees, before and behind itself.
     pub reach: usize,
-    /// The base of their rotary positions.
-    pub rotary_theta: f64,
+    /// Their rotary positions.
+    pub rotary: RotarySpec,
 }
 
 /// `output(activation(intermediate(x)))`, or `output(activation(intermediate(x)) * gate(x))`
@@ -118,7 +127,7 @@ impl AttentionSpec {
             num_heads,
             relative_buckets: 0,
             has_alibi: false,
-            rotary_theta: None,
+            rotary: None,
             local: None,
             has_bias: true,
         }
@@ -127,6 +136,13 @@ impl AttentionSpec {
     /// What a layer's attention has of its own, by its place among those that a token passes through.
     pub(crate) fn local_at(&self, layer: usize) -> Option<LocalAttention> {
         self.local.filter(|local| !layer.is_multiple_of(local.global_every))
+    }
+}
+
+impl RotarySpec {
+    /// With this base.
+    pub(crate) fn of(theta: f64) -> Self {
+        Self { theta, divisor: 1.0 }
     }
 }
 
@@ -319,23 +335,22 @@ impl EncoderSpec {
             flag(self.attention.has_alibi),
         ];
         // A base is at least 1.
-        let bits = |theta: Option<f64>| theta.map_or(0, f64::to_bits);
-        let floats = [
-            bits(self.attention.rotary_theta),
-            bits(self.attention.local.map(|local| local.rotary_theta)),
-            self.layer_norm.epsilon.to_bits(),
-        ];
+        let none = RotarySpec { theta: 0.0, divisor: 0.0 };
+        let rotary = self.attention.rotary.unwrap_or(none);
+        let local = self.attention.local.map_or(none, |local| local.rotary);
+        let floats =
+            [rotary.theta, rotary.divisor, local.theta, local.divisor, self.layer_norm.epsilon];
         let mut numbers = [0; NUMBERS];
         let (first, last) = numbers.split_at_mut(sizes.len());
         first.copy_from_slice(&sizes.map(|size| size as u64));
-        last.copy_from_slice(&floats);
+        last.copy_from_slice(&floats.map(f64::to_bits));
         numbers
     }
 
     fn from_numbers(numbers: [u64; NUMBERS]) -> Option<Self> {
         let sizes = numbers.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-        let [.., theta, local_theta, epsilon] = numbers;
-        let theta_of = |bits: u64| (bits != 0).then(|| f64::from_bits(bits));
+        let [.., theta, divisor, local_theta, local_divisor, epsilon] = numbers.map(f64::from_bits);
+        let rotary = |theta, divisor| (theta != 0.0).then_some(RotarySpec { theta, divisor });
         Some(Self {
             family: *Family::ALL.get(sizes[0])?,
             vocab_size: sizes[1],
@@ -355,11 +370,11 @@ impl EncoderSpec {
                 num_heads: sizes[11],
                 relative_buckets: sizes[14],
                 has_alibi: sizes[24] != 0,
-                rotary_theta: theta_of(theta),
-                local: theta_of(local_theta).map(|rotary_theta| LocalAttention {
+                rotary: rotary(theta, divisor),
+                local: rotary(local_theta, local_divisor).map(|rotary| LocalAttention {
                     global_every: sizes[22],
                     reach: sizes[23],
-                    rotary_theta,
+                    rotary,
                 }),
                 has_bias: sizes[16] != 0,
             },
@@ -370,16 +385,12 @@ impl EncoderSpec {
                 has_bias: sizes[18] != 0,
                 has_output_bias: sizes[19] != 0,
             },
-            layer_norm: NormSpec {
-                epsilon: f64::from_bits(epsilon),
-                has_bias: sizes[20] != 0,
-                is_before: sizes[21] != 0,
-            },
+            layer_norm: NormSpec { epsilon, has_bias: sizes[20] != 0, is_before: sizes[21] != 0 },
         })
     }
 }
 
-const NUMBERS: usize = 28;
+const NUMBERS: usize = 30;
 
 /// What a feed-forward block may have, by its number in [`EncoderSpec::to_line`].
 const ACTIVATIONS: [Activation; 4] =
@@ -399,6 +410,10 @@ mod tests {
         assert_eq!(EncoderSpec::from_line(&spec.to_line()).expect("an encoder"), spec);
         let other = parse(r#"{"model_type": "nomic_bert", "rope_theta": 1234.5}"#);
         assert_eq!(EncoderSpec::from_line(&other.to_line()).expect("an encoder"), other);
+        let scaled = parse(
+            r#"{"model_type": "new", "rope_scaling": {"type": "ntk", "factor": 8.0}, "rope_theta": 20000}"#,
+        );
+        assert_eq!(EncoderSpec::from_line(&scaled.to_line()).expect("an encoder"), scaled);
         let local = parse(r#"{"model_type": "modernbert", "local_attention": 7}"#);
         assert_eq!(EncoderSpec::from_line(&local.to_line()).expect("an encoder"), local);
         let sloped = parse(

@@ -5,7 +5,7 @@ use embervec_json::Json;
 use super::{Family, bert, nomic_bert};
 use crate::config::Fields;
 use crate::names::Names;
-use crate::{EncoderSpec, FeedForwardSpec, Result};
+use crate::{EncoderSpec, FeedForwardSpec, Result, RotarySpec};
 
 /// [`GteConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/gte/configuration_gte.py#L31)
 pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
@@ -14,7 +14,7 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
     if fields.get("type_vocab_size") != Some(&Json::Int(0)) {
         spec.type_vocab_size = fields.dimension("type_vocab_size", 1)?;
     }
-    fields.rotary(&mut spec, 8192, fields.one_rotary_theta(160_000.0)?)?;
+    fields.rotary(&mut spec, 8192, RotarySpec::of(fields.one_rotary_theta(160_000.0)?))?;
     spec.feed_forward = FeedForwardSpec { has_gate: true, has_bias: false, ..spec.feed_forward };
     Ok(spec)
 }

@@ -9,6 +9,7 @@ mod gte;
 pub(crate) mod jina_bert;
 mod modernbert;
 pub(crate) mod mpnet;
+mod new;
 mod nomic_bert;
 mod roberta;
 
@@ -41,13 +42,15 @@ pub enum Family {
     Gte,
     /// `modernbert`
     ModernBert,
+    /// `new`
+    New,
     /// `bert` with `position_embedding_type` `alibi`
     JinaBert,
 }
 
 impl Family {
     /// All, each at the place of its number.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Bert,
         Self::Roberta,
         Self::XlmRoberta,
@@ -59,6 +62,7 @@ impl Family {
         Self::NomicBert,
         Self::Gte,
         Self::ModernBert,
+        Self::New,
         Self::JinaBert,
     ];
 
@@ -88,6 +92,7 @@ impl Family {
             Self::NomicBert => "nomic_bert",
             Self::Gte => "gte",
             Self::ModernBert => "modernbert",
+            Self::New => "new",
         }
     }
 
@@ -104,6 +109,8 @@ impl Family {
             Self::Albert => "AlbertTokenizer",
             Self::MpNet => "MPNetTokenizer",
             Self::ModernBert => "PreTrainedTokenizerFast",
+            // What reads a tokenizer.json where nothing is known of a family.
+            Self::New => "TokenizersBackend",
         }
     }
 
@@ -119,6 +126,7 @@ impl Family {
             Self::NomicBert => nomic_bert::read(fields),
             Self::Gte => gte::read(fields),
             Self::ModernBert => modernbert::read(fields),
+            Self::New => new::read(fields),
             Self::JinaBert => jina_bert::read(fields),
         }
     }
@@ -134,6 +142,7 @@ impl Family {
             Self::NomicBert => &nomic_bert::NAMES,
             Self::Gte => &gte::NAMES,
             Self::ModernBert => &modernbert::NAMES,
+            Self::New => &new::NAMES,
             Self::JinaBert => &jina_bert::NAMES,
         }
     }

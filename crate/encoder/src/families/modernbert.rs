@@ -7,7 +7,7 @@ use embervec_kernels::Activation;
 use super::{Family, bert};
 use crate::config::{Fields, Type};
 use crate::names::{LayerNames, Names};
-use crate::spec::{LocalAttention, NormSpec};
+use crate::spec::{LocalAttention, NormSpec, RotarySpec};
 use crate::{EncoderSpec, FeedForwardSpec, Result};
 
 /// [`ModernBertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/modernbert/configuration_modernbert.py#L31)
@@ -29,12 +29,12 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
         ..spec.feed_forward
     };
     let [global, local] = thetas(fields)?;
-    fields.rotary(&mut spec, 8192, global)?;
+    fields.rotary(&mut spec, 8192, RotarySpec::of(global))?;
     spec.attention.local = Some(LocalAttention {
         global_every: global_every(fields, spec.num_hidden_layers)?,
         // Half of them before a token, half behind it.
         reach: fields.dimension("local_attention", 128)? / 2,
-        rotary_theta: local,
+        rotary: RotarySpec::of(local),
     });
     fields.check_types(&[
         ("embedding_dropout", Type::Number),
@@ -133,7 +133,7 @@ pub(super) const NAMES: Names = Names {
 
 #[cfg(test)]
 mod tests {
-    use crate::{EncoderSpec, LocalAttention, Result};
+    use crate::{EncoderSpec, LocalAttention, Result, RotarySpec};
 
     fn read(entries: &str) -> Result<EncoderSpec> {
         let json = format!(r#"{{"model_type": "modernbert"{entries}}}"#);
@@ -153,11 +153,14 @@ mod tests {
         let old = r#", "num_hidden_layers": 4, "local_attention": 64, "global_rope_theta": 80000.0, "local_rope_theta": 5000,
             "global_attn_every_n_layers": 2"#;
         assert_eq!(read(new).expect("new"), read(old).expect("old"));
-        assert_eq!(local(new), LocalAttention { global_every: 2, reach: 32, rotary_theta: 5000.0 });
-        assert_eq!(read(new).expect("new").attention.rotary_theta, Some(80_000.0));
+        assert_eq!(
+            local(new),
+            LocalAttention { global_every: 2, reach: 32, rotary: RotarySpec::of(5000.0) }
+        );
+        assert_eq!(read(new).expect("new").attention.rotary, Some(RotarySpec::of(80_000.0)));
         assert_eq!(
             local(""),
-            LocalAttention { global_every: 3, reach: 64, rotary_theta: 10_000.0 }
+            LocalAttention { global_every: 3, reach: 64, rotary: RotarySpec::of(10_000.0) }
         );
     }
 

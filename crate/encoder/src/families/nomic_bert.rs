@@ -7,13 +7,13 @@ use embervec_kernels::Activation;
 use super::{Family, bert};
 use crate::config::Fields;
 use crate::names::{LayerNames, Names};
-use crate::{EncoderSpec, FeedForwardSpec, Result};
+use crate::{EncoderSpec, FeedForwardSpec, Result, RotarySpec};
 
 /// [`NomicBertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/nomic_bert/configuration_nomic_bert.py#L31)
 pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
     let mut spec = bert::read_as(fields, Family::NomicBert, [30528, 768, 12, 12, 3072])?;
     refuse_others(fields)?;
-    fields.rotary(&mut spec, 2048, fields.one_rotary_theta(1000.0)?)?;
+    fields.rotary(&mut spec, 2048, RotarySpec::of(fields.one_rotary_theta(1000.0)?))?;
     spec.attention.has_bias = false;
     spec.feed_forward = FeedForwardSpec {
         activation: fields.activation("hidden_act", Activation::Silu)?,
@@ -100,7 +100,7 @@ pub(super) const NAMES: Names = Names {
 
 #[cfg(test)]
 mod tests {
-    use crate::{EncoderSpec, Result};
+    use crate::{EncoderSpec, Result, RotarySpec};
 
     fn read(entries: &str) -> Result<EncoderSpec> {
         let json = format!(r#"{{"model_type": "nomic_bert"{entries}}}"#);
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn older_configurations_are_read_as_transformers_reads_them() {
         let new = read("").expect("the defaults");
-        assert_eq!(new.attention.rotary_theta, Some(1000.0));
+        assert_eq!(new.attention.rotary, Some(RotarySpec::of(1000.0)));
         assert_eq!(new.positions.limit(), 2048);
         // As nomic-embed-text-v1.5 has it, whose 8192 positions are a matter of sentence_bert_config.json.
         let old = r#", "activation_function": "swiglu", "n_embd": 768, "n_head": 12, "n_inner": 3072, "n_layer": 12,
@@ -142,7 +142,8 @@ mod tests {
         ] {
             read(entries).expect_err(entries);
         }
-        let theta = |entries| read(entries).expect("valid").attention.rotary_theta;
+        let theta =
+            |entries| read(entries).expect("valid").attention.rotary.map(|rotary| rotary.theta);
         assert_eq!(theta(r#", "rope_theta": 5"#), Some(5.0));
         assert_eq!(
             theta(r#", "rope_theta": 5, "rope_parameters": {"rope_theta": 7.5}"#),
