@@ -31,8 +31,8 @@ const ODD = [
 /** What the GPU's kernels do not compute, and a word of the reason. */
 const NOT_ON_GPU: Record<string, RegExp> = {
   ...Object.fromEntries(ODD.map((name) => [name, /four values at a time/])),
-  "mpnet-mean": /how far/,
-  "mpnet-prefix": /how far|four values at a time/,
+  "mpnet-mean": /relative positions/,
+  "mpnet-prefix": /relative positions|four values at a time/,
   "gte-cls": /rotary/,
   "gte-parts": /rotary|four values at a time/,
   "jina-bert-mean": /linear biases/,

@@ -79,7 +79,7 @@ impl Activation {
     /// Every class, for messages.
     pub fn names() -> String {
         let names: Vec<_> = CLASSES.iter().map(|(_, name, _)| *name).collect();
-        format!("of torch.nn {}", names.join(", "))
+        format!("the torch.nn classes {}", names.join(", "))
     }
 
     /// Applies the function to one value.

@@ -209,14 +209,15 @@ impl Embedder {
         let count = self.tokenizer.count(part, is_end).map_err(|error| text_error(part, error))?;
         if count.1 == 0 && part.len() >= MAX_UNCUT_BYTES {
             return Err(Error::InvalidInput(format!(
-                "the tokens of {} cannot be counted: its first {MAX_UNCUT_BYTES} bytes have no place where it can be cut for that; split it at its paragraphs first",
+                "cannot count the tokens of {}: its first {MAX_UNCUT_BYTES} bytes contain no place to cut it; \
+                 split it into paragraphs first",
                 excerpt(part)
             )));
         }
         Ok(count)
     }
 
-    /// The poolings of the encoder's tokens; none where a text's vector is no pooling of them.
+    /// How the token vectors are pooled. Empty if a text's vector does not come from pooling.
     pub fn pooling(&self) -> Vec<PoolingMode> {
         let pooling = self.sentence_ops().find_map(|op| match op {
             Op::Pool(pooling) => Some(pooling.modes.clone()),
@@ -300,7 +301,7 @@ impl Embedder {
         let expected = plan.encoder_size(&batch.tokens, self.model.spec().hidden_size);
         if vectors.len() != expected {
             return Err(Error::InvalidInput(format!(
-                "the encoder returned {} values for a batch of {expected}",
+                "the encoder returned {} values, but this batch needs {expected}",
                 vectors.len()
             )));
         }
@@ -518,7 +519,9 @@ impl EncodePlan {
             ));
         }
         if pooling.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::InvalidInput("pooling is an empty list; name at least one".into()));
+            return Err(Error::InvalidInput(
+                "pooling is an empty list; name at least one pooling".into(),
+            ));
         }
         let prompt =
             embedder.settings.prompts.resolve(prompt.as_deref(), prompt_name.as_deref(), *task)?;
@@ -541,13 +544,15 @@ impl EncodePlan {
             None => embedder.truncated(width),
         };
         if plan.dimension == 0 || plan.dimension > width {
-            let given = truncate_dim
-                .map_or("the model's truncate_dim leaves no dimensions".into(), |given| {
-                    format!("truncateDim is {given}")
-                });
-            return Err(Error::InvalidInput(format!(
-                "{given}, but must be between 1 and {width}, the length of the vector"
-            )));
+            return Err(Error::InvalidInput(match truncate_dim {
+                Some(given) => format!(
+                    "truncateDim is {given}, but must be between 1 and {width}, the length of the vector"
+                ),
+                None => format!(
+                    "the model's truncate_dim leaves no dimensions; set truncateDim to a number \
+                     between 1 and {width}, the length of the vector"
+                ),
+            }));
         }
         Ok(plan)
     }
@@ -642,7 +647,9 @@ impl EncodePlan {
         if tokens >= self.least_tokens {
             return Ok(());
         }
-        Err("has no tokens besides the prompt's, which pooling \"max\" excludes: its vector would not be finite".into())
+        Err("has no tokens besides the prompt's, which pooling \"max\" excludes, so it has no finite vector; \
+             use another pooling or a shorter prompt"
+            .into())
     }
 
     fn check_finite(&self, vectors: &[f32], batch: &Batch) -> Result<()> {

@@ -83,7 +83,7 @@ impl PackedBatch {
         &self.position_ids
     }
 
-    /// The same as a model's tables take it: with positions, and of the first token type where there are no others.
+    /// The same batch for a model's tables: with positions, and with token type 0 if the model has no token types.
     pub(crate) fn of_model(&self, positions: Positions, has_token_types: bool) -> Self {
         let ids = |text: Range<usize>| positions.ids(&self.input_ids[text]);
         let mut batch = self.clone();

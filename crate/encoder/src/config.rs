@@ -196,7 +196,8 @@ impl Fields<'_> {
         match self.object.get("pad_token_id") {
             None => Ok(default),
             Some(&Json::Int(id)) if (0..MAX_DIMENSION as i64).contains(&id) => Ok(id as u32),
-            Some(_) => self.unsupported("pad_token_id", "a token's id, from which positions count"),
+            Some(_) => self
+                .unsupported("pad_token_id", "the padding token's id, after which positions begin"),
         }
     }
 
@@ -301,7 +302,8 @@ impl Fields<'_> {
         if spec.positions.limit() == 0 {
             let rows = spec.positions.rows;
             return self.invalid(format!(
-                "max_position_embeddings is {rows}, but positions begin behind the padding token's id {padding}"
+                "max_position_embeddings is {rows}, but must be larger: positions begin after the \
+                 padding token's id {padding}"
             ));
         }
         Ok(())
@@ -384,14 +386,14 @@ impl Fields<'_> {
         }
         for name in ["per_layer_config", "attribute_map", "fusion_config"] {
             if self.object.get(name).is_some_and(Json::is_true) {
-                return self.unsupported(name, "leaving it out");
+                return self.unsupported(name, "a file without this entry");
             }
         }
         // Only where it divides every text's number of tokens Python computes with it.
         if let Some(size) = self.typed("chunk_size_feed_forward", Type::Int)?
             && !matches!(size, Json::Int(..=1))
         {
-            return self.unsupported("chunk_size_feed_forward", "leaving it out");
+            return self.unsupported("chunk_size_feed_forward", "a file without this entry");
         }
         // Where labels have names, those are counted.
         let has_one_label = match self.object.get_some("id2label").and_then(Json::as_object) {
@@ -409,23 +411,23 @@ impl Fields<'_> {
             if self.object.get(name).is_some() {
                 return self.unsupported(
                     name,
-                    "other names, because the Python class has a member of this name",
+                    "any other name, because the Python class has a member of this name",
                 );
             }
         }
         // An older file in the place of this one.
         if self.object.get("configuration_files").is_some_and(|files| *files != Json::List(vec![]))
         {
-            return self.unsupported("configuration_files", "leaving it out");
+            return self.unsupported("configuration_files", "a file without this entry");
         }
         match self.object.get("auto_map") {
             None => {}
             Some(Json::Object(classes)) if classes.get("AutoProcessor").is_none() => {}
-            Some(_) => return self.unsupported("auto_map", "leaving it out"),
+            Some(_) => return self.unsupported("auto_map", "a file without this entry"),
         }
         for name in ["quantization_config", "transformers_weights"] {
             if self.object.get_some(name).is_some() {
-                return self.unsupported(name, "leaving it out");
+                return self.unsupported(name, "a file without this entry");
             }
         }
         Ok(())
@@ -455,8 +457,9 @@ impl Fields<'_> {
             // `padding_idx` of torch.nn.Embedding, which counts from the end where it is negative.
             let rows = spec.vocab_size as i64;
             if !matches!(id, Json::Int(id) if (-rows..rows).contains(id)) {
-                return self
-                    .invalid(format!("pad_token_id {id} is outside a table of {rows} rows"));
+                return self.invalid(format!(
+                    "pad_token_id {id} is outside the vocabulary of {rows} tokens"
+                ));
             }
         }
         match self.object.get_some("id2label") {
@@ -465,7 +468,8 @@ impl Fields<'_> {
                 if let Some((id, _)) =
                     labels.iter().find(|(id, _)| id.trim().parse::<i64>().is_err())
                 {
-                    return self.invalid(format!("id2label has the id \"{id}\""));
+                    return self
+                        .invalid(format!("id2label has the id \"{id}\", which is not an integer"));
                 }
             }
             Some(value) => {
@@ -498,7 +502,7 @@ impl Fields<'_> {
             .get("per_layer_config")
             .is_some_and(|value| !matches!(value, Json::Null | Json::Object(_)))
         {
-            return self.unsupported("per_layer_config", "leaving it out");
+            return self.unsupported("per_layer_config", "a file without this entry");
         }
         Ok(())
     }

@@ -35,26 +35,28 @@ fn unsupported(spec: &EncoderSpec, dtype: WeightDtype) -> Option<String> {
     if !head_size.is_multiple_of(4) || !intermediate_size.is_multiple_of(4) {
         return Some(format!(
             "the GPU kernels process four values at a time, but the model's attention heads have \
-             {head_size} and its intermediate layer has {intermediate_size}"
+             {head_size} values and its intermediate layer has {intermediate_size}"
         ));
     }
     if !embedding_size.is_multiple_of(4) {
         return Some(format!(
-            "the GPU kernels process four values at a time, but the model's embeddings have {embedding_size}"
+            "the GPU kernels process four values at a time, but the model's embeddings have {embedding_size} values"
         ));
     }
     if heads > MAX_THREADS {
         return Some(format!("the GPU kernels support at most {MAX_THREADS} attention heads"));
     }
     if attention.relative_buckets > 0 {
-        return Some("the GPU kernels do not know how far tokens are apart, as MPNet does".into());
+        return Some("the GPU kernels do not support relative positions, which MPNet uses".into());
     }
     if attention.rotary.is_some()
         || attention.has_alibi
         || feed_forward.has_gate
         || spec.layer_norm.is_before
     {
-        return Some("the GPU kernels have no rotary positions, linear biases or gates".into());
+        return Some(
+            "the GPU kernels do not support rotary positions, linear biases or gates".into(),
+        );
     }
     // A workgroup adds the embeddings of 256 values, and computes at least one row of everything else.
     let groups = (longest_batch(spec) * embedding_size.max(hidden_size) as u64).div_ceil(256);

@@ -103,7 +103,7 @@ impl Reader<'_> {
             ("-Infinity", Json::Float(f64::NEG_INFINITY)),
         ];
         let word = words.into_iter().find(|(word, _)| self.take(word));
-        word.map(|(_, value)| value).ok_or("something that is no value")
+        word.map(|(_, value)| value).ok_or("an unknown value")
     }
 
     fn object(&mut self, depth: usize) -> Read<Object> {
@@ -200,7 +200,7 @@ impl Reader<'_> {
             return Ok(Some(character));
         }
         if !self.take("u") {
-            return Err("a backslash that escapes nothing");
+            return Err("an unknown escape sequence");
         }
         let unit = self.hexadecimal()?;
         if !(0xd800..0xdc00).contains(&unit) {
@@ -230,7 +230,7 @@ impl Reader<'_> {
         self.take("-");
         // `012` is a 0 with something behind it.
         if !self.take("0") && self.digits() == 0 {
-            return Err("a minus without a number");
+            return Err("a minus sign without a number");
         }
         let integer = self.at;
         for signs in [&["."][..], &["e+", "e-", "e", "E+", "E-", "E"]] {
@@ -246,7 +246,7 @@ impl Reader<'_> {
             return text.parse().map(Json::Float).map_err(|_| "a number that cannot be read");
         }
         if text.len() > MAX_DIGITS + usize::from(text.starts_with('-')) {
-            return Err("an integer of too many digits");
+            return Err("an integer with too many digits");
         }
         match text.parse() {
             Ok(value) => Ok(Json::Int(value)),

@@ -72,7 +72,9 @@ fn pack_folder(Options { folder: path, output, table_bits }: &Options) -> Result
     let sources =
         encoder.iter().map(|file| Source::open(path, &file.path)).collect::<Result<Vec<_>>>();
     let sources = sources.with_context(|| match path.join(&packed).is_file() {
-        true => format!("{packed}: the weights are already in 8 bits"),
+        true => {
+            format!("{packed}: the weights are already in 8 bits, and packing needs the originals")
+        }
         false => "packing needs the original weights".into(),
     })?;
 

@@ -59,7 +59,10 @@ fn parse(args: &[String]) -> Result<Options> {
             }
             option if option.starts_with("--") => bail!("unknown option `{option}`\n\n{HELP}"),
             path => {
-                ensure!(folder.is_none(), "name only one folder, not also `{path}`\n\n{HELP}");
+                ensure!(
+                    folder.is_none(),
+                    "give only one folder; `{path}` is a second one\n\n{HELP}"
+                );
                 folder = Some(PathBuf::from(path));
             }
         }

@@ -136,7 +136,9 @@ impl Columns {
             found += 1;
         }
         if found != count {
-            return Err(Error::invalid(format!("metadata: {found} rows for {count} vectors")));
+            return Err(Error::invalid(format!(
+                "metadata has {found} rows, but there are {count} vectors"
+            )));
         }
         // Read once more, so that not all of it is in memory at once.
         for (i, row) in rows_of(json).enumerate() {
@@ -261,12 +263,10 @@ impl Columns {
 
 fn read_row(row: usize, json: &str) -> Result<Json> {
     let value = Json::parse(json.as_bytes())
-        .map_err(|error| Error::invalid(format!("metadata of row {row}: it {error}")))?;
+        .map_err(|error| Error::invalid(format!("metadata of row {row} {error}")))?;
     match value {
         Json::Null | Json::Object(_) => Ok(value),
-        _ => {
-            Err(Error::invalid(format!("metadata of row {row}: it is neither an object nor null")))
-        }
+        _ => Err(Error::invalid(format!("metadata of row {row} must be an object or null"))),
     }
 }
 
@@ -275,7 +275,7 @@ fn check_keys(row: usize, value: &Json) -> Result<()> {
         Json::Object(entries) => entries.iter().try_for_each(|(key, value)| {
             if key.split('.').nth(MAX_KEY_PARTS).is_some() {
                 return Err(Error::invalid(format!(
-                    "metadata of row {row}: a key has more than {MAX_KEY_PARTS} parts between points"
+                    "metadata of row {row}: a key has more than {MAX_KEY_PARTS} parts separated by dots"
                 )));
             }
             check_keys(row, value)
@@ -289,8 +289,7 @@ fn check_keys(row: usize, value: &Json) -> Result<()> {
 fn rows_of(json: &str) -> impl Iterator<Item = Result<&str>> {
     let inner = json.trim_ascii().strip_prefix('[').and_then(|json| json.strip_suffix(']'));
     let mut rest = inner.filter(|inner| !inner.trim_ascii().is_empty());
-    let not_an_array =
-        inner.is_none().then(|| Err(Error::invalid("metadata: it is not a JSON array")));
+    let not_an_array = inner.is_none().then(|| Err(Error::invalid("metadata is not a JSON array")));
     let items = std::iter::from_fn(move || {
         let json = rest?;
         let (item, behind) = match item_end(json.as_bytes()) {

@@ -25,9 +25,9 @@ pub enum Filter {
     Not(Box<Filter>),
     /// There is something at this place.
     Exists(String),
-    /// The value at this place, or an item of a list there, is one of these; `null`, where there is nothing.
+    /// The value at this place, or an item of a list there, is one of these. A missing value counts as `null`.
     In(String, Vec<Key>),
-    /// The value at this place, or an item of a list there, compares so with this one of its kind.
+    /// The value at this place, or an item of a list there, is of the same type as this value and compares so with it.
     Compare(String, Comparison, Key),
 }
 
@@ -44,10 +44,10 @@ impl Filter {
     /// Reads and checks a filter.
     pub fn parse(json: &str) -> Result<Self> {
         if json.len() > MAX_BYTES {
-            return Err(Error::invalid(format!("filter: it is longer than {MAX_BYTES} bytes")));
+            return Err(Error::invalid(format!("the filter is longer than {MAX_BYTES} bytes")));
         }
         let value = Json::parse(json.as_bytes())
-            .map_err(|error| Error::invalid(format!("filter: it {error}")))?;
+            .map_err(|error| Error::invalid(format!("the filter {error}")))?;
         let mut parser = Parser { conditions: 0 };
         parser.filter(&value, &Place(Vec::new()))
     }
@@ -89,7 +89,7 @@ impl Parser {
     fn filter(&mut self, value: &Json, place: &Place) -> Result<Filter> {
         self.count(place)?;
         let Json::Object(entries) = value else {
-            return Err(place.error("a filter is an object"));
+            return Err(place.error("a filter must be an object"));
         };
         let mut all = Vec::new();
         for (key, value) in entries.iter() {
@@ -100,7 +100,7 @@ impl Parser {
                 "$not" => Filter::Not(Box::new(self.filter(value, &place)?)),
                 _ if key.starts_with('$') => {
                     return Err(place.error(
-                        "there is no such operator here; there are $and, $or and $not, and the names of metadata",
+                        "unknown operator; use $and, $or, $not or the name of a metadata field",
                     ));
                 }
                 _ => self.field(key, value, &place)?,
@@ -114,7 +114,7 @@ impl Parser {
             Json::List(items) if !items.is_empty() => {
                 items.iter().map(|item| self.filter(item, place)).collect()
             }
-            _ => Err(place.error("it takes an array of at least one filter")),
+            _ => Err(place.error("the value must be an array of at least one filter")),
         }
     }
 
@@ -135,7 +135,9 @@ impl Parser {
                 key @ (Key::Number(_) | Key::Text(_)) => {
                     Ok(Filter::Compare(name.into(), comparison, key))
                 }
-                Key::Null | Key::Bool(_) => Err(place.error("it takes a number or a string")),
+                Key::Null | Key::Bool(_) => {
+                    Err(place.error("the value must be a number or a string"))
+                }
             };
             let is = |keys| Filter::In(name.into(), keys);
             all.push(match operator {
@@ -150,29 +152,28 @@ impl Parser {
                 "$exists" => match value {
                     Json::Bool(true) => Filter::Exists(name.into()),
                     Json::Bool(false) => Filter::Not(Box::new(Filter::Exists(name.into()))),
-                    _ => return Err(place.error("it takes true or false")),
+                    _ => return Err(place.error("the value must be true or false")),
                 },
                 "$not" => match value {
                     Json::Object(operators) if !operators.is_empty() => {
                         Filter::Not(Box::new(self.operators(name, operators, &place)?))
                     }
-                    _ => return Err(place.error("it takes an object of operators")),
+                    _ => return Err(place.error("the value must be an object of operators")),
                 },
                 _ if operator.starts_with('$') => {
                     return Err(place.error(
-                        "there is no such operator here; there are $eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists and \
-                         $not",
+                        "unknown operator; use $eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists or $not",
                     ));
                 }
                 _ => {
                     return Err(place.error(&format!(
-                        "an object here holds operators; for a value within another write \"{name}.{operator}\""
+                        "an object here must hold operators; for a nested value, write \"{name}.{operator}\""
                     )));
                 }
             });
         }
         match all.is_empty() {
-            true => Err(place.error("an object here holds operators, such as { $eq: … }")),
+            true => Err(place.error("an object here must hold operators, such as { $eq: … }")),
             false => Ok(one_or_all(all)),
         }
     }
@@ -189,12 +190,13 @@ fn one_or_all(mut filters: Vec<Filter>) -> Filter {
 }
 
 fn key(value: &Json, place: &Place) -> Result<Key> {
-    Key::of(value).ok_or_else(|| place.error("it takes a string, a number, true, false or null"))
+    Key::of(value)
+        .ok_or_else(|| place.error("a value must be a string, a number, true, false or null"))
 }
 
 fn keys(value: &Json, place: &Place) -> Result<Vec<Key>> {
     match value {
         Json::List(items) => items.iter().map(|item| key(item, place)).collect(),
-        _ => Err(place.error("it takes an array")),
+        _ => Err(place.error("the value must be an array")),
     }
 }

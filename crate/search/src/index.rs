@@ -10,8 +10,7 @@ use crate::scan::{Candidates, Query, SIGNS_FROM, no_row};
 use crate::terms::{Rows, Terms};
 use crate::vectors::{ScanPart, Similarity, Vectors};
 
-/// Rows with their vectors, metadata and words. A row's number is never given to another one; removed ones only stop to be
-/// found.
+/// Rows with their vectors, metadata and words. A removed row is no longer found, and its number is never used again.
 pub struct Index {
     vectors: Vectors,
     alive: BitSet,
@@ -46,14 +45,14 @@ impl Index {
         self.alive.count()
     }
 
-    /// Appends the rows of a `scan` part and their metadata, a JSON array; gives the number of the first one. Nothing is appended
-    /// if one of the two is not sound.
+    /// Appends the rows of a `scan` part with their metadata, a JSON array, and returns the number of the first one. If
+    /// the part or the metadata is invalid, nothing is appended.
     pub fn append(&mut self, scan: &[u8], metadata: &str) -> Result<u32> {
         let part = ScanPart::read(scan, self.vectors.dimension)?;
         let first = self.rows();
         let rows = first + part.rows();
         if u32::try_from(rows).is_err() {
-            return Err(Error::invalid("the index has more rows than can be counted"));
+            return Err(Error::invalid("an index can hold at most 4294967295 rows"));
         }
         self.columns.append(metadata, first, part.rows())?;
         self.vectors.append(&part);
@@ -64,7 +63,7 @@ impl Index {
         Ok(first as u32)
     }
 
-    /// Takes a `terms` part about rows that are there; gives a handle for [`Index::remove_terms`].
+    /// Adds a `terms` part, whose rows must exist, and returns a handle for [`Index::remove_terms`].
     pub fn append_terms(&mut self, terms: &[u8]) -> Result<u32> {
         let terms = Terms::read(terms, self.rows())?;
         self.terms.push(Some(terms));
@@ -77,7 +76,7 @@ impl Index {
         removed.map(drop).ok_or_else(|| Error::invalid(format!("there are no terms {handle}")))
     }
 
-    /// Removes rows; one that is removed already stays so.
+    /// Removes rows. A row that is already removed is ignored.
     pub fn remove(&mut self, rows: &[u32]) -> Result<()> {
         if let Some(&row) = rows.iter().find(|&&row| row as usize >= self.rows()) {
             return Err(no_row(row as usize, self.rows()));
@@ -89,7 +88,7 @@ impl Index {
     /// The rows that can be among the `k` nearest ones, best estimate first.
     pub fn search(&self, query: &[f32], k: usize, filter: Option<&str>) -> Result<Candidates> {
         if k == 0 {
-            return Err(Error::invalid("k is at least 1"));
+            return Err(Error::invalid("k must be at least 1"));
         }
         let query = Query::new(&self.vectors, query)?;
         Ok(query.best(k, &self.allowed(filter)?))
@@ -122,7 +121,7 @@ impl Index {
         Ok(self.allowed(Some(filter))?.iter().map(|row| row as u32).collect())
     }
 
-    /// The rows of a word, or of all words that begin so, by word.
+    /// The rows that contain a word, or any word that begins with it, by word.
     pub fn lookup(&self, word: &str, is_prefix: bool) -> Result<BTreeMap<String, Rows>> {
         let mut found = BTreeMap::new();
         for terms in self.terms.iter().flatten() {

@@ -39,14 +39,14 @@ impl<'a> Reader<'a> {
     pub fn open(part: &'static str, magic: &[u8; 4], bytes: &'a [u8]) -> Result<Self> {
         let mut reader = Self { part, bytes };
         if bytes.get(..4) != Some(magic) {
-            return Err(reader
-                .damaged("this is not such a part of an index: its first bytes are other ones"));
+            return Err(reader.damaged("its first bytes are not those of this part of an index"));
         }
         reader.take(4)?;
         match reader.u32()? {
             VERSION => Ok(reader),
             version => Err(reader.damaged(format!(
-                "it has version {version}, this embervec reads version {VERSION}: update embervec, or build the index anew"
+                "it has version {version}, but this embervec reads version {VERSION}; \
+                 update embervec or rebuild the index"
             ))),
         }
     }

@@ -124,7 +124,7 @@ impl<'a> Query<'a> {
         let dimension = vectors.dimension;
         if query.len() != dimension {
             return Err(Error::invalid(format!(
-                "the query has {} dimensions, the index has {dimension}",
+                "the query has {} dimensions, but the index has {dimension}",
                 query.len()
             )));
         }
@@ -315,7 +315,7 @@ impl<'a> Query<'a> {
 }
 
 pub fn no_row(row: usize, rows: usize) -> Error {
-    Error::invalid(format!("there is no row {row}: the index has {rows}"))
+    Error::invalid(format!("there is no row {row}: the index has {rows} rows"))
 }
 
 /// Groups of rows that are next to each other, in each of which a row is allowed.

@@ -58,7 +58,7 @@ impl TermsBuilder {
         let row = self.rows;
         self.rows += 1;
         if self.first_row.checked_add(self.rows).is_none() {
-            return Err(Error::invalid("more rows than can be counted"));
+            return Err(Error::invalid("an index can hold at most 4294967295 rows"));
         }
         for word in words {
             let word = word.as_ref();
@@ -153,7 +153,7 @@ impl Terms {
         let (first_row, count, terms) = (reader.u32()?, reader.u32()?, reader.u32()?);
         let end = first_row.checked_add(count).filter(|&end| end as usize <= rows);
         let end = end.ok_or_else(|| {
-            reader.damaged(format!("it is about rows that are not among the {rows}"))
+            reader.damaged(format!("it names rows that are not among the index's {rows} rows"))
         })?;
         let starts = reader.words((terms as usize).div_ceil(BLOCK_TERMS))?;
         let starts = starts.map(u32::from_le_bytes).collect();
@@ -172,7 +172,9 @@ impl Terms {
             if i % BLOCK_TERMS == 0 {
                 let at = self.body.len() - reader.rest().len();
                 if self.starts[i / BLOCK_TERMS] as usize != at {
-                    return Err(reader.damaged("a block of terms begins elsewhere"));
+                    return Err(
+                        reader.damaged("a block of terms does not begin where its table says")
+                    );
                 }
                 term.clear();
             }
@@ -199,7 +201,7 @@ impl Terms {
         reader
             .is_empty()
             .then_some(())
-            .ok_or_else(|| reader.damaged("there is more behind its end"))
+            .ok_or_else(|| reader.damaged("there is more data after its end"))
     }
 
     fn reader(&self, start: usize) -> Reader<'_> {
@@ -284,7 +286,9 @@ impl Terms {
 fn next_term<'a>(reader: &mut Reader<'a>, term: &mut Vec<u8>) -> Result<&'a [u8]> {
     let shared = reader.varint()? as usize;
     if shared > term.len() {
-        return Err(reader.damaged("a term shares more with the one before it than that has"));
+        return Err(
+            reader.damaged("a term shares more bytes with the term before it than that term has")
+        );
     }
     term.truncate(shared);
     let length = reader.varint()? as usize;

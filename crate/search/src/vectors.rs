@@ -57,16 +57,18 @@ impl Similarity {
     }
 }
 
-/// The length of a vector, which has to be of the kind that can be compared.
+/// The length of a vector. A vector whose length cannot be compared is an error.
 pub fn size(vector: &[f32], what: impl Fn() -> String) -> Result<f64> {
     let squares = vector.iter().map(|&x| f64::from(x) * f64::from(x));
     let size = squares.sum::<f64>().sqrt();
     if !size.is_finite() {
-        return Err(Error::invalid(format!("{}: it holds NaN or Infinity", what())));
+        return Err(Error::invalid(format!("{} contains NaN or Infinity", what())));
     }
     if size != 0.0 && !SIZES.contains(&size) {
-        let problem = "its length is none of 0 and 1e-15 to 1e15";
-        return Err(Error::invalid(format!("{}: {problem}", what())));
+        return Err(Error::invalid(format!(
+            "the length of {} must be 0, or between 1e-15 and 1e15",
+            what()
+        )));
     }
     Ok(size)
 }
@@ -74,9 +76,9 @@ pub fn size(vector: &[f32], what: impl Fn() -> String) -> Result<f64> {
 pub fn check_dimension(dimension: usize) -> Result<()> {
     match (1..=MAX_DIMENSION).contains(&dimension) {
         true => Ok(()),
-        false => {
-            Err(Error::invalid(format!("dimension {dimension}: it is from 1 to {MAX_DIMENSION}")))
-        }
+        false => Err(Error::invalid(format!(
+            "dimension {dimension} is not between 1 and {MAX_DIMENSION}"
+        ))),
     }
 }
 
@@ -91,7 +93,7 @@ pub fn quantize(vectors: &[f32], dimension: usize) -> Result<Vec<u8>> {
     check_dimension(dimension)?;
     if !vectors.len().is_multiple_of(dimension) {
         return Err(Error::invalid(format!(
-            "{} values are no whole number of vectors of {dimension}",
+            "{} values are not a whole number of vectors of {dimension} dimensions",
             vectors.len()
         )));
     }
@@ -113,8 +115,8 @@ pub fn quantize(vectors: &[f32], dimension: usize) -> Result<Vec<u8>> {
         let numbers = [scale, round_up(error.sqrt()), size as f32];
         factors.iter_mut().zip(numbers).for_each(|(bytes, x)| bytes.extend(x.to_le_bytes()));
     }
-    let rows =
-        u32::try_from(rows).map_err(|_| Error::invalid("more vectors than can be counted"))?;
+    let rows = u32::try_from(rows)
+        .map_err(|_| Error::invalid("an index can hold at most 4294967295 rows"))?;
     let mut part = head(MAGIC);
     part.extend((dimension as u32).to_le_bytes());
     part.extend(rows.to_le_bytes());
@@ -138,7 +140,7 @@ impl<'a> ScanPart<'a> {
         let found = reader.u32()? as usize;
         if found != dimension {
             return Err(reader.damaged(format!(
-                "its vectors have {found} dimensions, the index has {dimension}"
+                "its vectors have {found} dimensions, but the index has {dimension}"
             )));
         }
         let rows = reader.u32()? as usize;
@@ -147,17 +149,17 @@ impl<'a> ScanPart<'a> {
             let are_sound = numbers.iter().all(|&x| x >= 0.0 && f64::from(x) <= 2.0 * SIZES.end());
             are_sound
                 .then_some(numbers)
-                .ok_or_else(|| reader.damaged("a row's scale, error or length is none"))
+                .ok_or_else(|| reader.damaged("a row's scale, error or length is not valid"))
         };
         let (scale, error, size) = (factors()?, factors()?, factors()?);
         let count = rows.checked_mul(dimension).ok_or_else(|| reader.damaged("it is too large"))?;
         let values = reader.take(count)?;
         if !reader.is_empty() {
-            return Err(reader.damaged("there is more behind its end"));
+            return Err(reader.damaged("there is more data after its end"));
         }
         // A sum of products with a query might leave 32 bits.
         if values.contains(&(i8::MIN as u8)) {
-            return Err(reader.damaged("it holds the value -128, which is never written"));
+            return Err(reader.damaged("it contains the value -128, which is not valid"));
         }
         Ok(Self { scale, error, size, values })
     }

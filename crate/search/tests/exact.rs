@@ -234,12 +234,12 @@ fn what_cannot_be_answered_is_refused() {
         assert_eq!(error.code(), "invalid_input");
         assert!(error.to_string().contains(part), "{error}");
     };
-    refused(index.search(&[1.0], 1, None), "the query has 1 dimensions, the index has 2");
-    refused(index.search(&[1.0, 1.0], 0, None), "k is at least 1");
-    refused(index.search(&[f32::NAN, 1.0], 1, None), "the query: it holds NaN or Infinity");
-    refused(index.search(&[1e20, 1.0], 1, None), "the query: its length");
+    refused(index.search(&[1.0], 1, None), "the query has 1 dimensions, but the index has 2");
+    refused(index.search(&[1.0, 1.0], 0, None), "k must be at least 1");
+    refused(index.search(&[f32::NAN, 1.0], 1, None), "the query contains NaN or Infinity");
+    refused(index.search(&[1e20, 1.0], 1, None), "the length of the query");
     refused(index.within(&[1.0, 1.0], f32::NAN, 0, None), "not a number");
-    refused(index.search(&[1.0, 1.0], 1, Some("{")), "filter: it is not JSON");
+    refused(index.search(&[1.0, 1.0], 1, Some("{")), "the filter is not JSON");
     assert!(index.estimates(&[1.0, 1.0], &[1]).is_err());
     assert!(index.remove(&[0, 1]).is_err());
     assert_eq!(index.alive(), 1, "nothing is removed where one row is not there");

@@ -149,12 +149,12 @@ fn a_damaged_folder_is_refused() {
         assert!(read(&files).is_err(), "without {name}");
     }
     for (key, value, message) in [
-        ("format", json!("other"), "no index"),
+        ("format", json!("other"), "not the manifest of an index"),
         ("version", json!(2), "its version is 2"),
         ("dimension", json!(0), "dimension 0"),
         ("dimension", json!(4), "dimension"),
         ("rows", json!(41), "as many texts as there are rows"),
-        ("rows", json!(-1), "not as it was written"),
+        ("rows", json!(-1), "cannot be read"),
         ("similarity", json!("manhattan"), "manhattan"),
         ("files", json!({}), "does not name"),
     ] {
@@ -186,7 +186,7 @@ fn passages_that_do_not_fit_are_refused() {
     refused(
         Passage { end: 5, ..passage("a", None) },
         &vector(1),
-        "4 UTF-16 code units, its place 5",
+        "4 UTF-16 code units, but its start and end are 5 apart",
     );
     writer.add(passage("b", Some(&other)), &vector(1)).expect("a passage");
     let error = writer.add(passage("a", None), &vector(2)).expect_err("interrupted");
@@ -197,9 +197,10 @@ fn passages_that_do_not_fit_are_refused() {
     };
     let empty = Writer::new(3, Similarity::Dot).expect("a writer");
     assert!(
-        write(empty, Some(map(json!({ "model": "m" }))), Vec::new()).contains("without probes")
+        write(empty, Some(map(json!({ "model": "m" }))), Vec::new())
+            .contains("needs at least one probe")
     );
     let probes = vec![Probe { text: "probe".into(), vector: vec![1.0] }];
-    assert!(write(writer, None, probes).contains("another dimension"));
+    assert!(write(writer, None, probes).contains("1 dimensions, but the index has 3"));
     assert!(!folder("refused").exists(), "nothing is written");
 }

@@ -101,11 +101,11 @@ fn another_form_is_refused_by_name() {
     for (part, message) in [
         (&b""[..], "first bytes"),
         (&terms(), "first bytes"),
-        (&other, "its vectors have 4 dimensions, the index has 3"),
+        (&other, "its vectors have 4 dimensions, but the index has 3"),
         (&newer, "it has version 2"),
         (&wrapping, "-128"),
         (&not_finite, "scale, error or length"),
-        (&[scan(), vec![0]].concat(), "more behind its end"),
+        (&[scan(), vec![0]].concat(), "more data after its end"),
     ] {
         let error = index.append(part, "[null, null, null]").expect_err(message);
         assert_eq!(error.code(), "integrity");

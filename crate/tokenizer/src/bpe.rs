@@ -73,7 +73,7 @@ impl Bpe {
         let read = |error: serde_json::Error| error.to_string();
         let json: BpeJson = serde_json::from_str(json).map_err(read)?;
         if json.dropout.is_some_and(|dropout| dropout != 0.0) {
-            return Err("it drops merges at random (dropout)".into());
+            return Err("has a dropout, which leaves out merges at random; set it to null".into());
         }
         let prefix = json.continuing_subword_prefix.as_deref().unwrap_or("");
         let list = MergeList { vocab: &json.vocab, prefix };
@@ -279,7 +279,7 @@ impl<'de> Visitor<'de> for MergeList<'_> {
             let json = merge.get();
             let is_pair = json.starts_with('[');
             if *are_pairs.get_or_insert(is_pair) != is_pair {
-                return Err(S::Error::custom("its merges are of two kinds"));
+                return Err(S::Error::custom("its merges are partly pairs and partly strings"));
             }
             let Pair(first, second) = match is_pair {
                 true => serde_json::from_str(json).map_err(S::Error::custom)?,

@@ -255,7 +255,7 @@ impl Builder<'_> {
     }
 
     fn section(&self, name: &str, problem: String) -> Error {
-        self.invalid(format!("its {name} {problem}"))
+        self.invalid(format!("{name}: {problem}"))
     }
 
     /// [`BertTokenizer.__init__`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/tokenization_bert.py#L79)
@@ -420,9 +420,12 @@ impl Builder<'_> {
     /// The id and the text of a token that a class cannot do without.
     fn named(&self, inner: &Inner, name: &str) -> Result<(u32, String)> {
         let token = self.settings.named(name);
-        token
-            .and_then(|token| Some((inner.token_to_id(token)?, token.to_owned())))
-            .ok_or_else(|| self.files.invalid(TOKENIZER_CONFIG, format!("there is no {name}")))
+        token.and_then(|token| Some((inner.token_to_id(token)?, token.to_owned()))).ok_or_else(
+            || {
+                let problem = format!("there is no {name}, or the vocabulary does not have it");
+                self.files.invalid(TOKENIZER_CONFIG, problem)
+            },
+        )
     }
 
     /// [`TokenizersBackend`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_tokenizers.py#L346)
@@ -481,7 +484,9 @@ impl Builder<'_> {
     fn template(&self, first: &(u32, String), last: &(u32, String)) -> Result<Template> {
         for (_, token) in [first, last] {
             if token.is_empty() || token.starts_with('$') || token.contains([' ', ':']) {
-                let problem = format!("the special token \"{token}\" cannot be used in a template");
+                let problem = format!(
+                    "the special token \"{token}\" must not be empty, begin with $, or contain a space or a colon"
+                );
                 return Err(self.files.invalid(TOKENIZER_CONFIG, problem));
             }
         }

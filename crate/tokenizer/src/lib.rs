@@ -180,7 +180,7 @@ impl Tokenizer {
             Limit::Invalid(problem) => return Err(Error::Text(problem.clone())),
         };
         if *limit == Limit::Tokens(0) && room.is_some() {
-            return Err(Error::Text("a limit of 0 tokens leaves nothing of it".into()));
+            return Err(Error::Text("the limit of 0 tokens leaves nothing of the text".into()));
         }
         let fits = room.unwrap_or(usize::MAX);
         let part_len = fits.saturating_mul(BYTES_PER_TOKEN).clamp(1, PART_BYTES);

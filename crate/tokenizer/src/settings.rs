@@ -18,7 +18,7 @@ const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 
 /// In place of code of the folder's own, which is not run here.
-const CUSTOM_CODE: &str = "leaving it out";
+const CUSTOM_CODE: &str = "a file without this entry";
 
 /// How a class makes its tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -482,8 +482,10 @@ impl Reader<'_> {
         }
         if let Some(tokens) = self.files.object(ADDED_TOKENS)? {
             for (content, id) in tokens.iter() {
-                let invalid =
-                    || self.files.invalid(ADDED_TOKENS, format!("\"{content}\" has the id {id}"));
+                let invalid = || {
+                    let problem = format!("\"{content}\" has the id {id}, which is not an integer");
+                    self.files.invalid(ADDED_TOKENS, problem)
+                };
                 let Json::Int(id) = id else { return Err(invalid()) };
                 let is_special = NAMED_TOKENS
                     .iter()

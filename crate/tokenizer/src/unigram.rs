@@ -218,8 +218,8 @@ impl Unigram {
     }
 
     pub fn tokenize(&self, sentence: &str) -> Result<Vec<Token>> {
-        let (bytes, missing) = (sentence.as_bytes(), "there is no unknown token");
-        u32::try_from(bytes.len()).map_err(|_| "a word of 4 GiB")?;
+        let (bytes, missing) = (sentence.as_bytes(), "the model has no unknown token");
+        u32::try_from(bytes.len()).map_err(|_| "it has a word of 4 GiB or more")?;
         // Of places that nothing has led to yet, the start is `NONE`.
         let mut best = vec![Best { score: 0.0, start: NONE, id: 0 }; bytes.len() + 1];
         for (start, character) in sentence.char_indices() {

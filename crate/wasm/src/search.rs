@@ -142,7 +142,7 @@ fn to_object(found: &search::Candidates) -> JsValue {
 }
 
 fn no_words() -> JsValue {
-    js_error("invalid_input", "words: an array of strings for each row is wanted").into()
+    js_error("invalid_input", "words must hold an array of strings for each row").into()
 }
 
 fn to_js(error: search::Error) -> JsValue {

@@ -122,7 +122,7 @@ impl Header {
                 })?;
             if end.checked_sub(begin) != Some(byte_len) {
                 return Err(problem(format!(
-                    "data_offsets {begin}..{end} do not hold shape {:?} of {:?} ({byte_len} bytes)",
+                    "data_offsets {begin}..{end} do not match shape {:?} of {:?}, which has {byte_len} bytes",
                     info.shape, info.dtype
                 )));
             }

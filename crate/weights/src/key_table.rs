@@ -97,7 +97,7 @@ pub(crate) enum Role {
     ZeroPoint { of: String },
 }
 
-/// The optional groups of what is there either as one or in parts.
+/// The optional groups of tensors that a file has either as one tensor or as several.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkGroups {
     /// Of what is there as one.
@@ -130,8 +130,8 @@ impl KeyTable {
         self
     }
 
-    /// Adds tensors of linear layers, weights or biases, that a file has either one by one, each in `shape`, or one behind the other as
-    /// `whole`, as `Chunk(dim=0)` in transformers' `conversion_mapping.py`.
+    /// Adds weights or biases of linear layers. A file has them either as separate tensors `parts`, each in `shape`, or
+    /// concatenated as one tensor `whole`, as `Chunk(dim=0)` in transformers' `conversion_mapping.py`.
     pub fn chunked(
         &mut self,
         groups: ChunkGroups,
@@ -250,9 +250,10 @@ impl KeyTable {
                     let entries = header.entries.iter().zip(&roles);
                     let surplus = entries.filter(|(_, role)| **role == Role::Skipped);
                     let problem = match surplus.map(|(entry, _)| &entry.name).min() {
-                        Some(name) => {
-                            format!("{problem}, which has \"{name}\", that is not needed")
-                        }
+                        Some(name) => format!(
+                            "{problem}, and the file has \"{name}\", which this model does not need; \
+                             check that config.json is of the same model"
+                        ),
                         None => problem,
                     };
                     Error::Tensor { file, tensor, problem }

@@ -431,8 +431,10 @@ impl Current {
                         break;
                     }
                     if !row.iter().all(|value| value.is_finite()) {
-                        let problem =
-                            format!("row {} is not finite; weights must be finite", rows.len());
+                        let problem = format!(
+                            "row {} has a value that is NaN or infinite; weights must be finite",
+                            rows.len()
+                        );
                         return Err(self.problem(file, problem));
                     }
                     let quantized = quantization.quantize(row, values);

@@ -53,8 +53,8 @@ fn is_plain_name(name: &str) -> bool {
     name.ends_with(".safetensors") && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
 }
 
-/// The header of one file with all tensors of several: behind it belong the files' bytes without their headers, in the
-/// same order.
+/// Merges the headers of several files into the header of one file with all their tensors. The tensors' bytes of each
+/// file follow it, in the same order.
 pub fn merge_headers(headers: &[Header]) -> Vec<u8> {
     let entries = headers.iter().flat_map(|header| &header.entries);
     let tensors = entries.map(|entry| (entry.name.clone(), entry.dtype, entry.shape.clone()));

@@ -181,7 +181,9 @@ impl Module {
     fn read(entry: &Object) -> Result<Self> {
         let text = |key: &str| match entry.get(key) {
             Some(Json::Str(text)) => Ok(text.as_str()),
-            Some(value) => Err(invalid(format!("a module has the {key} {value}"))),
+            Some(value) => {
+                Err(invalid(format!("a module has the {key} {value}, which is not a string")))
+            }
             None => Err(invalid(format!("a module has no \"{key}\""))),
         };
         let path = text("path")?;
@@ -192,7 +194,9 @@ impl Module {
         let name = text("name")?;
         // What torch.nn.Module.add_module refuses.
         if name.is_empty() || name.contains('.') {
-            return Err(invalid(format!("a module has the name \"{name}\"")));
+            return Err(invalid(format!(
+                "a module has the name \"{name}\"; a name must not be empty or contain a dot"
+            )));
         }
         let kind = ModuleKind::of(class).ok_or_else(|| {
             Error::unsupported(MODULES_JSON, format!("module type \"{class}\""), SUPPORTED)

@@ -60,7 +60,9 @@ impl Pooling {
         let modes = match entries.get("pooling_mode") {
             Some(value) => listed_modes(value).map_err(|()| {
                 let names = "cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken";
-                invalid(format!("pooling_mode {value} is none of {names}, nor a list of them"))
+                invalid(format!(
+                    "pooling_mode is {value}, but must be one of {names}, or a list of them"
+                ))
             })?,
             None => {
                 let is_on = |key: &str| entries.get(key).is_some_and(Json::is_true);

@@ -236,9 +236,9 @@ impl Run {
 
     fn finish(mut self) -> Result<Program> {
         let problem = match self.features.get(SENTENCE_EMBEDDING) {
-            None => "no module produces a sentence_embedding, as a Pooling module would",
+            None => "no module produces a sentence_embedding; add a Pooling module",
             Some(&index) if self.program.values[index].of_tokens => {
-                "sentence_embedding has a vector for each token, because there is no Pooling module"
+                "sentence_embedding has a vector for each token; add a Pooling module"
             }
             Some(&index) => {
                 self.program.sentence = index;

@@ -24,7 +24,7 @@ pub(crate) struct ModelSettings {
     pub prompts: Prompts,
     /// The similarity that the model was trained for.
     pub similarity: &'static str,
-    /// So many dimensions are kept; of a negative number, all but so many.
+    /// How many dimensions are kept. A negative number says how many of the last ones are dropped.
     pub truncate_dim: Option<i64>,
 }
 
@@ -45,7 +45,7 @@ impl ModelSettings {
             && requirements.is_true()
         {
             let what = format!("requirements {requirements}");
-            return Err(unsupported(&what, "none, because they are about Python's packages"));
+            return Err(unsupported(&what, "a file without requirements on Python packages"));
         }
         check_version(&config)?;
         let name = config.get("similarity_fn_name").and_then(Json::as_str);
@@ -54,7 +54,7 @@ impl ModelSettings {
         let truncate_dim = match config.get_some("truncate_dim") {
             None => None,
             Some(&(Json::Int(0) | Json::Bool(false))) => {
-                return Err(invalid("truncate_dim leaves no dimensions".into()));
+                return Err(invalid("truncate_dim is 0, which leaves no dimensions".into()));
             }
             Some(&Json::Int(dimensions)) => Some(dimensions),
             Some(&Json::Bool(true)) => Some(1),

@@ -132,7 +132,7 @@ impl Transformer {
     pub fn read_plain(folder: &Folder) -> Result<Self> {
         let files = folder.files("");
         let config = files.object(TOKENIZER_CONFIG)?.unwrap_or_default();
-        let chat = "texts without a template, or a modules.json";
+        let chat = "a folder without a chat template, or with a modules.json";
         if let Some(template) = config.get_some("chat_template") {
             let what = format!("chat_template {template}");
             return Err(Error::unsupported(TOKENIZER_CONFIG, what, chat));
@@ -208,12 +208,16 @@ impl Options {
                 return Err(reader.unsupported(
                     &format!("processor_kwargs: {key}"),
                     value,
-                    "leaving it out",
+                    "a file without this entry",
                 ));
             }
         }
         if let Some(name) = config_kwargs.get("model_type") {
-            return Err(reader.unsupported("config_kwargs: model_type", name, "leaving it out"));
+            return Err(reader.unsupported(
+                "config_kwargs: model_type",
+                name,
+                "a file without this entry",
+            ));
         }
         let (output, output_name) = reader.output()?;
         let call = reader.call_options()?;

@@ -32,7 +32,8 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
     };
     // The variant for code has other layers.
     let is_known = |name: &Json| name.as_str().is_none_or(|name| !name.contains("qk-post-norm"));
-    fields.must_be("_name_or_path", "another encoder than jina-bert-v2-qk-post-norm", is_known)?;
+    let others = "any encoder other than jina-bert-v2-qk-post-norm";
+    fields.must_be("_name_or_path", others, is_known)?;
     Ok(spec)
 }
 

@@ -94,7 +94,7 @@ fn global_every(fields: &Fields, layers: usize) -> Result<usize> {
         true => Ok(every),
         false => fields.unsupported(
             NAME,
-            &format!("one of every layer: {FULL}, then a number of {SLIDING}, again and again"),
+            &format!("one for each layer: {FULL}, then a fixed number of {SLIDING}, repeated"),
         ),
     }
 }

@@ -37,7 +37,7 @@ const PIECE_ROWS: usize = 16;
 
 const DIGEST_BYTES: usize = 32;
 
-/// Whose vectors these are is known by three texts, or more, and the vectors that the model gives them.
+/// A text and the vector that the model gives it. A reader compares a few of them to check that it has the same model.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Probe {
     /// The text, encoded as a document.

@@ -27,7 +27,7 @@ const MAX_RATIO: u64 = 1032;
 /// Bytes of JSON that are inflated at once.
 const MAX_INFLATED: u64 = 256 << 20;
 
-/// A whole folder in memory, checked as a browser would check each piece of it when it reads that.
+/// A whole folder in memory. Every piece passes the checks that a browser makes when it reads that piece.
 pub struct Folder {
     manifest: Manifest,
     /// All passages; the words of all pieces.
@@ -64,7 +64,7 @@ impl Folder {
             let bytes = read(name)?;
             match bytes.len() as u64 == file.bytes && sha256(&bytes) == file.sha256 {
                 true => Ok(bytes),
-                false => Err(damaged(name, "it is not the file that the manifest names")),
+                false => Err(damaged(name, "its size or SHA-256 is not the one in manifest.json")),
             }
         };
         let rows = manifest.rows;
@@ -75,7 +75,7 @@ impl Folder {
         if spans.sum::<usize>() != rows {
             return Err(damaged(
                 ROWS,
-                format!("it has not the {rows} passages that the manifest says"),
+                format!("it does not have the {rows} passages that manifest.json states"),
             ));
         }
         let indices = documents.documents.iter().enumerate();
@@ -101,7 +101,7 @@ impl Folder {
             if text.encode_utf16().count() != end - start {
                 return Err(damaged(
                     TEXTS,
-                    format!("a text of document {i} does not fill its place"),
+                    format!("a text of document {i} is not as long as its passage"),
                 ));
             }
         }
@@ -109,7 +109,7 @@ impl Folder {
         let metadata: Vec<_> =
             passages.iter().map(|&(i, _)| &documents.documents[i].metadata).collect();
         let metadata = serde_json::to_string(&metadata)
-            .map_err(|error| damaged(ROWS, format!("its metadata are no JSON: {error}")))?;
+            .map_err(|error| damaged(ROWS, format!("its metadata is not JSON: {error}")))?;
         let similarity = Similarity::parse(&manifest.similarity)?;
         let mut index = Index::new(manifest.dimension, similarity)?;
         let scan = file(SCAN)?;
@@ -117,7 +117,7 @@ impl Folder {
         if index.rows() != rows {
             return Err(damaged(
                 SCAN,
-                format!("it has not the {rows} rows that the manifest says"),
+                format!("it does not have the {rows} rows that manifest.json states"),
             ));
         }
         for piece in terms {
@@ -127,7 +127,7 @@ impl Folder {
         let vectors = file(VECTORS)?;
         let (vectors, rest) = vectors.as_chunks::<4>();
         if !rest.is_empty() || Some(vectors.len()) != rows.checked_mul(manifest.dimension) {
-            return Err(damaged(VECTORS, "it has not one vector for each row"));
+            return Err(damaged(VECTORS, "it does not have one vector for each row"));
         }
         let vectors: Vec<f32> = vectors.iter().map(|x| f32::from_le_bytes(*x)).collect();
         match quantize(&vectors, manifest.dimension) {
@@ -180,16 +180,19 @@ impl Folder {
 
 fn parse_manifest(bytes: &[u8]) -> Result<Manifest> {
     if bytes.len() > MAX_MANIFEST {
-        return Err(damaged(MANIFEST, "it is larger than any index has"));
+        return Err(damaged(MANIFEST, "it is too large"));
     }
     let manifest: Manifest = parse(MANIFEST, bytes)?;
     if manifest.format != FORMAT {
-        return Err(damaged(MANIFEST, "it is no index's"));
+        return Err(damaged(MANIFEST, "it is not the manifest of an index"));
     }
     if manifest.version != VERSION {
         return Err(damaged(
             MANIFEST,
-            format!("its version is {}, this embervec reads version {VERSION}", manifest.version),
+            format!(
+                "its version is {}, but this embervec reads version {VERSION}; update embervec or rebuild the index",
+                manifest.version
+            ),
         ));
     }
     check_dimension(manifest.dimension)?;
@@ -222,7 +225,7 @@ fn parse_pieces(
         let piece = piece(&mut reader, TEXTS, texts)?;
         let texts: Vec<String> = inflated(TEXTS, piece)?;
         if texts.len() != PIECE_ROWS.min(rows - all.len()) {
-            return Err(damaged(TEXTS, "a piece has not as many texts as there are rows"));
+            return Err(damaged(TEXTS, "a piece does not have as many texts as there are rows"));
         }
         all.extend(texts);
     }
@@ -241,7 +244,7 @@ fn parse_pieces(
     }
     match reader.is_empty() {
         true => Ok((all, parts)),
-        false => Err(damaged(PIECES, "there is more behind its end")),
+        false => Err(damaged(PIECES, "there is more data after its end")),
     }
 }
 
@@ -250,7 +253,7 @@ fn piece<'a>(reader: &mut Reader, name: &'static str, file: &'a [u8]) -> Result<
     let digest = reader.take(DIGEST_BYTES)?;
     let piece = file.get(offset..).and_then(|rest| rest.get(..length));
     let piece =
-        piece.ok_or_else(|| damaged(PIECES, format!("a piece lies behind the end of {name}")))?;
+        piece.ok_or_else(|| damaged(PIECES, format!("a piece lies beyond the end of {name}")))?;
     match Sha256::digest(piece)[..] == *digest {
         true => Ok(piece),
         false => Err(damaged(name, "a piece of it is not the one that pieces.bin names")),
@@ -261,16 +264,16 @@ fn inflated<T: DeserializeOwned>(name: &'static str, bytes: &[u8]) -> Result<T> 
     let limit = MAX_INFLATED.min(bytes.len() as u64 * MAX_RATIO);
     let mut json = Vec::new();
     let read = DeflateDecoder::new(bytes).take(limit + 1).read_to_end(&mut json);
-    read.map_err(|error| damaged(name, format!("it cannot be inflated: {error}")))?;
+    read.map_err(|error| damaged(name, format!("it cannot be decompressed: {error}")))?;
     match json.len() as u64 > limit {
-        true => Err(damaged(name, "it is larger than any index has")),
+        true => Err(damaged(name, "it is too large")),
         false => parse(name, &json),
     }
 }
 
 fn parse<T: DeserializeOwned>(name: &'static str, json: &[u8]) -> Result<T> {
     serde_json::from_slice(json)
-        .map_err(|error| damaged(name, format!("it is not as it was written: {error}")))
+        .map_err(|error| damaged(name, format!("it cannot be read: {error}")))
 }
 
 fn sha256(bytes: &[u8]) -> String {

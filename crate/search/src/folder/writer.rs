@@ -75,23 +75,23 @@ impl Writer {
         let Passage { document, text, start, end, metadata } = passage;
         let row = self.texts.len();
         let invalid = |problem: &str| {
-            Error::invalid(format!("passage {row}, of the document {document:?}: {problem}"))
+            Error::invalid(format!("passage {row} of the document {document:?}: {problem}"))
         };
         if vector.len() != self.dimension {
             return Err(invalid(&format!(
-                "its vector has {} dimensions, the index has {}",
+                "its vector has {} dimensions, but the index has {}",
                 vector.len(),
                 self.dimension
             )));
         }
-        size(vector, || format!("passage {row}, of the document {document:?}"))?;
+        size(vector, || format!("the vector of passage {row} of the document {document:?}"))?;
         if start > end {
             return Err(invalid("it ends before it begins"));
         }
         let length = text.encode_utf16().count();
         if length != end - start {
             return Err(invalid(&format!(
-                "its text has {length} UTF-16 code units, its place {}",
+                "its text has {length} UTF-16 code units, but its start and end are {} apart",
                 end - start
             )));
         }
@@ -101,14 +101,12 @@ impl Writer {
         let span = (start, end, different);
         match self.documents.last_mut().filter(|last| last.id == document) {
             Some(last) if last.metadata.as_ref() != metadata => {
-                return Err(invalid(
-                    "its metadata are not those of the document's passages before it",
-                ));
+                return Err(invalid("its metadata is not that of the document's earlier passages"));
             }
             Some(last) => last.spans.push(span),
             None if !self.ids.insert(document.into()) => {
                 return Err(invalid(
-                    "passages of other documents are between it and those before it",
+                    "passages of other documents are between it and its document's earlier passages",
                 ));
             }
             None => self.documents.push(Document {
@@ -139,13 +137,17 @@ impl Writer {
         probes: Vec<Probe>,
     ) -> Result<()> {
         if space.is_some() && probes.is_empty() {
-            let problem = "a model without probes: nobody can tell whether another one is the same";
+            let problem = "a space needs at least one probe, with which a reader checks that it has the same model";
             return Err(Error::invalid(problem));
         }
         for Probe { text, vector } in &probes {
-            size(vector, || format!("the probe {text:?}"))?;
+            size(vector, || format!("the vector of the probe {text:?}"))?;
             if vector.len() != self.dimension {
-                return Err(Error::invalid(format!("the probe {text:?} has another dimension")));
+                return Err(Error::invalid(format!(
+                    "the probe {text:?} has {} dimensions, but the index has {}",
+                    vector.len(),
+                    self.dimension
+                )));
             }
         }
         let texts = self.texts.chunks(PIECE_ROWS).map(|texts| Ok((None, deflated(&texts)?)));
@@ -189,8 +191,8 @@ type Piece = (Option<String>, Vec<u8>);
 fn table(texts: &[Piece], terms: &[Piece]) -> Result<Vec<u8>> {
     let mut table = Vec::new();
     let number = |x: usize| {
-        let x =
-            u32::try_from(x).map_err(|_| Error::invalid("the texts or words are more than 4 GB"));
+        let x = u32::try_from(x)
+            .map_err(|_| Error::invalid("the texts or the words take more than 4 GB"));
         Ok::<_, Error>(x?.to_le_bytes())
     };
     table.extend(number(texts.len())?);
@@ -212,13 +214,13 @@ fn table(texts: &[Piece], terms: &[Piece]) -> Result<Vec<u8>> {
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| Error::invalid(format!("it is no JSON: {error}")))
+    serde_json::to_vec(value).map_err(|error| Error::invalid(format!("cannot write JSON: {error}")))
 }
 
 fn deflated(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
     let written = encoder.write_all(&json(value)?).and_then(|()| encoder.finish());
-    written.map_err(|error| Error::invalid(format!("it cannot be deflated: {error}")))
+    written.map_err(|error| Error::invalid(format!("cannot compress JSON: {error}")))
 }
 
 fn write(path: &Path, parts: &mut dyn Iterator<Item = &[u8]>) -> Result<File> {
