@@ -17,6 +17,7 @@ mod error;
 mod folder;
 mod layer;
 mod loader;
+mod plan;
 mod recipe;
 
 #[cfg(not(target_family = "wasm"))]
