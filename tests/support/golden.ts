@@ -18,7 +18,8 @@ export interface Case {
 
 export interface Expected {
   dimension: number;
-  max_seq_length: number;
+  /** `null`: no limit. */
+  max_seq_length: number | null;
   cases: Case[];
 }
 

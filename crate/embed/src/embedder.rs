@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use burn::tensor::Device;
 use embervec_encoder::ops::{to_vec, upload};
-use embervec_encoder::{
-    BERT_BASE_WEIGHTS, Encoder, EncoderSpec, GpuNeeds, PackedBatch, PoolingMode, SentencePooling,
-    normalize,
-};
+use embervec_encoder::{Encoder, GpuNeeds, PackedBatch, PoolingMode, SentencePooling, normalize};
 use embervec_tokenizer::{Ids, Limit, Tokenizer, Tokens};
 use embervec_weights::WeightDtype;
 
 use crate::error::excerpt;
 use crate::folder::FolderFile;
 use crate::layer::Layer;
+use crate::model::Model;
 use crate::plan::{EncodePlan, PlannedOp};
 use crate::recipe::Recipe;
 use crate::recipe::program::{Op, Program};
@@ -37,7 +35,7 @@ const MAX_UNCUT_BYTES: usize = 1 << 20;
 /// A model that is ready to encode.
 #[derive(Debug)]
 pub struct Embedder {
-    pub(crate) model: Encoder,
+    pub(crate) model: Model,
     tokenizer: Tokenizer,
     pub(crate) limits: Limits,
     pub(crate) settings: ModelSettings,
@@ -51,16 +49,10 @@ pub struct Embedder {
 /// The encoder's configuration and weight files, to load it on another device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncoderFiles {
-    /// As [`EncoderSpec::to_line`] writes it.
+    /// As [`embervec_encoder::EncoderSpec::to_line`] writes it; empty for a model that has no encoder.
     pub config: String,
     /// The folder's files with its weights.
     pub weights: Vec<FolderFile>,
-}
-
-impl EncoderFiles {
-    pub(crate) fn new(spec: &EncoderSpec, weights: Vec<FolderFile>) -> Self {
-        Self { config: spec.to_line(), weights }
-    }
 }
 
 /// What texts are for. A model may have its own prompt and length limit for each task.
@@ -117,14 +109,13 @@ pub struct Encoded {
 
 impl Embedder {
     pub(crate) fn new(
-        model: Encoder,
+        model: Model,
         recipe: Recipe,
         layers: Vec<Layer>,
         device: Device,
         encoder_files: EncoderFiles,
     ) -> Self {
-        let Recipe { transformer, program, settings } = recipe;
-        let (tokenizer, limits) = (transformer.tokenizer, transformer.limits);
+        let Recipe { tokenizer, limits, program, settings, .. } = recipe;
         Self { model, tokenizer, limits, settings, program, layers, device, encoder_files }
     }
 
@@ -283,11 +274,8 @@ impl Embedder {
     /// [`Error::InvalidInput`] where there is none; [`Error::Text`] for a vector that is not finite.
     pub fn compute(&self, job: &mut Job) -> Result<()> {
         let batch = job.batch()?;
-        let vectors = match &job.plan.pooling {
-            None => self.model.forward(batch)?,
-            Some(pooling) => self.model.forward_pooled(batch, pooling)?,
-        };
-        self.accept(job, to_vec(vectors)?)
+        let vectors = self.model.forward(batch, job.plan.pooling.as_ref())?;
+        self.accept(job, vectors)
     }
 
     /// Accepts an encoder's results for the next batch: its texts' vectors after [`Job::pooling`] or, without pooling,
@@ -299,7 +287,7 @@ impl Embedder {
     pub fn accept(&self, job: &mut Job, vectors: Vec<f32>) -> Result<()> {
         let plan = &job.plan;
         let batch = job.batches.front().ok_or_else(no_batch)?;
-        let expected = plan.encoder_size(&batch.tokens, self.model.spec().hidden_size);
+        let expected = plan.model_size(&batch.tokens, &self.model);
         if vectors.len() != expected {
             return Err(Error::InvalidInput(format!(
                 "the encoder returned {} values, but this batch needs {expected}",
@@ -329,7 +317,6 @@ impl Embedder {
         let Ids { input_ids, token_type_ids, truncated } =
             ids.map_err(|error| text_error(text, error))?;
         self.model
-            .spec()
             .check_text(&input_ids, &token_type_ids)
             .and_then(|()| plan.check_prompt(input_ids.len()))
             .map_err(|problem| Error::Text { text: excerpt(text), problem })?;
@@ -354,10 +341,8 @@ impl Embedder {
         batch: &PackedBatch,
         plan: &EncodePlan,
     ) -> Result<Vec<f32>> {
-        let mut width = match &plan.pooling {
-            None => self.model.spec().hidden_size,
-            Some(pooling) => self.model.spec().hidden_size * pooling.modes.len(),
-        };
+        let poolings = plan.pooling.as_ref().map_or(1, |pooling| pooling.modes.len());
+        let mut width = self.model.width() * poolings;
         for op in &plan.ops {
             match op {
                 PlannedOp::Pool(pooling) => {
@@ -373,9 +358,10 @@ impl Embedder {
                     width *= pooling.modes.len();
                 }
                 PlannedOp::Pooler => {
-                    let pooler = self.model.pooler().ok_or_else(|| {
-                        Error::InvalidInput("this model's weights have no pooler".into())
-                    })?;
+                    let pooler =
+                        self.model.encoder().and_then(Encoder::pooler).ok_or_else(|| {
+                            Error::InvalidInput("this model's weights have no pooler".into())
+                        })?;
                     let shape = [vectors.len() / width, width];
                     vectors = to_vec(pooler.forward(upload(vectors, shape, &self.device)))?;
                 }
@@ -419,12 +405,12 @@ impl Embedder {
 
     /// Whether the encoder is as large as BERT-base or larger, so that even one text is a lot of work.
     pub fn is_large(&self) -> bool {
-        self.model.spec().linear_weights() >= BERT_BASE_WEIGHTS
+        self.model.is_large()
     }
 
     /// What a GPU needs to run this model's encoder.
     pub fn gpu_needs(&self, dtype: WeightDtype) -> GpuNeeds {
-        GpuNeeds::new(self.model.spec(), dtype)
+        self.model.gpu_needs(dtype)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! modules.json, config_sentence_transformers.json
-//!   └► for each module its config.json and weights; for the Transformer also the tokenizer's files
+//!   └► for each module its config.json and weights; for a StaticEmbedding tokenizer.json and weights; for the Transformer
+//!      also the tokenizer's files
 //!        └► where those are not there: vocab.txt, the index of sharded weights, older names
 //! ```
 
@@ -199,8 +200,19 @@ impl<'a> Survey<'a> {
     }
 
     fn module(&mut self, Module { kind, path, .. }: &Module) -> Result<()> {
-        if *kind == ModuleKind::Transformer {
-            return self.transformer(path, false);
+        match kind {
+            ModuleKind::Transformer => return self.transformer(path, false),
+            ModuleKind::StaticEmbedding => {
+                self.small(&join(path, "tokenizer.json"));
+                let weights = join(path, WEIGHTS);
+                match self.weights(&weights) {
+                    Answer::There(_) => self.take_weights(weights.clone(), packed(&weights)),
+                    Answer::Absent => self.refuse_other_weights(path, &OTHER_WEIGHTS),
+                    Answer::Unknown => {}
+                }
+                return Ok(());
+            }
+            _ => {}
         }
         self.small(&join(path, "config.json"));
         if !kind.has_weights() {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! modules.json ─► Folder ─► the small files ─► Recipe; then the weights in pieces ─► Loader ─► Embedder
-//! texts ─► tokenizer ─► PackedBatch ─► Encoder ─► pooling, dense, normalize ─► vectors
+//! texts ─► tokenizer ─► PackedBatch ─► Encoder or StaticEmbedding ─► pooling, dense, normalize ─► vectors
 //! ```
 //!
 //! The folder's own files decide everything, as in `sentence-transformers`: pooling, length limit,
@@ -17,6 +17,7 @@ mod error;
 mod folder;
 mod layer;
 mod loader;
+mod model;
 mod plan;
 mod recipe;
 

@@ -1,14 +1,14 @@
 //! From a folder's files to an [`Embedder`], with the weights coming in pieces.
 
 use burn::tensor::Device;
-use embervec_encoder::ModelLoader;
+use embervec_encoder::{ModelLoader, StaticLoader};
 use embervec_weights::{TensorReader, WeightDtype};
 
 use crate::embedder::{Embedder, EncoderFiles};
 use crate::folder::{Folder, FolderFile, MODULES_JSON};
 use crate::layer::Layer;
-use crate::recipe::Recipe;
-use crate::recipe::transformer::EncoderOutput;
+use crate::model::PendingModel;
+use crate::recipe::{First, Recipe};
 use crate::{Error, Result};
 
 /// Takes the files of a folder and becomes an [`Embedder`].
@@ -22,8 +22,8 @@ use crate::{Error, Result};
 pub struct Loader {
     device: Device,
     recipe: Recipe,
-    encoder: ModelLoader,
-    encoder_files: Vec<FolderFile>,
+    model: PendingModel,
+    model_files: Vec<FolderFile>,
     /// In the order of the recipe's.
     layers: Vec<Option<Layer>>,
     reader: Option<(String, Part, TensorReader)>,
@@ -32,7 +32,7 @@ pub struct Loader {
 /// What a weight file is of.
 #[derive(Clone, Copy, Debug)]
 enum Part {
-    Encoder,
+    Model,
     /// The index of a layer.
     Layer(usize),
 }
@@ -47,20 +47,26 @@ impl Loader {
         let recipe = Recipe::read(folder)?;
         let layer_files: Vec<_> =
             recipe.program.layers.iter().map(|layer| &layer.weights).collect();
-        let (layers, encoder_files): (Vec<_>, Vec<_>) =
+        let (layers, model_files): (Vec<_>, Vec<_>) =
             folder.weights()?.into_iter().partition(|file| layer_files.contains(&&file.path));
         if let Some(file) = layers.iter().find(|file| file.packed.is_some()) {
             return Err(Error::invalid(
                 &file.path,
-                "is the weight file of the Transformer and of another module",
+                "is the weight file of the first module and of another one",
             ));
         }
-        let spec = recipe.transformer.spec.clone();
+        let model = match &recipe.first {
+            First::Encoder { spec, .. } => {
+                let loader = ModelLoader::new(spec.clone(), model_files.len(), dtype, device);
+                PendingModel::Encoder(Box::new(loader))
+            }
+            First::Static => PendingModel::Static(StaticLoader::new(dtype)),
+        };
         Ok(Self {
             device: device.clone(),
             layers: recipe.program.layers.iter().map(|_| None).collect(),
-            encoder: ModelLoader::new(spec, encoder_files.len(), dtype, device),
-            encoder_files,
+            model,
+            model_files,
             recipe,
             reader: None,
         })
@@ -72,10 +78,8 @@ impl Loader {
     pub fn pack(&mut self, folder: &Folder, table_bits: u32) {
         // sentence-transformers uses the pooler only where a folder says so.
         let is_plain = folder.get(MODULES_JSON).is_none();
-        let keeps_pooler =
-            is_plain || self.recipe.transformer.output == EncoderOutput::PoolerOutput;
-        self.encoder.pack(table_bits, keeps_pooler);
-        self.encoder_files.clear();
+        self.model.pack(table_bits, is_plain || self.recipe.uses_pooler());
+        self.model_files.clear();
     }
 
     /// Begins the weight file `path`. Where a file may also exist in 8 bits, either can be given. `file_len` is its length,
@@ -100,11 +104,11 @@ impl Loader {
             None => {
                 let is_it =
                     |file: &FolderFile| file.path == path || file.packed.as_deref() == Some(path);
-                if !self.is_packer() && !self.encoder_files.iter().any(is_it) {
+                if !self.is_packer() && !self.model_files.iter().any(is_it) {
                     let problem = format!("{path} is not a weight file of this model");
                     return Err(Error::InvalidInput(problem));
                 }
-                (Part::Encoder, self.encoder.reader(path))
+                (Part::Model, self.model.reader(path))
             }
         };
         self.reader = Some((path.into(), part, reader.of_length(file_len)));
@@ -136,8 +140,8 @@ impl Loader {
         let (path, part, reader) = self.reader.take().ok_or_else(no_file)?;
         let weights = reader.finish()?;
         match part {
-            Part::Encoder if self.is_packer() => Ok(()),
-            Part::Encoder => Ok(self.encoder.take(&path, weights)?),
+            Part::Model if self.is_packer() => Ok(()),
+            Part::Model => self.model.take(&path, weights),
             Part::Layer(index) => {
                 let spec = &self.recipe.program.layers[index];
                 self.layers[index] = Some(Layer::load(spec, weights, &self.device)?);
@@ -146,9 +150,9 @@ impl Loader {
         }
     }
 
-    /// No model is without encoder files.
+    /// No model is without files.
     fn is_packer(&self) -> bool {
-        self.encoder_files.is_empty()
+        self.model_files.is_empty()
     }
 
     /// The embedder, once every weight file has ended.
@@ -157,19 +161,22 @@ impl Loader {
     ///
     /// [`Error::MissingFile`] names a weight file that was not given.
     pub fn finish(self) -> Result<Embedder> {
-        let Self { recipe, layers, device, encoder, encoder_files, .. } = self;
+        let Self { mut recipe, layers, device, model, model_files, .. } = self;
         let specs = &recipe.program.layers;
         let layers = layers
             .into_iter()
             .zip(specs)
             .map(|(layer, spec)| layer.ok_or_else(|| Error::missing(&spec.weights)));
         let layers = layers.collect::<Result<Vec<_>>>()?;
-        let model = encoder.finish()?;
-        if recipe.transformer.output == EncoderOutput::PoolerOutput && model.pooler().is_none() {
-            let file = encoder_files.first().map_or("", |file| &*file.path);
+        let model = model.finish()?;
+        if recipe.uses_pooler() && model.encoder().is_none_or(|encoder| encoder.pooler().is_none())
+        {
+            let file = model_files.first().map_or("", |file| &*file.path);
             return Err(Error::invalid(file, "has no pooler, but the folder uses pooler_output"));
         }
-        let encoder_files = EncoderFiles::new(&recipe.transformer.spec, encoder_files);
+        recipe.program.set_width(model.width())?;
+        let config = model.encoder().map(|encoder| encoder.spec().to_line()).unwrap_or_default();
+        let encoder_files = EncoderFiles { config, weights: model_files };
         Ok(Embedder::new(model, recipe, layers, device, encoder_files))
     }
 }

@@ -4,6 +4,7 @@ use embervec_encoder::{PackedBatch, PoolingMode, SentencePooling};
 use embervec_tokenizer::Limit;
 
 use crate::embedder::{Batch, Embedder, EncodeOptions, Output};
+use crate::model::Model;
 use crate::recipe::program::Op;
 use crate::{Error, Result};
 
@@ -98,7 +99,7 @@ impl EncodePlan {
         while options.normalize == Some(false) && steps.last().is_some_and(is_normalize) {
             steps.pop();
         }
-        let mut width = embedder.model.spec().hidden_size;
+        let mut width = embedder.model.width();
         let mut is_pooled = false;
         for step in steps {
             let op = match &program.steps[step].op {
@@ -159,12 +160,13 @@ impl EncodePlan {
         self.pooling = Some(SentencePooling { normalize, ..pooling });
     }
 
-    /// Number of values that the encoder gives for a batch.
-    pub fn encoder_size(&self, batch: &PackedBatch, hidden_size: usize) -> usize {
-        match &self.pooling {
-            None => batch.token_count() * hidden_size,
-            Some(pooling) => batch.len() * hidden_size * pooling.modes.len(),
-        }
+    /// Number of values that the model gives for a batch.
+    pub fn model_size(&self, batch: &PackedBatch, model: &Model) -> usize {
+        let rows = match &self.pooling {
+            None => model.rows(batch),
+            Some(pooling) => batch.len() * pooling.modes.len(),
+        };
+        rows * model.width()
     }
 
     /// Refuses a text of which a prompt leaves nothing that could be the largest.

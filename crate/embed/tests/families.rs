@@ -40,7 +40,7 @@ fn every_family_gives_sentence_transformers_vectors() {
     for (name, path, expected) in folders {
         let embedder = open(&path, WeightDtype::Fp32);
         assert_eq!(embedder.dimension(), expected.dimension, "{name}");
-        assert_eq!(embedder.max_seq_length(), Some(expected.max_seq_length), "{name}");
+        assert_eq!(embedder.max_seq_length(), expected.max_seq_length, "{name}");
         assert_eq!(embedder.similarity(), expected.similarity, "{name}");
         for case in &expected.cases {
             let what = format!("{name}, {}", case.name);
@@ -79,6 +79,11 @@ fn in_8_bits_the_vectors_point_the_same_way() {
         for case in &expected.cases {
             let encoded = embedder.encode(&[&case.text], &EncodeOptions::default()).expect(&name);
             let (a, b) = (encoded.vectors, case.embedding());
+            // Of a text without tokens.
+            if b.iter().all(|x| *x == 0.0) {
+                assert_eq!(a, b, "{name}, {}", case.name);
+                continue;
+            }
             let dot = |a: &[f32], b: &[f32]| {
                 a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>()
             };

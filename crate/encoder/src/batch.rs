@@ -31,14 +31,8 @@ impl PackedBatch {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for a text without tokens (the tokenizer gives at least `[CLS]` and
-    /// `[SEP]`) or when the two lists differ in length.
+    /// [`Error::InvalidInput`] when the two lists differ in length.
     pub fn push(&mut self, input_ids: &[u32], token_type_ids: &[u32]) -> Result<()> {
-        if input_ids.is_empty() {
-            return Err(Error::InvalidInput(
-                "a text has no tokens; the tokenizer must add at least [CLS] and [SEP]".into(),
-            ));
-        }
         if input_ids.len() != token_type_ids.len() {
             return Err(Error::InvalidInput(format!(
                 "a text has {} input_ids but {} token_type_ids",
@@ -156,8 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn a_text_needs_tokens() {
-        assert!(matches!(PackedBatch::new().push(&[], &[]), Err(Error::InvalidInput(_))));
+    fn a_text_needs_tokens_and_each_its_type() {
+        let mut batch = PackedBatch::new();
+        batch.push(&[], &[]).expect("no token, and no type");
+        let spec =
+            EncoderSpec::from_json("config.json", br#"{"model_type": "bert"}"#).expect("BERT");
+        assert!(matches!(batch.check(&spec), Err(Error::InvalidInput(_))));
         assert!(matches!(PackedBatch::new().push(&[1], &[]), Err(Error::InvalidInput(_))));
     }
 }

@@ -8,6 +8,8 @@
 //! An [`EncoderSpec`] says what an encoder is, the same for all families. A family (`families/`) is one file that maps a
 //! `config.json` and the names of tensors to it, as Hugging Face `transformers` has them; the code links each class.
 //!
+//! A [`StaticEmbedding`] is the mean of rows of a table, without an encoder.
+//!
 //! The model has no padding anywhere: a [`PackedBatch`] is the tokens of all texts one after the
 //! other, and attention stays within each text's own range.
 
@@ -24,6 +26,7 @@ pub mod ops;
 mod pooling;
 mod rotary;
 mod spec;
+mod static_embedding;
 
 pub use batch::PackedBatch;
 pub use config::config_object;
@@ -37,6 +40,7 @@ pub use spec::{
     AttentionSpec, BERT_BASE_WEIGHTS, EncoderSpec, FeedForwardSpec, LocalAttention, NormSpec,
     Positions, RotarySpec,
 };
+pub use static_embedding::{StaticEmbedding, StaticLoader};
 
 /// The result of every function here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

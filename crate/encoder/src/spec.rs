@@ -263,6 +263,9 @@ impl EncoderSpec {
         token_type_ids: &[u32],
     ) -> std::result::Result<(), String> {
         let Self { positions, vocab_size, type_vocab_size, .. } = *self;
+        if input_ids.is_empty() {
+            return Err("has no tokens, and the tokenizer adds none".into());
+        }
         if positions.has_table
             && input_ids.len() > positions.limit()
             && positions.ids(input_ids).any(|position| position as usize >= positions.rows)

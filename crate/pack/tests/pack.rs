@@ -128,6 +128,29 @@ fn assert_manifest(folder: &Path, unlisted: &[&str]) {
     );
 }
 
+/// Packed or not, the weights are the same 8 bits.
+#[test]
+fn every_family_can_be_packed() {
+    let families = root().join("tests/fixtures/families");
+    for entry in fs::read_dir(families).expect("families") {
+        let folder = entry.expect("an entry").path();
+        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        let output = Temporary::new(&name);
+        packed(&folder, &output.0, 8);
+        assert!(!output.0.join(ORIGINAL).exists() && output.0.join(PACKED).exists(), "{name}");
+        let texts: Vec<_> = expected(&folder.join("expected.json"))
+            .cases
+            .iter()
+            .map(|case| case.text.clone())
+            .collect();
+        let vectors = |folder: &Path| {
+            let embedder = open(folder, WeightDtype::Q8);
+            embedder.encode(&texts, &EncodeOptions::default()).expect("vectors").vectors
+        };
+        assert_eq!(vectors(&folder), vectors(&output.0), "{name}");
+    }
+}
+
 #[test]
 fn a_packed_folder_gives_the_bits_of_the_original_in_q8() {
     for name in tiny_models() {

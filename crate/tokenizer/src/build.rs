@@ -103,20 +103,18 @@ enum Direction {
     Right,
 }
 
-/// The limit itself is always overruled.
+/// A Transformer's tokenizer has another limit.
 #[derive(Debug, Deserialize)]
 struct Truncation {
     #[serde(default)]
     direction: Direction,
-    #[serde(rename = "max_length")]
-    _max_length: u64,
-    #[serde(rename = "strategy")]
-    _strategy: Strategy,
+    max_length: usize,
+    strategy: Strategy,
     #[serde(rename = "stride")]
     _stride: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, PartialEq)]
 enum Strategy {
     LongestFirst,
     OnlyFirst,
@@ -137,7 +135,56 @@ struct Padding {
     _pad_type_id: u32,
 }
 
+impl Direction {
+    fn side(self) -> Side {
+        match self {
+            Self::Left => Side::Left,
+            Self::Right => Side::Right,
+        }
+    }
+}
+
 impl Tokenizer {
+    /// Makes the tokenizer of a tokenizer.json alone, without special tokens: `Tokenizer.from_file` of Python's `tokenizers`, and
+    /// `encode(text, add_special_tokens=False)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::new`].
+    pub fn of_tokenizer_json(files: &Files) -> Result<Self> {
+        let Some(bytes) = files.get(TOKENIZER_JSON) else {
+            return Err(Error::MissingFile { file: files.path(TOKENIZER_JSON) });
+        };
+        let json = read_tokenizer_json(files, bytes)?;
+        let cut = json.truncation.as_ref();
+        if cut.is_some_and(|cut| cut.strategy == Strategy::OnlySecond) {
+            let what = "truncation of the second text only";
+            return Err(files.unsupported(TOKENIZER_JSON, what, "LongestFirst, OnlyFirst"));
+        }
+        let settings = Settings::of_none(cut.map_or(Side::Right, |cut| cut.direction.side()));
+        let builder = Builder { files, settings: &settings, json: Some(&json) };
+        let (inner, _) = builder.as_it_is()?;
+        let limit = cut.map_or(Limit::None, |cut| Limit::Tokens(cut.max_length));
+        Ok(Self::of_parts(inner, PostProcessing::nothing(), limit, &settings))
+    }
+
+    fn of_parts(inner: Inner, post: PostProcessing, limit: Limit, settings: &Settings) -> Self {
+        let added_tokens: Vec<_> = inner.get_added_tokens_decoder().into_values().collect();
+        let borders =
+            Borders::new(inner.get_normalizer(), inner.get_pre_tokenizer(), &added_tokens);
+        let special_ids =
+            settings.special_tokens().filter_map(|token| inner.token_to_id(token)).collect();
+        Self {
+            inner,
+            post,
+            limit,
+            side: settings.truncation_side,
+            has_token_types: settings.has_token_types,
+            special_ids,
+            borders,
+        }
+    }
+
     /// Makes the tokenizer of a folder.
     ///
     /// # Errors
@@ -148,12 +195,7 @@ impl Tokenizer {
             files.get(TOKENIZER_JSON).map(|bytes| read_tokenizer_json(files, bytes)).transpose()?;
         let from_json = json.as_ref().map(|json| FromTokenizerJson {
             added_tokens: &json.added_tokens,
-            truncation_side: json.truncation.as_ref().map(|truncation| {
-                match truncation.direction {
-                    Direction::Left => Side::Left,
-                    Direction::Right => Side::Right,
-                }
-            }),
+            truncation_side: json.truncation.as_ref().map(|cut| cut.direction.side()),
             pad_token: json.padding.as_ref().map(|padding| &*padding.pad_token),
         });
         let class = options.config_class;
@@ -182,9 +224,6 @@ impl Tokenizer {
         }
         inner.set_encode_special_tokens(settings.split_special_tokens);
 
-        let added_tokens: Vec<_> = inner.get_added_tokens_decoder().into_values().collect();
-        let borders =
-            Borders::new(inner.get_normalizer(), inner.get_pre_tokenizer(), &added_tokens);
         if options.lowercase && !has_lowercase(inner.get_normalizer()) {
             let mut steps = vec![NormalizerWrapper::Lowercase(Lowercase)];
             match inner.get_normalizer().cloned() {
@@ -197,23 +236,13 @@ impl Tokenizer {
             let set = inner.with_normalizer(Some(steps)).map(drop);
             set.map_err(|error| files.invalid(TOKENIZER_JSON, error))?;
         }
-        let special_ids =
-            settings.special_tokens().filter_map(|token| inner.token_to_id(token)).collect();
         let limit = match options.max_seq_length {
             None => Limit::at_most(options.max_positions, &settings.model_max_length)
                 .map_err(|problem| files.invalid(TOKENIZER_CONFIG, problem))?,
             Some(Json::Null) => Limit::None,
             Some(value) => Limit::of(value),
         };
-        Ok(Self {
-            inner,
-            post,
-            limit,
-            side: settings.truncation_side,
-            has_token_types: settings.has_token_types,
-            special_ids,
-            borders,
-        })
+        Ok(Self::of_parts(inner, post, limit, &settings))
     }
 }
 

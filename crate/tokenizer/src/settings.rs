@@ -162,6 +162,26 @@ pub(crate) struct FromTokenizerJson<'a> {
 }
 
 impl Settings {
+    /// Of a tokenizer.json without any other file.
+    pub fn of_none(truncation_side: Side) -> Self {
+        Self {
+            class: Class::AsItIs,
+            named: Vec::new(),
+            extra: Vec::new(),
+            added: BTreeMap::new(),
+            do_lower_case: true,
+            strip_accents: None,
+            keep_accents: false,
+            tokenize_chinese_chars: true,
+            add_prefix_space: true,
+            trim_offsets: true,
+            split_special_tokens: false,
+            has_token_types: false,
+            model_max_length: Json::Null,
+            truncation_side,
+        }
+    }
+
     /// Reads the files. `overrides` are entries that override those of tokenizer_config.json, `config_class` is the
     /// `tokenizer_class` of config.json, and `default_class` what counts if neither file names one.
     pub fn read(

@@ -15,7 +15,11 @@ use embervec_kernels::{RowQ8, TABLE_MAX, WEIGHT_MAX, quantize_row, quantize_weig
 use safetensors::tensor::Dtype;
 
 use crate::header::{Entry, Header};
+use crate::limits::MAX_DIMENSION;
 use crate::{Error, Result, Weights};
+
+/// In a shape of the table: any size, which the file decides.
+pub const ANY: usize = 0;
 
 /// The tensors that a model needs.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +49,8 @@ struct TensorSpec {
     optional_group: Option<&'static str>,
     /// `None` for what is never quantised.
     quantization: Option<Quantization>,
+    /// What it may consist of.
+    dtypes: &'static [Dtype],
     /// Known, but not wanted.
     skipped: bool,
 }
@@ -107,7 +113,10 @@ pub struct ChunkGroups {
 }
 
 /// What a tensor may consist of: everything that torch casts to 32-bit floats and this crate reads.
-const NUMBERS: [Dtype; 4] = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64];
+const NUMBERS: &[Dtype] = &[Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64];
+
+/// What numbers of rows may consist of; floats where this crate has written them.
+const INDEXES: &[Dtype] = &[Dtype::I64, Dtype::I32, Dtype::F32];
 
 impl KeyTable {
     /// An empty table. `prefix` may precede every name in a file: `bert.` in a checkpoint with the heads of
@@ -191,9 +200,26 @@ impl KeyTable {
         quantization: Option<Quantization>,
         optional_group: Option<&'static str>,
     ) {
-        let spec =
-            TensorSpec { shape: shape.to_vec(), optional_group, quantization, skipped: false };
+        let shape = shape.to_vec();
+        let dtypes = NUMBERS;
+        let spec = TensorSpec { shape, optional_group, quantization, dtypes, skipped: false };
         self.tensors.insert(name.into(), spec);
+    }
+
+    /// Adds an embedding table of any shape that a file has by one of two names; `weights` calls it by the second.
+    pub fn require_table_of(&mut self, groups: ChunkGroups, name: &str, other: &str) {
+        let how = Some(Quantization::TABLE);
+        self.optional(groups.whole, name, &[ANY, ANY], how);
+        self.optional(groups.parts, other, &[ANY, ANY], how);
+        self.chunks.push(Chunks { whole: name.into(), parts: vec![other.into()] });
+    }
+
+    /// Adds a vector of any length that may be there; of row numbers where it has `indexes`.
+    pub fn optional_vector(&mut self, group: &'static str, name: &str, has_indexes: bool) {
+        self.optional(group, name, &[ANY], None);
+        if let Some(spec) = self.tensors.get_mut(name).filter(|_| has_indexes) {
+            spec.dtypes = INDEXES;
+        }
     }
 
     /// Turns it into a packer's table. The tensors of the optional group `unused` are skipped if a file has them, and
@@ -321,9 +347,21 @@ impl KeyTable {
 
     fn role(&self, name: &str, entry: &Entry) -> std::result::Result<Role, String> {
         let expect = |shape: &[usize], dtypes: &[Dtype]| {
-            if entry.shape != shape {
-                let found = &entry.shape;
-                return Err(format!("has shape {found:?}, but config.json requires {shape:?}"));
+            let fits = |(&found, &expected): (&usize, &usize)| match expected {
+                ANY => (1..=MAX_DIMENSION).contains(&found),
+                expected => found == expected,
+            };
+            let found = &entry.shape;
+            if found.len() != shape.len() || !found.iter().zip(shape).all(fits) {
+                return Err(match shape.contains(&ANY) {
+                    true => format!(
+                        "has shape {found:?}, but must have {} dimensions of 1 to {MAX_DIMENSION}",
+                        shape.len()
+                    ),
+                    false => {
+                        format!("has shape {found:?}, but config.json requires {shape:?}")
+                    }
+                });
             }
             if !dtypes.contains(&entry.dtype) {
                 let found = entry.dtype;
@@ -333,7 +371,9 @@ impl KeyTable {
             }
             Ok(())
         };
-        if let Some(TensorSpec { shape, quantization, skipped, .. }) = self.tensors.get(name) {
+        if let Some(TensorSpec { shape, quantization, dtypes, skipped, .. }) =
+            self.tensors.get(name)
+        {
             if *skipped {
                 return Ok(Role::Skipped);
             }
@@ -344,7 +384,7 @@ impl KeyTable {
                     Role::Values { name, max: quantization.max() }
                 }
                 quantization => {
-                    expect(shape, &NUMBERS)?;
+                    expect(shape, dtypes)?;
                     Role::Numbers { name, quantization }
                 }
             });

@@ -17,7 +17,7 @@ mod weights;
 
 pub use error::Error;
 pub use header::Header;
-pub use key_table::{ChunkGroups, KeyTable, Quantization};
+pub use key_table::{ANY, ChunkGroups, KeyTable, Quantization};
 pub use reader::TensorReader;
 pub use shards::{Shards, merge_headers};
 pub use weights::{Values, WeightDtype, Weights};

@@ -12,16 +12,15 @@ use embervec_kernels::RowQ8;
 use safetensors::tensor::Dtype;
 
 use crate::header::{Entry, write_header};
-use crate::key_table::Role;
+use crate::key_table::{Quantization, Role};
 
 /// What the metadata calls this form of file.
 const VERSION: &str = "q8-1";
 
 /// In the metadata: all that is needed to have the weights back in 32 bits.
 const RECIPE: &str = "A matrix t of U8 [rows, columns] with t_scale [rows] and t_zero_point [rows] \
-    stands for w = t_scale * (t - t_zero_point), row by row. embeddings.word_embeddings.weight and \
-    embeddings.position_embeddings.weight are that w. All other U8 matrices hold 0..=127 and are \
-    rotated: let B be the largest power of two up to 32 that divides columns / 4 (1 if columns is not a \
+    stands for w = t_scale * (t - t_zero_point), row by row. The matrices that \"tables\" names are that w. All \
+    other U8 matrices hold 0..=127 and are rotated: let B be the largest power of two up to 32 that divides columns / 4 (1 if columns is not a \
     multiple of 4); reshape w to [rows, columns / (4 * B), B, 4] and multiply it along the axis of B by \
     the Hadamard matrix of order B in Sylvester's construction, entries 1 and -1, to restore the \
     weights. F32 tensors that are no t_scale are as they were.";
@@ -38,11 +37,15 @@ impl Q8File {
     /// A file for these tensors, of which those with `quantization` are quantised.
     pub fn new(tensors: &[(Entry, Role)]) -> Self {
         let (mut values, mut floats, mut zero_points) = (Vec::new(), Vec::new(), Vec::new());
+        let mut tables = Vec::new();
         for (entry, role) in tensors {
             let Role::Numbers { name, quantization } = role else { continue };
             if quantization.is_none() {
                 floats.push((name.clone(), Dtype::F32, entry.shape.clone()));
                 continue;
+            }
+            if matches!(quantization, Some(Quantization::Table { .. })) {
+                tables.push(&**name);
             }
             let rows = vec![entry.shape[0]];
             values.push((name.clone(), Dtype::U8, entry.shape.clone()));
@@ -53,6 +56,7 @@ impl Q8File {
             "format": "pt",
             "embervec": VERSION,
             "quantization": RECIPE,
+            "tables": tables.join(", "),
         });
         let tensors = values.into_iter().chain(floats).chain(zero_points);
         Self { ready: write_header(tensors, metadata), floats: Vec::new(), zero_points: Vec::new() }

@@ -480,7 +480,7 @@ fn reserve<T>(values: &mut Vec<T>, more: usize, count: usize) -> std::result::Re
         .map_err(|_| count as u64 * size_of::<T>() as u64)
 }
 
-/// Appends whole elements of a floating-point dtype.
+/// Appends whole elements.
 fn decode(dtype: Dtype, bytes: &[u8], values: &mut Vec<f32>) {
     match dtype {
         Dtype::F32 => {
@@ -495,6 +495,15 @@ fn decode(dtype: Dtype, bytes: &[u8], values: &mut Vec<f32>) {
         Dtype::F64 => {
             let elements = bytes.as_chunks().0.iter();
             values.extend(elements.map(|&element| f64::from_le_bytes(element) as f32));
+        }
+        // Numbers of rows, of which none is so large that it would be rounded.
+        Dtype::I64 => {
+            let elements = bytes.as_chunks().0.iter();
+            values.extend(elements.map(|&element| i64::from_le_bytes(element) as f32));
+        }
+        Dtype::I32 => {
+            let elements = bytes.as_chunks().0.iter();
+            values.extend(elements.map(|&element| i32::from_le_bytes(element) as f32));
         }
         // The key table lets only these dtypes through.
         _ => {

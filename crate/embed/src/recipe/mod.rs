@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `modules.json` | [`modules`] |
 //! | `sentence_bert_config.json`, `config.json`, the tokenizer's | [`transformer`] |
+//! | the tokenizer.json of a StaticEmbedding | [`static_embedding`] |
 //! | `config.json` of a Pooling | [`pooling`] |
 //! | `config.json` of a Dense, LayerNorm, Normalize, Dropout | [`layers`] |
 //! | all of the modules, one after the other | [`program`] |
@@ -15,23 +16,35 @@ pub(crate) mod modules;
 pub(crate) mod pooling;
 pub(crate) mod program;
 pub(crate) mod prompts;
+pub(crate) mod static_embedding;
 pub(crate) mod transformer;
 
-use embervec_encoder::PoolingMode;
+use embervec_encoder::{EncoderSpec, PoolingMode};
+use embervec_tokenizer::Tokenizer;
 
 use crate::Result;
 use crate::folder::Folder;
-use modules::Layout;
+use modules::{Layout, ModuleKind};
 use program::Program;
 use prompts::ModelSettings;
-use transformer::Transformer;
+use transformer::{EncoderOutput, Limits, Transformer};
 
 /// Everything but the weights.
 #[derive(Debug)]
 pub(crate) struct Recipe {
-    pub transformer: Transformer,
+    pub tokenizer: Tokenizer,
+    pub limits: Limits,
+    /// What takes the tokens.
+    pub first: First,
     pub program: Program,
     pub settings: ModelSettings,
+}
+
+/// The first module, as far as it is known without weights.
+#[derive(Debug)]
+pub(crate) enum First {
+    Encoder { spec: EncoderSpec, output: EncoderOutput },
+    Static,
 }
 
 impl Recipe {
@@ -42,14 +55,30 @@ impl Recipe {
                 let mode =
                     if transformer.is_causal { PoolingMode::LastToken } else { PoolingMode::Mean };
                 let program = Program::plain(transformer.spec.hidden_size, mode);
-                Ok(Self { transformer, program, settings: ModelSettings::plain() })
+                Ok(Self::of_encoder(transformer, program, ModelSettings::plain()))
             }
             Layout::Modules(modules) => {
                 let settings = ModelSettings::read(folder)?;
-                let transformer = Transformer::read(folder, &modules[0].path)?;
-                let program = Program::read(folder, &modules[1..], &transformer)?;
-                Ok(Self { transformer, program, settings })
+                let (first, others) = (&modules[0], &modules[1..]);
+                if first.kind == ModuleKind::StaticEmbedding {
+                    let (tokenizer, limits) = static_embedding::read(folder, &first.path)?;
+                    let program = Program::read_static(folder, others)?;
+                    return Ok(Self { tokenizer, limits, first: First::Static, program, settings });
+                }
+                let transformer = Transformer::read(folder, &first.path)?;
+                let program = Program::read(folder, others, &transformer)?;
+                Ok(Self::of_encoder(transformer, program, settings))
             }
         }
+    }
+
+    fn of_encoder(transformer: Transformer, program: Program, settings: ModelSettings) -> Self {
+        let Transformer { spec, tokenizer, limits, output, .. } = transformer;
+        Self { tokenizer, limits, first: First::Encoder { spec, output }, program, settings }
+    }
+
+    /// Whether the folder uses the encoder's own pooler.
+    pub fn uses_pooler(&self) -> bool {
+        matches!(self.first, First::Encoder { output: EncoderOutput::PoolerOutput, .. })
     }
 }

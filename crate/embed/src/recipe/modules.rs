@@ -15,7 +15,7 @@ use crate::{Error, Result};
 pub(crate) enum Layout {
     /// No sentence-transformers folder, or one of another kind of model: a transformer and mean pooling.
     Plain,
-    /// In their order, the Transformer first.
+    /// In their order, the Transformer or StaticEmbedding first.
     Modules(Vec<Module>),
 }
 
@@ -31,6 +31,7 @@ pub(crate) struct Module {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum ModuleKind {
     Transformer,
+    StaticEmbedding,
     Pooling,
     Dense,
     Normalize,
@@ -44,11 +45,17 @@ impl ModuleKind {
     }
 }
 
-const SUPPORTED: &str = "Transformer first, then Pooling, Dense, LayerNorm, Normalize, Dropout";
+const SUPPORTED: &str =
+    "Transformer or StaticEmbedding first, then Pooling, Dense, LayerNorm, Normalize, Dropout";
 
 /// Every kind with its class's name and the module that has had it since version 5.4, and 6 for Dense and Normalize.
-const KINDS: [(ModuleKind, &str, &str); 6] = [
+const KINDS: [(ModuleKind, &str, &str); 7] = [
     (ModuleKind::Transformer, "Transformer", "base.modules.transformer"),
+    (
+        ModuleKind::StaticEmbedding,
+        "StaticEmbedding",
+        "sentence_transformer.modules.static_embedding",
+    ),
     (ModuleKind::Pooling, "Pooling", "sentence_transformer.modules.pooling"),
     (ModuleKind::Dense, "Dense", "base.modules.dense"),
     (ModuleKind::Normalize, "Normalize", "base.modules.normalize"),
@@ -67,7 +74,21 @@ const PACKAGES: [(&str, &[ModuleKind]); 6] = [
 ];
 
 /// Modules of the Python package that import these classes for their own use, where `import_from_string` finds them, too.
-const IMPORTERS: [(ModuleKind, &[&str]); 4] = [
+const IMPORTERS: [(ModuleKind, &[&str]); 5] = [
+    (
+        ModuleKind::StaticEmbedding,
+        &[
+            "losses.DenoisingAutoEncoderLoss",
+            "losses.GISTEmbedLoss",
+            "losses.denoising_auto_encoder",
+            "losses.gist_embed",
+            "model_card",
+            "models.static_embedding",
+            "sentence_transformer.losses.denoising_auto_encoder",
+            "sentence_transformer.losses.gist_embed",
+            "sentence_transformer.model_card",
+        ],
+    ),
     (
         ModuleKind::Transformer,
         &[
@@ -110,8 +131,9 @@ const IMPORTERS: [(ModuleKind, &[&str]); 4] = [
     (ModuleKind::Normalize, &["multi_vector_encoder.model"]),
 ];
 
-const ALL: [ModuleKind; 6] = [
+const ALL: [ModuleKind; 7] = [
     ModuleKind::Transformer,
+    ModuleKind::StaticEmbedding,
     ModuleKind::Pooling,
     ModuleKind::Dense,
     ModuleKind::Normalize,
@@ -168,8 +190,10 @@ impl Layout {
                 None => modules.push(module),
             }
         }
-        let is_transformer = |module: &Module| module.kind == ModuleKind::Transformer;
-        if !is_transformer(&modules[0]) || modules[1..].iter().any(is_transformer) {
+        let takes_texts = |module: &Module| {
+            matches!(module.kind, ModuleKind::Transformer | ModuleKind::StaticEmbedding)
+        };
+        if !takes_texts(&modules[0]) || modules[1..].iter().any(takes_texts) {
             let what = "this order of modules";
             return Err(Error::unsupported(MODULES_JSON, what, SUPPORTED));
         }
@@ -203,7 +227,10 @@ impl Module {
         })?;
         // Arguments of a call that a module wants to see. These modules make nothing of any, and most take none.
         if let Some(value) = entry.get("kwargs") {
-            let takes_any = matches!(kind, ModuleKind::Transformer | ModuleKind::Pooling);
+            let takes_any = matches!(
+                kind,
+                ModuleKind::Transformer | ModuleKind::StaticEmbedding | ModuleKind::Pooling
+            );
             let is_iterable = matches!(value, Json::List(_) | Json::Object(_) | Json::Str(_));
             if !is_iterable || (value.is_true() && !takes_any) {
                 return Err(Error::unsupported(MODULES_JSON, format!("kwargs {value}"), "[]"));
@@ -264,6 +291,12 @@ mod tests {
                 "sentence_transformers.sentence_transformer.modules.normalize.Normalize",
                 Some(ModuleKind::Normalize),
             ),
+            ("sentence_transformers.models.StaticEmbedding", Some(ModuleKind::StaticEmbedding)),
+            (
+                "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding",
+                Some(ModuleKind::StaticEmbedding),
+            ),
+            ("sentence_transformers.base.modules.StaticEmbedding", None),
             ("sentence_transformers.base.modules.Pooling", None),
             ("sentence_transformers.models.pooling.Pooling", Some(ModuleKind::Pooling)),
             ("sentence_transformers.models.dense.Dense", None),
@@ -341,6 +374,7 @@ mod tests {
             format!("[{transformer}, {}]", module("", "1_Pooling", "models.Pooling")),
             format!("[{transformer}, {}]", module("a.b", "1_Pooling", "models.Pooling")),
             format!("[{transformer}, {}]", module("1", "", "models.Transformer")),
+            format!("[{transformer}, {}]", module("1", "", "models.StaticEmbedding")),
             format!("[{transformer}, {}]", module("1", "", "models.WordWeights")),
             format!("[{}]", module("0", "1_Pooling", "models.Pooling")),
             format!("[{}]", transformer.replace('}', r#", "kwargs": 5}"#)),

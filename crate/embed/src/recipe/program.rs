@@ -22,6 +22,7 @@ const TOKEN_EMBEDDINGS: &str = "token_embeddings";
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Value {
     pub of_tokens: bool,
+    /// 0 until [`Program::set_width`].
     pub width: usize,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Step {
 /// A layer with weights of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LayerSpec {
+    /// Its configuration, for messages.
+    pub config: String,
     /// Its weight file.
     pub weights: String,
     pub kind: LayerKind,
@@ -65,12 +68,27 @@ impl LayerSpec {
             LayerKind::LayerNorm(norm) => norm.key_table(),
         }
     }
+
+    /// The width of what it takes, with the name that its configuration has for it.
+    fn input(&self) -> (&'static str, usize) {
+        match &self.kind {
+            LayerKind::Dense(dense) => ("in_features", dense.in_features),
+            LayerKind::LayerNorm(norm) => ("dimension", norm.dimension),
+        }
+    }
+
+    fn output(&self) -> usize {
+        match &self.kind {
+            LayerKind::Dense(dense) => dense.out_features,
+            LayerKind::LayerNorm(norm) => norm.dimension,
+        }
+    }
 }
 
 /// What follows the encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Program {
-    /// The first value is the encoder's `last_hidden_state`.
+    /// The first value is what the model gives: an encoder its `last_hidden_state`, a static one a text's vector.
     pub values: Vec<Value>,
     pub steps: Vec<Step>,
     pub layers: Vec<LayerSpec>,
@@ -96,28 +114,46 @@ impl Program {
 
     /// Follows the modules behind the transformer.
     pub fn read(folder: &Folder, modules: &[Module], transformer: &Transformer) -> Result<Self> {
-        let width = transformer.spec.hidden_size;
-        let mut run = Run {
-            program: Self {
-                values: vec![Value { of_tokens: true, width }],
-                steps: Vec::new(),
-                layers: Vec::new(),
-                sentence: 0,
-                tokens: None,
-            },
-            features: BTreeMap::new(),
-        };
+        let mut run = Run::from(true);
         let output = match transformer.output {
             EncoderOutput::LastHiddenState => 0,
-            EncoderOutput::PoolerOutput => {
-                run.step(Op::Pooler, 0, Value { of_tokens: false, width })
-            }
+            EncoderOutput::PoolerOutput => run.step(Op::Pooler, 0, false),
         };
         run.features.insert(transformer.output_name.clone(), output);
-        for module in modules {
-            run.module(folder, module)?;
+        let mut program = run.follow(folder, modules)?;
+        program.set_width(transformer.spec.hidden_size)?;
+        Ok(program)
+    }
+
+    /// Follows the modules behind a static model, whose width is known only with its weights.
+    pub fn read_static(folder: &Folder, modules: &[Module]) -> Result<Self> {
+        let mut run = Run::from(false);
+        run.features.insert(SENTENCE_EMBEDDING.into(), 0);
+        run.follow(folder, modules)
+    }
+
+    /// Tells all values their width, of which the first one's is given.
+    pub fn set_width(&mut self, width: usize) -> Result<()> {
+        self.values[0].width = width;
+        for (step, Step { op, input }) in self.steps.iter().enumerate() {
+            let width = self.values[*input].width;
+            self.values[step + 1].width = match op {
+                Op::Pool(pooling) => pooled_width(width, pooling.modes.len())?,
+                Op::Pooler | Op::Normalize => width,
+                &Op::Layer(layer) => {
+                    let layer = &self.layers[layer];
+                    let (key, expected) = layer.input();
+                    if expected != width {
+                        let problem = format!(
+                            "{key} is {expected}, but the previous module produces {width}"
+                        );
+                        return Err(Error::invalid(&layer.config, problem));
+                    }
+                    layer.output()
+                }
+            };
         }
-        run.finish()
+        Ok(())
     }
 
     /// The steps that lead to a value, in their order.
@@ -140,14 +176,31 @@ struct Run {
 }
 
 impl Run {
-    fn step(&mut self, op: Op, input: usize, value: Value) -> usize {
+    /// From what the model gives.
+    fn from(of_tokens: bool) -> Self {
+        let program = Program {
+            values: vec![Value { of_tokens, width: 0 }],
+            steps: Vec::new(),
+            layers: Vec::new(),
+            sentence: 0,
+            tokens: None,
+        };
+        Self { program, features: BTreeMap::new() }
+    }
+
+    fn follow(mut self, folder: &Folder, modules: &[Module]) -> Result<Program> {
+        modules.iter().try_for_each(|module| self.module(folder, module))?;
+        self.finish()
+    }
+
+    fn step(&mut self, op: Op, input: usize, of_tokens: bool) -> usize {
         self.program.steps.push(Step { op, input });
-        self.program.values.push(value);
+        self.program.values.push(Value { of_tokens, width: 0 });
         self.program.values.len() - 1
     }
 
-    /// A feature's value, which must be there.
-    fn feature(&self, module: &Module, name: &str) -> Result<(usize, Value)> {
+    /// A feature's value, which must be there, and whether there is one for each token.
+    fn feature(&self, module: &Module, name: &str) -> Result<(usize, bool)> {
         let index = self.features.get(name).copied().ok_or_else(|| {
             let Module { kind, name: module, .. } = module;
             Error::invalid(
@@ -157,7 +210,7 @@ impl Run {
                 ),
             )
         })?;
-        Ok((index, self.program.values[index]))
+        Ok((index, self.program.values[index].of_tokens))
     }
 
     fn module(&mut self, folder: &Folder, module: &Module) -> Result<()> {
@@ -170,42 +223,39 @@ impl Run {
             entries => entries.unwrap_or_default(),
         };
         match module.kind {
-            ModuleKind::Transformer => {}
+            ModuleKind::Transformer | ModuleKind::StaticEmbedding => {}
             ModuleKind::Pooling => {
                 let pooling = Pooling::read(&file, &entries)?;
-                let (input, value) = self.feature(module, TOKEN_EMBEDDINGS)?;
-                if !value.of_tokens {
+                let (input, of_tokens) = self.feature(module, TOKEN_EMBEDDINGS)?;
+                if !of_tokens {
                     return Err(unsupported(
                         "a Pooling module for vectors that are not token vectors",
                     ));
                 }
-                let width = pooled_width(&file, value.width, pooling.modes.len())?;
-                let output = self.step(Op::Pool(pooling), input, Value { of_tokens: false, width });
+                let output = self.step(Op::Pool(pooling), input, false);
                 self.features.insert(SENTENCE_EMBEDDING.into(), output);
             }
             ModuleKind::Dense => {
                 let dense = DenseSpec::read(&file, &entries)?;
-                let (input, value) = self.feature(module, &dense.input)?;
-                check_input(&file, "in_features", dense.in_features, value)?;
-                let value = Value { width: dense.out_features, ..value };
+                let (input, of_tokens) = self.feature(module, &dense.input)?;
                 let output = dense.output.clone();
-                let layer = self.layer(module, LayerKind::Dense(dense))?;
-                let index = self.step(Op::Layer(layer), input, value);
+                let layer = self.layer(module, file, LayerKind::Dense(dense))?;
+                let index = self.step(Op::Layer(layer), input, of_tokens);
                 self.features.insert(output, index);
             }
             ModuleKind::LayerNorm => {
                 let norm = LayerNormSpec::read(&file, &entries)?;
-                let (input, value) = self.feature(module, SENTENCE_EMBEDDING)?;
-                check_input(&file, "dimension", norm.dimension, value)?;
-                let layer = self.layer(module, LayerKind::LayerNorm(norm))?;
-                let index = self.step(Op::Layer(layer), input, value);
+                let (input, of_tokens) = self.feature(module, SENTENCE_EMBEDDING)?;
+                let layer = self.layer(module, file, LayerKind::LayerNorm(norm))?;
+                let index = self.step(Op::Layer(layer), input, of_tokens);
                 self.features.insert(SENTENCE_EMBEDDING.into(), index);
             }
             ModuleKind::Normalize => {
                 let (input, output) = read_normalize(&file, &entries)?;
                 // Of a feature that is not there nothing is made.
                 if let Some(&input) = self.features.get(&input) {
-                    let index = self.step(Op::Normalize, input, self.program.values[input]);
+                    let of_tokens = self.program.values[input].of_tokens;
+                    let index = self.step(Op::Normalize, input, of_tokens);
                     self.features.insert(output, index);
                 }
             }
@@ -218,8 +268,8 @@ impl Run {
     }
 
     /// The index of a layer; two modules of one folder have the same.
-    fn layer(&mut self, module: &Module, kind: LayerKind) -> Result<usize> {
-        let layer = LayerSpec { weights: join(&module.path, WEIGHTS), kind };
+    fn layer(&mut self, module: &Module, config: String, kind: LayerKind) -> Result<usize> {
+        let layer = LayerSpec { config, weights: join(&module.path, WEIGHTS), kind };
         let layers = &mut self.program.layers;
         match layers.iter().position(|known| known.weights == layer.weights) {
             Some(index) if layers[index] == layer => Ok(index),
@@ -251,23 +301,12 @@ impl Run {
     }
 }
 
-fn check_input(file: &str, key: &str, expected: usize, value: Value) -> Result<()> {
-    if expected == value.width {
-        return Ok(());
-    }
-    let width = value.width;
-    Err(Error::invalid(
-        file,
-        format!("{key} is {expected}, but the previous module produces {width}"),
-    ))
-}
-
 /// The width of several poolings' vectors side by side.
-fn pooled_width(file: &str, width: usize, modes: usize) -> Result<usize> {
+fn pooled_width(width: usize, modes: usize) -> Result<usize> {
     let pooled = width.checked_mul(modes).filter(|width| *width <= MAX_DIMENSION);
     pooled.ok_or_else(|| {
         let what = format!("a vector of {modes} times {width} values");
-        Error::unsupported(file, what, &format!("at most {MAX_DIMENSION}"))
+        Error::unsupported(MODULES_JSON, what, &format!("at most {MAX_DIMENSION}"))
     })
 }
 

@@ -102,6 +102,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// The same for all tasks.
+    pub fn of_all(limit: Limit) -> Self {
+        Self { any: limit, query: None, document: None }
+    }
+
     pub fn of(&self, task: Option<Task>) -> &Limit {
         let own = match task {
             None => &None,
@@ -274,11 +279,11 @@ impl Options {
 
     fn limits(&self, own: &Limit) -> Limits {
         if !self.call.is_truncated {
-            return Limits { any: Limit::None, query: None, document: None };
+            return Limits::of_all(Limit::None);
         }
         // What is said for all calls counts more than what is said for a task.
         if let Some(length) = &self.call.max_length {
-            return Limits { any: Limit::of(length), query: None, document: None };
+            return Limits::of_all(Limit::of(length));
         }
         Limits {
             any: own.clone(),

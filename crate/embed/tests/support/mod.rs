@@ -14,7 +14,8 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 pub struct Expected {
     pub dimension: usize,
-    pub max_seq_length: usize,
+    /// None: no limit.
+    pub max_seq_length: Option<usize>,
     #[serde(default = "cosine")]
     pub similarity: String,
     pub cases: Vec<Case>,
