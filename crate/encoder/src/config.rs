@@ -258,7 +258,8 @@ impl Fields<'_> {
     ) -> Result<f64> {
         const SUPPORTED: &str = r#"{"rope_type": "default", "rope_theta": …}"#;
         self.must_be("rope_scaling", "null", |value| *value == Json::Null)?;
-        let mut theta = self.object.get_some(older);
+        // Python fails for a null here, unless the parameters say more.
+        let mut theta = self.object.get(older);
         let mut found_in = older;
         if let Some(parameters) = parameters {
             let Some(parameters) = parameters.as_object() else {
@@ -358,10 +359,9 @@ impl Fields<'_> {
         // transformers 5 reads it no more and computes as if it were "absolute".
         if self.object.get_some("position_embedding_type").is_some()
             && !is("position_embedding_type", "absolute")
-            && family != Family::JinaBert
-            && family != Family::New
+            && !family.has_other_positions()
         {
-            return self.unsupported("position_embedding_type", "absolute, and alibi for bert");
+            return self.unsupported("position_embedding_type", "absolute, or alibi for bert");
         }
         for name in ["is_decoder", "add_cross_attention"] {
             if self.typed(name, Type::Bool)?.is_some_and(Json::is_true) {

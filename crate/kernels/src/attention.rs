@@ -84,6 +84,7 @@ impl RelativeBias<'_> {
 /// # Panics
 ///
 /// When the lengths do not fit.
+#[inline(never)]
 pub fn attention(
     qkv: &[f32],
     texts: &[Range<usize>],
@@ -300,7 +301,8 @@ fn add_bias<const NV: usize>(scores: &mut [Lanes<NV>], bias: &[f32]) -> Lanes<NV
     largest.map(F32x4::to_array)
 }
 
-/// Makes `e^(score − largest)` of scores; gives the sum of each lane.
+/// Makes `e^(score − largest)` of scores; gives the sum of each lane, which is NaN where a score is not finite: a text of such
+/// weights has no vector, and must not seem to have one.
 #[inline(never)]
 #[cfg_attr(
     all(target_arch = "wasm32", feature = "relaxed"),
@@ -309,7 +311,7 @@ fn add_bias<const NV: usize>(scores: &mut [Lanes<NV>], bias: &[f32]) -> Lanes<NV
 fn exponentials<const NV: usize>(scores: &mut [Lanes<NV>], largest: &Lanes<NV>) -> Lanes<NV> {
     let exp = Exp::new();
     let largest = largest.each_ref().map(F32x4::load);
-    let mut sums = [F32x4::splat(0.0); NV];
+    let mut sums = largest.map(|largest| largest.sub(largest));
     for scores in scores {
         for ((x, &largest), sum) in scores.iter_mut().zip(&largest).zip(&mut sums) {
             let e = exp.of(F32x4::load(x).sub(largest));

@@ -20,6 +20,7 @@ use crate::{Activation, Selection};
 /// # Panics
 ///
 /// When the lengths do not fit.
+#[inline(never)]
 pub fn pack_f32(weight: &[f32], bias: &[f32], in_features: usize) -> Vec<f32> {
     let out_features = bias.len();
     assert_eq!(weight.len(), out_features * in_features, "weight and bias");

@@ -32,6 +32,7 @@ pub struct PackedQ8 {
 ///
 /// When the lengths do not fit, a weight is larger than [`WEIGHT_MAX`], or `in_features` is so
 /// large that sums could overflow (66,000).
+#[inline(never)]
 pub fn pack_q8(weight: &[u8], rows: &[RowQ8], bias: &[f32], in_features: usize) -> PackedQ8 {
     let out_features = bias.len();
     assert_eq!(weight.len(), out_features * in_features, "weight and bias");

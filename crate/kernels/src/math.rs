@@ -50,7 +50,8 @@ impl Exp {
 
     #[inline(always)]
     pub fn of(&self, x: F32x4) -> F32x4 {
-        let x = self.lowest.max(x);
+        // In this order NaN stays.
+        let x = x.max(self.lowest);
         // The last bits of this are n.
         let n = x.mul_add(self.log2_e, self.magic);
         let whole = n.sub(self.magic);

@@ -27,6 +27,7 @@ pub struct RowQ8 {
 }
 
 /// Appends a row as values of 0 to `max`. Where its values lie too far apart for `f32`, the scale is not finite.
+#[inline(never)]
 pub fn quantize_row(row: &[f32], max: u8, values: &mut Vec<u8>) -> RowQ8 {
     let (smallest, largest) = row
         .iter()
@@ -42,6 +43,7 @@ pub fn quantize_row(row: &[f32], max: u8, values: &mut Vec<u8>) -> RowQ8 {
 
 /// Appends a row of the weights of a linear layer as [`crate::pack_q8`] takes it: rotated, then as
 /// values of 0 to [`WEIGHT_MAX`].
+#[inline(never)]
 pub fn quantize_weights(row: &[f32], values: &mut Vec<u8>) -> RowQ8 {
     let mut rotated = row.to_vec();
     rotate(&mut rotated);

@@ -20,6 +20,7 @@ pub const QUERY_BITS: usize = 4;
 /// # Panics
 ///
 /// When the lengths do not fit each other. The caller sees to it that no sum leaves 32 bits.
+#[inline(never)]
 pub fn i8_dot(rows: &[i8], query: &[i16], out: &mut [i32]) {
     let dimension = query.len();
     assert_eq!(rows.len(), out.len() * dimension, "rows and out");
@@ -92,6 +93,7 @@ impl Reach {
 /// # Panics
 ///
 /// When the lengths differ.
+#[inline(never)]
 pub fn above(dots: &[i32], rows: RowFactors<'_>, reach: &Reach, threshold: f32) -> u64 {
     let count = dots.len();
     assert!(count <= 64, "{count} rows");
@@ -140,6 +142,7 @@ pub struct SignRow {
 /// # Panics
 ///
 /// When the lengths do not fit each other.
+#[inline(never)]
 pub fn sign_bits(row: &[i8], scale: f32, center: &[f32], out: &mut [u64]) -> SignRow {
     assert_eq!(center.len(), row.len(), "row and center");
     assert_eq!(out.len(), bit_words(row.len()), "row and out");
@@ -158,6 +161,7 @@ pub fn sign_bits(row: &[i8], scale: f32, center: &[f32], out: &mut [u64]) -> Sig
 }
 
 /// The planes of a query for [`bit_dot`]: of the value `i` the bit `b` is bit `i % 64` of word `i / 64 · QUERY_BITS + b`.
+#[inline(never)]
 pub fn bit_planes(query: &[i8]) -> Vec<u64> {
     let mut planes = vec![0; bit_words(query.len()) * QUERY_BITS];
     for (i, &x) in query.iter().enumerate() {
@@ -177,6 +181,7 @@ pub fn bit_planes(query: &[i8]) -> Vec<u64> {
 /// # Panics
 ///
 /// When the lengths do not fit each other.
+#[inline(never)]
 pub fn bit_dot(rows: &[u64], planes: &[u64], out: &mut [i32]) {
     let (planes, _) = planes.as_chunks::<QUERY_BITS>();
     assert_eq!(rows.len(), out.len() * planes.len(), "rows and out");

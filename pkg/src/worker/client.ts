@@ -188,6 +188,7 @@ export class WorkerClient<Map extends CallMap> {
     this.#runs();
     for (const worker of this.#workers) worker.terminate();
     this.#starting.clear();
+    this.#held.length = 0;
     const pending = [...this.#pending];
     this.#pending.clear();
     for (const [id, { reject }] of pending) reject(errorOf(id));

@@ -449,7 +449,7 @@ function renderWork(): void {
     );
     stopButton.hidden = false;
     stopButton.textContent = state === "encoding" ? "Stop" : "Read on";
-  } else if (scope !== "saved" && ranking?.scope === scope && isFindingMore()) {
+  } else if (scope !== "saved" && ranking?.scope === scope && failure.hidden && isFindingMore()) {
     showWork("Reading the page", "", 0, 0);
   } else work.hidden = true;
 }

@@ -25,7 +25,20 @@ pub(super) fn read_as(fields: &Fields, family: Family, sizes: [usize; 5]) -> Res
 pub(super) fn read_without_types(
     fields: &Fields,
     family: Family,
+    sizes: [usize; 5],
+) -> Result<EncoderSpec> {
+    let activation = fields.activation("hidden_act", Activation::Gelu)?;
+    let norm = NormSpec::of_bert(fields.epsilon("layer_norm_eps", 1e-12)?);
+    read_sizes(fields, family, sizes, activation, norm)
+}
+
+/// The sizes alone.
+pub(super) fn read_sizes(
+    fields: &Fields,
+    family: Family,
     [words, hidden, layers, heads, intermediate]: [usize; 5],
+    activation: Activation,
+    layer_norm: NormSpec,
 ) -> Result<EncoderSpec> {
     let hidden_size = fields.dimension("hidden_size", hidden)?;
     let num_hidden_layers = fields.layers("num_hidden_layers", layers)?;
@@ -43,9 +56,9 @@ pub(super) fn read_without_types(
         attention: AttentionSpec::of_bert(fields.dimension("num_attention_heads", heads)?),
         feed_forward: FeedForwardSpec::of_bert(
             fields.dimension("intermediate_size", intermediate)?,
-            fields.activation("hidden_act", Activation::Gelu)?,
+            activation,
         ),
-        layer_norm: NormSpec::of_bert(fields.epsilon("layer_norm_eps", 1e-12)?),
+        layer_norm,
     })
 }
 

@@ -14,10 +14,11 @@ pub(crate) fn is_meant(fields: &Fields) -> bool {
     fields.get("position_embedding_type").and_then(Json::as_str) == Some("alibi")
 }
 
-/// As [`Config`](https://github.com/huggingface/text-embeddings-inference/blob/02506d0b3879596c20905951425d16f09be1a556/backends/candle/src/models/jina.rs)
-/// of text-embeddings-inference is used.
+/// As `JinaBertConfig` of
+/// [jina-bert-implementation](https://huggingface.co/jinaai/jina-bert-implementation/blob/main/configuration_bert.py) is used: the
+/// activation is that of `feed_forward_type`.
 pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
-    let mut spec = bert::read_as(fields, Family::JinaBert, [30528, 768, 12, 12, 3072])?;
+    let mut spec = bert::read_as(fields, Family::JinaBert, [30522, 768, 12, 12, 3072])?;
     spec.positions.has_table = false;
     spec.attention.has_alibi = true;
     spec.feed_forward = FeedForwardSpec {

@@ -114,6 +114,11 @@ impl Family {
         }
     }
 
+    /// Whether its own reader looks at `position_embedding_type`, or Python does not for this family: its positions are rotary.
+    pub(crate) fn has_other_positions(self) -> bool {
+        matches!(self, Self::JinaBert | Self::New | Self::ModernBert | Self::Gte | Self::NomicBert)
+    }
+
     /// Reads a config.json of this family.
     pub(crate) fn read(self, fields: &Fields) -> Result<EncoderSpec> {
         match self {

@@ -10,32 +10,45 @@ use crate::names::{LayerNames, Names};
 use crate::spec::{LocalAttention, NormSpec, RotarySpec};
 use crate::{EncoderSpec, FeedForwardSpec, Result};
 
+/// The padding token where a configuration names none.
+const PADDING: usize = 50_283;
+
 /// [`ModernBertConfig`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/modernbert/configuration_modernbert.py#L31)
 pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
     let sizes = [50_368, 768, 22, 12, 1152];
-    let mut spec = bert::read_without_types(fields, Family::ModernBert, sizes)?;
-    spec.layer_norm = NormSpec {
+    let activation = fields.activation("hidden_activation", Activation::Gelu)?;
+    let layer_norm = NormSpec {
         epsilon: fields.epsilon("norm_eps", 1e-5)?,
         has_bias: fields.flag("norm_bias")?,
         is_before: true,
     };
+    let mut spec = bert::read_sizes(fields, Family::ModernBert, sizes, activation, layer_norm)?;
+    let words = spec.vocab_size;
+    if fields.get("pad_token_id").is_none() && words <= PADDING {
+        return fields.invalid(format!(
+            "vocab_size is {words}, and without a pad_token_id the padding token has the id {PADDING}"
+        ));
+    }
     let mlp_bias = fields.flag("mlp_bias")?;
     spec.attention.has_bias = fields.flag("attention_bias")?;
     spec.feed_forward = FeedForwardSpec {
-        activation: fields.activation("hidden_activation", Activation::Gelu)?,
         has_gate: true,
         has_bias: mlp_bias,
         has_output_bias: mlp_bias,
         ..spec.feed_forward
     };
     let [global, local] = thetas(fields)?;
+    let reach = fields.dimension("local_attention", 128)? / 2;
     fields.rotary(&mut spec, 8192, RotarySpec::of(global))?;
     spec.attention.local = Some(LocalAttention {
         global_every: global_every(fields, spec.num_hidden_layers)?,
         // Half of them before a token, half behind it.
-        reach: fields.dimension("local_attention", 128)? / 2,
+        reach,
         rotary: RotarySpec::of(local),
     });
+    // Python sets `local_attention` by it, to twice as many.
+    let is_same = |window: &Json| window.as_usize() == Some(reach);
+    fields.must_be("sliding_window", &format!("half of local_attention, {reach}"), is_same)?;
     fields.check_types(&[
         ("embedding_dropout", Type::Number),
         ("attention_dropout", Type::Number),
@@ -46,8 +59,15 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
         ("deterministic_flash_attn", Type::Bool),
         ("sparse_prediction", Type::Bool),
         ("sparse_pred_ignore_index", Type::Int),
-        ("initializer_cutoff_factor", Type::Number),
+        ("initializer_cutoff_factor", Type::Float),
+        ("cls_token_id", Type::OptionalInt),
+        ("sep_token_id", Type::OptionalInt),
     ])?;
+    for name in ["embedding_dropout", "mlp_dropout"] {
+        fields.check_share(name)?;
+    }
+    let is_pooling = |name: &Json| matches!(name.as_str(), Some("cls" | "mean"));
+    fields.must_be("classifier_pooling", "cls, mean", is_pooling)?;
     Ok(spec)
 }
 
@@ -65,7 +85,7 @@ fn thetas(fields: &Fields) -> Result<[f64; 2]> {
         return fields.unsupported(NAME, &format!("{FULL} and {SLIDING}, not {key}"));
     }
     let of = |kind: &str, older: &str, default: f64| {
-        fields.rotary_theta(NAME, parameters.get_some(kind), older, default)
+        fields.rotary_theta(NAME, parameters.get(kind), older, default)
     };
     Ok([of(FULL, "global_rope_theta", 160_000.0)?, of(SLIDING, "local_rope_theta", 10_000.0)?])
 }
@@ -76,9 +96,8 @@ const SLIDING: &str = "sliding_attention";
 /// Which layers see all of a text: the first of so many.
 fn global_every(fields: &Fields, layers: usize) -> Result<usize> {
     const NAME: &str = "layer_types";
-    let older = fields.layers("global_attn_every_n_layers", 3)?;
     let types = match fields.get(NAME) {
-        None | Some(Json::Null) => return Ok(older),
+        None | Some(Json::Null) => return fields.layers("global_attn_every_n_layers", 3),
         Some(Json::List(types)) => types,
         Some(_) => return fields.unsupported(NAME, "a list"),
     };
@@ -165,6 +184,23 @@ mod tests {
     }
 
     #[test]
+    fn what_python_does_not_look_at_is_no_matter() {
+        for entries in [
+            // As mmBERT has it.
+            r#", "position_embedding_type": "sans_pos""#,
+            r#", "hidden_act": "mish", "layer_norm_eps": 1"#,
+            r#", "num_hidden_layers": 1, "layer_types": ["full_attention"], "global_attn_every_n_layers": 0"#,
+            r#", "sliding_window": 64"#,
+            r#", "vocab_size": 50283, "pad_token_id": 0"#,
+            r#", "global_rope_theta": null, "local_rope_theta": null, "rope_parameters": {
+                "full_attention": {"rope_theta": 160000.0, "rope_type": "default"},
+                "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"}}"#,
+        ] {
+            read(entries).expect(entries);
+        }
+    }
+
+    #[test]
     fn layers_see_all_of_a_text_or_what_is_near() {
         let sees_all = |entries: &str| {
             let spec = read(entries).expect("valid");
@@ -191,6 +227,15 @@ mod tests {
             r#", "num_hidden_layers": 4,
                 "layer_types": ["full_attention", "full_attention", "sliding_attention", "full_attention"]"#,
             r#", "layer_types": 3"#,
+            r#", "sliding_window": 2"#,
+            r#", "sliding_window": null"#,
+            r#", "global_rope_theta": 160000, "local_rope_theta": null"#,
+            r#", "rope_parameters": {"full_attention": null}"#,
+            r#", "vocab_size": 50283"#,
+            r#", "embedding_dropout": 1.5"#,
+            r#", "initializer_cutoff_factor": 2"#,
+            r#", "classifier_pooling": "max""#,
+            r#", "cls_token_id": "a""#,
             r#", "rope_parameters": {"rope_theta": 10000}"#,
             r#", "rope_parameters": {"full_attention": {"rope_type": "yarn"}}"#,
             r#", "rope_parameters": {"full_attention": []}"#,

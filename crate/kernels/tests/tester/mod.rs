@@ -22,6 +22,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("self_attention rotary", self_attention_turns_queries_and_keys),
     ("feed_forward", feed_forward_is_two_layers),
     ("rows", a_row_does_not_depend_on_its_neighbours),
+    ("attention that is not finite", attention_shows_what_is_not_finite),
     ("quantize_row", quantized_rows_come_back),
     ("quantize_weights", quantized_weights_come_back),
     ("outliers", rotation_tames_outliers),
@@ -352,6 +353,29 @@ fn attention_leaves_what_is_between_its_rows() -> Result<(), String> {
         for (t, row) in apart.chunks(stride).enumerate() {
             check!(same_bits(&row[..hidden], &close[t * hidden..][..hidden]), "{stride}: row {t}");
             check!(row[hidden..].iter().all(|&x| x == -7.0), "{stride}: behind row {t}");
+        }
+    }
+    Ok(())
+}
+
+/// Scores that do not fit into 32 bits, one too large, one too small, or one that is neither.
+fn attention_shows_what_is_not_finite() -> Result<(), String> {
+    let (tokens, head_size) = (13, 8);
+    for (query, key) in
+        [([1e30, 0.0], [1e30, 0.0]), ([1e30, 0.0], [-1e30, 0.0]), ([1e30; 2], [1e30, -1e30])]
+    {
+        for window in [None, Some(2)] {
+            let mut qkv = Numbers(10).floats(tokens * 3 * head_size);
+            let (place, stride) = (5 * 3 * head_size, 3 * head_size);
+            qkv[place..][..2].copy_from_slice(&query);
+            for token in 0..tokens {
+                qkv[token * stride + head_size..][..2].copy_from_slice(&key);
+            }
+            let mut out = vec![0.0; tokens * head_size];
+            let relative = Relative { window, ..Relative::default() };
+            attention(&qkv, &[0..tokens], 1, head_size, relative, &mut out, head_size);
+            let row = &out[5 * head_size..][..head_size];
+            check!(row.iter().all(|x| x.is_nan()), "{query:?} {key:?}, window {window:?}: {row:?}");
         }
     }
     Ok(())
