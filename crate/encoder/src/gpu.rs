@@ -46,18 +46,6 @@ fn unsupported(spec: &EncoderSpec, dtype: WeightDtype) -> Option<String> {
     if heads > MAX_THREADS {
         return Some(format!("the GPU kernels support at most {MAX_THREADS} attention heads"));
     }
-    if attention.relative_buckets > 0 {
-        return Some("the GPU kernels do not support relative positions, which MPNet uses".into());
-    }
-    if attention.rotary.is_some()
-        || attention.has_alibi
-        || feed_forward.has_gate
-        || spec.layer_norm.is_before
-    {
-        return Some(
-            "the GPU kernels do not support rotary positions, linear biases or gates".into(),
-        );
-    }
     // A workgroup adds the embeddings of 256 values, and computes at least one row of everything else.
     let groups = (longest_batch(spec) * embedding_size.max(hidden_size) as u64).div_ceil(256);
     if groups.max(longest_batch(spec)) > MAX_GROUPS as u64 {
@@ -67,7 +55,8 @@ fn unsupported(spec: &EncoderSpec, dtype: WeightDtype) -> Option<String> {
         ));
     }
     // A token's position and type share a word.
-    if spec.positions.rows.max(spec.type_vocab_size) > 1 << 16 {
+    let positions = if spec.positions.has_table { spec.positions.rows } else { 1 };
+    if positions.max(spec.type_vocab_size) > 1 << 16 {
         return Some("the GPU kernels support at most 65536 positions and token types".into());
     }
     if dtype != WeightDtype::Q8 {

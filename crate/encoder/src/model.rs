@@ -197,8 +197,7 @@ impl Layer {
         bias: Option<Tensor<2>>,
         spec: &EncoderSpec,
     ) -> Rows {
-        // `GpuNeeds` refuses such a model, and its artefact has no kernel for it.
-        let is_before = spec.layer_norm.is_before && cfg!(feature = "cpu");
+        let is_before = spec.layer_norm.is_before;
         let before = |norm: Option<&LayerNorm>, x: &Rows| match norm {
             Some(norm) if is_before => norm.forward(x.values(), None),
             _ => x.clone(),
@@ -352,17 +351,15 @@ impl Encoder {
         batch.check(&self.spec)?;
         let batch = batch.of_model(self.spec.positions, self.spec.type_vocab_size > 0);
         let device = self.embeddings.token_types.val().device();
-        // `GpuNeeds` refuses such a model, and its artefact has neither sines nor powers.
         let attention = self.spec.attention;
         let longest = batch.ranges().map(|text| text.len()).max().unwrap_or(1);
         let rotary = |rotary: Option<RotarySpec>| {
-            let rotary = rotary.filter(|_| cfg!(feature = "cpu"))?;
-            Some(rotary::table(rotary, self.spec.attention_head_size(), longest, &device))
+            Some(rotary::table(rotary?, self.spec.attention_head_size(), longest, &device))
         };
         let global = rotary(attention.rotary);
         let nearby = rotary(attention.local.map(|local| local.rotary));
-        let sloped = (attention.has_alibi && cfg!(feature = "cpu"))
-            .then(|| alibi::table(attention.num_heads, longest - 1, &device));
+        let sloped =
+            attention.has_alibi.then(|| alibi::table(attention.num_heads, longest - 1, &device));
         let batch = DeviceBatch::new(batch, &device);
         let mut rows = self.embeddings.forward(&batch);
         if let Some(projection) = &self.projection {

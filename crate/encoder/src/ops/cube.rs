@@ -1,5 +1,5 @@
-//! The operations on a GPU: WGSL kernels of our own (`shaders`), launched through CubeCL's client. A layer is 7 launches,
-//! 8 with 8-bit weights.
+//! The operations on a GPU: WGSL kernels of our own (`shaders`), launched through CubeCL's client. A layer of BERT is 7
+//! launches, 8 with 8-bit weights.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -11,13 +11,17 @@ use burn::tensor::{DType, Shape, Tensor};
 use embervec_kernels::{PackedQ8, RowQ8, rotation_block as block};
 use half::f16;
 
-use super::shaders::{self, Kept, Shader};
+use super::shaders::{self, Kept, Pairwise, Shader};
 use super::{
     Activation, AttentionShape, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, Optional,
     OptionalLinear, QuantizedRows, RowsKernel, TableKernel,
 };
 use crate::gpu::MAX_GROUPS;
 use crate::{Error, Result, SentencePooling};
+
+/// A thread of attention reads all of its text. Of a long one so many tokens are launched at a time, as the longest texts of BERT
+/// have twice over, so that no launch takes the seconds after which a driver ends it.
+const TOKENS_PER_LAUNCH: usize = 1024;
 
 /// Whether the browser's WGSL has `dot4I8Packed`; it is the same for all of its adapters.
 static HAS_DOT4: AtomicBool = AtomicBool::new(false);
@@ -155,25 +159,37 @@ impl EncoderOps for Cube {
         bias: Optional<Self>,
         next: Next,
     ) -> RowsKernel<Self> {
-        let is_plain = matches!((rotary, bias, window), (Optional::None, Optional::None, None));
-        debug_assert!(is_plain, "`GpuNeeds` refuses such a model");
         let qkv = Self::linear(x, qkv, Activation::Identity);
         let [tokens, width] = dims(&qkv);
         let size = width / 3;
+        let batch = batch_words(words);
+        if let Optional::Some(angles) = &rotary {
+            let shader = shaders::rotary(size, num_heads);
+            let launch = Launch::new(&shader).bind(&batch).bind(angles).bind(&qkv);
+            launch.run([size.div_ceil(64), tokens], &[tokens]);
+        }
+        let biases = match bias {
+            Optional::None => None,
+            Optional::Some(biases) => Some(biases),
+        };
+        let reach = biases.as_ref().map_or(0, |biases| dims(biases)[1] / 2);
         let y = empty(&qkv, [tokens, size]);
         let quantized = Quantized::new(&qkv, next, tokens, size);
-        let (shader, split) = shaders::attention(size, num_heads, next);
-        let launch = Launch::new(&shader).bind(&qkv).bind(&batch_words(words));
-        let launch = match next {
-            Next::F32 => launch.bind(&y),
-            Next::Q8 => launch.all(quantized.tensors()),
-        };
-        launch.run([tokens.div_ceil(split.rows), 1], &[tokens]);
+        let (shader, split) = shaders::attention(size, num_heads, window, biases.is_some(), next);
+        for start in (0..tokens).step_by(TOKENS_PER_LAUNCH) {
+            let end = tokens.min(start + TOKENS_PER_LAUNCH);
+            let launch = Launch::new(&shader).bind(&qkv).bind(&batch).all(biases.as_slice());
+            let launch = match next {
+                Next::F32 => launch.bind(&y),
+                Next::Q8 => launch.all(quantized.tensors()),
+            };
+            launch.run([(end - start).div_ceil(split.rows), 1], &[end, start, reach]);
+        }
         quantized.with(y)
     }
 
-    fn add(_: CubeTensor, _: CubeTensor) -> CubeTensor {
-        unreachable!("`GpuNeeds` refuses such a model")
+    fn add(x: CubeTensor, y: CubeTensor) -> CubeTensor {
+        elementwise(&x, &y, Pairwise::Sum)
     }
 
     fn feed_forward(
@@ -183,8 +199,21 @@ impl EncoderOps for Cube {
         output: LinearKernel<Self>,
         activation: Activation,
     ) -> CubeTensor {
-        debug_assert!(matches!(gate, OptionalLinear::None), "`GpuNeeds` refuses such a model");
-        let values = Self::linear(x, intermediate, activation);
+        let values = match gate {
+            OptionalLinear::None => Self::linear(x, intermediate, activation),
+            OptionalLinear::Some(gate) => {
+                let again = match &x.quantized {
+                    QuantizedRows::None => QuantizedRows::None,
+                    QuantizedRows::Q8 { values, rows } => {
+                        QuantizedRows::Q8 { values: values.clone(), rows: rows.clone() }
+                    }
+                };
+                let again = RowsKernel { values: x.values.clone(), quantized: again };
+                let wide = Self::linear(x, intermediate, activation);
+                let factors = Self::linear(again, gate, Activation::Identity);
+                elementwise(&wide, &factors, Pairwise::Product)
+            }
+        };
         let x = RowsKernel { values, quantized: QuantizedRows::None };
         Self::linear(x, output, Activation::Identity)
     }
@@ -227,6 +256,15 @@ impl EncoderOps for Cube {
             .run([batch.len(), 1], &info);
         y
     }
+}
+
+fn elementwise(a: &CubeTensor, b: &CubeTensor, how: Pairwise) -> CubeTensor {
+    let [rows, size] = dims(a);
+    let y = empty(a, [rows, size]);
+    let shader = shaders::elementwise(size, how);
+    let launch = Launch::new(&shader).bind(a).bind(b).bind(&y);
+    launch.run([(size / 4).div_ceil(64), rows], &[rows]);
+    y
 }
 
 fn quantize_rows(x: &CubeTensor) -> (CubeTensor, CubeTensor) {

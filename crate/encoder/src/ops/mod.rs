@@ -583,7 +583,7 @@ pub fn layer_norm(
     ))
 }
 
-/// `x + y`: a residual connection without a layer normalisation behind it. A GPU has no kernel for that ([`crate::GpuNeeds`]).
+/// `x + y`: a residual connection without a layer normalisation behind it.
 ///
 /// # Shapes
 ///
@@ -603,8 +603,7 @@ pub fn add(x: Tensor<2>, y: Tensor<2>) -> Tensor<2> {
 ///
 /// - `x`: `[batch.token_count(), hidden_size]`
 /// - `qkv`: from `hidden_size` to three times as many: queries, keys, values
-/// - `rotary`: `[positions, head_size]`: what queries and keys are turned by, as [`embervec_kernels::Rotary`] has it. A GPU has no
-///   kernel for that, nor for a bias or a window ([`crate::GpuNeeds`]).
+/// - `rotary`: `[positions, head_size]`: what queries and keys are turned by, as [`embervec_kernels::Rotary`] has it.
 /// - `bias`: `[num_heads, 2 * reach + 1]`: what is added to the scores of each head for the distances from `-reach` to
 ///   `reach` of the query from the key; beyond, as at the ends.
 /// - returns `[batch.token_count(), hidden_size]`
@@ -649,7 +648,7 @@ pub fn query_factor(head_size: usize, device: &Device) -> f32 {
 ///
 /// - `x`: `[rows, hidden_size]`
 /// - `intermediate`, `output`: from `hidden_size` to `intermediate_size`, and back
-/// - `gate`: as `intermediate`. A GPU has no kernel for that ([`crate::GpuNeeds`]).
+/// - `gate`: as `intermediate`.
 /// - returns `[rows, hidden_size]`
 pub fn feed_forward(
     x: Rows,

@@ -194,6 +194,14 @@ fn next(thread: u32, token: u32, live: bool) {
 }
 ";
 
+/// By how far a query lies behind its key; beyond what has a bias of its own, as at the ends.
+const BIAS: &str = "fn bias_of(head: u32, token: u32, other: u32) -> f32 {
+    let reach = i32(info[2]);
+    let distance = clamp(i32(token) - i32(other), -reach, reach);
+    return biases[i32(head) * (2 * reach + 1) + distance + reach];
+}
+";
+
 fn activation_code(activation: Activation) -> usize {
     match activation {
         Activation::Identity => 0,
@@ -285,21 +293,77 @@ pub fn layer_norm(size: usize, epsilon: f64, has_residual: bool, next: Next) -> 
     (shader, split)
 }
 
-/// Attention of each text's tokens to the tokens of the same text. Buffers: queries, keys and values, the batch, and the
-/// contexts in `f32` or in 8 bits.
-pub fn attention(size: usize, num_heads: usize, next: Next) -> (Shader, Split) {
+/// Turns queries and keys by the angles of their positions. Buffers: the batch, the angles, and queries, keys and values, which
+/// are changed. Grid: groups of 64 pairs of values, tokens.
+pub fn rotary(size: usize, num_heads: usize) -> Shader {
+    Shader::new(&[include_str!("wgsl/rotary.wgsl")], [64, 1])
+        .constant("SIZE", size)
+        .constant("HEAD_SIZE", size / num_heads)
+        .read("batch", "u32")
+        .read("rotary", "f32")
+        .write("qkv", "f32")
+}
+
+/// What is made of two tensors value by value.
+#[derive(Clone, Copy, Debug)]
+pub enum Pairwise {
+    /// Their sum.
+    Sum,
+    /// Their product.
+    Product,
+}
+
+/// Buffers: both tensors, and what is made of them. Grid: groups of 64 times 4 values, rows.
+pub fn elementwise(size: usize, how: Pairwise) -> Shader {
+    let of_both = match how {
+        Pairwise::Sum => "fn of_both(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> { return a + b; }\n",
+        Pairwise::Product => {
+            "fn of_both(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> { return a * b; }\n"
+        }
+    };
+    Shader::new(&[of_both, include_str!("wgsl/elementwise.wgsl")], [64, 1])
+        .constant("SIZE4", size / 4)
+        .read("a", "vec4<f32>")
+        .read("b", "vec4<f32>")
+        .write("y", "vec4<f32>")
+}
+
+/// Attention of each text's tokens to the tokens of the same text, or to those that are at most `window` away. Buffers:
+/// queries, keys and values, the batch, the biases where there are some, and the contexts in `f32` or in 8 bits. Arguments: the
+/// end of the tokens and the first of them, and the largest distance that has a bias of its own.
+pub fn attention(
+    size: usize,
+    num_heads: usize,
+    window: Option<usize>,
+    has_bias: bool,
+    next: Next,
+) -> (Shader, Split) {
     let split = match next {
         Next::F32 => Split::heads(num_heads),
         Next::Q8 => Split::rotated(size, num_heads),
     };
+    let in_reach = match window {
+        None => "fn in_reach(token: u32, text: vec2<u32>) -> vec2<u32> { return text; }\n".to_owned(),
+        Some(reach) => format!(
+            "fn in_reach(token: u32, text: vec2<u32>) -> vec2<u32> {{
+    return vec2<u32>(max(text.x, max(token, {reach}u) - {reach}u), min(text.y, token + {reach}u + 1u));
+}}\n"
+        ),
+    };
+    let bias_of = match has_bias {
+        false => "fn bias_of(head: u32, token: u32, other: u32) -> f32 { return 0.0; }\n",
+        true => BIAS,
+    };
     let parts: &[&str] = match next {
         Next::F32 => &[
+            &in_reach,
+            bias_of,
             "fn write(token: u32, slot: u32, at: u32, value: vec4<f32>) { y[token * SIZE4 + at] = value; }\n\
              fn next(thread: u32, token: u32, live: bool) {}\n",
             ATTENTION,
         ],
         // The row goes on in 8 bits only.
-        Next::Q8 => &[ROWS, QUANTIZE, ATTENTION_Q8, ATTENTION],
+        Next::Q8 => &[&in_reach, bias_of, ROWS, QUANTIZE, ATTENTION_Q8, ATTENTION],
     };
     let head_size = size / num_heads;
     let shader = Shader::new(parts, split.dim())
@@ -311,6 +375,7 @@ pub fn attention(size: usize, num_heads: usize, next: Next) -> (Shader, Split) {
         .number("SCALE", 1.0 / (head_size as f64).sqrt())
         .read("qkv", "vec4<f32>")
         .read("batch", "u32");
+    let shader = if has_bias { shader.read("biases", "f32") } else { shader };
     let shader = match next {
         Next::F32 => shader.write("y", "vec4<f32>"),
         Next::Q8 => shader.quantized(next),
@@ -450,6 +515,9 @@ mod tests {
                 }
             }
             validate(&pool(size), &format!("{size}"));
+            for how in [Pairwise::Sum, Pairwise::Product] {
+                validate(&elementwise(size, how), &format!("{size} {how:?}"));
+            }
         }
     }
 
@@ -459,14 +527,20 @@ mod tests {
         for size in SIZES {
             for num_heads in (1..=MAX_THREADS).filter(|heads| size.is_multiple_of(4 * heads)) {
                 let what = format!("{size} / {num_heads}");
-                validate(&attention(size, num_heads, Next::F32).0, &what);
-                if unquantizable(size, Some(num_heads)).is_none() {
-                    validate(&attention(size, num_heads, Next::Q8).0, &what);
-                    tried += 1;
+                validate(&rotary(size, num_heads), &what);
+                for (window, has_bias) in
+                    [(None, false), (None, true), (Some(64), false), (Some(0), true)]
+                {
+                    let of = |next| attention(size, num_heads, window, has_bias, next).0;
+                    validate(&of(Next::F32), &what);
+                    if unquantizable(size, Some(num_heads)).is_none() {
+                        validate(&of(Next::Q8), &what);
+                        tried += 1;
+                    }
                 }
             }
         }
-        assert!(tried > 60, "{tried}");
+        assert!(tried > 240, "{tried}");
     }
 
     #[test]
@@ -484,7 +558,7 @@ mod tests {
         // The largest that is accepted.
         let (size, heads) = (3968, 31);
         assert_eq!(unquantizable(size, Some(heads)), None);
-        validate(&attention(size, heads, Next::Q8).0, "3968 / 31");
+        validate(&attention(size, heads, None, true, Next::Q8).0, "3968 / 31");
         validate(&layer_norm(size, 1e-5, true, Next::Q8).0, "3968");
     }
 }
