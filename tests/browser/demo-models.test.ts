@@ -44,6 +44,31 @@ test("a multilingual model beside the page's own is offered with its languages, 
   assert.deepEqual([...origins], [demo.browser.origin]);
 });
 
+test("while another model is loading, the panel says nothing of the one before", async (context) => {
+  const demo = await openDemo({ models: { "multilingual-e5-small": "tiny-no-modules" } });
+  context.after(() => demo.close());
+  const { page } = demo;
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  // What a service worker may answer cannot be held.
+  await demo.context.addInitScript("delete Navigator.prototype.serviceWorker;");
+  await demo.context.route(/\/multilingual-e5-small\/.*config\.json$/, async (route) => {
+    await held;
+    await route.continue();
+  });
+  await demo.open();
+  await modelReady(page);
+  await page.click("#panel-open");
+  assert.match(await page.innerText("#fact-dtype"), /^q8/);
+  await page.getByRole("button", { name: /^Switch to multilingual-e5-small/ }).click();
+  await page.locator('#panel-open[data-state="loading"]').click();
+  const facts = ["device", "reason", "dtype", "kernels", "load", "load-source", "kept"];
+  const said = await Promise.all(facts.map((name) => page.innerText(`#fact-${name}`)));
+  assert.deepEqual(said, ["starting", "", "unknown yet", "", "not loaded yet", "", ""]);
+  release();
+  await page.locator("#fact-dtype", { hasText: /bits per number/ }).waitFor();
+});
+
 test("without one nothing is offered, asked for or complained of", async (context) => {
   const demo = await openDemo();
   context.after(() => demo.close());

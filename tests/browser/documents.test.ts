@@ -1,7 +1,7 @@
 // Documents are read in the worker of the built demo page, under the page's Content-Security-Policy.
 
 import assert from "node:assert/strict";
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -42,6 +42,7 @@ before(async () => {
     bundle: true,
     format: "esm",
   });
+  await writeFile(join(overlay, "half/silent.js"), "");
   const worker = (await readdir(join(ROOT, "www/dist"))).find((name) => /^reader\.[0-9a-f]{8}\.js$/.test(name));
   assert.ok(worker, "www/dist has no worker that reads documents");
   browser = await openPage({ overlay });
@@ -163,6 +164,36 @@ test("PDF: pages, headings, divided words, pages without text, and fonts that ne
   assert.ok(first?.kind === "sections");
   assert.deepEqual([first.document.title, first.notes], ["The bakery", ["Page 2 has no text."]]);
   assert.equal(browser.requests.filter((path) => /\/90ms-RKSJ-H\.[0-9a-f]{8}\.bcmap$/.test(path)).length, 1);
+});
+
+test("a PDF whose worker never runs is read by another one", async () => {
+  const started = page.waitForEvent("worker");
+  await page.evaluate(async () => {
+    const [script] = performance.getEntriesByType("resource").filter(({ name }) => /\/reader\.\w+\.js$/.test(name));
+    const reader = new window.half.DocumentReader(() => new Worker(script!.name, { type: "module" }));
+    Object.assign(window, { other: reader });
+    for await (const _ of reader.read([{ text: "It runs.", name: "a.txt" }]));
+  });
+  await (await started).evaluate(() => {
+    const Native = Worker;
+    let count = 0;
+    globalThis.Worker = class extends Native {
+      constructor(url: string | URL, options?: WorkerOptions) {
+        super(count++ === 0 ? "/half/silent.js" : url, options);
+      }
+    };
+  });
+  const bytes = [...pdf([[{ text: "Water the plants.", y: 800 }]])];
+  const [event] = await page.evaluate(async (bytes) => {
+    const { other } = window as unknown as { other: DocumentReader };
+    const events: ReaderEvent[] = [];
+    const file = new File([new Uint8Array(bytes)], "plants.pdf");
+    for await (const event of other.read([{ file, path: "plants.pdf" }])) events.push(event);
+    other.close();
+    return events;
+  }, bytes);
+  assert.deepEqual(shown(event!), ["plants.pdf", "pdf", [["Water the plants.", "", 1]]]);
+  assert.ok(browser.requests.includes("/half/silent.js"), "one was lost");
 });
 
 test("what cannot be read says why, and the next document is read", async () => {

@@ -128,6 +128,19 @@ test("pages that are saved are searched, alone and together with the one that is
   await front.close();
 });
 
+test("where the page cannot be read, the saved ones are named, and searched", async () => {
+  const front = await context.newPage();
+  await front.goto("chrome://version");
+  const panel = await opened.openPanel(front);
+  await panel.getByRole("radio", { name: "Both" }).check({ force: true });
+  await panel.getByText("The browser's own pages cannot be read").waitFor();
+  await panel.getByText("You can still search saved pages.").waitFor();
+  await screenshot(panel, "both-unreadable");
+  await ask(panel, "when does the boat sail", FERRY);
+  await panel.close();
+  await front.close();
+});
+
 test("after a restart, without a network, they are found and read whole", async () => {
   await restart();
   site.close();

@@ -87,6 +87,37 @@ test("two tabs add at once, and both have all", async () => {
   await other.close();
 });
 
+test("of what another tab adds only that is read", async () => {
+  const name = newName();
+  const other = await browser.openTab();
+  await open(browser.page, name);
+  await open(other, name);
+  await browser.page.evaluate(() => {
+    const vectorOf = (i: number) => Float32Array.from({ length: embedder.info.dimension }, (_, at) => Math.cos(i * at));
+    return index.add(Array.from({ length: 4000 }, (_, i) => ({ id: `n${i}`, text: `text ${i}`, vector: vectorOf(i) })));
+  });
+  assert.equal((await idsOf(other)).length, 4000);
+  const workers = browser.page.workers().filter((worker) => worker.url().endsWith("search-worker.js"));
+  const worker = workers.at(-1)!;
+  await worker.evaluate(() => {
+    const read = { bytes: 0 };
+    const get = IDBObjectStore.prototype.get;
+    Object.assign(globalThis, { read });
+    IDBObjectStore.prototype.get = function (key) {
+      const request = get.call(this, key);
+      request.addEventListener("success", () => (read.bytes += request.result?.byteLength ?? 0));
+      return request;
+    };
+  });
+  await add(other, textsOf("late", 0, 100));
+  while ((await idsOf(browser.page)).length < 4100);
+  const { bytes } = await worker.evaluate(() => (globalThis as unknown as { read: { bytes: number } }).read);
+  assert.ok(bytes > 1000 && bytes < 60_000, `${bytes} bytes`);
+  const { hits } = await browser.page.evaluate(() => index.search("late text number 7", { mode: "keyword" }));
+  assert.equal(hits[0]!.text, "late text number 7");
+  await other.close();
+});
+
 test("what another tab adds while an index gets another name is not lost", async () => {
   const name = newName();
   const other = await browser.openTab();

@@ -13,6 +13,7 @@ import MiniSearch from "minisearch";
 import { Thread } from "../../pkg/src/platform/node/thread.ts";
 import { writeTar } from "../../pkg/src/tar.ts";
 import { MemoryCache } from "../support/memory-cache.ts";
+import { random } from "../support/random.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const model = (name: string) => fileURLToPath(new URL(`../fixtures/models/${name}`, import.meta.url));
@@ -25,17 +26,6 @@ before(async () => {
   embedder = await Embedder.load(model("tiny-no-modules"), { dtype: "fp32" });
 });
 after(() => embedder.dispose());
-
-/** Numbers that look random and are the same everywhere (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 function randomVectors(rows: number, dimension: number, seed = 1): Float32Array[] {
   const next = random(seed);

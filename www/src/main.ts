@@ -180,6 +180,7 @@ function showExamples(): void {
   const group = byId("examples", HTMLDivElement);
   if (group.dataset["queries"] === queries.join("\n")) return;
   group.dataset["queries"] = queries.join("\n");
+  if (queries.length > 0) group.removeAttribute("aria-busy");
   group.replaceChildren(...queries.map((query) => button(query, "chip", () => search.ask(query))));
 }
 
@@ -237,5 +238,8 @@ addEventListener("popstate", () => {
   if (address.query !== search.query) search.goTo(address);
 });
 
-void library.open().then(() => search.run(), fail);
+void library
+  .open()
+  .then(() => search.run(), fail)
+  .finally(() => byId("examples", HTMLDivElement).removeAttribute("aria-busy"));
 void model.load();

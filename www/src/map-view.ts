@@ -5,6 +5,7 @@ import { type Collection, sectionOf } from "./collection";
 import { byId, element } from "./dom";
 import type { Direction, FromMap, ToMap } from "./map-messages";
 import type { Passage } from "./reader-view";
+import { WorkerStarter } from "./start-worker";
 import type { PassagePlace } from "embervec/search";
 
 interface Point extends PassagePlace {
@@ -17,12 +18,8 @@ const FEWEST_POINTS = 8;
 /** The map waits for this long a pause: what is opened, added or searched goes before it. */
 const QUIET_MS = 1500;
 const CAPTION_CHARACTERS = 140;
-/**
- * A worker whose script does not run by then is started again, so often. Chromium 156 loses one, without a word, whose page gets a new
- * service worker at this moment.
- */
-const START_MS = 5000;
-const STARTS = 3;
+/** Of the worker's script. Nobody waits for the map, so the last one may take its time. */
+const START_MS = [5000, 5000, Infinity];
 
 const ARROWS: Readonly<Record<string, Direction>> = {
   ArrowLeft: "left",
@@ -37,9 +34,15 @@ export class MapView {
   readonly #caption = byId("map-caption", HTMLParagraphElement);
   readonly #usualCaption = this.#caption.textContent ?? "";
   readonly #onOpen: (passage: Passage) => void;
-  #worker: Worker | undefined;
-  /** Workers that were started since one ran. */
-  #starts = 0;
+  readonly #starter = new WorkerStarter(
+    () =>
+      new Worker(/* webpackChunkName: "map" */ new URL("./map.worker.ts", import.meta.url), {
+        type: "module",
+      }),
+    START_MS,
+  );
+  /** It may not run yet; then messages wait. */
+  #worker: Promise<Worker> | undefined;
   #points: readonly Point[] = [];
   #collections: readonly Collection[] = [];
   #query: Float32Array | undefined;
@@ -115,29 +118,20 @@ export class MapView {
 
   #send(message: ToMap, transfer: Transferable[] = []): void {
     this.#worker ??= this.#start();
-    this.#worker.postMessage(message, transfer);
+    this.#worker.then(
+      (worker) => worker.postMessage(message, transfer),
+      // Its script could not be fetched. The next change of what is shown asks for it again.
+      () => {
+        this.#worker = undefined;
+        this.#made = "";
+      },
+    );
   }
 
-  #start(): Worker {
-    const worker = new Worker(/* webpackChunkName: "map" */ new URL("./map.worker.ts", import.meta.url), {
-      type: "module",
-    });
-    const ended = new AbortController();
-    this.#starts += 1;
-    const startAgain = () => {
-      ended.abort();
-      worker.terminate();
-      canvas.remove();
-      this.#worker = undefined;
-      this.#made = "";
-      this.#schedule();
-    };
-    // The last one may take its time.
-    const again = this.#starts < STARTS ? setTimeout(startAgain, START_MS) : undefined;
+  async #start(): Promise<Worker> {
+    const worker = await this.#starter.start();
     worker.addEventListener("message", ({ data }: MessageEvent<FromMap>) => {
-      if (data.kind === "pointed") return void this.#point(data.index, data.byKeyboard);
-      clearTimeout(again);
-      this.#starts = 0;
+      if (data.kind === "pointed") void this.#point(data.index, data.byKeyboard);
     });
     const canvas = element("canvas", "");
     canvas.setAttribute("aria-hidden", "true");
@@ -148,13 +142,11 @@ export class MapView {
     const colours = () => post({ kind: "colours", colours: this.#colours() });
     colours();
     for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"])
-      matchMedia(query).addEventListener("change", colours, { signal: ended.signal });
-    const sizes = new ResizeObserver(() => {
+      matchMedia(query).addEventListener("change", colours);
+    new ResizeObserver(() => {
       const { clientWidth: width, clientHeight: height } = this.#frame;
       post({ kind: "size", width, height, ratio: devicePixelRatio });
-    });
-    sizes.observe(this.#frame);
-    ended.signal.addEventListener("abort", () => sizes.disconnect());
+    }).observe(this.#frame);
     return worker;
   }
 

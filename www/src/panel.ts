@@ -57,7 +57,11 @@ export class Panel {
     fact("language", language === undefined ? "" : `Reads ${language}.`);
     if (embedder === undefined) {
       fact("device", state === "loading" ? "starting" : "not started");
-      return fact("reason", "");
+      fact("dtype", "unknown yet");
+      fact("load", "not loaded yet");
+      // Nothing of the model before.
+      for (const name of ["reason", "kernels", "load-source", "kept"]) fact(name, "");
+      return;
     }
     const { info } = embedder;
     fact("device", deviceName(info.device) + (info.workers > 1 ? `, up to ${info.workers} workers` : ""));

@@ -130,7 +130,7 @@ export class SearchView {
     this.#refresh ??= setTimeout(() => {
       this.#refresh = undefined;
       if (this.query === "" && this.#like === undefined) this.#showHome();
-      else if (this.#like === undefined) this.#search(this.query);
+      else if (this.#like === undefined) this.#search(this.query, false);
     }, REFRESH_MS);
   }
 
@@ -142,7 +142,7 @@ export class SearchView {
       this.#live.cancel();
       this.#shown = PAGE_OF_RESULTS;
       this.#showHome();
-    } else this.#search(query);
+    } else this.#search(query, true);
   }
 
   #wire(): void {
@@ -192,13 +192,15 @@ export class SearchView {
     this.run();
   }
 
-  #search(query: string): void {
+  /** @param isNew whether it is another question: who reads the answers to the last one is not moved */
+  #search(query: string, isNew: boolean): void {
     const options = { query, mode: this.#mode.value as SearchMode, type: this.#type.value, topK: this.#shown + 1 };
     this.#live.run(async (signal) => {
       try {
         const found = await searchAll(this.collections, { ...options, signal });
         this.#actions.succeed();
         this.#show(query, found);
+        if (isNew) this.#showBegin();
         await this.#explain(query, signal);
       } catch (error) {
         if (!signal.aborted) this.#actions.fail(error, () => this.run());
@@ -214,8 +216,6 @@ export class SearchView {
     if (hits.length === 0) this.#showNothing(found);
     else this.#results.show(hits.slice(0, this.#shown));
     this.#more.hidden = hits.length <= this.#shown;
-    if (innerHeight < LOW_WINDOW || byId("results-area", HTMLElement).getBoundingClientRect().top < 0)
-      byId("search-form", HTMLFormElement).scrollIntoView();
     announceSoon(
       hits.length === 0
         ? `Nothing found for ${query}.`
@@ -309,6 +309,14 @@ export class SearchView {
     const heading = byId("results-title", HTMLHeadingElement);
     heading.hidden = false;
     heading.textContent = title;
+  }
+
+  /** The box stays at the top of the window, and must not cover the best hit. */
+  #showBegin(): void {
+    const form = byId("search-form", HTMLFormElement);
+    if (innerHeight < LOW_WINDOW) form.scrollIntoView();
+    const covered = form.getBoundingClientRect().bottom - byId("results-area", HTMLElement).getBoundingClientRect().top;
+    if (covered > 0) scrollBy(0, -covered);
   }
 
   #showHome(): void {

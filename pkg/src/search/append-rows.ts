@@ -40,7 +40,7 @@ export function appendRows(
 }
 
 /** Some rows of a scan part, as a part. */
-function piece(
+export function piece(
   scan: Uint8Array,
   dimension: number,
   { from, to, rows }: { from: number; to: number; rows: number },

@@ -160,7 +160,8 @@ export class FolderIndex implements RowSource {
     const length = 4 * Math.min(BLOCK_ROWS, rows - first) * dimension;
     const bytes = await this.read("vectors.f32", { offset: 4 * first * dimension, length }, length, (bytes) => {
       if (bytes.byteLength !== length) throw damaged("a vector is cut short");
-      checkVectors(this.core, dimension, first, floatsOf(bytes));
+      const numbers = Array.from({ length: Math.min(BLOCK_ROWS, rows - first) }, (_, i) => first + i);
+      checkVectors(this.core, dimension, numbers, floatsOf(bytes));
     });
     return floatsOf(bytes);
   }

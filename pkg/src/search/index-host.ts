@@ -155,7 +155,7 @@ export class Index {
     const { stored } = this;
     await this.#refresh(asked.type === "search" ? { ms: REFRESH_MS } : {});
     for (;;) {
-      const { state } = stored ?? {};
+      const version = stored?.version;
       try {
         return await this.#run(asked, signal);
       } catch (error) {
@@ -164,7 +164,7 @@ export class Index {
         // waits until that is done.
         stored?.markStale();
         await this.#refresh();
-        if (stored?.state === state) throw error;
+        if (stored?.version === version) throw error;
       }
     }
   }

@@ -19,16 +19,57 @@ class Numbers {
   #length = 0;
 
   push(value: number): void {
-    if (this.#length === this.#values.length) {
-      const larger = new Uint32Array(2 * this.#length);
+    this.set(this.#length, value);
+  }
+
+  /** What lies between the end and `index` becomes 0. */
+  set(index: number, value: number): void {
+    if (index >= this.#values.length) {
+      const larger = new Uint32Array(Math.max(2 * this.#values.length, index + 1));
       larger.set(this.#values);
       this.#values = larger;
     }
-    this.#values[this.#length++] = value;
+    this.#values[index] = value;
+    this.#length = Math.max(this.#length, index + 1);
   }
 
   at(index: number): number {
     return this.#values[index]!;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+}
+
+/**
+ * Maps rows in memory to their numbers in the storage. Memory has the order in which this tab has heard of rows, the
+ * storage the order in which all tabs have stored them. They differ where another tab has stored something while rows
+ * were pending here.
+ */
+export class StoredRows {
+  /** By number. */
+  readonly #rows = new Numbers();
+  /** By row: its number and 1 more, 0 where it is not stored. */
+  readonly #numbers = new Numbers();
+
+  get count(): number {
+    return this.#rows.length;
+  }
+
+  /** The row gets the next number. */
+  add(row: number): void {
+    this.#rows.push(row);
+    this.#numbers.set(row, this.#rows.length);
+  }
+
+  rowOf(number: number): number {
+    return this.#rows.at(number);
+  }
+
+  numberOf(row: number): number | undefined {
+    const number = row < this.#numbers.length ? this.#numbers.at(row) : 0;
+    return number === 0 ? undefined : number - 1;
   }
 }
 
@@ -95,6 +136,13 @@ export class Rows {
     this.#allWords += words;
     entry.rows.push(row);
     return row;
+  }
+
+  /** Rows that nothing is known of, and that nobody finds. */
+  addLost(count: number): void {
+    const entry: Entry = { id: "", hash: undefined, metadata: {}, rows: [] };
+    this.#indexOf.set(entry, this.#entries.push(entry) - 1);
+    for (let i = 0; i < count; i++) this.remove(this.add(entry, { start: 0, end: 0, words: 0, passage: i }));
   }
 
   /** Takes a document's passages as they were stored, those before them being there. */

@@ -47,6 +47,7 @@ export class StoredIndex {
   #loss: unknown;
   /** Another tab has changed it. */
   #isStale = false;
+  #version = 0;
   #refreshing: Promise<boolean> | undefined;
 
   private constructor(
@@ -83,11 +84,16 @@ export class StoredIndex {
   }
 
   get pending(): number {
-    return this.#state.pending.length;
+    return this.#state.pending.size;
   }
 
   get lost(): string | undefined {
     return this.#lost;
+  }
+
+  /** Changes when parts may have moved, or rows of another tab have come: so a read that failed may work now. */
+  get version(): number {
+    return this.#version;
   }
 
   get storedBytes(): number {
@@ -150,8 +156,8 @@ export class StoredIndex {
     entry.hash = hash;
     for (const span of passages) {
       const passage = entry.rows.length;
-      this.rows.add(entry, { start: span.start, end: span.end, words: countOf(span.words), passage });
-      this.#state.pending.push({ entry, passage, span });
+      const row = this.rows.add(entry, { start: span.start, end: span.end, words: countOf(span.words), passage });
+      this.#state.pending.set(row, { entry, passage, span });
     }
     return true;
   }
@@ -247,7 +253,8 @@ export class StoredIndex {
     const state = this.#state;
     const before = this.current;
     // More may come meanwhile; it is for the next time.
-    const pending = [...state.pending];
+    const rows = [...state.pending.keys()];
+    const pending = [...state.pending.values()];
     const removing = this.#removed;
     this.#removed = new Set();
     const written: string[] = [];
@@ -255,15 +262,13 @@ export class StoredIndex {
       const segments: Loaded[] = [];
       let number = this.#nextNumber();
       for (let at = 0; at < pending.length; at += SEGMENT_ROWS) {
-        const rows = pending.slice(at, at + SEGMENT_ROWS);
-        segments.push(await this.#writeSegment(number++, state.storedRows + at, rows, written));
+        const some = pending.slice(at, at + SEGMENT_ROWS);
+        segments.push(await this.#writeSegment(number++, state.storedRows + at, some, written));
       }
-      const end = state.storedRows + pending.length;
-      const removed = await this.#writeRemoved(number, end, written);
+      const removed = await this.#writeRemoved(number, rows, written);
       const all = [...state.segments, ...segments];
       await this.#writeRecord({ ...before, segments: all.map(plain), removed }, all);
-      state.segments = all;
-      state.pending.splice(0, pending.length);
+      state.keep(rows, all);
       if (before.removed) await this.store.drop([this.#removedKey(before)]).catch(() => {});
     } catch (error) {
       // What is not in the record does not exist; it only takes up room.
@@ -295,6 +300,7 @@ export class StoredIndex {
   }
 
   #replaceState(state: State): void {
+    this.#version += 1;
     // Not freed at once: a search may be under way. Whoever collects the object frees its memory.
     this.#state = state;
   }
@@ -308,11 +314,12 @@ export class StoredIndex {
     return this.store.key(generation, "removed", removed!.number);
   }
 
-  /** @param end behind the last row that is stored */
-  async #writeRemoved(number: number, end: number, written: string[]): Promise<IndexRecord["removed"]> {
-    const rows = Uint32Array.from(this.rows.removed)
-      .filter((row) => row < end)
-      .sort();
+  /** @param next rows that are stored now */
+  async #writeRemoved(number: number, next: readonly number[], written: string[]): Promise<IndexRecord["removed"]> {
+    const { storedRows } = this.#state;
+    const numbers = new Map(next.map((row, i) => [row, storedRows + i]));
+    const numberOf = (row: number) => this.#state.numberOf(row) ?? numbers.get(row) ?? [];
+    const rows = Uint32Array.from([...this.rows.removed].flatMap(numberOf)).sort();
     if (rows.length === 0) return undefined;
     const key = this.store.key(this.current.generation, "removed", number);
     written.push(key);
@@ -349,7 +356,7 @@ export class StoredIndex {
     const [scanDigest, terms, rowsPart] = await this.store.write([...parts, [key("rows"), list]]);
     const bytes = [...blocks, ...parts].reduce((sum, [, { byteLength }]) => sum + byteLength, list.byteLength);
     const segment = { number, rows: rows.length, bytes, scan: scanDigest!, rowsPart: rowsPart!, terms: terms! };
-    return { ...segment, first, blocks: digests };
+    return { ...segment, first, blocks: digests, words: [] };
   }
 
   /**
@@ -403,21 +410,29 @@ export class StoredIndex {
     const { id, sequence } = this.current;
     if (record.id === id && record.sequence === sequence) return false;
     const before = this.#state;
-    const state = await State.load(this.store, record);
+    const isNew = await before.takeNew(record, this.current, (id) => this.#isChanged(id));
+    const state = isNew ? before : await State.load(this.store, record);
     // The same object, so that an embedder which has been compared with them is not compared again.
     if (JSON.stringify(record.probes) === JSON.stringify(this.current.probes)) record.probes = this.current.probes;
     this.current = record;
     this.#replaceState(state);
     // It is there again.
     if (this.#lost === CLEARED) this.#lost = undefined;
+    if (isNew) return true;
     this.#removeAgain();
     this.#appendAgain(before);
     return true;
   }
 
+  /** Whether a document has been appended, replaced or removed here, and that is not stored. */
+  #isChanged(id: string): boolean {
+    const entry = this.rows.entry(id);
+    return this.#removed.has(id) || (entry !== undefined && this.#state.pending.has(entry.rows.at(-1)!));
+  }
+
   /** What was appended and is not stored. */
   #appendAgain(before: State): void {
-    const { pending } = before;
+    const pending = [...before.pending.values()];
     for (let at = 0; at < pending.length; ) {
       const { entry, passage } = pending[at]!;
       const begin = at;
@@ -461,12 +476,13 @@ export class StoredIndex {
       const merged = await this.#writeSegment(
         this.#nextNumber(),
         first,
-        await this.#rowsOf(range(first, first + rows)),
+        await this.#rowsOf(state.rowsOf(first, first + rows)),
         written,
       );
       const all = [...state.segments.slice(0, from), merged];
       await this.#writeRecord({ ...this.current, segments: all.map(plain) }, all);
-      state.segments = all;
+      state.keep([], all);
+      this.#version += 1;
       await this.store.drop(this.#keysOf(this.current.generation, small));
     } catch {
       // It is as good as it was.
@@ -495,7 +511,7 @@ export class StoredIndex {
       await this.#takeUp();
       const { rows, storedRows } = this.#state;
       const generation = this.current.generation + 1;
-      const alive = range(0, storedRows).filter((row) => !rows.removed.has(row));
+      const alive = this.#state.rowsOf(0, storedRows).filter((row) => !rows.removed.has(row));
       const written: string[] = [];
       const segments: Loaded[] = [];
       try {
@@ -546,10 +562,6 @@ function refused(id: string, error: unknown): unknown {
 /** A passage's length for its score: minisearch counts different words. */
 function countOf(words: readonly string[]): number {
   return new Set(words).size;
-}
-
-function range(from: number, to: number): number[] {
-  return Array.from({ length: to - from }, (_, i) => from + i);
 }
 
 function plain({ number, rows, bytes, scan, rowsPart, terms }: Loaded): Segment {

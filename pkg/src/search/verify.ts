@@ -6,28 +6,26 @@ import type { Core } from "./core.js";
 import { damaged, takenIn } from "./parts.js";
 
 /**
- * Throws for vectors that are not those of the rows from `first` on. They are quantised again, and must give a query the
- * very same score: one integer that differs changes it.
+ * Throws for vectors that are not those of these rows. They are quantised again, and must give a query the very same
+ * score: one integer that differs changes it.
  */
 export function checkVectors(
   { scan, similarity }: Core,
   dimension: number,
-  first: number,
+  rows: readonly number[],
   vectors: Float32Array,
 ): void {
   const own = new SearchEngine(dimension, similarity);
   try {
-    const count = vectors.length / dimension;
     const [found, wanted] = takenIn(() => {
-      own.append(own.quantize(vectors), JSON.stringify(Array.from({ length: count }, () => null)));
+      own.append(own.quantize(vectors), JSON.stringify(rows.map(() => null)));
       const query = queryOf(dimension);
-      const rows = Uint32Array.from({ length: count }, (_, i) => i);
       return [
-        own.estimates(query, rows),
-        scan!.estimates(
+        own.estimates(
           query,
-          rows.map((row) => first + row),
+          Uint32Array.from(rows, (_, i) => i),
         ),
+        scan!.estimates(query, Uint32Array.from(rows)),
       ];
     });
     if (found.some((score, i) => score !== wanted[i])) throw damaged("a vector does not belong to its passage");

@@ -61,7 +61,7 @@ const ADVICE: Readonly<Record<string, { title: string; advice: string }>> = {
   },
 };
 
-const SAVED_ADVICE = "You can still search saved pages.";
+const savedAdvice = () => (saved.pages.length > 0 ? ["You can still search saved pages."] : []);
 
 const isPopup = location.pathname !== "/side-panel.html";
 document.documentElement.dataset["view"] = isPopup ? "popup" : "side-panel";
@@ -504,14 +504,15 @@ function renderResults(): void {
         `${formatCount(count, "passage")}. Type a question to see the closest passages first.`,
         ...gapsOf(page),
       );
-    else if (page.end?.problem !== undefined) drawEmpty("This PDF file cannot be read", page.end.problem, SAVED_ADVICE);
+    else if (page.end?.problem !== undefined)
+      drawEmpty("This PDF file cannot be read", page.end.problem, ...savedAdvice());
     else if (page.end)
       drawEmpty("There is no text on this page", "Text in pictures and videos cannot be searched.", ...gapsOf(page));
     else drawEmpty(page.title, "Reading the page…");
   } else if (unreadable === undefined) drawEmpty("Reading the page…", "");
   else {
     const { title, advice } = explain(unreadable, { isPopup, mayReadFiles });
-    drawEmpty(title, advice, SAVED_ADVICE);
+    drawEmpty(title, advice, ...savedAdvice());
   }
 }
 

@@ -2,7 +2,8 @@
 
 import { PDFWorker, VerbosityLevel } from "pdfjs-dist/legacy/build/pdf.mjs";
 
-import type { Parser, PdfHost } from "./pdf";
+import { WorkerStarter } from "../start-worker";
+import type { PdfHost } from "./pdf";
 
 declare global {
   interface ImportMeta {
@@ -14,19 +15,34 @@ declare global {
 /** The addresses of the maps; webpack lists the folder. */
 const maps = import.meta.webpackContext("pdfjs-dist/cmaps", { regExp: /\.bcmap$/ });
 
-export const HOST: PdfHost = {
-  start(): Parser {
-    const thread = new Worker(/* webpackChunkName: "worker-pdf" */ new URL("./pdf.worker.ts", import.meta.url), {
+/** Its script tells PDF.js that it is ready: that is its first message. */
+const starter = new WorkerStarter(
+  () =>
+    new Worker(/* webpackChunkName: "worker-pdf" */ new URL("./pdf.worker.ts", import.meta.url), {
       type: "module",
-    });
-    const worker = PDFWorker.create({ port: thread, verbosity: VerbosityLevel.ERRORS });
-    return {
-      worker,
-      end: () => {
-        worker.destroy();
-        thread.terminate();
-      },
-    };
+    }),
+);
+
+export const HOST: PdfHost = {
+  async start(signal) {
+    const starting = new AbortController();
+    const abort = () => starting.abort(signal.reason);
+    signal.addEventListener("abort", abort);
+    if (signal.aborted) abort();
+    try {
+      const thread = await starter.start(starting.signal);
+      const worker = PDFWorker.create({ port: thread, verbosity: VerbosityLevel.ERRORS });
+      return {
+        worker,
+        end: () => {
+          worker.destroy();
+          thread.terminate();
+        },
+      };
+    } finally {
+      // The next document may have the same worker.
+      signal.removeEventListener("abort", abort);
+    }
   },
   async characterMap(file) {
     const response = await fetch(maps(`./${file}`));

@@ -14,6 +14,9 @@ const IDLE_MS = 20_000;
 const MAX_HEADING = 120;
 const MAX_TITLE = 200;
 
+const NOT_STARTED =
+  "The part of this page that reads PDF could not be started. Check your connection, then reload the page.";
+
 /** Of a list. A hyphen may be a minus. */
 const BULLET = /^[•‣◦▪▸☐☑] ?/;
 
@@ -24,7 +27,8 @@ export interface Parser {
 }
 
 export interface PdfHost {
-  start(): Parser;
+  /** Rejects if the thread does not run, or with the signal's reason. */
+  start(signal: AbortSignal): Promise<Parser>;
   /** Fetches the character map of a font that has none of its own, as those for Chinese, Japanese and Korean. */
   characterMap(file: string): Promise<Uint8Array>;
 }
@@ -32,8 +36,13 @@ export interface PdfHost {
 /** Of the last document, for the next one. */
 let idle: { parser: Parser; timer: ReturnType<typeof setTimeout> } | undefined;
 
-function takeParser(host: PdfHost): Parser {
-  if (idle === undefined) return host.start();
+async function takeParser(host: PdfHost, signal: AbortSignal): Promise<Parser> {
+  if (idle === undefined) {
+    return host.start(signal).catch((cause: unknown) => {
+      signal.throwIfAborted();
+      throw new Problem("offline", NOT_STARTED, cause);
+    });
+  }
   const { parser, timer } = idle;
   clearTimeout(timer);
   idle = undefined;
@@ -50,7 +59,7 @@ function keepParser(parser: Parser): void {
 }
 
 export async function readPdf(input: Input, out: SectionWriter, host: PdfHost): Promise<void> {
-  const parser = takeParser(host);
+  const parser = await takeParser(host, input.signal);
   const range = new FileRange(input);
   const task = pdfjs.getDocument({
     range,

@@ -1,5 +1,6 @@
 /** The page's half of reading documents: all work is done in a worker, which starts with the first document. */
 
+import { WorkerStarter } from "../start-worker";
 import { type FromWorker, isLast, type ToWorker } from "./protocol";
 import type { DocumentInfo, Place, Readable, ReaderEvent, ReadProgress, SourceFile } from "./types";
 
@@ -9,12 +10,6 @@ export const ACCEPT =
 
 /** A worker that has not answered an abort by then is ended. */
 const PATIENCE_MS = 1000;
-
-/**
- * A worker whose script does not run by then is started again, and at last given up. Chromium 156 loses one, without a word, whose page gets
- * a new service worker at this moment, as it does after a deploy.
- */
-const START_MS = [5000, 25_000] as const;
 
 /**
  * Small documents that are begun before their turn: opening a file takes milliseconds, in which the processor waits. In Chromium 10,000
@@ -58,12 +53,11 @@ interface Begun {
 }
 
 export class DocumentReader {
-  readonly #create: () => Worker;
-  #worker: Worker | undefined;
-  /** Waits for the script to run. */
-  #starting: ReturnType<typeof setTimeout> | undefined;
-  /** Workers that did not run, since one did. */
-  #silent = 0;
+  readonly #starter: WorkerStarter;
+  /** It may not run yet; then messages wait. */
+  #worker: Promise<Worker> | undefined;
+  /** Ends the worker. */
+  #life = new AbortController();
   #readings = new Map<number, Reading>();
   /** Told to stop, but not heard of since. */
   #stopping = new Map<number, ReturnType<typeof setTimeout>>();
@@ -71,7 +65,7 @@ export class DocumentReader {
 
   /** `create` starts the worker's script. */
   constructor(create = createWorker) {
-    this.#create = create;
+    this.#starter = new WorkerStarter(create);
   }
 
   /**
@@ -167,29 +161,30 @@ export class DocumentReader {
       if (message.type !== "read") return;
       this.#worker = this.#start();
     }
-    this.#worker.postMessage(message);
+    this.#worker.then(
+      (worker) => worker.postMessage(message),
+      () => {}, // as `#start` has told
+    );
   }
 
-  #start(): Worker {
-    const worker = this.#create();
-    const wait = () => {
-      this.#silent += 1;
-      this.#discard(NOT_STARTED, this.#silent < START_MS.length);
+  #start(): Promise<Worker> {
+    const life = new AbortController();
+    this.#life = life;
+    const fail = () => {
+      if (life === this.#life) this.#discard(NOT_STARTED, false);
     };
-    this.#starting = setTimeout(wait, START_MS[this.#silent] ?? START_MS[0]);
-    worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
-    // Its script could not be fetched, or it has a fault.
-    worker.addEventListener("error", (event) => {
-      if (worker !== this.#worker) return;
-      event.preventDefault();
-      this.#discard(NOT_STARTED, false);
-    });
-    return worker;
+    const starting = this.#starter.start(life.signal);
+    starting.then((worker) => {
+      worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
+      worker.addEventListener("error", (event) => {
+        event.preventDefault();
+        fail();
+      });
+    }, fail);
+    return starting;
   }
 
   #receive(message: FromWorker): void {
-    clearTimeout(this.#starting);
-    this.#silent = 0;
     if (message.type === "started") return;
     const reading = this.#readings.get(message.id);
     if (message.type === "end" || message.type === "error") {
@@ -205,9 +200,10 @@ export class DocumentReader {
 
   /** Ends the worker. Documents of which nothing is known yet are read by the next one, if they may be. */
   #discard(problem: string, mayRestart = true): void {
-    clearTimeout(this.#starting);
-    this.#worker?.terminate();
     this.#worker = undefined;
+    const life = this.#life;
+    this.#life = new AbortController();
+    life.abort();
     for (const timer of this.#stopping.values()) clearTimeout(timer);
     this.#stopping.clear();
     for (const [id, reading] of this.#readings) {
