@@ -42,16 +42,40 @@ export async function randomModels(shapes: Record<string, Shape>): Promise<strin
   return overlay;
 }
 
+const FAMILIES = fileURLToPath(new URL("../fixtures/families/", import.meta.url));
+
+/** What is twice as large in a widened model: of tests/fixtures/families.py's `SMALL` the sizes, and those of layers that are one. */
+const WIDENED = [24, 40, 3 * 24, 2 * 40];
+
+const SIZES = /("(?:hidden_size|intermediate_size|head_dim|embedding_dimension)": )(\d+)/g;
+
+/** Adds twice as wide models of these families to an overlay, as `/models/<name>/`: of a width that 8 bits take on a GPU. */
+export async function widenedModels(overlay: string, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    const folder = join(overlay, "models", name);
+    await cp(join(FAMILIES, name), folder, { recursive: true });
+    for (const path of ["config.json", "1_Pooling/config.json"]) {
+      // As text: to Python 2 is not 2.0.
+      const config = await readFile(join(folder, path), "utf8");
+      const widened = config.replace(SIZES, (_, before, size) => `${before}${2 * size}`);
+      await writeFile(join(folder, path), widened);
+    }
+    const file = join(folder, "model.safetensors");
+    const { header } = safetensors.split(await readFile(file));
+    const shapes = Object.entries(header).map(([tensor, { shape }]): [string, number[]] => [
+      tensor,
+      shape.map((size) => (WIDENED.includes(size) ? 2 * size : size)),
+    ]);
+    await writeFile(file, randomTensors(shapes));
+  }
+}
+
 /** The tensors of `file` in the sizes of `config`. */
 function reshaped(
   file: Buffer,
   config: Shape & { vocab_size: number; max_position_embeddings: number; type_vocab_size: number },
 ): Buffer {
-  const uniform = randomNumbers();
-  const header: safetensors.Header = {};
-  const tensors: Buffer[] = [];
-  let end = 0;
-  for (const [name, { shape: rank }] of Object.entries(safetensors.split(file).header)) {
+  const shapes = Object.entries(safetensors.split(file).header).map(([name, { shape: rank }]): [string, number[]] => {
     const { hidden_size: hidden, intermediate_size: intermediate } = config;
     const isIntermediate = name.includes("intermediate.dense");
     const rows = name.includes("word_embeddings")
@@ -64,10 +88,21 @@ function reshaped(
             ? intermediate
             : hidden;
     const columns = /layer\.\d+\.output\.dense/.test(name) ? intermediate : hidden;
-    const shape = rank.length === 1 ? [rows] : [rows, columns];
+    return [name, rank.length === 1 ? [rows] : [rows, columns]];
+  });
+  return randomTensors(shapes);
+}
+
+function randomTensors(shapes: [name: string, shape: number[]][]): Buffer {
+  const uniform = randomNumbers();
+  const header: safetensors.Header = {};
+  const tensors: Buffer[] = [];
+  let end = 0;
+  for (const [name, shape] of shapes) {
+    const [, columns] = shape;
     // Of a linear layer every output has about the variance of its inputs.
-    const isNorm = name.endsWith("LayerNorm.weight");
-    const range = rank.length === 2 ? Math.sqrt(3 / columns) : 0.2;
+    const isNorm = columns === undefined && name.endsWith(".weight");
+    const range = columns === undefined ? 0.2 : Math.sqrt(3 / columns);
     const values = Float32Array.from(
       { length: shape.reduce((a, b) => a * b) },
       () => (isNorm ? 1 : 0) + range * uniform(),
