@@ -54,12 +54,20 @@ const RANDOM = {
   "positions behind the padding token": roberta,
   "GELU by tanh": { ...roberta, hidden_act: "gelu_new" },
   ReLU: { ...roberta, hidden_act: "relu" },
+  // Attention over more tokens than one launch takes.
+  "long texts": { ...roberta, max_position_embeddings: 1500 },
   SiLU: { ...roberta, hidden_act: "silu" },
 };
 /** Those that have kernels of their own on a GPU. */
 const WIDENED = ["gte-cls", "jina-bert-mean", "modernbert-cls", "mpnet-mean", "new-cls", "nomic-bert-mean"];
 /** The padding token, which keeps its own position, is among these. */
-const TEXTS = ["a quick brown fox", "[PAD] a [PAD] fox [PAD]", "", "the lazy dog ".repeat(4)];
+const TEXTS = [
+  "a quick brown fox",
+  "[PAD] a [PAD] fox [PAD]",
+  "",
+  "the lazy dog ".repeat(4),
+  "the fox and a dog ".repeat(280),
+];
 
 describe("families", () => {
   let browser: TestPage;

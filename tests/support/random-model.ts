@@ -15,6 +15,7 @@ export interface Shape {
   model_type?: string;
   pad_token_id?: number;
   hidden_act?: string;
+  max_position_embeddings?: number;
 }
 
 const TEMPLATE = fileURLToPath(new URL("../fixtures/models/tiny-cls/", import.meta.url));
@@ -26,8 +27,8 @@ export async function randomModels(shapes: Record<string, Shape>): Promise<strin
     const folder = join(overlay, "models", name);
     await mkdir(folder, { recursive: true });
     await cp(TEMPLATE, folder, { recursive: true });
-    const config = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
-    await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, ...shape }));
+    const config = { ...JSON.parse(await readFile(join(folder, "config.json"), "utf8")), ...shape };
+    await writeFile(join(folder, "config.json"), JSON.stringify(config));
     const pooling = { embedding_dimension: shape.hidden_size, pooling_mode: "mean" };
     await writeFile(join(folder, "1_Pooling/config.json"), JSON.stringify(pooling));
     // RoBERTa's positions begin behind that of the padding token.
@@ -37,7 +38,7 @@ export async function randomModels(shapes: Record<string, Shape>): Promise<strin
       JSON.stringify({ max_seq_length: config.max_position_embeddings - skipped }),
     );
     const file = join(folder, "model.safetensors");
-    await writeFile(file, reshaped(await readFile(file), { ...config, ...shape }));
+    await writeFile(file, reshaped(await readFile(file), config));
   }
   return overlay;
 }
