@@ -10,6 +10,7 @@ use embervec_weights::{TensorReader, WeightDtype, Weights};
 use crate::Result;
 
 /// A model without the steps behind it.
+#[allow(clippy::large_enum_variant, reason = "a program has one of them")]
 #[derive(Debug)]
 pub(crate) enum Model {
     /// Gives a vector for each token.

@@ -41,6 +41,7 @@ pub(crate) struct Recipe {
 }
 
 /// The first module, as far as it is known without weights.
+#[allow(clippy::large_enum_variant, reason = "a folder has one of them")]
 #[derive(Debug)]
 pub(crate) enum First {
     Encoder { spec: EncoderSpec, output: EncoderOutput },
