@@ -37,6 +37,8 @@ const ODD = [
 /** What the GPU's kernels do not compute, and a word of the reason. */
 const NOT_ON_GPU: Record<string, RegExp> = {
   ...Object.fromEntries(ODD.map((name) => [name, /four values at a time/])),
+  "jina-code-mean": /queries and keys/,
+  "jina-code-odd": /queries and keys|four values at a time/,
   "static-dense": /static model/,
   "static-mean": /static model/,
   "static-model2vec": /static model/,

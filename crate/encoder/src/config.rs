@@ -345,8 +345,8 @@ impl Fields<'_> {
         let Some(mut family) = name.and_then(Family::of_model_type) else {
             return self.unsupported("model_type", &Family::model_types());
         };
-        if family == Family::Bert && jina_bert::is_meant(self) {
-            family = Family::JinaBert;
+        if family == Family::Bert {
+            family = jina_bert::which(self).unwrap_or(family);
         }
         self.check_supported(family)?;
         Ok(family)
@@ -374,7 +374,8 @@ impl Fields<'_> {
         for name in ["attn_implementation", "_attn_implementation"] {
             if let Some(value) = self.object.get_some(name)
                 && !["eager", "sdpa"].iter().any(|known| value.as_str() == Some(known))
-                && !(family == Family::JinaBert && value.as_str() == Some("torch"))
+                && !(matches!(family, Family::JinaBert | Family::JinaCode)
+                    && value.as_str() == Some("torch"))
             {
                 return self.unsupported(name, "eager, sdpa");
             }

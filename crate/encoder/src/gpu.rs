@@ -46,6 +46,9 @@ fn unsupported(spec: &EncoderSpec, dtype: WeightDtype) -> Option<String> {
     if heads > MAX_THREADS {
         return Some(format!("the GPU kernels support at most {MAX_THREADS} attention heads"));
     }
+    if attention.has_qk_norm {
+        return Some("the GPU kernels do not normalise queries and keys".into());
+    }
     // A workgroup adds the embeddings of 256 values, and computes at least one row of everything else.
     let groups = (longest_batch(spec) * embedding_size.max(hidden_size) as u64).div_ceil(256);
     if groups.max(longest_batch(spec)) > MAX_GROUPS as u64 {

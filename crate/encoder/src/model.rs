@@ -9,7 +9,10 @@ use embervec_weights::{Error as WeightsError, Values, Weights};
 
 use crate::families::mpnet;
 use crate::names::{EncoderNames, LayerNames};
-use crate::ops::{self, Activation, AttentionShape, DeviceBatch, LinearWeight, Next, Rows, Table};
+use crate::ops::{
+    self, Activation, AttentionShape, AttentionTensors, DeviceBatch, LinearWeight, Next, Rows,
+    Table,
+};
 use crate::{EncoderSpec, Error, PackedBatch, Result, RotarySpec, SentencePooling, alibi, rotary};
 
 /// `torch.nn.Linear`.
@@ -150,8 +153,11 @@ impl Embeddings {
 struct Layer {
     /// Queries, keys and values as one layer.
     qkv: Linear,
+    /// `[4, hidden_size]`: weight and bias of the queries' normalisation, then of the keys'.
+    qk_norm: Option<Param<Tensor<2>>>,
     attention_output: Linear,
     attention_norm: Option<LayerNorm>,
+    repeated_norm: Option<LayerNorm>,
     intermediate: Linear,
     gate: Option<Linear>,
     output: Linear,
@@ -168,15 +174,38 @@ impl Layer {
         device: &Device,
     ) -> Result<Self> {
         let factor = ops::query_factor(spec.attention_head_size(), device);
-        let parts = [(&*names.query, factor), (&*names.key, 1.0), (&*names.value, 1.0)];
         let epsilon = spec.layer_norm.epsilon;
+        let (of_queries, of_norm) = match spec.attention.has_qk_norm {
+            // What comes behind the queries is multiplied instead.
+            true => (1.0, factor),
+            false => (factor, 1.0),
+        };
+        let parts = [(&*names.query, of_queries), (&*names.key, 1.0), (&*names.value, 1.0)];
+        let mut norm = |name: &str| match name {
+            "" => Ok::<_, Error>(None),
+            name => Ok(Some(LayerNorm::load(weights, name, epsilon, device)?)),
+        };
+        let (attention_norm, repeated_norm) =
+            (norm(&names.attention_norm)?, norm(&names.repeated_norm)?);
+        let qk_norm = match &*names.query_norm {
+            "" => None,
+            query => {
+                let mut params = Vec::new();
+                for (name, factor) in [(query, of_norm), (&*names.key_norm, 1.0)] {
+                    for part in ["weight", "bias"] {
+                        let ([_], values) = weights.take_f32(&format!("{name}.{part}"))?;
+                        params.extend(values.iter().map(|x| x * factor));
+                    }
+                }
+                Some(ops::floats(params, [4, spec.hidden_size], device))
+            }
+        };
         Ok(Self {
             qkv: Linear::load_stacked(weights, &parts, device)?,
+            qk_norm,
             attention_output: Linear::load(weights, &names.attention_output, device)?,
-            attention_norm: match &*names.attention_norm {
-                "" => None,
-                name => Some(LayerNorm::load(weights, name, epsilon, device)?),
-            },
+            attention_norm,
+            repeated_norm,
             intermediate: Linear::load(weights, &names.intermediate, device)?,
             gate: match spec.feed_forward.has_gate {
                 true => Some(Linear::load(weights, &names.gate, device)?),
@@ -207,18 +236,25 @@ impl Layer {
             _ => ops::add(block, x.values()).into(),
         };
         let attention_norm = self.attention_norm.as_ref();
+        let epsilon = spec.layer_norm.epsilon;
         let output_norm = Some(&self.output_norm);
         let context = ops::self_attention(
             before(attention_norm, &hidden_states),
             &self.qkv.weight,
             batch,
-            AttentionShape { num_heads: spec.attention.num_heads, window },
-            rotary,
-            bias,
+            AttentionShape { num_heads: spec.attention.num_heads, window, epsilon },
+            AttentionTensors {
+                qk_norm: self.qk_norm.as_ref().map(|norm| norm.val()),
+                rotary,
+                bias,
+            },
             self.next,
         );
         let attention = self.attention_output.forward(context, Activation::Identity);
-        let attention = behind(attention_norm, &hidden_states, attention);
+        let mut attention = behind(attention_norm, &hidden_states, attention);
+        if let Some(norm) = &self.repeated_norm {
+            attention = norm.forward(attention.values(), Some(&hidden_states));
+        }
         drop(hidden_states);
         let wide = ops::feed_forward(
             before(output_norm, &attention),

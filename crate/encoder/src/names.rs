@@ -48,8 +48,13 @@ pub(crate) struct LayerNames<T> {
     pub query: T,
     pub key: T,
     pub value: T,
+    /// Of the queries of all heads together.
+    pub query_norm: T,
+    pub key_norm: T,
     pub attention_output: T,
     pub attention_norm: T,
+    /// The same once more.
+    pub repeated_norm: T,
     pub intermediate: T,
     pub gate: T,
     pub output: T,
@@ -166,10 +171,17 @@ impl Recorder {
                 [String::new(), intermediate_name]
             }
         };
+        let [query_norm, key_norm] =
+            [parts.query_norm, parts.key_norm].map(|part| match spec.attention.has_qk_norm {
+                true => self.layer_norm(at(part), hidden),
+                false => String::new(),
+            });
         LayerNames {
             query,
             key,
             value,
+            query_norm,
+            key_norm,
             attention_output: self.linear(
                 at(parts.attention_output),
                 hidden,
@@ -178,6 +190,10 @@ impl Recorder {
             ),
             attention_norm: match has_attention_norm {
                 true => self.layer_norm(at(parts.attention_norm), hidden),
+                false => String::new(),
+            },
+            repeated_norm: match spec.layer_norm.is_repeated {
+                true => self.layer_norm(at(parts.repeated_norm), hidden),
                 false => String::new(),
             },
             intermediate: intermediate_name,

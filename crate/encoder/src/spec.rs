@@ -51,6 +51,8 @@ pub struct NormSpec {
     /// Whether it comes before attention and the feed-forward block, not behind their residual connection. Then the first
     /// layer's attention has none, and one more comes behind the last layer.
     pub is_before: bool,
+    /// Whether what comes of attention is once more added to what it was given, and normalised.
+    pub is_repeated: bool,
 }
 
 /// How many positions there are, and how a text's tokens are counted.
@@ -78,6 +80,8 @@ pub struct AttentionSpec {
     pub rotary: Option<RotarySpec>,
     /// What is different in some layers.
     pub local: Option<LocalAttention>,
+    /// Whether a token's queries are normalised, those of all heads together, and its keys.
+    pub has_qk_norm: bool,
     /// Whether its linear layers have biases.
     pub has_bias: bool,
 }
@@ -129,6 +133,7 @@ impl AttentionSpec {
             has_alibi: false,
             rotary: None,
             local: None,
+            has_qk_norm: false,
             has_bias: true,
         }
     }
@@ -149,7 +154,7 @@ impl RotarySpec {
 impl NormSpec {
     /// As in BERT.
     pub(crate) fn of_bert(epsilon: f64) -> Self {
-        Self { epsilon, has_bias: true, is_before: false }
+        Self { epsilon, has_bias: true, is_before: false, is_repeated: false }
     }
 }
 
@@ -336,6 +341,8 @@ impl EncoderSpec {
             self.attention.local.map_or(0, |local| local.global_every),
             self.attention.local.map_or(0, |local| local.reach),
             flag(self.attention.has_alibi),
+            flag(self.attention.has_qk_norm),
+            flag(self.layer_norm.is_repeated),
         ];
         // A base is at least 1.
         let none = RotarySpec { theta: 0.0, divisor: 0.0 };
@@ -379,6 +386,7 @@ impl EncoderSpec {
                     reach: sizes[23],
                     rotary,
                 }),
+                has_qk_norm: sizes[25] != 0,
                 has_bias: sizes[16] != 0,
             },
             feed_forward: FeedForwardSpec {
@@ -388,12 +396,17 @@ impl EncoderSpec {
                 has_bias: sizes[18] != 0,
                 has_output_bias: sizes[19] != 0,
             },
-            layer_norm: NormSpec { epsilon, has_bias: sizes[20] != 0, is_before: sizes[21] != 0 },
+            layer_norm: NormSpec {
+                epsilon,
+                has_bias: sizes[20] != 0,
+                is_before: sizes[21] != 0,
+                is_repeated: sizes[26] != 0,
+            },
         })
     }
 }
 
-const NUMBERS: usize = 30;
+const NUMBERS: usize = 32;
 
 /// What a feed-forward block may have, by its number in [`EncoderSpec::to_line`].
 const ACTIVATIONS: [Activation; 4] =
@@ -423,6 +436,12 @@ mod tests {
             r#"{"model_type": "bert", "position_embedding_type": "alibi", "feed_forward_type": "geglu"}"#,
         );
         assert_eq!(EncoderSpec::from_line(&sloped.to_line()).expect("an encoder"), sloped);
+        let normalised = EncoderSpec {
+            attention: AttentionSpec { has_qk_norm: true, ..sloped.attention },
+            layer_norm: NormSpec { is_repeated: true, ..sloped.layer_norm },
+            ..sloped
+        };
+        assert_eq!(EncoderSpec::from_line(&normalised.to_line()).expect("an encoder"), normalised);
         for line in ["", "1 2 3", "{}", &spec.to_line().replace(' ', "  ")] {
             EncoderSpec::from_line(line).expect_err("not an encoder");
         }

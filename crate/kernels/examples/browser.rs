@@ -128,7 +128,7 @@ extern "C" fn time_self_attention(
     let mut out = vec![0.0; tokens * size];
     fastest(rounds, || {
         let relative = Relative::default();
-        self_attention(&x, qkv.of(q8), slice::from_ref(&text), heads, relative, &mut out);
+        self_attention(&x, qkv.of(q8), slice::from_ref(&text), heads, None, relative, &mut out);
     })
 }
 

@@ -31,12 +31,42 @@ pub fn layer_norm(
             Some(residual) => add(x, &residual[r * size..][..size], out),
             None => out.copy_from_slice(x),
         }
-        let mean = sum(out, |x| x) / size as f32;
-        let means = F32x4::splat(mean);
-        let variance = sum(out, |x| x.sub(means).mul(x.sub(means))) / size as f32;
-        let factor = 1.0 / (variance + epsilon).sqrt();
-        scale(out, mean, factor, weight, bias);
+        normalize(out, weight, bias, epsilon);
     }
+}
+
+/// Layer normalisations of a token's queries and of its keys, those of all heads together.
+#[derive(Clone, Copy, Debug)]
+pub struct QkNorm<'a> {
+    /// `[4, hidden_size]`: weight and bias of the queries, then of the keys.
+    pub params: &'a [f32],
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl QkNorm<'_> {
+    /// # Shapes
+    ///
+    /// `qkv`: `[tokens, 3 * hidden_size]`: each token's queries, keys, values
+    pub(crate) fn apply(self, qkv: &mut [f32], hidden_size: usize) {
+        for row in qkv.chunks_exact_mut(3 * hidden_size) {
+            let parts = row.chunks_exact_mut(hidden_size);
+            for (part, params) in parts.zip(self.params.chunks_exact(2 * hidden_size)) {
+                let (weight, bias) = params.split_at(hidden_size);
+                normalize(part, weight, bias, self.epsilon);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn normalize(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+    let size = row.len() as f32;
+    let mean = sum(row, |x| x) / size;
+    let means = F32x4::splat(mean);
+    let variance = sum(row, |x| x.sub(means).mul(x.sub(means))) / size;
+    let factor = 1.0 / (variance + epsilon).sqrt();
+    scale(row, mean, factor, weight, bias);
 }
 
 #[inline(always)]

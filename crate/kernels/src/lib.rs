@@ -39,7 +39,7 @@ mod simd;
 mod tile;
 
 pub use attention::{Relative, RelativeBias, attention};
-pub use layer_norm::layer_norm;
+pub use layer_norm::{QkNorm, layer_norm};
 pub use linear::{Linear, LinearWeights, feed_forward, linear, self_attention};
 pub use linear_f32::pack_f32;
 pub use linear_q8::{MAX_IN_FEATURES as MAX_IN_FEATURES_Q8, PackedQ8, pack_q8};

@@ -7,7 +7,7 @@ use crate::linear_f32::linear_f32;
 use crate::linear_q8::{RowsQ8, linear_q8};
 use crate::tile::q8::GROUP;
 use crate::tile::{MR, NR};
-use crate::{Activation, Relative, Rotary, attention};
+use crate::{Activation, QkNorm, Relative, Rotary, attention};
 
 /// The packed weights of a linear layer.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +115,7 @@ pub fn feed_forward(
 ///
 /// - `x`: `[tokens, qkv.in_features]`
 /// - `texts`: each text's range of tokens
+/// - `norm`: of queries and keys, before they are turned
 /// - `relative.rotary`: as many positions as the longest text has tokens
 /// - `out`: `[tokens, qkv.out_features / 3]`
 ///
@@ -127,6 +128,7 @@ pub fn self_attention(
     qkv: Linear,
     texts: &[Range<usize>],
     num_heads: usize,
+    norm: Option<QkNorm>,
     relative: Relative,
     out: &mut [f32],
 ) {
@@ -140,7 +142,14 @@ pub fn self_attention(
         assert!(head_size.is_multiple_of(2) && table.len() >= longest * head_size, "rotary");
     }
     let head_bytes = tokens * 3 * head_size * size_of::<f32>();
-    let heads = heads_at_once(BLOCK_BYTES / head_bytes.max(1), num_heads, head_size);
+    let heads = match norm {
+        // It needs them all.
+        Some(norm) => {
+            assert_eq!(norm.params.len(), 4 * hidden_size, "norm");
+            num_heads
+        }
+        None => heads_at_once(BLOCK_BYTES / head_bytes.max(1), num_heads, head_size),
+    };
     let width = heads * head_size;
     let x = qkv.input(x);
     let mut some = vec![0.0; tokens * 3 * width];
@@ -155,6 +164,9 @@ pub fn self_attention(
                 let some = &mut some[part * width..];
                 qkv.outputs(outputs).multiply(&x, Activation::Identity, some, 3 * width);
             }
+        }
+        if let Some(norm) = norm {
+            norm.apply(some, hidden_size);
         }
         if let Some(rotary) = relative.rotary {
             rotary.turn(some, texts, width, head_size);

@@ -44,9 +44,9 @@ pub(super) const NAMES: Names = Names {
         attention_norm: "attention.LayerNorm",
         // [`AlbertLayer`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/albert/modeling_albert.py#L203)
         intermediate: "ffn",
-        gate: "",
         output: "ffn_output",
         output_norm: "full_layer_layer_norm",
+        ..bert::NAMES.layer_parts
     },
     // [`AlbertModel`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/albert/modeling_albert.py#L337)
     pooler: "pooler",

@@ -86,6 +86,9 @@ pub(super) const NAMES: Names = Names {
         // [`BertIntermediate`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L325)
         intermediate: "intermediate.dense",
         gate: "",
+        query_norm: "",
+        key_norm: "",
+        repeated_norm: "",
         // [`BertOutput`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py#L340)
         output: "output.dense",
         output_norm: "output.LayerNorm",

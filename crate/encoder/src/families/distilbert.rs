@@ -62,9 +62,9 @@ pub(super) const NAMES: Names = Names {
         attention_norm: "sa_layer_norm",
         // [`FFN`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/distilbert/modeling_distilbert.py#L205)
         intermediate: "ffn.lin1",
-        gate: "",
         output: "ffn.lin2",
         output_norm: "output_layer_norm",
+        ..bert::NAMES.layer_parts
     },
     pooler: "",
     // [`Embeddings`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/distilbert/modeling_distilbert.py#L81)

@@ -46,11 +46,13 @@ pub enum Family {
     New,
     /// `bert` with `position_embedding_type` `alibi`
     JinaBert,
+    /// The same with normalised queries and keys
+    JinaCode,
 }
 
 impl Family {
     /// All, each at the place of its number.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Bert,
         Self::Roberta,
         Self::XlmRoberta,
@@ -64,6 +66,7 @@ impl Family {
         Self::ModernBert,
         Self::New,
         Self::JinaBert,
+        Self::JinaCode,
     ];
 
     /// The family of this `model_type`.
@@ -73,15 +76,17 @@ impl Family {
 
     /// Every `model_type`, for messages.
     pub(crate) fn model_types() -> String {
-        // The last one's name is the first one's, too.
-        let [others @ .., Self::JinaBert] = Self::ALL else { unreachable!("the last of them") };
+        // The last ones' name is the first one's, too.
+        let [others @ .., Self::JinaBert, Self::JinaCode] = Self::ALL else {
+            unreachable!("the last of them")
+        };
         others.map(Self::model_type).join(", ")
     }
 
     /// The `model_type` in config.json.
     pub fn model_type(self) -> &'static str {
         match self {
-            Self::Bert | Self::JinaBert => "bert",
+            Self::Bert | Self::JinaBert | Self::JinaCode => "bert",
             Self::Roberta => "roberta",
             Self::XlmRoberta => "xlm-roberta",
             Self::Camembert => "camembert",
@@ -100,9 +105,12 @@ impl Family {
     /// [`TOKENIZER_MAPPING_NAMES`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/auto/tokenization_auto.py#L63).
     pub fn tokenizer_class(self) -> &'static str {
         match self {
-            Self::Bert | Self::DistilBert | Self::Electra | Self::NomicBert | Self::JinaBert => {
-                "BertTokenizer"
-            }
+            Self::Bert
+            | Self::DistilBert
+            | Self::Electra
+            | Self::NomicBert
+            | Self::JinaBert
+            | Self::JinaCode => "BertTokenizer",
             Self::Roberta => "RobertaTokenizer",
             Self::XlmRoberta | Self::Gte => "XLMRobertaTokenizer",
             Self::Camembert => "CamembertTokenizer",
@@ -116,7 +124,15 @@ impl Family {
 
     /// Whether its own reader looks at `position_embedding_type`, or Python does not for this family: its positions are rotary.
     pub(crate) fn has_other_positions(self) -> bool {
-        matches!(self, Self::JinaBert | Self::New | Self::ModernBert | Self::Gte | Self::NomicBert)
+        matches!(
+            self,
+            Self::JinaBert
+                | Self::JinaCode
+                | Self::New
+                | Self::ModernBert
+                | Self::Gte
+                | Self::NomicBert
+        )
     }
 
     /// Reads a config.json of this family.
@@ -132,7 +148,7 @@ impl Family {
             Self::Gte => gte::read(fields),
             Self::ModernBert => modernbert::read(fields),
             Self::New => new::read(fields),
-            Self::JinaBert => jina_bert::read(fields),
+            Self::JinaBert | Self::JinaCode => jina_bert::read(fields, self),
         }
     }
 
@@ -149,6 +165,7 @@ impl Family {
             Self::ModernBert => &modernbert::NAMES,
             Self::New => &new::NAMES,
             Self::JinaBert => &jina_bert::NAMES,
+            Self::JinaCode => &jina_bert::CODE_NAMES,
         }
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn read(fields: &Fields) -> Result<EncoderSpec> {
         epsilon: fields.epsilon("norm_eps", 1e-5)?,
         has_bias: fields.flag("norm_bias")?,
         is_before: true,
+        is_repeated: false,
     };
     let mut spec = bert::read_sizes(fields, Family::ModernBert, sizes, activation, layer_norm)?;
     let words = spec.vocab_size;
@@ -143,6 +144,7 @@ pub(super) const NAMES: Names = Names {
         gate: "mlp.gate",
         output: "mlp.Wo",
         output_norm: "mlp_norm",
+        ..bert::NAMES.layer_parts
     },
     qkv: "attn.Wqkv",
     gate_up: "mlp.Wi",

@@ -91,6 +91,7 @@ pub(super) const NAMES: Names = Names {
         gate: "mlp.up_proj",
         output: "mlp.down_proj",
         output_norm: "post_mlp_layernorm",
+        ..bert::NAMES.layer_parts
     },
     qkv: "attn.Wqkv",
     // [`NomicBertPooler`](https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/nomic_bert/modeling_nomic_bert.py#L344)

@@ -13,8 +13,8 @@ use half::f16;
 
 use super::shaders::{self, Kept, Pairwise, Shader};
 use super::{
-    Activation, AttentionShape, BatchKernel, BatchWords, EncoderOps, LinearKernel, Next, Optional,
-    OptionalLinear, QuantizedRows, RowsKernel, TableKernel,
+    Activation, AttentionKernel, AttentionShape, BatchKernel, BatchWords, EncoderOps, LinearKernel,
+    Next, Optional, OptionalLinear, QuantizedRows, RowsKernel, TableKernel,
 };
 use crate::gpu::MAX_GROUPS;
 use crate::{Error, Result, SentencePooling};
@@ -154,11 +154,11 @@ impl EncoderOps for Cube {
         x: RowsKernel<Self>,
         qkv: LinearKernel<Self>,
         BatchKernel { words, .. }: BatchKernel<Self>,
-        AttentionShape { num_heads, window }: AttentionShape,
-        rotary: Optional<Self>,
-        bias: Optional<Self>,
+        AttentionShape { num_heads, window, .. }: AttentionShape,
+        AttentionKernel { qk_norm, rotary, bias }: AttentionKernel<Self>,
         next: Next,
     ) -> RowsKernel<Self> {
+        debug_assert!(matches!(qk_norm, Optional::None), "`GpuNeeds` refuses such a model");
         let qkv = Self::linear(x, qkv, Activation::Identity);
         let [tokens, width] = dims(&qkv);
         let size = width / 3;

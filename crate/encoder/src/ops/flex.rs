@@ -6,8 +6,8 @@ use burn::tensor::TensorData;
 use embervec_kernels as kernels;
 
 use super::{
-    Activation, AttentionShape, BatchKernel, EncoderOps, LinearKernel, LinearShape, Next, Optional,
-    OptionalLinear, QuantizedRows, RowsKernel, TableKernel,
+    Activation, AttentionKernel, AttentionShape, BatchKernel, EncoderOps, LinearKernel,
+    LinearShape, Next, Optional, OptionalLinear, QuantizedRows, RowsKernel, TableKernel,
 };
 use crate::SentencePooling;
 
@@ -56,13 +56,18 @@ impl EncoderOps for Flex {
         x: RowsKernel<Self>,
         qkv: LinearKernel<Self>,
         BatchKernel { batch, .. }: BatchKernel<Self>,
-        AttentionShape { num_heads, window }: AttentionShape,
-        rotary: Optional<Self>,
-        bias: Optional<Self>,
+        AttentionShape { num_heads, window, epsilon }: AttentionShape,
+        AttentionKernel { qk_norm, rotary, bias }: AttentionKernel<Self>,
         _: Next,
     ) -> RowsKernel<Self> {
         let x = x.values.to_contiguous();
         let qkv = layer(&qkv);
+        let norm = match &qk_norm {
+            Optional::None => None,
+            Optional::Some(params) => {
+                Some(kernels::QkNorm { params: params.storage(), epsilon: epsilon as f32 })
+            }
+        };
         let rotary = match &rotary {
             Optional::None => None,
             Optional::Some(table) => Some(kernels::Rotary { table: table.storage() }),
@@ -77,7 +82,7 @@ impl EncoderOps for Flex {
         let texts: Vec<_> = batch.ranges().collect();
         rows(tensor(batch.token_count(), qkv.out_features / 3, |out| {
             let relative = kernels::Relative { rotary, bias, window };
-            kernels::self_attention(x.storage(), qkv, &texts, num_heads, relative, out);
+            kernels::self_attention(x.storage(), qkv, &texts, num_heads, norm, relative, out);
         }))
     }
 

@@ -56,8 +56,7 @@ pub trait EncoderOps: Backend {
         #[extension_type] qkv: LinearKernel<Self>,
         #[extension_type] batch: BatchKernel<Self>,
         shape: AttentionShape,
-        #[extension_type] rotary: Optional<Self>,
-        #[extension_type] bias: Optional<Self>,
+        #[extension_type] tensors: AttentionKernel<Self>,
         next: Next,
     ) -> RowsKernel<Self>;
 
@@ -262,6 +261,20 @@ pub enum Optional<B: Backend> {
     Some(FloatTensor<B>),
 }
 
+/// [`AttentionTensors`] as a backend's kernel takes them.
+#[derive(ExtensionType)]
+pub struct AttentionKernel<B: Backend> {
+    /// See there.
+    #[extension_type]
+    pub qk_norm: Optional<B>,
+    /// See there.
+    #[extension_type]
+    pub rotary: Optional<B>,
+    /// See there.
+    #[extension_type]
+    pub bias: Optional<B>,
+}
+
 /// A linear layer that may be left out: a gate.
 #[derive(ExtensionType)]
 pub enum OptionalLinear<B: Backend> {
@@ -303,6 +316,21 @@ pub struct AttentionShape {
     pub num_heads: usize,
     /// How far a token sees, before and behind itself; all of its text where there is no limit.
     pub window: Option<usize>,
+    /// Of the normalisations of queries and keys, where there are some.
+    pub epsilon: f64,
+}
+
+/// What changes queries, keys and scores, where a model has it.
+#[derive(Clone, Debug, Default)]
+pub struct AttentionTensors {
+    /// `[4, hidden_size]`: weight and bias of the queries' layer normalisation, then of the keys'. A GPU has no kernel for that
+    /// ([`crate::GpuNeeds`]).
+    pub qk_norm: Option<Tensor<2>>,
+    /// `[positions, head_size]`: what queries and keys are turned by, as [`embervec_kernels::Rotary`] has it.
+    pub rotary: Option<Tensor<2>>,
+    /// `[num_heads, 2 * reach + 1]`: what is added to the scores of each head for the distances from `-reach` to `reach` of the query
+    /// from the key; beyond, as at the ends.
+    pub bias: Option<Tensor<2>>,
 }
 
 /// The weights and bias of a linear layer, packed for the device that they are on.
@@ -603,19 +631,16 @@ pub fn add(x: Tensor<2>, y: Tensor<2>) -> Tensor<2> {
 ///
 /// - `x`: `[batch.token_count(), hidden_size]`
 /// - `qkv`: from `hidden_size` to three times as many: queries, keys, values
-/// - `rotary`: `[positions, head_size]`: what queries and keys are turned by, as [`embervec_kernels::Rotary`] has it.
-/// - `bias`: `[num_heads, 2 * reach + 1]`: what is added to the scores of each head for the distances from `-reach` to
-///   `reach` of the query from the key; beyond, as at the ends.
 /// - returns `[batch.token_count(), hidden_size]`
 pub fn self_attention(
     x: Rows,
     qkv: &LinearWeight,
     batch: &DeviceBatch,
     shape: AttentionShape,
-    rotary: Option<Tensor<2>>,
-    bias: Option<Tensor<2>>,
+    tensors: AttentionTensors,
     next: Next,
 ) -> Rows {
+    let AttentionTensors { qk_norm, rotary, bias } = tensors;
     let optional = |tensor: Option<Tensor<2>>| {
         tensor.map_or(Optional::None, |tensor| Optional::Some(tensor.into_dispatch()))
     };
@@ -624,8 +649,11 @@ pub fn self_attention(
         qkv.kernel(),
         batch.kernel(),
         shape,
-        optional(rotary),
-        optional(bias),
+        AttentionKernel {
+            qk_norm: optional(qk_norm),
+            rotary: optional(rotary),
+            bias: optional(bias),
+        },
         next,
     ))
 }

@@ -78,7 +78,9 @@ mod tests {
     use burn::tensor::{Device, Distribution, TensorData};
     use embervec_weights::Values;
 
-    use super::super::{self as ops, AttentionShape, DeviceBatch, LinearWeight, Next, Table};
+    use super::super::{
+        self as ops, AttentionShape, AttentionTensors, DeviceBatch, LinearWeight, Next, Table,
+    };
     use super::*;
     use crate::Positions;
 
@@ -181,9 +183,15 @@ mod tests {
         let (x, weight, bias) = (random([25, 24]), random([72, 24]), random([72]));
         let on_device = DeviceBatch::new(batch.clone(), &Device::flex());
         let qkv = in_f32(&weight, &bias);
-        let shape = AttentionShape { num_heads: 3, window: None };
-        let ours =
-            ops::self_attention(x.clone().into(), &qkv, &on_device, shape, None, None, Next::F32);
+        let shape = AttentionShape { num_heads: 3, window: None, epsilon: 0.0 };
+        let ours = ops::self_attention(
+            x.clone().into(),
+            &qkv,
+            &on_device,
+            shape,
+            AttentionTensors::default(),
+            Next::F32,
+        );
         let qkv = linear(x, weight, bias, Activation::Identity);
         assert_close(ours.values(), packed_attention(qkv, &batch, 3), 2e-5);
     }

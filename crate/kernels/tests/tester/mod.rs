@@ -22,6 +22,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("self_attention rotary", self_attention_turns_queries_and_keys),
     ("feed_forward", feed_forward_is_two_layers),
     ("rows", a_row_does_not_depend_on_its_neighbours),
+    ("self_attention with norms", self_attention_normalises_queries_and_keys),
     ("attention that is not finite", attention_shows_what_is_not_finite),
     ("quantize_row", quantized_rows_come_back),
     ("quantize_weights", quantized_weights_come_back),
@@ -415,11 +416,42 @@ fn self_attention_is_a_layer_and_attention() -> Result<(), String> {
                 for relative in relatives(&values) {
                     attention(&rows, &texts, heads, head_size, relative, &mut expected, hidden);
                     let mut out = vec![f32::NAN; tokens * hidden];
-                    self_attention(&x, qkv, &texts, heads, relative, &mut out);
+                    self_attention(&x, qkv, &texts, heads, None, relative, &mut out);
                     check!(same_bits(&out, &expected), "{heads} x {head_size}, {tokens} tokens");
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// To the bit, as by layer normalisations of the queries' and the keys' rows alone.
+fn self_attention_normalises_queries_and_keys() -> Result<(), String> {
+    let mut numbers = Numbers(13);
+    let (in_features, epsilon) = (24, 1e-5);
+    for (heads, head_size) in [(1, 5), (2, 6), (3, 7), (4, 16), (3, 32)] {
+        let hidden = heads * head_size;
+        let (panels, _) = layer(&mut numbers, in_features, 3 * hidden);
+        let qkv = in_f32(&panels, in_features, 3 * hidden);
+        let params = numbers.floats(4 * hidden);
+        let texts = [0..5, 5..140];
+        let x = numbers.floats(140 * in_features);
+        let mut rows = vec![0.0; 140 * 3 * hidden];
+        linear(&x, qkv, Activation::Identity, &mut rows);
+        for row in rows.chunks_exact_mut(3 * hidden) {
+            for (part, params) in row.chunks_exact_mut(hidden).zip(params.chunks_exact(2 * hidden))
+            {
+                let (weight, bias) = params.split_at(hidden);
+                let before = part.to_vec();
+                layer_norm(&before, None, weight, bias, epsilon, part);
+            }
+        }
+        let norm = Some(QkNorm { params: &params, epsilon });
+        let [mut expected, mut out] = [0.0, f32::NAN].map(|x| vec![x; 140 * hidden]);
+        let relative = Relative::default();
+        attention(&rows, &texts, heads, head_size, relative, &mut expected, hidden);
+        self_attention(&x, qkv, &texts, heads, norm, relative, &mut out);
+        check!(same_bits(&out, &expected), "{heads} x {head_size}");
     }
     Ok(())
 }
@@ -448,7 +480,7 @@ fn self_attention_turns_queries_and_keys() -> Result<(), String> {
                 Relative { rotary: Some(Rotary { table: &table }), ..Relative::default() };
             let expected = scalar::attention(&turned, texts, heads, head_size, relative);
             let mut out = vec![f32::NAN; tokens * hidden];
-            self_attention(&x, qkv, texts, heads, relative, &mut out);
+            self_attention(&x, qkv, texts, heads, None, relative, &mut out);
             for (out, expected) in out.iter().zip(&expected) {
                 // As of attention itself.
                 let close = (f64::from(*out) - expected).abs() <= 2e-5 * (1.0 + expected.abs());
