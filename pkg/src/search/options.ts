@@ -168,7 +168,7 @@ export function checkDocument(document: unknown, position: number): SearchDocume
   if (hasLongKey(values))
     throw new EmbervecError(
       "invalid_input",
-      `${what}.metadata: a key has more than ${MAX_KEY_PARTS} parts between points`,
+      `${what}.metadata: a key has more than ${MAX_KEY_PARTS} parts separated by dots`,
     );
   const isVector = (value: unknown) =>
     (value instanceof Float32Array || Array.isArray(value)) && value.length > 0 && value.every(Number.isFinite);
