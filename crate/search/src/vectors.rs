@@ -66,7 +66,7 @@ pub fn size(vector: &[f32], what: impl Fn() -> String) -> Result<f64> {
     }
     if size != 0.0 && !SIZES.contains(&size) {
         return Err(Error::invalid(format!(
-            "the length of {} must be 0, or between 1e-15 and 1e15",
+            "{} must have a length of 0, or of 1e-15 to 1e15",
             what()
         )));
     }

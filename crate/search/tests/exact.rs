@@ -237,7 +237,7 @@ fn what_cannot_be_answered_is_refused() {
     refused(index.search(&[1.0], 1, None), "the query has 1 dimensions, but the index has 2");
     refused(index.search(&[1.0, 1.0], 0, None), "k must be at least 1");
     refused(index.search(&[f32::NAN, 1.0], 1, None), "the query contains NaN or Infinity");
-    refused(index.search(&[1e20, 1.0], 1, None), "the length of the query");
+    refused(index.search(&[1e20, 1.0], 1, None), "the query must have a length");
     refused(index.within(&[1.0, 1.0], f32::NAN, 0, None), "not a number");
     refused(index.search(&[1.0, 1.0], 1, Some("{")), "the filter is not JSON");
     assert!(index.estimates(&[1.0, 1.0], &[1]).is_err());
