@@ -313,7 +313,7 @@ describe("the small files", () => {
     modules(["1_Pooling", "Pooling"]),
     unsupported,
     "modules.json",
-    "Transformer first",
+    "Transformer or StaticEmbedding first",
   );
   fails("no module", "modules.json", sends("[]"), unsupported, "modules.json", "a list of modules");
   fails("a modules.json that is an object", "modules.json", sends("{}"), unsupported, "modules.json", "a list of");
