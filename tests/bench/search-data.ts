@@ -1,17 +1,8 @@
 // Random unit vectors, the same in a page and in Node.
 
-export const DIMENSION = 384;
+import { random } from "../support/random.ts";
 
-/** The same numbers everywhere: it adds and multiplies, and has no functions that engines compute in their own ways. */
-export function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+export const DIMENSION = 384;
 
 /** Gives the next vectors of a sequence, one after the other in one array. */
 export function unitVectors(seed: number): (count: number) => Float32Array<ArrayBuffer> {

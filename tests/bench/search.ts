@@ -11,7 +11,8 @@ import type { Page } from "playwright-core";
 import { Browser, memory, out, root, type Server } from "./host.ts";
 import type { Variant } from "./page.ts";
 import { log, mb, median, ms, report, results, type Row, times } from "./report.ts";
-import { corpus, DIMENSION, exactBest, queries, random } from "./search-data.ts";
+import { random } from "../support/random.ts";
+import { corpus, DIMENSION, exactBest, queries } from "./search-data.ts";
 import type { Built, Found, IndexName, Latency } from "./search-page.ts";
 import { textOfTokens, textOfWords } from "./workloads.ts";
 

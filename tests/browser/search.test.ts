@@ -87,15 +87,20 @@ test("two tabs add at once, and both have all", async () => {
   await other.close();
 });
 
+/** Adds 4000 documents with vectors of their own. */
+function addMany(page: Page): Promise<unknown> {
+  return page.evaluate(() => {
+    const vectorOf = (i: number) => Float32Array.from({ length: embedder.info.dimension }, (_, at) => Math.cos(i * at));
+    return index.add(Array.from({ length: 4000 }, (_, i) => ({ id: `n${i}`, text: `text ${i}`, vector: vectorOf(i) })));
+  });
+}
+
 test("of what another tab adds only that is read", async () => {
   const name = newName();
   const other = await browser.openTab();
   await open(browser.page, name);
   await open(other, name);
-  await browser.page.evaluate(() => {
-    const vectorOf = (i: number) => Float32Array.from({ length: embedder.info.dimension }, (_, at) => Math.cos(i * at));
-    return index.add(Array.from({ length: 4000 }, (_, i) => ({ id: `n${i}`, text: `text ${i}`, vector: vectorOf(i) })));
-  });
+  await addMany(browser.page);
   assert.equal((await idsOf(other)).length, 4000);
   const workers = browser.page.workers().filter((worker) => worker.url().endsWith("search-worker.js"));
   const worker = workers.at(-1)!;
@@ -123,10 +128,7 @@ test("what another tab adds while an index gets another name is not lost", async
   const other = await browser.openTab();
   await open(browser.page, name);
   await open(other, name);
-  await browser.page.evaluate(() => {
-    const vectorOf = (i: number) => Float32Array.from({ length: embedder.info.dimension }, (_, at) => Math.cos(i * at));
-    return index.add(Array.from({ length: 4000 }, (_, i) => ({ id: `n${i}`, text: `text ${i}`, vector: vectorOf(i) })));
-  });
+  await addMany(browser.page);
   assert.equal((await idsOf(other)).length, 4000);
   const renamed = browser.page.evaluate((name) => index.rename(name), `${name} renamed`);
   // While the parts are copied, it waits for its turn to store them.

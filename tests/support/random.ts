@@ -1,4 +1,7 @@
-/** Numbers that look random and are the same everywhere (mulberry32). */
+/**
+ * Numbers that look random and are the same everywhere (mulberry32): it adds and multiplies, and has no functions that engines compute
+ * in their own ways.
+ */
 export function random(seed: number): () => number {
   let state = seed;
   return () => {

@@ -36,11 +36,16 @@ export class WorkerStarter {
       signal.throwIfAborted();
       const worker = this.#create();
       signal.addEventListener("abort", () => worker.terminate());
-      if (await runs(worker, patience, signal)) {
+      let isRunning = false;
+      try {
+        isRunning = await runs(worker, patience, signal);
+      } finally {
+        if (!isRunning) worker.terminate();
+      }
+      if (isRunning) {
         this.#isHopeless = false;
         return worker;
       }
-      worker.terminate();
     }
     this.#isHopeless = true;
     throw new NotStarted(`a worker has not run after ${tries.length} tries`);
@@ -54,7 +59,9 @@ async function runs(worker: Worker, patience: number, signal: AbortSignal): Prom
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     return await new Promise<boolean>((resolve, reject) => {
-      if (patience !== Infinity) timer = setTimeout(() => resolve(false), patience);
+      // After a device's sleep the timer is due together with the message that it is for, whose turn comes first.
+      const giveUp = () => (timer = setTimeout(() => resolve(false), 0));
+      if (patience !== Infinity) timer = setTimeout(giveUp, patience);
       worker.addEventListener("message", () => resolve(true), listening);
       const fail = (event: ErrorEvent) => {
         event.preventDefault();

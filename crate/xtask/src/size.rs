@@ -13,7 +13,7 @@ use crate::sh;
 /// of it are the tokenizer's Unicode tables; the families beside BERT, with their tokenizers, are 13 kB, rotary positions, gates,
 /// windows and older names 18 kB, which were saved elsewhere, and static models and two further families 7 kB. The model itself is 20
 /// to 100 times this.
-const CPU_BUDGET: usize = 758_000;
+const CPU_BUDGET: usize = 756_000;
 
 /// The same of what a page fetches on top of it for a GPU: a worker's JavaScript and one wasm module. ONNX Runtime Web
 /// needs 3.9 MB. Were CubeCL's compiler linked whole, it would be twice this. Rotary positions, windows, biases and gates are 8 kB of
