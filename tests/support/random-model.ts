@@ -50,8 +50,11 @@ const WIDENED = [24, 40, 3 * 24, 2 * 40];
 
 const SIZES = /("(?:hidden_size|intermediate_size|head_dim|embedding_dimension)": )(\d+)/g;
 
+/** What their texts are limited by, where no table is: eight times as many tokens. */
+const LENGTHS = /("(?:max_position_embeddings|model_max_length)": )(\d+)/g;
+
 /** Adds twice as wide models of these families to an overlay, as `/models/<name>/`: of a width that 8 bits take on a GPU. */
-export async function widenedModels(overlay: string, names: readonly string[]): Promise<void> {
+export async function widenedModels(overlay: string, names: readonly string[], long: readonly string[]): Promise<void> {
   for (const name of names) {
     const folder = join(overlay, "models", name);
     await cp(join(FAMILIES, name), folder, { recursive: true });
@@ -60,6 +63,13 @@ export async function widenedModels(overlay: string, names: readonly string[]): 
       const config = await readFile(join(folder, path), "utf8");
       const widened = config.replace(SIZES, (_, before, size) => `${before}${2 * size}`);
       await writeFile(join(folder, path), widened);
+    }
+    for (const path of long.includes(name) ? ["config.json", "tokenizer_config.json"] : []) {
+      const config = await readFile(join(folder, path), "utf8");
+      await writeFile(
+        join(folder, path),
+        config.replace(LENGTHS, (_, before, length) => `${before}${8 * length}`),
+      );
     }
     const file = join(folder, "model.safetensors");
     const { header } = safetensors.split(await readFile(file));

@@ -6,7 +6,9 @@ mod support;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use embervec_embed::{Embedder, EncodeOptions, Output, WeightDtype, open_folder};
+use embervec_embed::{
+    Embedder, EncodeOptions, Loader, Output, WeightDtype, open_folder, read_folder,
+};
 use embervec_encoder::{EncoderSpec, ModelLoader};
 use support::{Expected, max_difference, root};
 
@@ -145,5 +147,30 @@ fn a_family_that_contradicts_its_tensors_is_refused_with_names_of_both() {
         "embeddings.token_type_embeddings.weight",
     ] {
         assert!(message.contains(word), "{message}");
+    }
+}
+
+/// How wide a static model is only its weight file says: what follows must fit.
+#[test]
+fn a_module_that_does_not_fit_a_static_models_table_is_refused() {
+    let family = |name: &str| root().join("tests/fixtures/families").join(name);
+    let folder = read_folder(&family("static-dense")).expect("a folder");
+    for (table, fits) in [("static-dense", true), ("static-mean", false)] {
+        let mut loader = Loader::new(&folder, WeightDtype::Fp32, &Device::flex()).expect("valid");
+        for (file, of) in
+            [("model.safetensors", table), ("1_Dense/model.safetensors", "static-dense")]
+        {
+            loader.begin_weights(file, None).expect(file);
+            loader.push_weights(&std::fs::read(family(of).join(file)).expect(file)).expect(file);
+            loader.end_weights().expect(file);
+        }
+        match loader.finish() {
+            Ok(embedder) => assert!(fits, "{}", embedder.dimension()),
+            Err(error) => {
+                let message = error.to_string();
+                let is_named = message.contains("1_Dense/config.json") && message.contains("24");
+                assert!(!fits && is_named, "{message}");
+            }
+        }
     }
 }
